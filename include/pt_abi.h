@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * pt_abi.h - the records that BPF writes and user space reads.
+ *
+ * Shared by bpf/, user/ and tests/. No libc, no vmlinux: only fixed-width integers, which the
+ * includer provides as __u8 .. __u64 (linux/types.h or vmlinux.h).
+ *
+ * Everything is little-endian, as on the traced machine; a capture file says so in its header.
+ * A record starts with struct pt_rec and is a multiple of 8 bytes long. The ring buffer, capture
+ * files and the flight recorder hold the same records.
+ *
+ * Function calls travel in batches: one PT_REC_BATCH holds up to PT_BATCH_WORDS 8-byte words that
+ * one thread produced. One enter or exit is one word:
+ *
+ *     63                        24 23                  3 2     0
+ *     +---------------------------+---------------------+-------+
+ *     | time since base_ns (40)   | argument (21)       | kind  |
+ *     +---------------------------+---------------------+-------+
+ *
+ * The argument of PT_W_ENTER is the id of a code object (PT_REC_CODE defines it), and the entered
+ * frame has the depth "last depth + 1". The argument of PT_W_EXIT is the low 21 bits of the depth
+ * after the exit, so every exit states where the stack must be. PT_W_EXT words carry what is rare;
+ * the argument then holds the type in its low 8 bits and the payload words that follow are counted
+ * in bits 8-20 of the argument.
+ *
+ * Depth is absolute: the number of interpreter frames that the thread has open, hidden ones (the
+ * shim below an inlined __init__, a frame that only creates a generator) included. Depths that no
+ * enter named are frames that the trace does not show.
+ */
+#ifndef PT_ABI_H
+#define PT_ABI_H
+
+#define PT_ABI_VERSION 1
+
+/* Words per batch: with its header a batch fills one 4 KiB page. */
+#define PT_BATCH_WORDS 502
+
+#define PT_WORD_KIND_BITS 3
+#define PT_WORD_ARG_BITS  21
+#define PT_WORD_TIME_BITS 40
+#define PT_WORD_ARG_MASK  ((1u << PT_WORD_ARG_BITS) - 1)
+#define PT_WORD_TIME_MAX  ((1ull << PT_WORD_TIME_BITS) - 1)
+
+#define PT_WORD(kind, arg, dt_ns)                                                                  \
+	((__u64)(kind) | (__u64)((arg)&PT_WORD_ARG_MASK) << PT_WORD_KIND_BITS |                    \
+	 (__u64)(dt_ns) << (PT_WORD_KIND_BITS + PT_WORD_ARG_BITS))
+#define PT_WORD_KIND(w) ((unsigned int)((w)&7))
+#define PT_WORD_ARG(w)  ((unsigned int)((w) >> PT_WORD_KIND_BITS) & PT_WORD_ARG_MASK)
+#define PT_WORD_DT(w)   ((__u64)(w) >> (PT_WORD_KIND_BITS + PT_WORD_ARG_BITS))
+
+enum pt_word_kind {
+	PT_W_EXT = 0,   /* see enum pt_ext */
+	PT_W_ENTER = 1, /* argument: code id */
+	PT_W_EXIT = 2,  /* argument: low 21 bits of the depth after the exit */
+	/* 3 .. 7 are free: C calls and lines come here; a reader refuses what it does not know */
+};
+
+/*
+ * Types of PT_W_EXT words.
+ *
+ * DEPTH  1 payload word: the depth from now on. Sent before an enter that skips hidden frames.
+ *        It opens and closes nothing by itself; frames above the new depth are gone.
+ * SNAP   1 payload word: number of PT_X_OPEN items that follow (low 32 bits) and the depth (high
+ *        32 bits). The thread's stack is exactly these frames, innermost first; what the reader
+ *        believed before is replaced. Sent at a thread's first event, after lost batches, and when
+ *        the depth jumps.
+ *        Why it was taken is told by where it stands: the first word of a thread, the first
+ *        after a gap in seq, or else the depth jumped.
+ * ENTER  1 payload word: the code id of an enter whose id does not fit into 21 bits.
+ * OPEN   n payload words: frames of the snapshot under way, each: code id in the low 32 bits, its
+ *        depth in the high 32 bits. The frames of one snapshot may be spread over several OPEN
+ *        words and over a batch boundary.
+ */
+enum pt_ext {
+	PT_X_DEPTH = 1,
+	PT_X_SNAP = 2,
+	PT_X_OPEN = 3,
+	PT_X_ENTER = 4,
+};
+#define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
+#define PT_EXT_TYPE(arg)                ((arg)&0xff)
+#define PT_EXT_WORDS(arg)               ((arg) >> 8)
+
+/*
+ * The record kinds: X(ENUM, number, struct, text). One line adds a kind; -Wswitch-enum finds the
+ * places that must know it.
+ */
+#define PT_RECORDS(X)                                                                              \
+	X(BATCH, 1, pt_rec_batch, "a batch of frame events")                                       \
+	X(CODE, 2, pt_rec_code, "a code object's name, file and line")                             \
+	X(PROC, 3, pt_rec_proc, "a process forked, executed, exited or was attached")              \
+	X(THREAD, 4, pt_rec_thread, "a thread started or exited")                                  \
+	X(STACK, 5, pt_rec_stack,                                                                  \
+	  "the frames a thread had open when it was attached, as read from outside")               \
+	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")
+
+enum pt_rec_kind {
+#define X(name, number, type, text) PT_REC_##name = (number),
+	PT_RECORDS(X)
+#undef X
+};
+
+/* Header of every record; 32 bytes. */
+struct pt_rec {
+	__u16 kind;     /* enum pt_rec_kind */
+	__u16 flags;    /* PT_RF_*, by kind */
+	__u32 len;      /* whole record in bytes, a multiple of 8 */
+	__u32 tgid;     /* process, in the host's pid namespace */
+	__u32 tid;      /* thread, likewise */
+	__u32 image_id; /* one exec'd image of a process: new at fork, exec and attach; never 0 */
+	__u32 reserved;
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+};
+
+/* ---- PT_REC_BATCH ---- */
+#define PT_RF_PEEK 0x1 /* a copy of a batch still being filled; it comes again, longer, same seq   \
+			*/
+#define PT_RF_LAST 0x2 /* the thread exits; no more batches follow */
+
+struct pt_rec_batch {
+	struct pt_rec hdr;   /* hdr.time_ns: when it was flushed */
+	__u64 base_ns;       /* word times count from here */
+	__u64 events_before; /* enters + exits this thread produced before this batch, lost ones
+				included */
+	__u32 seq;           /* 0, 1, 2 .. per thread and image; a gap is a loss */
+	__u32 depth;         /* before the first word */
+	__u32 word_count;
+	__u32 events;  /* enters + exits in this batch */
+	char comm[16]; /* the thread's name now */
+	__u64 words[];
+};
+
+/* ---- PT_REC_CODE ---- */
+#define PT_STR_NAME      0
+#define PT_STR_QUALNAME  1 /* length 0 before 3.11 */
+#define PT_STR_FILE      2
+#define PT_STR_COUNT     3
+#define PT_STR_MAX_BYTES 1024 /* longer strings are cut; struct pt_str tells */
+
+struct pt_str {
+	__u16 bytes;    /* bytes stored, at most PT_STR_MAX_BYTES */
+	__u8 width;     /* bytes per character: 1 (Latin-1 or ASCII), 2 (UCS2), 4 (UCS4) */
+	__u8 truncated; /* 1: the string is longer; 2: it could not be read */
+};
+
+struct pt_rec_code {
+	struct pt_rec hdr;
+	__u64 addr; /* of the code object; for people, not a key */
+	__u32 id;   /* never 0; unique in the trace across processes */
+	__u32 firstlineno;
+	__u32 co_flags;
+	struct pt_str str[PT_STR_COUNT];
+	__u32 reserved;
+	char data[]; /* the strings' bytes, one behind the other, padded to 8 */
+};
+
+/* ---- PT_REC_PROC ---- */
+enum pt_proc_what {
+	PT_PROC_ATTACH = 1, /* user space: recording starts for this process */
+	PT_PROC_FORK = 2,   /* a traced process made this one; parent_* are set */
+	PT_PROC_EXEC = 3,   /* the process runs another image now; image_id is the new one */
+	PT_PROC_EXIT = 4,   /* the last thread is gone; exit_code as in wait(2) */
+	PT_PROC_LATE =
+	    5, /* user space: probes reached this process only now; calls before are missing */
+};
+
+struct pt_rec_proc {
+	struct pt_rec hdr;
+	__u32 what; /* enum pt_proc_what */
+	__u32 parent_tgid;
+	__u32 parent_image_id;
+	__s32 exit_code;
+	__u32 ns_tgid;    /* the pid in the process's own namespace, 0 unknown */
+	__u32 text_bytes; /* ATTACH: bytes of data[]: command line, NUL-separated; else 0 */
+	char comm[16];
+	char data[]; /* padded to 8 */
+};
+
+/* ---- PT_REC_THREAD ---- */
+enum pt_thread_what {
+	PT_THREAD_START = 1,
+	PT_THREAD_EXIT = 2, /* events_total is set */
+};
+
+struct pt_rec_thread {
+	struct pt_rec hdr;
+	__u64 events_total; /* enters + exits it produced, lost ones included */
+	__u32 what;
+	__u32 ns_tid; /* 0 unknown */
+	char comm[16];
+};
+
+/* ---- PT_REC_STACK ---- */
+/* Written by user space right after the gate opened, by reading the process from outside. Used for
+ * threads that never produce an event, and to name a frame whose exit is a thread's first event. */
+struct pt_rec_stack_frame {
+	__u64 code_addr;
+	__u32 code_id; /* a PT_REC_CODE of user space (ids from PT_CODE_ID_USER on) */
+	__u32 depth;
+};
+
+struct pt_rec_stack {
+	struct pt_rec hdr;
+	__u32 frame_count; /* innermost first */
+	__u32 depth;
+	struct pt_rec_stack_frame frames[];
+};
+/* Code ids that user space gives out when it reads code objects itself; BPF counts up from 1. */
+#define PT_CODE_ID_USER 0x80000000u
+
+/* ---- PT_REC_NOTE ---- */
+enum pt_note_what {
+	PT_NOTE_GATE_OPEN = 1,    /* value: 0; recording starts at hdr.time_ns */
+	PT_NOTE_GATE_CLOSE = 2,   /* recording ended at hdr.time_ns */
+	PT_NOTE_LOST_EVENTS = 3,  /* value: events lost in all, by BPF's count */
+	PT_NOTE_LOST_RECORDS = 4, /* value: records other than batches that did not fit */
+};
+
+struct pt_rec_note {
+	struct pt_rec hdr;
+	__u32 what;
+	__u32 reserved;
+	__u64 value;
+};
+
+_Static_assert(sizeof(struct pt_rec) == 32, "record header");
+_Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
+_Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
+_Static_assert(sizeof(struct pt_str) == 4, "string descriptor");
+_Static_assert(sizeof(struct pt_rec_code) == 72, "code record");
+_Static_assert(sizeof(struct pt_rec_proc) == 72, "process record");
+_Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
+_Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
+_Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
+
+#endif /* PT_ABI_H */

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * pt_layout.h - what BPF must know of an interpreter, and of one probe site in it.
+ *
+ * struct pt_layout is data, never a version branch: BPF gets one per interpreter file in an array
+ * map. All offsets are bytes. Where a field does not exist in a version, it is PT_NO_FIELD.
+ */
+#ifndef PT_LAYOUT_H
+#define PT_LAYOUT_H
+
+#define PT_NO_FIELD   0xffff
+#define PT_LAYOUT_MAX 64 /* interpreter files traced at once */
+
+/* pt_layout.flags */
+#define PT_LF_DELTA                                                                                \
+	0x1 /* 3.12+: limit - remaining is the Python depth; the sites need no direction */
+#define PT_LF_HAS_OWNER                                                                            \
+	0x2 /* frames say who owns them (3.11+); generator creation must be told apart */
+
+struct pt_layout {
+	__u32 version; /* PY_VERSION_HEX, such as 0x030b02f0 */
+	__u32 flags;   /* PT_LF_* */
+
+	/* PyThreadState */
+	__u16 ts_remaining; /* (py_)recursion_remaining; the limit is the next 4 bytes. 3.11+ */
+	__u16 ts_frame;     /* 3.13+: current_frame; 3.11, 3.12: cframe; up to 3.10: frame */
+	__u16 cframe_frame; /* 3.11, 3.12: cframe->current_frame; else PT_NO_FIELD */
+
+	/* _PyInterpreterFrame, or PyFrameObject up to 3.10 */
+	__u16 frame_code;     /* f_code / f_executable */
+	__u16 frame_back;     /* previous / f_back */
+	__u16 frame_owner;    /* one byte; PT_NO_FIELD up to 3.10 */
+	__u8 frame_code_mask; /* low bits to clear in the code pointer (3.14+: 3; 3.13: 0 or 1) */
+	__u8 owner_hidden; /* owner >= this: not a Python frame (C entry trampoline); 0xff never */
+
+	/* PyCodeObject */
+	__u16 code_flags;
+	__u16 code_firstlineno;
+	__u16 code_name;
+	__u16 code_qualname; /* 3.11+ */
+	__u16 code_filename;
+
+	/* PyUnicodeObject */
+	__u16 str_length; /* PyASCIIObject.length, characters */
+	__u16 str_state;  /* PyASCIIObject.state, u32: kind in bits 2-4, compact 0x20, ascii 0x40 */
+	__u16 str_ascii_data; /* data of a compact ASCII string */
+	__u16 str_data;       /* data of another compact string */
+	__u16 reserved[4];
+};
+_Static_assert(sizeof(struct pt_layout) == 48, "layout");
+
+/* co_flags bits that matter: CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR
+ * (Include/cpython/code.h) */
+#define PT_CO_GEN_MASK 0x2a0u
+/* 3.13+: CO_NO_MONITORING_EVENTS, set on the interpreter's own __init__ shim */
+#define PT_CO_SHIM     0x2000000u
+
+/*
+ * What a probe does there. Sites of 3.12+ are all PT_SITE_DELTA.
+ */
+enum pt_site_kind {
+	PT_SITE_DELTA = 1,     /* compare depth (limit - remaining) with the thread's last: 3.12+ */
+	PT_SITE_ENTER = 2,     /* a frame starts; it is tstate's current frame: 3.11, usdt */
+	PT_SITE_EXIT = 3,      /* the running frame is left: up to 3.11, usdt */
+	PT_SITE_ENTER_REG = 4, /* a frame starts; pointer to it in frame_reg: up to 3.10 */
+	PT_SITE_FREE_CODE = 5, /* code object in rdi is freed: forget its id */
+};
+
+/*
+ * A site's description travels in the 64-bit attach cookie (or, before kernel 5.15, in a map keyed
+ * by the site's address), packed as follows:
+ *
+ *   0-3   kind             enum pt_site_kind
+ *   4-7   raw_delta + 8    the probe sits on the counter's own instruction, before it runs: add
+ *                          this to remaining (-2..+1); 0 at moved positions
+ *   8-12  tstate register  0-15 in machine order (rax rcx rdx rbx rsp rbp rsi rdi r8 ..), or
+ *                          PT_TS_SLOT: pointer at [rsp + 8 * slot], or PT_TS_ABS: pointer at the
+ *                          process's tstate variable (usdt engine, up to 3.10), or PT_TS_NONE
+ *   13-20 slot
+ *   21-25 frame register   0-15, or PT_REG_NONE: read it through tstate
+ *   26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86 condition code):
+ *                          the probe sits on a jcc and counts only if it is (or is not) taken
+ *   32-39 layout           index of the struct pt_layout
+ *   40-55 site             number within the plan, for messages
+ */
+#define PT_TS_SLOT    16
+#define PT_TS_ABS     17
+#define PT_TS_NONE    18
+#define PT_REG_NONE   16
+#define PT_COND_VALID 0x20
+#define PT_COND_TAKEN 0x10
+
+#define PT_COOKIE(kind, raw_delta, ts, slot, freg, cond, layout, site)                             \
+	((__u64)(kind) | (__u64)((raw_delta) + 8) << 4 | (__u64)(ts) << 8 | (__u64)(slot) << 13 |  \
+	 (__u64)(freg) << 21 | (__u64)(cond) << 26 | (__u64)(layout) << 32 | (__u64)(site) << 40)
+#define PT_COOKIE_KIND(c)      ((unsigned int)((c)&0xf))
+#define PT_COOKIE_RAW_DELTA(c) ((int)((c) >> 4 & 0xf) - 8)
+#define PT_COOKIE_TS(c)        ((unsigned int)((c) >> 8 & 0x1f))
+#define PT_COOKIE_SLOT(c)      ((unsigned int)((c) >> 13 & 0xff))
+#define PT_COOKIE_FRAME_REG(c) ((unsigned int)((c) >> 21 & 0x1f))
+#define PT_COOKIE_COND(c)      ((unsigned int)((c) >> 26 & 0x3f))
+#define PT_COOKIE_LAYOUT(c)    ((unsigned int)((c) >> 32 & 0xff))
+#define PT_COOKIE_SITE(c)      ((unsigned int)((c) >> 40 & 0xffff))
+
+#endif /* PT_LAYOUT_H */

@@ -1,0 +1,25 @@
+# Finds the libraries and checks their versions. Included by the Makefile.
+#
+# libbpf is linked statically: the version that the tracer was tested with is the version it runs
+# with. It may come from the distribution (Debian 13, Ubuntu 24.04), from backports (Debian 12) or
+# from LIBBPF_PREFIX=/path.
+
+LIBBPF_PC := $(if $(LIBBPF_PREFIX),PKG_CONFIG_PATH=$(LIBBPF_PREFIX)/lib/pkgconfig:$(LIBBPF_PREFIX)/lib64/pkgconfig) $(PKG_CONFIG)
+
+ifeq ($(filter clean fmt,$(MAKECMDGOALS)),)
+ifneq ($(shell $(LIBBPF_PC) --atleast-version=$(LIBBPF_MIN) libbpf && echo ok),ok)
+$(error libbpf >= $(LIBBPF_MIN) is needed, found '$(shell $(LIBBPF_PC) --modversion libbpf 2>/dev/null)'. Run scripts/setup.sh, or give LIBBPF_PREFIX)
+endif
+$(foreach d,$(DEPS),$(if $(shell $(PKG_CONFIG) --atleast-version=$(lastword $(subst :, ,$(d))) $(firstword $(subst :, ,$(d))) && echo ok),,$(error $(firstword $(subst :, ,$(d))) >= $(lastword $(subst :, ,$(d))) is needed. Run scripts/setup.sh)))
+ifeq ($(CLANG),)
+$(error clang >= 14 is needed to build the BPF programs. Run scripts/setup.sh)
+endif
+ifeq ($(BPFTOOL),)
+$(error bpftool is needed to build the BPF skeletons. Run scripts/setup.sh)
+endif
+endif
+
+LIBBPF_CFLAGS := $(shell $(LIBBPF_PC) --cflags libbpf)
+LIBBPF_LIBS := $(shell $(LIBBPF_PC) --variable=libdir libbpf)/libbpf.a
+DEP_CFLAGS := $(LIBBPF_CFLAGS) $(shell $(PKG_CONFIG) --cflags $(DEP_NAMES))
+DEP_LIBS := $(shell $(PKG_CONFIG) --libs $(DEP_NAMES))

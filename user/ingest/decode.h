@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * decode.h - from raw records to events by value.
+ *
+ * Stateless but for one thing: a record is either whole and consistent in itself, and its events
+ * come out in order, or it is refused with -EBADMSG and nothing comes out. What spans records
+ * (sequence, depth, peeked batches) is the model's business.
+ * Cost: about 2 ns a word; a batch is decoded in place.
+ */
+#ifndef PT_INGEST_DECODE_H
+#define PT_INGEST_DECODE_H
+
+#include <linux/types.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "pt_abi.h"
+
+/* One word of a batch, unpacked. */
+enum pt_ev_kind { PT_EV_ENTER, PT_EV_EXIT, PT_EV_DEPTH, PT_EV_SNAP, PT_EV_OPEN };
+
+struct pt_ev {
+	enum pt_ev_kind kind;
+	uint32_t code_id; /* ENTER, OPEN */
+	uint32_t depth;   /* EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
+	uint32_t count;   /* SNAP: frames that follow */
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+};
+
+/* Walks a batch: pt_batch_begin() checks it whole, then pt_batch_next() until it returns false. */
+struct pt_batch_iter {
+	const struct pt_rec_batch *batch;
+	uint32_t pos, open_left;
+	uint64_t open_time_ns;
+};
+
+int pt_record_check(const struct pt_rec *record, size_t len);
+int pt_batch_begin(struct pt_batch_iter *iter, const struct pt_rec_batch *batch, size_t len);
+int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event);
+
+/* Converts a PT_REC_CODE string to UTF-8 (always valid: what cannot be converted becomes U+FFFD,
+ * lone surrogates too). out gets at most size bytes with the NUL; returns the length needed. */
+size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size);
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * op.h - trace ops: all that a sink ever sees.
+ *
+ * Invariants that the model keeps and sinks rely on:
+ *  - times are CLOCK_MONOTONIC nanoseconds; within a track they nest exactly: two slices are
+ *    disjoint or one contains the other, and no two boundaries of one track are equal;
+ *  - a slice op comes when the slice ends, so inner slices come before outer ones;
+ *  - process and thread ops come before the first slice that names them;
+ *  - strings are valid UTF-8, borrowed for the call.
+ */
+#ifndef PT_MODEL_OP_H
+#define PT_MODEL_OP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum pt_op_kind {
+	PT_OP_PROCESS,  /* a process image becomes known, or its name or parent changes */
+	PT_OP_THREAD,   /* a thread becomes known, or its name changes */
+	PT_OP_FUNCTION, /* a code object, before the first slice of it */
+	PT_OP_SLICE,    /* a call, complete */
+	PT_OP_INSTANT,
+	PT_OP_COUNTER,
+	PT_OP_LOSS, /* events of a thread are missing between begin and end */
+};
+
+/* pt_op_slice.flags */
+#define PT_SLICE_OPEN_AT_START 0x1 /* was running when the recording of the thread began */
+#define PT_SLICE_OPEN_AT_END   0x2 /* still running when it ended */
+#define PT_SLICE_AFTER_LOSS    0x4 /* its real start lies within a loss */
+#define PT_SLICE_INTO_LOSS     0x8 /* its real end lies within a loss */
+
+struct pt_op_process {
+	pid_t pid, ns_pid, parent_pid;
+	uint32_t image_id;
+	uint64_t time_ns;
+	const char *name, *cmdline; /* cmdline may be NULL */
+};
+
+struct pt_op_thread {
+	pid_t pid, tid;
+	uint64_t time_ns;
+	const char *name;
+};
+
+struct pt_function { /* owned by the model, lives as long as it; compare by id */
+	uint32_t id; /* dense, from 0 */
+	uint32_t code_id;
+	uint32_t line;
+	const char *name, *qualname, *file; /* qualname falls back to name; never NULL */
+};
+
+struct pt_op_slice {
+	pid_t pid, tid;
+	const struct pt_function *function;
+	uint64_t begin_ns, end_ns;
+	uint64_t id, parent_id; /* of the call, unique in the trace, from 1; parent 0: none */
+	uint32_t depth;         /* visible callers + 1 */
+	uint32_t flags;
+};
+
+struct pt_op_instant {
+	pid_t pid, tid;
+	uint64_t time_ns;
+	const char *name, *category, *detail; /* detail may be NULL */
+};
+
+struct pt_op_counter {
+	pid_t pid;
+	uint64_t time_ns;
+	const char *name, *series;
+	double value;
+};
+
+struct pt_op_loss {
+	pid_t pid, tid;
+	uint64_t begin_ns, end_ns;
+	uint64_t events;
+};
+
+struct pt_op {
+	enum pt_op_kind kind;
+	union {
+		struct pt_op_process process;
+		struct pt_op_thread thread;
+		struct pt_function function;
+		struct pt_op_slice slice;
+		struct pt_op_instant instant;
+		struct pt_op_counter counter;
+		struct pt_op_loss loss;
+	};
+};
+
+/* What is known only at the end. */
+struct pt_totals {
+	uint64_t events, lost_events, lost_records, bad_records;
+	uint64_t slices, threads, processes, functions;
+	uint64_t first_ns, last_ns;
+	bool cut_short; /* the capture ended in the middle */
+};
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * attach.h - turns probe plans into links, owns the BPF skeleton, and opens the gate.
+ *
+ * Life cycle: pt_tracer_new() loads the programs with the gate shut -> pt_tracer_add_image() for
+ * each interpreter file -> pt_tracer_trace_process() for each process -> pt_tracer_open_gate() ->
+ * pt_tracer_poll() until done -> pt_tracer_close_gate() (no new events; half-full batches are
+ * flushed into the ring buffer) -> pt_tracer_poll() once more -> pt_tracer_free() (all links gone;
+ * the kernel restores every byte, also if this process is killed instead).
+ * One thread uses a tracer at a time.
+ */
+#ifndef PT_PROBE_ATTACH_H
+#define PT_PROBE_ATTACH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "pt_abi.h"
+#include "python/image.h"
+
+struct pt_tracer;
+
+struct pt_tracer_options {
+	size_t ring_bytes;      /* ring buffer; rounded up to a power of two of pages */
+	bool trace_all;         /* every process that hits a site, not only those named */
+	bool follow_children;   /* forks of traced processes are traced, and what they exec */
+	unsigned int max_depth; /* deeper calls are not recorded; 0: no limit */
+	uint64_t max_events;    /* stop recording after so many; 0: no limit */
+	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
+};
+
+struct pt_tracer_stats {
+	uint64_t events;       /* enters + exits recorded by BPF, lost ones included */
+	uint64_t lost_events;  /* of these, not delivered: the ring buffer was full */
+	uint64_t lost_records; /* other records not delivered */
+	uint64_t resyncs;      /* depth jumps that were repaired by a snapshot */
+	uint64_t batches;
+	size_t links;
+};
+
+/* How far an image's probes reach. */
+enum pt_reach {
+	PT_REACH_FILE, /* every process that maps the file hits the sites (and new ones at once) */
+	PT_REACH_PROCESS, /* only the processes named; children get their probes when seen */
+};
+
+/* A record as it came out of the ring buffer: fn borrows it for the call. Non-zero stops polling.
+ */
+typedef int (*pt_record_fn)(const struct pt_rec *record, size_t len, void *ctx);
+
+int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **tracer,
+		  struct pt_err *err);
+void pt_tracer_free(struct pt_tracer *tracer);
+
+/* Registers the image's layout; with PT_REACH_FILE attaches its sites for all who map the file
+ * (open_path is opened now). Returns its index, or -errno. Borrows image until pt_tracer_free(). */
+int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
+			enum py_engine engine, enum pt_reach reach, const char *open_path,
+			struct pt_err *err);
+
+/* Marks the process as traced; with PT_REACH_PROCESS attaches the image's sites to it. bias as in
+ * pt_module_bias(): the fallback without cookies needs it. image_id: see struct pt_rec. */
+int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
+			    const char *open_path, uint32_t *image_id, struct pt_err *err);
+/* Detaches what was attached for this process alone, and stops recording it. */
+void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
+
+int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns);
+int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);
+
+/* Hands out records; waits up to timeout_ms for the first. Returns the number, or -errno. */
+int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, void *ctx);
+/* Copies of batches that have lain half-full for longer than older_than_ns come as PT_RF_PEEK
+ * records; call now and then so that a sleeping thread's calls are seen. */
+int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns);
+void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats);
+/* What the tracer uses, for the status line: "uprobe.multi", "perf uprobes". */
+const char *pt_tracer_link_kind(const struct pt_tracer *tracer);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * process.h - finds processes and what they map, through /proc.
+ *
+ * Everything is read from the host's view; paths are opened through /proc/PID/root or
+ * /proc/PID/map_files so that a process in another mount namespace gives its own files.
+ */
+#ifndef PT_TARGET_PROCESS_H
+#define PT_TARGET_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* One file that a process maps executable. */
+struct pt_module {
+	char *path;      /* as the process sees it */
+	char *open_path; /* opens the same file from here (/proc/PID/map_files/..) */
+	uint64_t dev, inode;
+	uint64_t start, end; /* of the executable mapping */
+	uint64_t file_offset;
+	bool deleted; /* the file was replaced or removed after it was mapped */
+};
+
+struct pt_process {
+	pid_t pid, ppid;
+	pid_t ns_pid; /* in its innermost pid namespace; == pid where there is none */
+	uid_t uid;
+	char comm[16];
+	char *cmdline; /* arguments separated by a space, for people */
+	size_t module_count;
+	struct pt_module *modules;
+	/* the module that holds _PyEval_EvalFrameDefault, or -1 */
+	int interpreter;
+	bool other_mount_ns, other_pid_ns;
+	bool is_32bit;
+};
+
+/* -ESRCH no such process, -EACCES not permitted; err says what to do. */
+int pt_process_open(pid_t pid, struct pt_process **process, struct pt_err *err);
+void pt_process_free(struct pt_process *process);
+
+/* Where the module's file address 0 lies (start - p_vaddr), or 0 if it cannot be told. */
+uint64_t pt_module_bias(const struct pt_module *module);
+
+/* Calls fn for each process that maps a CPython; stops when fn returns non-zero and returns that.
+ */
+int pt_process_each_python(int (*fn)(const struct pt_process *process, void *ctx), void *ctx,
+			   struct pt_err *err);
+
+/* pids that map this file executable, other than those in except[]; returns the count, or -errno.
+ */
+int pt_process_mapping_file(uint64_t dev, uint64_t inode, const pid_t *except, size_t except_count,
+			    pid_t **pids);
+
+#endif
