@@ -3,7 +3,13 @@
  * process.h - finds processes and what they map, through /proc.
  *
  * Everything is read from the host's view; paths are opened through /proc/PID/root or
- * /proc/PID/map_files so that a process in another mount namespace gives its own files.
+ * /proc/PID/map_files so that a process in another mount namespace gives its own files. A process
+ * may end at any moment and its pid be used again: what is returned was true of one process when it
+ * was read, and whoever acts on it later must hold a pidfd.
+ *
+ * Life cycle: pt_process_open() -> use -> pt_process_free(). Finding the interpreter reads the
+ * symbol tables of the files a process maps; the cache remembers the verdict by device and inode,
+ * so keep one where many processes are looked at.
  */
 #ifndef PT_TARGET_PROCESS_H
 #define PT_TARGET_PROCESS_H
@@ -17,9 +23,9 @@
 
 /* One file that a process maps executable. */
 struct pt_module {
-	char *path;      /* as the process sees it */
-	char *open_path; /* opens the same file from here (/proc/PID/map_files/..) */
-	uint64_t dev, inode;
+	char *path;          /* as the process sees it */
+	char *open_path;     /* opens the same file from here (/proc/PID/map_files/..) */
+	uint64_t dev, inode; /* as /proc/PID/maps shows them */
 	uint64_t start, end; /* of the executable mapping */
 	uint64_t file_offset;
 	bool deleted; /* the file was replaced or removed after it was mapped */
@@ -36,20 +42,32 @@ struct pt_process {
 	/* the module that holds _PyEval_EvalFrameDefault, or -1 */
 	int interpreter;
 	bool other_mount_ns, other_pid_ns;
+	bool other_root; /* chroot: paths mean something else there */
 	bool is_32bit;
+	bool is_musl;       /* its C library is musl */
+	bool exe_is_loader; /* started as "ld.so program": /proc/PID/exe is the dynamic loader */
 };
+
+/* Which files hold a CPython. One thread at a time. */
+struct pt_file_cache;
 
 /* -ESRCH no such process, -EACCES not permitted; err says what to do. */
 int pt_process_open(pid_t pid, struct pt_process **process, struct pt_err *err);
+/* The same with a cache (may be NULL). */
+int pt_process_open_cached(pid_t pid, struct pt_file_cache *cache, struct pt_process **process,
+			   struct pt_err *err);
 void pt_process_free(struct pt_process *process);
 
 /* Where the module's file address 0 lies (start - p_vaddr), or 0 if it cannot be told. */
 uint64_t pt_module_bias(const struct pt_module *module);
 
 /* Calls fn for each process that maps a CPython; stops when fn returns non-zero and returns that.
- */
-int pt_process_each_python(int (*fn)(const struct pt_process *process, void *ctx), void *ctx,
+ * Processes that end meanwhile or may not be looked at are passed over. cache may be NULL. */
+int pt_process_each_python(struct pt_file_cache *cache,
+			   int (*fn)(const struct pt_process *process, void *ctx), void *ctx,
 			   struct pt_err *err);
+struct pt_file_cache *pt_file_cache_new(void);
+void pt_file_cache_free(struct pt_file_cache *cache);
 
 /* pids that map this file executable, other than those in except[]; returns the count, or -errno.
  */
