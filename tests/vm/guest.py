@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Runs inside the guest, as root: the same attach-and-compare test as tests/e2e, in this kernel.
+
+Each test prints one line "vm-result<TAB>PASS|FAIL<TAB>name<TAB>detail" on the console; what a failed
+one needs to be understood follows as "vm-log" lines. The process ends with 0 when every test ran,
+passed or not: tests/vm/run.sh counts the lines.
+"""
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+sys.path.insert(0, "/test/e2e")
+from harness import compare, trace  # noqa: E402
+
+TOOL = "/usr/bin/pytrace-bpf"
+PROGRAMS = "/test/e2e/programs"
+LIMIT_S = 90
+UNSUPPORTED = 5
+
+
+results = 0
+
+
+class Failed(Exception):
+    pass
+
+
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def log(text):
+    for line in text.rstrip().splitlines():
+        say("vm-log  " + line)
+
+
+def run_test(name, function, *args):
+    global results
+    results += 1
+    began = time.monotonic()
+    try:
+        detail = function(*args)
+        say("vm-result\tPASS\t%s\t%s, %.1f s" % (name, detail, time.monotonic() - began))
+    except (Failed, AssertionError, OSError, subprocess.SubprocessError, ValueError) as error:
+        first, _, rest = str(error).partition("\n")
+        say("vm-result\tFAIL\t%s\t%s" % (name, first))
+        log(rest if isinstance(error, (Failed, AssertionError)) else traceback.format_exc())
+
+
+def read_until(pipe, pattern, what):
+    """Reads lines of a pipe until one matches; returns the match and all that was read."""
+    text, end = "", time.monotonic() + LIMIT_S
+    while True:
+        match = re.search(pattern, text, re.MULTILINE)
+        if match:
+            return match, text
+        ready, _, _ = select.select([pipe], [], [], max(0, end - time.monotonic()))
+        chunk = os.read(pipe.fileno(), 65536).decode(errors="replace") if ready else ""
+        if not chunk:
+            raise Failed("%s: %s\n%s" % (what, "ended" if ready else "nothing in time", text))
+        text += chunk
+
+
+class Target:
+    """drive.py with one of its programs, under an interpreter of this guest."""
+
+    def __init__(self, interpreter, program, *options):
+        root, path = interpreter.split(":")
+        command = [path, "-B", PROGRAMS + "/drive.py", *options, program]
+        if root != "host":
+            command = ["chroot", "/roots/" + root] + command
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        read_until(self.process.stdout, r"^ready \d+$", "the target")
+        self.pid = self.process.pid
+
+    def go(self):
+        self.process.stdin.write(b"x")
+        self.process.stdin.flush()
+
+    def wait_done(self):
+        read_until(self.process.stdout, r"^done .*$", "the target")
+
+    def end(self):
+        if self.process.poll() is None:
+            self.go()
+        code = self.process.wait(LIMIT_S)
+        if code != 0:
+            raise Failed("the target ended with %d" % code)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def text_differences(pid):
+    """Bytes of the executable mappings of files that differ from the files: breakpoints left."""
+    count = 0
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            fields = line.split()
+            if "x" not in fields[1] or len(fields) < 6 or not fields[5].startswith("/"):
+                continue
+            begin, end = (int(x, 16) for x in fields[0].split("-"))
+            with open("/proc/%d/root%s" % (pid, fields[5]), "rb") as file:
+                file.seek(int(fields[2], 16))
+                expected = file.read(end - begin)
+            mem.seek(begin)
+            got = mem.read(len(expected))
+            if got != expected:
+                count += sum(a != b for a, b in zip(got, expected))
+    return count
+
+
+def tool(*args):
+    return subprocess.run([TOOL, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=LIMIT_S, errors="replace")
+
+
+def test_check():
+    done = tool("check")
+    if done.returncode != 0:
+        raise Failed("exit code %d\n%s" % (done.returncode, done.stdout))
+    log(done.stdout)
+    return "exit code 0"
+
+
+def test_attach(interpreter, program):
+    oracle_path, trace_path = "/tmp/oracle.json", "/tmp/trace.json"
+    with_oracle = Target(interpreter, program, "--oracle", oracle_path)
+    with_oracle.go()
+    with_oracle.wait_done()
+    with_oracle.end()
+
+    target = Target(interpreter, program)
+    tracer = subprocess.Popen([TOOL, "-p", str(target.pid), "-o", trace_path],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+    try:
+        line, said = read_until(tracer.stderr, r"^pytrace-bpf: recording .*$", "the tracer")
+        target.go()
+        target.wait_done()
+        tracer.send_signal(signal.SIGINT)
+        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        left = text_differences(target.pid)
+        if left:
+            raise Failed("%d bytes of the target's text differ after the end" % left)
+        target.end()
+        got = trace.load(trace_path)
+        events, threads = compare.compare(compare.Oracle(oracle_path), got, target.pid)
+        log(said)
+        return "%d enters and exits of %d threads equal; %s" % (
+            events, threads, line.group(0).partition("recording ")[2])
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
+def test_no_btf(interpreter):
+    """Where the kernel has no BTF (here it is covered by an empty folder), the tool must say so."""
+    target = Target(interpreter, "small_a")
+    try:
+        script = "mount -t tmpfs none /sys/kernel/btf && exec %s -p %d -o /tmp/no.json" % (
+            TOOL, target.pid)
+        done = subprocess.run(["unshare", "-m", "sh", "-c", script], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S,
+                              errors="replace")
+        if done.returncode != UNSUPPORTED:
+            raise Failed("exit code %d, not %d\n%s" % (
+                done.returncode, UNSUPPORTED, done.stdout))
+        if "BTF" not in done.stdout:
+            raise Failed("the message does not name BTF\n" + done.stdout)
+        if os.path.exists("/tmp/no.json"):
+            raise Failed("a trace was left behind")
+        return done.stdout.strip().splitlines()[0]
+    finally:
+        target.kill()
+
+
+def version_of(interpreter):
+    root, path = interpreter.split(":")
+    command = [path, "-c", "import platform; print(platform.python_version())"]
+    if root != "host":
+        command = ["chroot", "/roots/" + root] + command
+    return subprocess.check_output(command, text=True).strip()
+
+
+def main():
+    with open("/test/interpreters") as file:
+        interpreters = file.read().split()
+    run_test("check", test_check)
+    for interpreter in interpreters:
+        label = "Python %s (%s)" % (version_of(interpreter), interpreter.split(":")[0])
+        for program in ("callforms", "threads"):
+            run_test("%s, %s" % (label, program), test_attach, interpreter, program)
+    run_test("refused without BTF", test_no_btf, interpreters[0])
+    say("vm-end %d" % results)
+
+
+main()

@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+# The kernel matrix: the attach-and-compare test in Debian's kernels under qemu, without KVM.
+#
+#   tests/vm/run.sh TOOL BUILD [SUITE ...]
+#
+# Needs root (the interpreters' roots are entered with chroot), the packages in packages.txt and
+# the roots that scripts/interpreters.sh makes. One line per test; the consoles are kept in
+# BUILD/vm/SUITE.log. VM_ALL=1 tests every interpreter on every kernel instead of two or three.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+tool=$(realpath "$1") build=$(realpath -m "$2")
+shift 2
+# suite of the kernel | interpreters; "host" is this machine's own
+matrix=(
+    "bullseye|bullseye:/usr/bin/python3.9 host"
+    "bookworm|host trixie:/usr/bin/python3.13"
+    "trixie|host trixie:/usr/bin/python3.13"
+    "sid|host sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
+)
+every="host bullseye:/usr/bin/python3.9 trixie:/usr/bin/python3.13 sid:/usr/bin/python3.13
+    sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
+guest_limit_s=${VM_TIMEOUT:-300}
+roots=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
+passed=0 failed=0 skipped=0
+
+die() { echo "vm: $*" >&2; exit 1; }
+
+# result VERDICT WHERE TEST DETAIL
+result() {
+    case $1 in
+    PASS) passed=$((passed + 1)) ;;
+    FAIL) failed=$((failed + 1)) ;;
+    SKIP) skipped=$((skipped + 1)) ;;
+    *) die "bad verdict '$1'" ;;
+    esac
+    printf '%-4s  %-32s %s%s\n' "$1" "$2" "$3" "${4:+: $4}"
+}
+
+# The machine's own interpreter; the comparison runs on it, so it must not be older than 3.8.
+host_python() {
+    local path
+    path=$(realpath /usr/bin/python3)
+    [ -x "$path" ] || die "/usr/bin/python3 is missing"
+    echo "$path"
+}
+
+# present INTERPRETER
+present() {
+    [[ $1 = host:* ]] || [ -x "$roots/${1%%:*}${1#*:}" ]
+}
+
+# run_guest SUITE RELEASE KERNEL INTERPRETERS
+run_guest() {
+    local suite=$1 release=$2 kernel=$3 interpreter list=() verdict name detail began count=0
+    local dir=$build/vm/$suite log=$build/vm/$suite.log
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    cp "$here/init" "$here/guest.py" "$dir/"
+    cp -r "$here/../e2e" "$dir/e2e"
+    host_python >"$dir/python"
+    for interpreter in $4; do
+        [ "$interpreter" = host ] && interpreter=host:$(host_python)
+        if present "$interpreter"; then
+            list+=("$interpreter")
+        else
+            result SKIP "$release" "$interpreter" "not there; scripts/interpreters.sh makes it"
+        fi
+    done
+    [[ " ${list[*]} " = *" host:"* ]] || list=("host:$(host_python)" "${list[@]}")
+    printf '%s\n' "${list[@]}" >"$dir/interpreters"
+    "$here/image.sh" "$build/vm/$suite.cpio" "$tool" "$dir" "${list[@]}"
+    began=$SECONDS
+    timeout "$guest_limit_s" qemu-system-x86_64 -M q35 -m 1024 -smp 2 -accel tcg,thread=multi \
+        -cpu max -display none -nodefaults -serial stdio -no-reboot -kernel "$kernel" \
+        -initrd "$build/vm/$suite.cpio" -append "console=ttyS0 quiet panic=-1 nokaslr" \
+        </dev/null >"$log" 2>&1 || true
+    rm -rf "$build/vm/$suite.cpio" "$dir"
+    while IFS=$'\t' read -r _ verdict name detail; do
+        result "$verdict" "$release" "$name" "$detail"
+        count=$((count + 1))
+    done < <(tr -d '\r' <"$log" | grep -a '^vm-result' || true)
+    if ! grep -aqE "^vm-end $count\b" "$log"; then
+        result FAIL "$release" "guest" "did not come to its end; the console is $log"
+        tail -n 25 "$log"
+    fi
+    echo "      $release: $((SECONDS - began)) s"
+}
+
+[ "$(id -u)" = 0 ] || die "must run as root"
+for program in qemu-system-x86_64 busybox cpio; do
+    command -v $program >/dev/null || die "$program is missing; scripts/setup.sh installs it"
+done
+for row in "${matrix[@]}"; do
+    suite=${row%%|*} interpreters=${row#*|}
+    [ $# = 0 ] || [[ " $* " = *" $suite "* ]] || continue
+    [ -z "${VM_ALL:-}" ] || interpreters=$every
+    if line=$("$here/kernels.sh" "$suite"); then
+        IFS=$'\t' read -r _ release kernel <<<"$line"
+        run_guest "$suite" "$release" "$kernel" "$interpreters"
+    else
+        result SKIP "$suite's kernel" "all" "cannot be fetched"
+    fi
+done
+if [ $# = 0 ] || [[ " $* " = *" arm64 "* ]]; then
+    while IFS=$'\t' read -r verdict where name detail; do
+        result "$verdict" "$where" "$name" "$detail"
+    done < <("$here/arm64.sh" "$tool" "$build")
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
