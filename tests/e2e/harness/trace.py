@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Reads a Chrome trace as strictly as its pickiest reader does, and turns it into call trees.
+
+check() raises TraceError at the first thing that is wrong: JSON, schema, times that are not whole
+nanoseconds, slices that do not nest exactly per (pid, tid).
+"""
+import gzip
+import json
+import re
+
+
+class TraceError(AssertionError):
+    pass
+
+
+class Ns(int):
+    """A time in nanoseconds, written as microseconds with exactly three decimals."""
+
+
+def _number(text):
+    whole, _, decimals = text.partition(".")
+    if len(decimals) == 3 and "e" not in text and "E" not in text:
+        sign = -1 if whole.startswith("-") else 1
+        return Ns(int(whole) * 1000 + sign * int(decimals))
+    return float(text)
+
+
+def _constant(text):
+    raise TraceError("%s is not JSON" % text)
+
+
+def _no_duplicates(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise TraceError("an object has a key twice: %s" % [k for k, _ in pairs])
+    return result
+
+
+NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
+KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
+
+
+class Slice:
+    __slots__ = ("begin", "end", "file", "line", "name", "args", "children", "event")
+
+    def __init__(self, event):
+        match = NAME.match(event["name"])
+        if not match:
+            raise TraceError("name is not 'path(line): qualname': %r" % event["name"])
+        self.event = event
+        self.begin, self.end = int(event["ts"]), int(event["ts"]) + int(event["dur"])
+        self.file, self.line, self.name = match["file"], int(match["line"]), match["name"]
+        self.args = event.get("args", {})
+        self.children = []
+
+    @property
+    def key(self):
+        return self.file, self.line, self.name
+
+    def walk(self):
+        stack = [self]
+        while stack:
+            s = stack.pop()
+            yield s
+            stack.extend(s.children)
+
+
+class Trace:
+    def __init__(self, document):
+        self.document = document
+        self.events = document["traceEvents"]
+        self.threads = {}  # (pid, tid) -> [root slices]
+        self.count = 0
+        self.processes = {}  # pid -> name
+        for event in self.events:
+            if event["ph"] == "X":
+                self.threads.setdefault((event["pid"], event["tid"]), []).append(Slice(event))
+                self.count += 1
+            elif event["ph"] == "M" and event["name"] == "process_name":
+                self.processes[event["pid"]] = event["args"]["name"]
+        for key, slices in self.threads.items():
+            self.threads[key] = nest(key, slices)
+
+    def slices(self):
+        for roots in self.threads.values():
+            for root in roots:
+                yield from root.walk()
+
+    def named(self, name):
+        return [s for s in self.slices() if s.name == name]
+
+    def counts(self):
+        result = {}
+        for s in self.slices():
+            result[s.name] = result.get(s.name, 0) + 1
+        return result
+
+    def of_pid(self, pid):
+        return {key: roots for key, roots in self.threads.items() if key[0] == pid}
+
+
+def nest(key, slices):
+    """Builds the tree; two slices are disjoint or one holds the other, with no equal boundaries."""
+    slices.sort(key=lambda s: (s.begin, -s.end))
+    roots, stack = [], []
+    seen = set()
+    for s in slices:
+        if s.end <= s.begin:
+            raise TraceError("%s: an empty slice at %d ns: %s" % (key, s.begin, s.name))
+        for boundary in (s.begin, s.end):
+            if boundary in seen:
+                raise TraceError("%s: two boundaries at %d ns (%s)" % (key, boundary, s.name))
+            seen.add(boundary)
+        while stack and stack[-1].end < s.begin:
+            stack.pop()
+        if stack and s.end > stack[-1].end:
+            raise TraceError("%s: %s [%d, %d] overlaps %s [%d, %d]" % (
+                key, s.name, s.begin, s.end, stack[-1].name, stack[-1].begin, stack[-1].end))
+        (stack[-1].children if stack else roots).append(s)
+        stack.append(s)
+    return roots
+
+
+def _require(condition, text, *args):
+    if not condition:
+        raise TraceError(text % args)
+
+
+def check_event(event):
+    ph = event.get("ph")
+    _require(ph in ("X", "M", "i", "C", "s", "f"), "unexpected ph in %r", event)
+    _require(isinstance(event.get("name"), str), "no name in %r", event)
+    _require(isinstance(event.get("pid"), int) and "tid" in event or ph in ("M", "C"),
+             "no pid or tid in %r", event)
+    if ph != "M":
+        _require(isinstance(event.get("ts"), Ns), "ts is not in whole nanoseconds: %r", event)
+    if ph == "X":
+        _require(isinstance(event.get("dur"), Ns), "dur is not in whole nanoseconds: %r", event)
+        _require(event.get("cat") == "python_function", "cat is not python_function: %r", event)
+    if ph == "i":
+        _require(event.get("s") == "t" or event.get("s") in ("p", "g"), "no scope in %r", event)
+
+
+def check_ids(trace):
+    """Python id is unique, and Python parent id names the slice around it."""
+    seen = set()
+    for roots in trace.threads.values():
+        stack = [(root, None) for root in roots]
+        while stack:
+            s, parent = stack.pop()
+            own = s.args.get("Python id")
+            if own is not None:
+                _require(own not in seen, "Python id %s comes twice", own)
+                seen.add(own)
+                expected = parent.args["Python id"] if parent else None
+                got = s.args.get("Python parent id")
+                _require(got == expected or (expected is None and not got),
+                         "Python parent id of %s is %s, not %s", s.name, got, expected)
+            stack.extend((child, s) for child in s.children)
+
+
+def load(path_or_bytes, check=True):
+    data = path_or_bytes
+    if not isinstance(data, bytes):
+        with open(path_or_bytes, "rb") as file:
+            data = file.read()
+        if str(path_or_bytes).endswith(".gz"):
+            data = gzip.decompress(data)
+    try:
+        text = data.decode("utf-8")
+        document = json.loads(text, parse_float=_number, parse_constant=_constant,
+                              object_pairs_hook=_no_duplicates)
+    except ValueError as error:
+        raise TraceError("not JSON in UTF-8: %s" % error) from None
+    if check:
+        for key in KEYS:
+            _require(key in document, "the document has no %s", key)
+        _require(document["schemaVersion"] == 1, "schemaVersion is %r", document["schemaVersion"])
+        for event in document["traceEvents"]:
+            check_event(event)
+    trace = Trace(document)
+    if check:
+        check_ids(trace)
+        named = {(e["pid"], e.get("tid")) for e in trace.events
+                 if e["ph"] == "M" and e["name"] == "thread_name"}
+        for key in trace.threads:
+            _require(key in named, "thread %s has slices but no thread_name", key)
+            _require(key[0] in trace.processes, "process %d has no process_name", key[0])
+    return trace

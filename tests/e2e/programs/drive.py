@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Runs workload() of a program beside this file; any CPython from 3.8 on.
+
+    drive.py [--oracle FILE] [--go] [--exit] PROGRAM
+
+It says "ready PID", waits for a byte on stdin (not with --go), runs workload(), says "done" and the
+program's own counters as JSON, waits for a byte again (not with --exit), and ends.
+
+With --oracle the calls and returns of workload(), of every thread, are written to FILE as CPython's
+own hooks report them: sys.setprofile up to 3.11, sys.monitoring from 3.12 on.
+"""
+import gc
+import importlib
+import json
+import os
+import sys
+import threading
+import _thread
+
+ENTER, EXIT = 1, 0
+NATIVE_ID = _thread.get_native_id
+EVENTS = {}  # thread id -> [(ENTER or EXIT, code)]; the codes stay alive, so id(code) is a key
+
+
+def record(kind, code):
+    tid = NATIVE_ID()
+    events = EVENTS.get(tid)
+    if events is None:
+        events = EVENTS[tid] = []
+    events.append((kind, code))
+
+
+def on_profile(frame, event, arg):
+    if event == "call":
+        record(ENTER, frame.f_code)
+    elif event == "return":
+        record(EXIT, frame.f_code)
+
+
+def oracle_start():
+    if sys.version_info < (3, 12):
+        threading.setprofile(on_profile)
+        sys.setprofile(on_profile)
+        return
+    mon = sys.monitoring
+    tool = mon.PROFILER_ID
+    mon.use_tool_id(tool, "oracle")
+    enter = lambda code, *rest: record(ENTER, code)
+    leave = lambda code, *rest: record(EXIT, code)
+    mask = 0
+    for event, callback in ((mon.events.PY_START, enter), (mon.events.PY_RESUME, enter),
+                            (mon.events.PY_THROW, enter), (mon.events.PY_RETURN, leave),
+                            (mon.events.PY_YIELD, leave), (mon.events.PY_UNWIND, leave)):
+        mon.register_callback(tool, event, callback)
+        mask |= event
+    mon.set_events(tool, mask)
+
+
+def oracle_stop():
+    if sys.version_info < (3, 12):
+        sys.setprofile(None)
+        threading.setprofile(None)
+        return
+    sys.monitoring.set_events(sys.monitoring.PROFILER_ID, 0)
+    sys.monitoring.free_tool_id(sys.monitoring.PROFILER_ID)
+
+
+def oracle_write(path):
+    codes, number, threads = [], {}, []
+    for tid, events in EVENTS.items():
+        flat = []
+        for kind, code in events:
+            n = number.get(id(code))
+            if n is None:
+                n = number[id(code)] = len(codes)
+                name = getattr(code, "co_qualname", code.co_name)
+                codes.append([code.co_filename, code.co_firstlineno, name])
+            flat.append(n << 1 | kind)
+        threads.append({"tid": tid, "events": flat})
+    with open(path, "w") as out:
+        json.dump({"version": sys.version.split()[0], "codes": codes, "threads": threads,
+                   "main": NATIVE_ID()}, out)
+
+
+def say(text):
+    os.write(1, (text + "\n").encode())
+
+
+def main(argv):
+    oracle = None
+    go = leave = False
+    while argv and argv[0].startswith("--"):
+        option = argv.pop(0)
+        if option == "--oracle":
+            oracle = argv.pop(0)
+        go = go or option == "--go"
+        leave = leave or option == "--exit"
+    program = importlib.import_module(argv[0])
+    # The collector runs when the number of allocations says so, and the oracle allocates too.
+    gc.collect()
+    gc.disable()
+    say("ready %d" % os.getpid())
+    if not go:
+        os.read(0, 1)
+    if oracle:
+        oracle_start()
+    result = program.workload(*argv[1:])
+    if oracle:
+        oracle_stop()
+        oracle_write(oracle)
+    say("done " + json.dumps(result))
+    if not leave:
+        os.read(0, 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
