@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/log.h"
+
+#define INT3 0xcc
+
+const char *pt_engine_name(enum py_engine engine)
+{
+	switch (engine) {
+	case PY_ENGINE_FRAME:
+		return "frame";
+	case PY_ENGINE_USDT:
+		return "usdt";
+	case PY_ENGINE_COUNT:
+		break;
+	}
+	return "?";
+}
+
+static int refuse_wish(const struct py_image *image, enum py_engine engine, struct pt_err *err)
+{
+	return pt_err_set(
+	    err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+	    "try --engine auto; 'pytrace-bpf check -p PID' shows what each engine says",
+	    "engine %s cannot trace CPython %s in '%s': %s", pt_engine_name(engine),
+	    image->version_text, image->path, image->engines[engine].reason);
+}
+
+int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enum py_engine *engine,
+		     char *why, size_t why_size, struct pt_err *err)
+{
+	const struct py_engine_plan *frame = &image->engines[PY_ENGINE_FRAME];
+	const struct py_engine_plan *usdt = &image->engines[PY_ENGINE_USDT];
+
+	if (wish != PT_ENGINE_AUTO) {
+		*engine = wish == PT_ENGINE_FRAME ? PY_ENGINE_FRAME : PY_ENGINE_USDT;
+		if (!image->engines[*engine].usable)
+			return refuse_wish(image, *engine, err);
+		snprintf(why, why_size, "as asked for");
+		return 0;
+	}
+	if (frame->usable) {
+		*engine = PY_ENGINE_FRAME;
+		if (usdt->usable)
+			snprintf(why, why_size, "exact, and cheaper than usdt");
+		else
+			snprintf(why, why_size, "exact; usdt: %s", usdt->reason);
+		return 0;
+	}
+	if (usdt->usable) {
+		*engine = PY_ENGINE_USDT;
+		snprintf(why, why_size, "exact; frame: %s", frame->reason);
+		return 0;
+	}
+	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+			  "'pytrace-bpf check -p PID' shows what is missing",
+			  "CPython %s in '%s' cannot be traced exactly: frame: %s; usdt: %s",
+			  image->version_text, image->path, frame->reason, usdt->reason);
+}
+
+int pt_process_check(const struct pt_process *process, struct pt_err *err)
+{
+	if (process->is_32bit)
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+				  "only 64-bit CPython can be traced", "process %d (%s) is 32-bit",
+				  process->pid, process->comm);
+	if (process->interpreter < 0)
+		return pt_err_set(
+		    err, -ESRCH, PT_EXIT_NO_TARGET,
+		    "'pytrace-bpf list' shows the Python processes of this host",
+		    "process %d (%s) is not Python: it maps no file that holds CPython",
+		    process->pid, process->comm);
+	if (process->is_musl)
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+				  "run it with a CPython that was built for glibc",
+				  "process %d (%s) uses the musl C library", process->pid,
+				  process->comm);
+	return 0;
+}
+
+int pt_plan_verify(pid_t pid, const struct py_image *image, enum py_engine engine, uint64_t bias,
+		   struct pt_err *err)
+{
+	const struct py_engine_plan *plan = &image->engines[engine];
+
+	for (size_t i = 0; i < plan->site_count; i++) {
+		const struct py_site *site = &plan->sites[i];
+		uint8_t bytes[sizeof(site->bytes)];
+		struct iovec local = {bytes, site->byte_count};
+		struct iovec remote = {(void *)(uintptr_t)(bias + site->vaddr), site->byte_count};
+		ssize_t n;
+
+		if (!site->byte_count || site->byte_count > sizeof(bytes))
+			continue;
+		n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+		if (n < 0 && errno == ESRCH)
+			return pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET, "",
+					  "process %d has ended", pid);
+		if (n != (ssize_t)site->byte_count) {
+			pt_verbose("cannot compare the instructions of process %d: %s", pid,
+				   n < 0 ? strerror(errno) : "short read");
+			return 0;
+		}
+		if (bytes[0] == INT3)
+			bytes[0] = site->bytes[0];
+		if (memcmp(bytes, site->bytes, site->byte_count))
+			return pt_err_set(
+			    err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+			    "restart the process: its file was replaced, or something patched "
+			    "it in memory",
+			    "process %d does not run what '%s' holds (site %zu at 0x%llx)", pid,
+			    image->path, i, (unsigned long long)site->vaddr);
+	}
+	return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * engine.h - which processes can be traced, by which engine, and whether the plan fits the process.
+ * Stateless.
+ */
+#ifndef PT_RECORD_ENGINE_H
+#define PT_RECORD_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "python/image.h"
+#include "target/process.h"
+
+enum pt_engine_wish { PT_ENGINE_AUTO, PT_ENGINE_USDT, PT_ENGINE_FRAME };
+
+const char *pt_engine_name(enum py_engine engine);
+
+/* -ENOTSUP and err: no engine, or not the one that was asked for. why says in a few words why this
+ * one was taken, and what spoke against the other. */
+int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enum py_engine *engine,
+		     char *why, size_t why_size, struct pt_err *err);
+
+/* -ESRCH not Python, -ENOTSUP 32-bit or musl: what can be told without reading the interpreter. */
+int pt_process_check(const struct pt_process *process, struct pt_err *err);
+
+/* Compares the instructions at the plan's sites with those in the process's memory: the file that
+ * was read must be what runs. -ENOTSUP: they differ. A breakpoint of another tracer is fine. */
+int pt_plan_verify(pid_t pid, const struct py_image *image, enum py_engine engine, uint64_t bias,
+		   struct pt_err *err);
+
+#endif

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/images.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+struct pt_images {
+	const struct pt_images_options *options;
+	struct pt_traced_image **list; /* pointers, so that an image never moves */
+	size_t count;
+};
+
+int pt_images_new(const struct pt_images_options *options, struct pt_images **out)
+{
+	struct pt_images *images = calloc(1, sizeof(*images));
+
+	*out = images;
+	if (!images)
+		return -ENOMEM;
+	images->options = options;
+	return 0;
+}
+
+void pt_images_free(struct pt_images *images)
+{
+	if (!images)
+		return;
+	for (size_t i = 0; i < images->count; i++) {
+		py_image_free(images->list[i]->image);
+		free(images->list[i]);
+	}
+	free(images->list);
+	free(images);
+}
+
+size_t pt_images_count(const struct pt_images *images)
+{
+	return images->count;
+}
+
+struct pt_traced_image *pt_images_at(const struct pt_images *images, size_t i)
+{
+	return images->list[i];
+}
+
+struct pt_traced_image *pt_images_find(struct pt_images *images, const struct pt_module *module)
+{
+	for (size_t i = 0; i < images->count; i++)
+		if (images->list[i]->dev == module->dev && images->list[i]->inode == module->inode)
+			return images->list[i];
+	return NULL;
+}
+
+static int load(const struct pt_images_options *options, const struct pt_module *module,
+		struct pt_traced_image *traced, struct pt_err *err)
+{
+	int rc = py_image_load(module->open_path, module->path, options->emulated,
+			       options->cache_dir, &traced->image, err);
+
+	if (rc) {
+		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "cannot read the interpreter '%s'",
+			   module->path);
+		return rc;
+	}
+	pt_verbose("CPython %s in '%s'%s, analysed in %.1f ms%s", traced->image->version_text,
+		   module->path, module->deleted ? " (deleted)" : "", traced->image->find_ms,
+		   traced->image->from_cache ? " (from the cache)" : "");
+	rc = pt_engine_choose(traced->image, options->engine, &traced->engine, traced->why,
+			      sizeof(traced->why), err);
+	if (!rc)
+		pt_verbose("engine %s, %zu probes: %s", pt_engine_name(traced->engine),
+			   traced->image->engines[traced->engine].site_count, traced->why);
+	return rc;
+}
+
+int pt_images_load(struct pt_images *images, const struct pt_module *module,
+		   struct pt_traced_image **out, struct pt_err *err)
+{
+	struct pt_traced_image *traced = pt_images_find(images, module), **bigger;
+
+	*out = traced;
+	if (traced)
+		return traced->refused;
+	traced = calloc(1, sizeof(*traced));
+	bigger = reallocarray(images->list, images->count + 1, sizeof(*bigger));
+	if (bigger)
+		images->list = bigger;
+	if (!traced || !bigger) {
+		free(traced);
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	}
+	traced->dev = module->dev;
+	traced->inode = module->inode;
+	traced->index = -1;
+	traced->refused = load(images->options, module, traced, err);
+	images->list[images->count++] = traced;
+	*out = traced;
+	return traced->refused;
+}
+
+int pt_images_attach(struct pt_traced_image *traced, struct pt_tracer *tracer, enum pt_reach reach,
+		     const char *open_path, struct pt_err *err)
+{
+	int rc;
+
+	if (traced->index >= 0)
+		return 0;
+	rc = pt_tracer_add_image(tracer, traced->image, traced->engine, reach, open_path, err);
+	if (rc < 0) {
+		traced->refused = rc;
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "run 'pytrace-bpf check'",
+				  "cannot attach to '%s'", traced->image->path);
+	}
+	traced->index = rc;
+	traced->reach = reach;
+	return 0;
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "record/tidset.h"
+
+struct pt_output {
+	const struct pt_output_options *options;
+	struct pt_capture_writer *capture; /* either this .. */
+	struct pt_model *model;            /* .. or these two */
+	struct pt_sink *sink;
+	struct pt_err err; /* of the capture writer's failed write */
+	int failed;        /* the first -errno */
+	struct pt_totals capture_totals;
+	struct pt_tidset threads;
+	atomic_ullong bytes;
+};
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t text_len = strlen(text), end_len = strlen(end);
+
+	return text_len >= end_len && !strcmp(text + text_len - end_len, end);
+}
+
+bool pt_output_is_capture(const char *path)
+{
+	return ends_with(path, ".ptcap");
+}
+
+void pt_output_folder(const char *path, char *folder, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!strcmp(path, "-"))
+		snprintf(folder, size, "/var/tmp");
+	else if (!slash)
+		snprintf(folder, size, ".");
+	else
+		snprintf(folder, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+}
+
+static int cannot_write(const char *path, int rc, struct pt_err *err)
+{
+	const char *hint = rc == -ENOENT                    ? "make the folder first"
+			   : rc == -EISDIR                  ? "give a file, with -o"
+			   : rc == -ENOSPC || rc == -EDQUOT ? "the disk is full"
+			   : rc == -EROFS
+			       ? "the file system is read-only; choose another place with -o"
+			       : "choose another place with -o";
+
+	return pt_err_set(err, rc, PT_EXIT_FAILED, hint, "cannot write '%s': %s", path,
+			  strerror(-rc));
+}
+
+int pt_output_check(const char *path, struct pt_err *err)
+{
+	char temporary[4096];
+	struct stat st;
+	int fd;
+
+	if (!strcmp(path, "-")) {
+		if (isatty(STDOUT_FILENO))
+			return pt_err_set(
+			    err, -EINVAL, PT_EXIT_USAGE, "redirect it, or give a file with -o",
+			    "standard output is a terminal; the trace is not meant for "
+			    "eyes");
+		return 0;
+	}
+	if (!ends_with(path, ".json") && !ends_with(path, ".json.gz") &&
+	    !pt_output_is_capture(path))
+		return pt_err_set(
+		    err, -EINVAL, PT_EXIT_USAGE,
+		    "end it in .json, .json.gz or .ptcap; the suffix chooses the format",
+		    "'%s' has no known suffix", path);
+	if (!stat(path, &st) && S_ISDIR(st.st_mode))
+		return cannot_write(path, -EISDIR, err);
+	/* the name that the writers use before they rename */
+	if (snprintf(temporary, sizeof(temporary), "%s.tmp", path) >= (int)sizeof(temporary))
+		return cannot_write(path, -ENAMETOOLONG, err);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return cannot_write(path, -errno, err);
+	close(fd);
+	unlink(temporary);
+	return 0;
+}
+
+int pt_output_open(const struct pt_output_options *options, const struct pt_capture_info *info,
+		   struct pt_output **out, struct pt_err *err)
+{
+	struct pt_output *output = calloc(1, sizeof(*output));
+	int rc;
+
+	*out = NULL;
+	if (!output)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	output->options = options;
+	if (pt_output_is_capture(options->path)) {
+		rc = pt_capture_create(options->path, info, true, &output->capture, err);
+	} else {
+		rc = pt_sink_open(options->path, info, &options->sink, &output->sink, err);
+		if (!rc) {
+			rc = pt_model_new(&options->model, info, pt_sink_op, output->sink,
+					  &output->model);
+			if (rc)
+				pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+		}
+	}
+	if (rc) {
+		pt_output_discard(output);
+		return rc;
+	}
+	*out = output;
+	return 0;
+}
+
+static int record_capture(struct pt_output *output, const struct pt_rec *record, size_t len)
+{
+	uint64_t max_bytes = output->options->sink.max_bytes;
+	struct pt_totals *totals = &output->capture_totals;
+
+	if (max_bytes && pt_capture_bytes(output->capture) + len > max_bytes)
+		return -EFBIG;
+	if (record->kind == PT_REC_BATCH && len >= sizeof(struct pt_rec_batch)) {
+		const struct pt_rec_batch *batch = (const struct pt_rec_batch *)record;
+
+		pt_tidset_add(&output->threads, record->tgid, record->tid);
+		if (!(record->flags & PT_RF_PEEK))
+			totals->events += batch->events;
+	} else if (record->kind == PT_REC_NOTE && len >= sizeof(struct pt_rec_note)) {
+		const struct pt_rec_note *note = (const struct pt_rec_note *)record;
+
+		if (note->what == PT_NOTE_LOST_EVENTS)
+			totals->lost_events = note->value;
+		else if (note->what == PT_NOTE_LOST_RECORDS)
+			totals->lost_records = note->value;
+	}
+	return pt_capture_write(output->capture, record, len, &output->err);
+}
+
+int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
+{
+	struct pt_output *output = ctx;
+	int rc;
+
+	if (output->failed)
+		return output->failed;
+	rc = output->capture ? record_capture(output, record, len)
+			     : pt_model_record(output->model, record, len);
+	if (rc)
+		output->failed = rc;
+	atomic_store_explicit(&output->bytes,
+			      output->capture ? pt_capture_bytes(output->capture)
+					      : pt_sink_bytes(output->sink),
+			      memory_order_relaxed);
+	return rc;
+}
+
+uint64_t pt_output_bytes(const struct pt_output *output)
+{
+	return atomic_load(&((struct pt_output *)(uintptr_t)output)->bytes);
+}
+
+/* The file was made by root on behalf of whoever called sudo. */
+static void give_to_owner(const struct pt_output_options *options)
+{
+	struct stat st;
+	int fd;
+
+	if (!options->give_to_owner || !strcmp(options->path, "-"))
+		return;
+	fd = open(options->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid() ||
+	    fchown(fd, options->owner_uid, options->owner_gid))
+		pt_warn("'%s' belongs to root: cannot give it to user %u", options->path,
+			options->owner_uid);
+	close(fd);
+}
+
+static void release(struct pt_output *output)
+{
+	pt_model_free(output->model);
+	pt_tidset_release(&output->threads);
+	free(output);
+}
+
+int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct pt_err *err)
+{
+	struct pt_totals own = {0};
+	int rc = 0, rc2;
+
+	if (!totals)
+		totals = &own;
+	if (output->capture) {
+		*totals = output->capture_totals;
+		totals->threads = output->threads.used;
+		rc2 = pt_capture_close(output->capture, true, err);
+	} else {
+		if (!output->failed)
+			rc = pt_model_finish(output->model, totals);
+		else
+			pt_model_totals(output->model, totals);
+		if (rc && !output->failed)
+			output->failed = rc;
+		rc2 = pt_sink_close(output->sink, totals, err);
+	}
+	if (output->failed && output->failed != -EFBIG) {
+		if (pt_err_is_set(&output->err) && err && !pt_err_is_set(err))
+			*err = output->err;
+		rc2 = cannot_write(output->options->path, output->failed, err);
+	}
+	give_to_owner(output->options);
+	release(output);
+	return rc2;
+}
+
+void pt_output_discard(struct pt_output *output)
+{
+	if (!output)
+		return;
+	if (output->capture)
+		pt_capture_close(output->capture, false, NULL);
+	if (output->sink) {
+		struct pt_totals nothing = {0};
+
+		pt_sink_close(output->sink, &nothing, NULL);
+		unlink(output->options->path);
+	}
+	release(output);
+}

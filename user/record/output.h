@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * output.h - where a recording goes: a capture file (.ptcap), or the model and a sink.
+ *
+ * Life cycle: pt_output_check() before anything is attached -> pt_output_open() once the start is
+ * known -> pt_output_record() for each record -> pt_output_close(). One thread at a time, but
+ * pt_output_bytes() may be asked by any. The same is used for live recordings and for replay.
+ */
+#ifndef PT_RECORD_OUTPUT_H
+#define PT_RECORD_OUTPUT_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "ingest/capture.h"
+#include "model/model.h"
+#include "pt_abi.h"
+#include "sink/sink.h"
+
+struct pt_output_options {
+	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-" */
+	struct pt_model_options model;
+	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
+	bool give_to_owner;          /* the finished file belongs to: */
+	uid_t owner_uid;
+	gid_t owner_gid;
+};
+
+struct pt_output;
+
+/* Whether path could be written, found out without leaving anything there. */
+int pt_output_check(const char *path, struct pt_err *err);
+/* options are borrowed until pt_output_close(). */
+int pt_output_open(const struct pt_output_options *options, const struct pt_capture_info *info,
+		   struct pt_output **output, struct pt_err *err);
+/* Suits pt_spool_fn. -EFBIG: the file has its largest size; -errno: writing failed. Either way
+ * pt_output_close() keeps what is there. */
+int pt_output_record(const struct pt_rec *record, size_t len, void *output);
+uint64_t pt_output_bytes(const struct pt_output *output);
+/* Ends the document and frees. totals may be NULL; for a capture file only events, lost_* and
+ * threads are filled. */
+int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct pt_err *err);
+/* Frees without leaving a file. */
+void pt_output_discard(struct pt_output *output);
+
+bool pt_output_is_capture(const char *path);
+/* The folder that path lies in; "-" gives one for temporary files. */
+void pt_output_folder(const char *path, char *folder, size_t size);
+
+#endif
