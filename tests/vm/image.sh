@@ -34,9 +34,17 @@ copy_objects() {
     done
 }
 
+# glibc opens libgcc_s itself when a thread ends by pthread_exit(); ldd does not know.
+copy_libgcc() {
+    local object
+    for object in "$1"/usr/lib/*-linux-gnu/libgcc_s.so.1 "$1"/lib/*-linux-gnu/libgcc_s.so.1; do
+        [ ! -e "$object" ] || install -D "$object" "$2${object#"$1"}"
+    done
+}
+
 # copy_python ROOT DIR PATH
 copy_python() {
-    local root=$1 dir=$2 path=$3 lib
+    local root=$1 dir=$2 path=$3 lib modules
     lib=/usr/lib/python$(chroot "$root" "$path" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     cp -a "$root$path" "$dir$path"
     tar -c -C "$root" --exclude='config-*' --exclude=test --exclude=tests --exclude=lib2to3 \
@@ -46,8 +54,10 @@ copy_python() {
         --exclude='_codecs_*' --exclude='_*test*' --exclude=tkinter --exclude='_tkinter*' \
         --exclude='_remote_debugging*' --exclude='*-3??d-*' --exclude=_vendor --exclude=dist-packages \
         ".$lib" | tar -x -C "$dir"
-    copy_objects "$root" "$dir" "$path" $(cd "$root" && find ".$lib/lib-dynload" \
+    mapfile -t modules < <(cd "$root" && find ".$lib/lib-dynload" \
         \( -name '_ctypes.*' -o -name '_json.*' -o -name '_asyncio.*' \) | cut -c2-)
+    copy_objects "$root" "$dir" "$path" "${modules[@]}"
+    copy_libgcc "$root" "$dir"
 }
 
 skeleton "$work"

@@ -18,40 +18,37 @@ max_age_days=7
 # The packages that make up a suite's cloud kernel: linux-image-cloud-amd64 names the current
 # linux-image-VERSION; from 2026 on that one only depends on linux-binary-* and linux-modules-*.
 kernel_packages() {
-    local state=$1 todo=linux-image-cloud-amd64 seen='' name
-    while [ -n "$todo" ]; do
-        name=${todo%% *}
-        todo=${todo#"$name"}
-        todo=${todo# }
-        case " $seen " in *" $name "*) continue ;; esac
-        seen="$seen $name"
-        todo="$todo $(private_apt_cache "$state" depends --no-recommends --no-suggests \
-            --no-conflicts --no-breaks --no-replaces --no-enhances "$name" |
-            sed -nE 's/^ *\|?(Pre)?Depends: (linux-(image|binary)-[^ ]*)$/\2/p' | tr '\n' ' ')"
-        todo=$(echo $todo)
+    local state=$1 todo=(linux-image-cloud-amd64) name
+    local -A seen=()
+    while [ ${#todo[@]} -gt 0 ]; do
+        name=${todo[0]}
+        todo=("${todo[@]:1}")
+        [ -z "${seen[$name]:-}" ] || continue
+        seen[$name]=yes
+        echo "$name"
+        mapfile -t -O ${#todo[@]} todo < <(private_apt_cache "$state" depends --important "$name" |
+            sed -nE 's/^ *\|?(Pre)?Depends: (linux-(image|binary)-[^ ]*)$/\2/p')
     done
-    echo $seen
 }
 
 fetch() {
-    local suite=$1 state=$cache/apt-$1 tmp=$cache/$1.tmp packages deb kernel
+    local suite=$1 state=$cache/apt-$1 tmp=$cache/$1.tmp packages=() deb kernel
     private_apt_init "$state" "$suite" amd64 || return 1
-    packages=$(kernel_packages "$state")
+    mapfile -t packages < <(kernel_packages "$state")
     rm -rf "$tmp"
     mkdir -p "$tmp/debs" "$tmp/root"
-    # shellcheck disable=SC2086 # a list of package names
-    (cd "$tmp/debs" && private_apt_get "$state" download $packages) >>"$state/log" 2>&1 || return 1
+    (cd "$tmp/debs" && private_apt_get "$state" download "${packages[@]}") >>"$state/log" 2>&1 || return 1
     for deb in "$tmp"/debs/*.deb; do
         # Without the modules: they are most of it, and the guest needs none.
         dpkg-deb --fsys-tarfile "$deb" |
             tar -x -C "$tmp/root" --exclude='*.ko' --exclude='*.ko.*'
     done
     kernel=$(find "$tmp/root" -name 'vmlinuz*' -type f | head -n 1)
-    [ -n "$kernel" ] || { echo "no kernel in: $packages" >>"$state/log"; return 1; }
+    [ -n "$kernel" ] || { echo "no kernel in: ${packages[*]}" >>"$state/log"; return 1; }
     mv "$kernel" "$tmp/vmlinuz"
     find "$tmp/root" -name 'config-*' -exec cp {} "$tmp/config" \;
     kernel_release "$tmp/vmlinuz" >"$tmp/release"
-    rm -rf "$tmp/root" "$tmp/debs" "${cache:?}/$suite"
+    rm -rf "$tmp/root" "$tmp/debs" "$state/state" "${cache:?}/$suite"
     mv "$tmp" "$cache/$suite"
 }
 
@@ -65,20 +62,19 @@ kernel_release() {
 
 status=0
 mkdir -p "$cache"
-for suite in "${@:-bullseye bookworm trixie sid}"; do
-    for suite in $suite; do
-        if [ -z "$(find "$cache/$suite/vmlinuz" -mtime -$max_age_days 2>/dev/null)" ]; then
-            if fetch "$suite"; then
-                touch "$cache/$suite/vmlinuz"
-            else
-                echo "kernels.sh: cannot fetch $suite's kernel; the log is $cache/apt-$suite/log" >&2
-            fi
+[ $# -gt 0 ] || set -- bullseye bookworm trixie sid
+for suite; do
+    if [ -z "$(find "$cache/$suite/vmlinuz" -mtime -$max_age_days 2>/dev/null)" ]; then
+        if fetch "$suite"; then
+            touch "$cache/$suite/vmlinuz"
+        else
+            echo "kernels.sh: cannot fetch $suite's kernel; the log is $cache/apt-$suite/log" >&2
         fi
-        if [ ! -e "$cache/$suite/vmlinuz" ]; then
-            status=1
-            continue
-        fi
+    fi
+    if [ -e "$cache/$suite/vmlinuz" ]; then
         printf '%s\t%s\t%s\n' "$suite" "$(cat "$cache/$suite/release")" "$cache/$suite/vmlinuz"
-    done
+    else
+        status=1
+    fi
 done
 exit $status

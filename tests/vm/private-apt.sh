@@ -9,6 +9,7 @@
 # The mirror, proxies and keys are the system's own.
 
 private_apt_mirror() {
+    # shellcheck disable=SC2016 # apt fills in $(SITE)
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' |
         grep -v security | grep -m1 -E '/debian/?$'
 }
