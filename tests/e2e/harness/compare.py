@@ -10,10 +10,15 @@ What is left out on both sides, and why:
   - functions named closed_*, at_limit: see programs/observer.py and programs/limit.py;
   - __del__ and what lies below it, up to 3.10: sys.setprofile misses the calls that happen while
     its own callback runs, which is when the last reference to a frame's locals is dropped;
-  - the module _weakrefset.py and weakref.py up to 3.10, for the same reason.
+  - the modules _weakrefset.py and weakref.py up to 3.10, for the same reason.
+Files longer than NAME_CHARS are compared up to there (BPF stores 1024 bytes), and what UTF-8 cannot
+hold counts as U+FFFD.
 """
 import json
 import re
+
+
+NAME_CHARS = 200
 
 
 class Mismatch(AssertionError):
@@ -25,11 +30,15 @@ class Oracle:
         with open(path) as file:
             document = json.load(file)
         self.version = tuple(int(x) for x in re.findall(r"\d+", document["version"])[:2])
-        codes = [tuple(code) for code in document["codes"]]
+        codes = [normal(*code) for code in document["codes"]]
         self.threads = []
         for thread in document["threads"]:
             events = [(e & 1, codes[e >> 1]) for e in thread["events"]]
             self.threads.append((thread["tid"] == document["main"], events))
+
+
+def normal(file, line, name):
+    return re.sub("[\ud800-\udfff]", "\ufffd", file)[:NAME_CHARS], line, name
 
 
 def trace_events(roots):
@@ -40,8 +49,9 @@ def trace_events(roots):
     while stack:
         s = next(stack[-1], None)
         if s is not None:
-            events.append((1, s.key))
-            opened.append(s.key)
+            key = normal(*s.key)
+            events.append((1, key))
+            opened.append(key)
             stack.append(iter(s.children))
             continue
         stack.pop()

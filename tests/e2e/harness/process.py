@@ -3,11 +3,13 @@
 
 Every wait has a limit; what is left over when a test ends is killed by the runner.
 """
+import glob
 import json
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -119,9 +121,9 @@ class Target:
         except ToolError as error:
             raise ToolError("%s\n%s" % (error, self.err.text())) from None
 
-    def send(self):
+    def send(self, byte=b"x"):
         try:
-            self.popen.stdin.write(b"x")
+            self.popen.stdin.write(byte)
             self.popen.stdin.flush()
         except BrokenPipeError:
             pass
@@ -133,9 +135,9 @@ class Target:
         line = self.out.wait("done", "the target", limit_s)
         return json.loads(line.partition(" ")[2])
 
-    def finish(self, limit_s=WAIT_S):
+    def finish(self, limit_s=WAIT_S, byte=b"q"):
         """Lets it end; returns its exit status."""
-        self.send()
+        self.send(byte)
         return self.popen.wait(limit_s)
 
     def kill(self, sig=signal.SIGKILL):
@@ -143,6 +145,77 @@ class Target:
             self.popen.send_signal(sig)
             return self.popen.wait(WAIT_S)
         return self.popen.returncode
+
+
+def script(interpreter, name, *args):
+    """The command that runs programs/NAME by itself, without drive.py."""
+    return interpreter.command(install_programs(interpreter) + "/" + name, *args)
+
+
+class Copy:
+    """An interpreter's own file, copied, so that a test can change or remove it."""
+
+    def __init__(self, interpreter):
+        self.interpreter = interpreter
+        self.folder = tempfile.mkdtemp(prefix="pytrace-copy.",
+                                       dir=interpreter.root + "/tmp" if interpreter.root else None)
+        CLEAN_UP.append(self.folder)
+        library = self._library()
+        self.mapped = os.path.join(self.folder, os.path.basename(library or interpreter.file))
+        shutil.copy2(library or interpreter.file, self.mapped)
+        self.library = library
+
+    def _library(self):
+        """libpython, if the executable is only a small stub around it."""
+        prefix = os.path.dirname(os.path.dirname(self.interpreter.path))
+        names = glob.glob("%s/lib/libpython%d.%d*.so.1.0" % ((prefix,) + self.interpreter.minor))
+        return os.path.realpath(names[0]) if names and not self.interpreter.root else None
+
+    def command(self, *args):
+        if self.library:
+            return self.interpreter.command(*args)
+        root = self.interpreter.root or ""
+        inside = self.mapped[len(root):]
+        return (["chroot", root] if root else []) + [inside, *args]
+
+    def drive(self, program, *args, options=()):
+        folder = install_programs(self.interpreter)
+        return self.command(folder + "/drive.py", *options, program, *args)
+
+    def env(self):
+        if self.library:
+            return environment(LD_LIBRARY_PATH=self.folder)
+        return environment()
+
+
+def text_of(pid):
+    """{(start, file offset, path): bytes} of what a process maps executable from files."""
+    result = {}
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as memory:
+        for line in maps:
+            fields = line.split(None, 5)
+            if "x" in fields[1] and len(fields) > 5 and fields[5].startswith("/"):
+                start, end = (int(x, 16) for x in fields[0].split("-"))
+                memory.seek(start)
+                data = b""
+                while len(data) < end - start:
+                    piece = memory.read(end - start - len(data))
+                    if not piece:
+                        break
+                    data += piece
+                result[(start, fields[2], fields[5].strip())] = data
+    return result
+
+
+def text_differences(before, after):
+    """How many bytes differ; the mappings must be the same."""
+    if sorted(before) != sorted(after):
+        raise ToolError("the mappings changed: %s" % (set(before) ^ set(after)))
+    count = 0
+    for key, data in before.items():
+        if data != after[key]:
+            count += sum(a != b for a, b in zip(data, after[key]))
+    return count
 
 
 class Tracer:

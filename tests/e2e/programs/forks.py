@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Children by fork, exec, subprocess and multiprocessing; says "done" and their pids and counts.
+
+    forks.py hold|exec|subprocess|pool|tree|thread
+"""
+import json
+import os
+import subprocess
+import sys
+import threading
+
+
+def leaf(x):
+    return x
+
+
+def in_child():
+    for i in range(50):
+        leaf(i)
+
+
+def in_parent():
+    for i in range(30):
+        leaf(i)
+
+
+def fork(body):
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    return pid
+
+
+def hold():
+    """A child that stays until the parent closes a pipe."""
+    read_end, write_end = os.pipe()
+    ready_read, ready_write = os.pipe()
+
+    def body():
+        os.close(write_end)
+        in_child()
+        os.write(ready_write, b"x")
+        os.read(read_end, 1)
+        in_child()
+    child = fork(body)
+    os.read(ready_read, 1)
+    in_parent()
+    return {"children": [child]}, lambda: (os.close(write_end), os.waitpid(child, 0))
+
+
+def wait(pids):
+    for pid in pids:
+        _, status = os.waitpid(pid, 0)
+        if status:
+            sys.exit("child %d ended with %d" % (pid, status))
+
+
+def do_exec():
+    program = "import forks; forks.in_child()"
+
+    def body():
+        in_child()
+        os.execv(sys.executable, [sys.executable, "-c", program])
+    os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
+    child = fork(body)
+    in_parent()
+    wait([child])
+    return {"children": [child]}, None
+
+
+def do_subprocess():
+    """Other programs too: a shell, and Python below it."""
+    text = "import os, forks; forks.in_child(); print(os.getpid())"
+    os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
+    pids = []
+    for command in ([sys.executable, "-c", text], ["sh", "-c", '"$0" -c "$1"; true', sys.executable,
+                                                   text]):
+        pids.append(int(subprocess.check_output(command)))
+    subprocess.check_call(["true"])
+    in_parent()
+    return {"children": pids}, None
+
+
+def task(x):
+    leaf(x)
+    return os.getpid()
+
+
+def pool():
+    import multiprocessing
+    context = multiprocessing.get_context("fork")
+    with context.Pool(3) as workers:
+        pids = workers.map(task, range(200), chunksize=1)
+        workers.close()
+        workers.join()
+    return {"children": sorted(set(pids)), "tasks": len(pids)}, None
+
+
+def tree():
+    """Three generations, each calls leaf()."""
+    def grandchild():
+        in_child()
+
+    def child():
+        in_child()
+        wait([fork(grandchild)])
+    wait([fork(child), fork(child)])
+    in_parent()
+    return {"children": []}, None
+
+
+def thread():
+    """fork() in a thread: the child has one thread, with another tid."""
+    pids = []
+
+    def run():
+        pids.append(fork(in_child))
+    t = threading.Thread(target=run)
+    t.start()
+    t.join()
+    wait(pids)
+    in_parent()
+    return {"children": pids}, None
+
+
+def main():
+    os.write(1, b"ready %d\n" % os.getpid())
+    os.read(0, 1)
+    action = {"hold": hold, "exec": do_exec, "subprocess": do_subprocess, "pool": pool,
+              "tree": tree, "thread": thread}[sys.argv[1]]
+    result, after = action()
+    os.write(1, b"done " + json.dumps(result).encode() + b"\n")
+    os.read(0, 1)
+    if after:
+        after()
+
+
+if __name__ == "__main__":
+    main()

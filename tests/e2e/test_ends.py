@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""However the target ends, and whatever a thread is doing then, the trace is valid and balanced."""
+import os
+import signal
+import time
+
+from harness import interpreters, process, trace
+from harness.runner import each
+
+STATUS = {"_exit": 5, "crash": -signal.SIGSEGV, "abort": -signal.SIGABRT, "exit": 4, "exception": 1,
+          "daemon": 0, "kill": -signal.SIGKILL, "exec": 0, "thread_exec": 0, "stop": 0}
+
+
+def start(minor, action):
+    interp = interpreters.one(minor)
+    return process.Target(interp, "ends", command=process.script(interp, "ends.py", action))
+
+
+def check_balanced(t, got, pid, action):
+    counts = got.counts()
+    t.equal(counts.get("below"), 71, "slices of below()")
+    if action not in ("daemon", "stop"):
+        t.equal(counts.get("leaf"), 100, "slices of leaf()")
+    workload, = got.named("workload")
+    depth, s = 0, workload
+    while s.children:
+        depth += 1
+        s = s.children[0]
+        if s.name != "below":
+            break
+    t.equal(depth, 72, "depth below workload()")
+    t.check(all(key[0] == pid for key in got.threads), "threads of other processes")
+
+
+@each(minor=["3.9", "3.11", "3.12", "3.13"])
+@each(action=[a for a in STATUS if a != "stop"])
+def test_end(t, minor, action):
+    target = start(minor, action)
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    t.equal(target.popen.wait(60), STATUS[action], "exit status of the target")
+    tracer.expect(0)  # ends by itself
+    got = trace.load(t.path("trace.json"))
+    check_balanced(t, got, target.pid, action)
+
+
+@each(action=["_exit", "crash", "exit", "exec"])
+def test_launched(t, action):
+    """Launched, the command's exit status is passed on; a signal as the shell says it."""
+    interp = interpreters.one("3.12")
+    status = STATUS[action] if STATUS[action] >= 0 else 128 - STATUS[action]
+    process.run_tool("-o", t.path("trace.json"), "--",
+                     *process.script(interp, "ends.py", action, "--go"), code=status)
+    got = trace.load(t.path("trace.json"))
+    t.equal(got.counts().get("below"), 71, "slices of below()")
+    if action == "exec":
+        t.equal(got.counts().get("after_exec"), 1, "calls after exec()")
+
+
+def test_exec_is_followed(t):
+    """exec() in the traced process itself: the new image is traced from its first call."""
+    target = start("3.12", "exec")
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    t.equal(target.popen.wait(60), 0, "exit status of the target")
+    tracer.expect(0)
+    got = trace.load(t.path("trace.json"))
+    check_balanced(t, got, target.pid, "exec")
+    t.equal(got.counts().get("after_exec"), 1, "calls after exec()")
+
+
+@each(minor=["3.10", "3.12"])
+def test_stop_and_continue(t, minor):
+    target = start(minor, "stop")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    target.out.wait("stopping", "the target")
+    time.sleep(0.5)
+    target.popen.send_signal(signal.SIGCONT)
+    t.equal(target.popen.wait(60), 0, "exit status of the target")
+    tracer.expect(0)
+    got = trace.load(t.path("trace.json"))
+    t.equal(got.counts().get("leaf"), 200, "slices of leaf()")
+    stop, = got.named("stop")
+    t.check(stop.end - stop.begin >= 400_000_000, "stop() took %d ns only", stop.end - stop.begin)
+
+
+@each(minor=["3.10", "3.12"])
+def test_stopped_target(t, minor):
+    """Attach to a stopped process, end while it is stopped: nobody waits for it."""
+    target = start(minor, "exit")
+    target.popen.send_signal(signal.SIGSTOP)
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    begin = time.monotonic()
+    tracer.expect(0, stop=True)
+    t.check(time.monotonic() - begin < 10, "the tracer took %.1f s", time.monotonic() - begin)
+    trace.load(t.path("trace.json"))
+    target.popen.send_signal(signal.SIGCONT)
+    target.go()
+    t.equal(target.popen.wait(60), 4, "exit status of the target")
+
+
+@each(minor=["3.8", "3.12"])
+def test_kill_from_outside(t, minor):
+    """kill -9 of the target under load, in seven threads."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "7", "70"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    time.sleep(0.5)
+    target.kill()
+    tracer.expect(0)
+    got = trace.load(t.path("trace.json.gz"))
+    t.check(len(got.threads) >= 7, "%d threads in the trace", len(got.threads))
+    for (_, tid), roots in got.threads.items():
+        for root in roots:
+            t.check(root.end > root.begin, "an empty slice in thread %d", tid)
+
+
+def test_duration(t):
+    """-d ends the recording, not the target; frames still open are closed at its end."""
+    interp = interpreters.one("3.12")
+    target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "2"))
+    begin = time.monotonic()
+    process.run_tool("-p", target.pid, "-d", "1s", "-o", t.path("trace.json.gz"))
+    took = time.monotonic() - begin
+    t.check(took < 15, "-d 1s took %.1f s", took)
+    t.check(target.popen.poll() is None, "the target is gone")
+    got = trace.load(t.path("trace.json.gz"))
+    spins = got.named("spin")
+    t.equal(len(spins), 2, "slices of spin()")
+    for s in spins:
+        t.check(0.8e9 < s.end - s.begin < 5e9, "spin() lasts %d ns", s.end - s.begin)
+    t.equal(target.finish(), 0, "exit status of the target")
+
+
+@each(minor=["3.8", "3.11", "3.12", "3.13"])
+def test_blocked_thread_over_two_sessions(t, minor):
+    """A thread waits in lock.acquire() while one session ends and another begins. Its exit then comes
+    without an enter: no warning, no corruption."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "blocked", command=process.script(interp, "blocked.py"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("first.json"))
+    tracer.recording()
+    target.send(b"w")  # main works, the other thread stays blocked
+    target.out.wait("worked", "the target")
+    first = tracer.expect(0, stop=True)
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("second.json"))
+    tracer.recording()
+    target.send(b"l")  # the lock is released
+    target.out.wait("released", "the target")
+    second = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    for text in (first, second):
+        t.check("warn" not in text.lower() and "error" not in text.lower(), "it said:\n%s", text)
+    got = trace.load(t.path("first.json"))
+    t.equal(got.counts().get("work_main"), 1, "slices of work_main() in the first session")
+    t.equal(got.counts().get("waits"), 1, "slices of waits(), open all the time")
+    t.equal(got.counts().get("after_lock"), None, "calls after the lock in the first session")
+    got = trace.load(t.path("second.json"))
+    waits, = got.named("waits")
+    t.equal(got.counts().get("after_lock"), 3, "calls after the lock")
+    outer, = got.named("outer")
+    t.check(waits in outer.children, "waits() is not below outer()")
+    inside = [c.name for c in outer.children if c.begin > waits.end]
+    t.equal(inside, ["after_lock"] * 3, "what outer() calls after waits()")
+    t.check(os.path.getsize(t.path("second.json")) > 500, "the trace is empty")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Children: fork, exec, subprocess, multiprocessing, in the three ways of following."""
+from harness import interpreters, process, trace
+from harness.runner import each
+
+# in_child() calls leaf() 50 times, in_parent() 30 times: {action: {children's total}}
+LEAVES = {"exec": 100, "subprocess": 100, "tree": 200, "thread": 50}
+
+
+def run(t, minor, action, *options):
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "forks", command=process.script(interp, "forks.py", action))
+    tracer = process.Tracer("-p", target.pid, *options, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    result = target.done()
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    return target, result, trace.load(t.path("trace.json")), text
+
+
+def leaves(got, pid=None):
+    return sum(1 for s in got.named("leaf") if pid is None or s.event["pid"] == pid)
+
+
+@each(minor=["3.8", "3.10", "3.12", "3.13"])
+@each(action=sorted(LEAVES))
+def test_exact(t, minor, action):
+    """Children are traced from their first call, and what they exec too."""
+    target, result, got, _ = run(t, minor, action, "--follow=exact")
+    t.equal(leaves(got, target.pid), 30, "calls in the parent")
+    t.equal(leaves(got), 30 + LEAVES[action], "calls in all")
+    for child in result["children"]:
+        t.check(child in got.processes, "child %d is not in the trace: %s", child, got.processes)
+
+
+@each(minor=["3.8", "3.11", "3.12"])
+def test_pool(t, minor):
+    """A multiprocessing pool: the trace counts the tasks that the program counts."""
+    _, result, got, _ = run(t, minor, "pool", "--follow=exact")
+    t.equal(len(got.named("task")), result["tasks"], "slices of task()")
+    t.equal(leaves(got), result["tasks"], "slices of leaf()")
+    used = {s.event["pid"] for s in got.named("task")}
+    t.equal(sorted(used), result["children"], "processes that ran tasks")
+    print("%d tasks in %d processes" % (result["tasks"], len(used)))
+
+
+@each(action=sorted(LEAVES))
+def test_late(t, action):
+    """Probes reach the child when the fork is seen; the parent's own calls are exact."""
+    target, _, got, _ = run(t, "3.12", action, "--follow=late")
+    t.equal(leaves(got, target.pid), 30, "calls in the parent")
+    t.check(leaves(got) <= 30 + LEAVES[action], "more calls than were made: %d", leaves(got))
+
+
+@each(option=["--no-follow", "--follow=no"])
+@each(action=["exec", "tree", "thread"])
+def test_not_followed(t, action, option):
+    target, _, got, _ = run(t, "3.12", action, option)
+    t.equal(set(got.processes), {target.pid}, "processes in the trace")
+    t.equal(leaves(got), 30, "calls in all")
+
+
+@each(minor=["3.10", "3.12"])
+def test_launch_shell(t, minor):
+    """The command need not be Python itself: what it starts is followed."""
+    interp = interpreters.one(minor)
+    command = process.drive_command(interp, "churn", "5", options=("--go", "--exit"))
+    out, _ = process.run_tool("-o", t.path("trace.json"), "--", "sh", "-c", '"$@"; exit 0', "sh",
+                              *command)
+    t.has(out, "done")
+    got = trace.load(t.path("trace.json"))
+    t.equal(len(got.named("workload")), 1, "slices of workload()")
+    t.equal(got.counts()["run_text"], 5, "slices of run_text()")
+
+
+@each(status=[0, 3, 77])
+def test_exit_status_is_passed_on(t, status):
+    interp = interpreters.one("3.12")
+    process.run_tool("-o", t.path("trace.json"), "--", interp.path, "-c",
+                     "import sys; sys.exit(%d)" % status, code=status)
+    trace.load(t.path("trace.json"))
+
+
+def test_two_pids(t):
+    interp = interpreters.one("3.12")
+    other = interpreters.one("3.10")
+    targets = [process.Target(i, "churn", "20") for i in (interp, interp, other)]
+    tracer = process.Tracer("-p", ",".join(str(x.pid) for x in targets), "-o",
+                            t.path("trace.json"))
+    tracer.recording()
+    for target in targets:
+        target.go()
+        target.done()
+    tracer.expect(0, stop=True)
+    got = trace.load(t.path("trace.json"))
+    for target in targets:
+        t.equal(target.finish(), 0, "exit status of the target")
+        runs = [s for s in got.named("run_text") if s.event["pid"] == target.pid]
+        t.equal(len(runs), 20, "slices of run_text() in %d" % target.pid)
+
+
+def test_all(t):
+    """-a: those that run, and those that start later."""
+    first = process.Target(interpreters.one("3.12"), "churn", "20")
+    tracer = process.Tracer("-a", "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    second = process.Target(interpreters.one("3.12"), "churn", "10")
+    third = process.Target(interpreters.one("3.9"), "churn", "7")
+    for target in (first, second, third):
+        target.go()
+        target.done()
+    code = tracer.stop()
+    for target in (first, second, third):
+        t.equal(target.finish(), 0, "exit status of the target")
+    t.check(code in (0, 6), "exit code %s\n%s", code, tracer.err.text())
+    got = trace.load(t.path("trace.json.gz"))
+    for target, count in ((first, 20), (second, 10), (third, 7)):
+        runs = [s for s in got.named("run_text") if s.event["pid"] == target.pid]
+        t.equal(len(runs), count, "slices of run_text() in %s" % target.interpreter)
+
+
+test_all.alone = True
