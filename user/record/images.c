@@ -2,7 +2,11 @@
 #include "record/images.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -29,6 +33,8 @@ void pt_images_free(struct pt_images *images)
 		return;
 	for (size_t i = 0; i < images->count; i++) {
 		py_image_free(images->list[i]->image);
+		if (images->list[i]->fd >= 0)
+			close(images->list[i]->fd);
 		free(images->list[i]);
 	}
 	free(images->list);
@@ -56,8 +62,20 @@ struct pt_traced_image *pt_images_find(struct pt_images *images, const struct pt
 static int load(const struct pt_images_options *options, const struct pt_module *module,
 		struct pt_traced_image *traced, struct pt_err *err)
 {
-	int rc = py_image_load(module->open_path, module->path, options->emulated,
-			       options->cache_dir, &traced->image, err);
+	int rc;
+
+	traced->fd = open(module->open_path, O_RDONLY | O_CLOEXEC);
+	if (traced->fd < 0) {
+		rc = -errno;
+		return pt_err_set(
+		    err, rc, rc == -EACCES || rc == -EPERM ? PT_EXIT_PERMISSION : PT_EXIT_NO_TARGET,
+		    rc == -EACCES || rc == -EPERM ? "run pytrace-bpf as root (sudo)"
+						  : "has the process ended?",
+		    "cannot open the interpreter '%s': %s", module->path, strerror(-rc));
+	}
+	snprintf(traced->path, sizeof(traced->path), "/proc/self/fd/%d", traced->fd);
+	rc = py_image_load(traced->path, module->path, options->emulated, options->cache_dir,
+			   &traced->image, err);
 
 	if (rc) {
 		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "cannot read the interpreter '%s'",
@@ -94,6 +112,7 @@ int pt_images_load(struct pt_images *images, const struct pt_module *module,
 	traced->dev = module->dev;
 	traced->inode = module->inode;
 	traced->index = -1;
+	traced->fd = -1;
 	traced->refused = load(images->options, module, traced, err);
 	images->list[images->count++] = traced;
 	*out = traced;
@@ -101,13 +120,13 @@ int pt_images_load(struct pt_images *images, const struct pt_module *module,
 }
 
 int pt_images_attach(struct pt_traced_image *traced, struct pt_tracer *tracer, enum pt_reach reach,
-		     const char *open_path, struct pt_err *err)
+		     struct pt_err *err)
 {
 	int rc;
 
 	if (traced->index >= 0)
 		return 0;
-	rc = pt_tracer_add_image(tracer, traced->image, traced->engine, reach, open_path, err);
+	rc = pt_tracer_add_image(tracer, traced->image, traced->engine, reach, traced->path, err);
 	if (rc < 0) {
 		traced->refused = rc;
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "run 'pytrace-bpf check'",

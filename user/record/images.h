@@ -9,6 +9,7 @@
 #ifndef PT_RECORD_IMAGES_H
 #define PT_RECORD_IMAGES_H
 
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,8 @@
 
 struct pt_traced_image {
 	uint64_t dev, inode; /* as in struct pt_module */
+	int fd;              /* the file, kept open .. */
+	char path[32];       /* .. so that this opens it again after the process is gone */
 	struct py_image *image;
 	enum py_engine engine;
 	char why[640]; /* the engine was chosen */
@@ -48,7 +51,7 @@ int pt_images_load(struct pt_images *images, const struct pt_module *module,
 		   struct pt_traced_image **image, struct pt_err *err);
 /* Hands it to the tracer. */
 int pt_images_attach(struct pt_traced_image *image, struct pt_tracer *tracer, enum pt_reach reach,
-		     const char *open_path, struct pt_err *err);
+		     struct pt_err *err);
 
 size_t pt_images_count(const struct pt_images *images);
 struct pt_traced_image *pt_images_at(const struct pt_images *images, size_t i);

@@ -323,6 +323,15 @@ static int64_t now_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static void note_end(struct pt_launch *launch, pid_t pid, int status)
+{
+	drop_tracee(launch, pid);
+	if (pid == launch->child) {
+		launch->ended = true;
+		launch->wait_status = status;
+	}
+}
+
 int pt_launch_service(struct pt_launch *launch, pt_launch_look_fn look, void *ctx)
 {
 	int64_t until_ms = now_ms() + SERVICE_BLOCK_MS;
@@ -343,11 +352,7 @@ int pt_launch_service(struct pt_launch *launch, pt_launch_look_fn look, void *ct
 			rc = handle_stop(launch, pid, status, look, ctx);
 			continue;
 		}
-		drop_tracee(launch, pid);
-		if (pid == launch->child) {
-			launch->ended = true;
-			launch->wait_status = status;
-		}
+		note_end(launch, pid, status);
 	}
 	return rc;
 }
@@ -380,8 +385,16 @@ void pt_launch_signal(const struct pt_launch *launch, int signal_number)
 		kill(launch->child, signal_number);
 }
 
+/* A signal that was about to be delivered, or 0. */
+static int pending_signal(int status)
+{
+	if (status >> 16 || WSTOPSIG(status) == (SIGTRAP | 0x80))
+		return 0;
+	return WSTOPSIG(status);
+}
+
 /* A running tracee must be stopped before it can be let go. */
-static void let_go(pid_t pid)
+static void let_go(struct pt_launch *launch, pid_t pid)
 {
 	int status;
 
@@ -389,15 +402,24 @@ static void let_go(pid_t pid)
 		return;
 	for (int i = 0; i < 100; i++) {
 		if (waitpid(pid, &status, __WALL | WNOHANG) == pid) {
-			int signal_number = WIFSTOPPED(status) && !(status >> 16) &&
-						    WSTOPSIG(status) != (SIGTRAP | 0x80)
-						? WSTOPSIG(status)
-						: 0;
-
-			ptrace(PTRACE_DETACH, pid, NULL, (void *)(intptr_t)signal_number);
+			if (WIFSTOPPED(status))
+				ptrace(PTRACE_DETACH, pid, NULL,
+				       (void *)(intptr_t)pending_signal(status));
+			else
+				note_end(launch, pid, status);
 			return;
 		}
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
+}
+
+void pt_launch_let_go(struct pt_launch *launch)
+{
+	while (launch->tracee_count) {
+		pid_t pid = launch->tracees[launch->tracee_count - 1].pid;
+
+		let_go(launch, pid);
+		drop_tracee(launch, pid);
 	}
 }
 
@@ -409,8 +431,7 @@ void pt_launch_free(struct pt_launch *launch)
 		kill(launch->child, SIGKILL);
 		waitpid(launch->child, NULL, __WALL);
 	}
-	for (size_t i = 0; i < launch->tracee_count; i++)
-		let_go(launch->tracees[i].pid);
+	pt_launch_let_go(launch);
 	if (launch->hold_fd >= 0)
 		close(launch->hold_fd);
 	close(launch->error_fd);

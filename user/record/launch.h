@@ -42,6 +42,8 @@ bool pt_launch_watching(const struct pt_launch *launch);
 /* The command itself has ended; *wait_status as in wait(2). */
 bool pt_launch_ended(const struct pt_launch *launch, int *wait_status);
 void pt_launch_signal(const struct pt_launch *launch, int signal_number);
+/* Ends the watch: what is not Python by now will not be found. */
+void pt_launch_let_go(struct pt_launch *launch);
 /* Lets go of everything still watched; a command that never went is killed. */
 void pt_launch_free(struct pt_launch *launch);
 

@@ -14,7 +14,7 @@
 
 #include "base/log.h"
 
-#define CHUNK_BYTES          (256u << 10)
+#define CHUNK_BYTES          (1u << 20)
 #define DEFAULT_MEMORY_BYTES (16u << 20)
 
 struct chunk {

@@ -12,7 +12,7 @@
  * one producer -> pt_spool_end() -> pt_spool_wait() until true -> pt_spool_free(). The consumer's
  * fn runs in that thread alone; once it has returned non-zero it is not called again, and the
  * records left are dropped.
- * Cost: one memcpy a record, a lock every 256 KiB.
+ * Cost: one memcpy a record, a lock every MiB.
  */
 #ifndef PT_RECORD_SPOOL_H
 #define PT_RECORD_SPOOL_H
@@ -26,6 +26,8 @@
 #include "pt_abi.h"
 
 struct pt_spool;
+
+#define PT_SPOOL_RECORD_MAX_BYTES ((1u << 20) - 8)
 
 typedef int (*pt_spool_fn)(const struct pt_rec *record, size_t len, void *ctx);
 

@@ -6,9 +6,14 @@
 #include <string.h>
 
 #include "python/stack.h"
+#include "record/spool.h"
 
 /* One name, widened to what the record can say: UTF-8 becomes UCS4. */
 #define STR_CHAR_MAX (PT_STR_MAX_BYTES / 4)
+/* What one record of the spool can hold; of a deeper stack the innermost frames are told. */
+#define FRAMES_MAX                                                                                 \
+	((PT_SPOOL_RECORD_MAX_BYTES - sizeof(struct pt_rec_stack)) /                               \
+	 sizeof(struct pt_rec_stack_frame))
 
 struct maker {
 	struct pt_rec hdr; /* what all records have in common */
@@ -121,15 +126,15 @@ static int code_id(struct maker *maker, const struct py_frame *frame, uint32_t *
 
 static int tell_stack(struct maker *maker, const struct py_thread_stack *thread)
 {
-	size_t len = sizeof(struct pt_rec_stack) +
-		     thread->frame_count * sizeof(struct pt_rec_stack_frame);
+	size_t count = thread->frame_count < FRAMES_MAX ? thread->frame_count : FRAMES_MAX;
+	size_t len = sizeof(struct pt_rec_stack) + count * sizeof(struct pt_rec_stack_frame);
 	struct pt_rec_stack *record = calloc(1, len);
 	int rc = 0;
 
 	if (!record)
 		return -ENOMEM;
 	maker->hdr.tid = (uint32_t)thread->tid;
-	for (size_t i = 0; !rc && i < thread->frame_count; i++) {
+	for (size_t i = 0; !rc && i < count; i++) {
 		const struct py_frame *frame = &thread->frames[i];
 
 		record->frames[i].code_addr = frame->code_addr;
@@ -139,7 +144,7 @@ static int tell_stack(struct maker *maker, const struct py_thread_stack *thread)
 	record->hdr = maker->hdr;
 	record->hdr.kind = PT_REC_STACK;
 	record->hdr.len = (uint32_t)len;
-	record->frame_count = (uint32_t)thread->frame_count;
+	record->frame_count = (uint32_t)count;
 	record->depth = thread->depth;
 	if (!rc)
 		rc = maker->fn(&record->hdr, len, maker->ctx);

@@ -5,6 +5,7 @@
 #ifndef PT_RECORD_STACKS_H
 #define PT_RECORD_STACKS_H
 
+#include <linux/types.h>
 #include <stdint.h>
 #include <sys/types.h>
 

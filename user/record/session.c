@@ -1,0 +1,741 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "probe/calibrate.h"
+#include "probe/features.h"
+#include "record/session_parts.h"
+#include "target/maps.h"
+
+#define POLL_MS           50
+#define POLL_WATCHING_MS  1
+#define TICK_NS           100000000ull /* look at limits and ends */
+#define PROGRESS_NS       500000000ull
+#define STALE_NS          1000000000ull /* copy out batches that have lain for so long */
+#define NS_PER_MS         1000000ull
+#define PROC_PID_INIT_INO "4026531836" /* the first pid namespace (include/linux/proc_ns.h) */
+
+uint64_t session_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t real_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- before ---- */
+
+static int check_features(struct pt_err *err)
+{
+	char link[64];
+	ssize_t n;
+
+	for (int i = 0; i < PT_FEAT_COUNT; i++) {
+		const struct pt_feature_result *feature = pt_feature((enum pt_feature)i);
+
+		if (feature->available || !feature->required)
+			continue;
+		return pt_err_set(err, i == PT_FEAT_PRIVILEGE ? -EPERM : -ENOTSUP,
+				  i == PT_FEAT_PRIVILEGE ? PT_EXIT_PERMISSION : PT_EXIT_UNSUPPORTED,
+				  feature->remedy, "%s is missing: %s", feature->name,
+				  feature->reason);
+	}
+	n = readlink("/proc/self/ns/pid", link, sizeof(link) - 1);
+	link[n > 0 ? n : 0] = '\0';
+	if (n > 0 && !strstr(link, PROC_PID_INIT_INO))
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+				  "run it on the host, or start the container with --pid=host",
+				  "pytrace-bpf runs in a pid namespace of its own, but the kernel "
+				  "reports the host's pids");
+	return 0;
+}
+
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	/* with process-wide reach each site of each process takes a descriptor */
+	if (!getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* comm comes from the traced process: only harmless characters go into a file name. */
+static void default_path(const char *comm, pid_t pid, char *path, size_t size)
+{
+	char clean[32];
+	size_t n = 0;
+
+	for (; *comm && n < sizeof(clean) - 1; comm++) {
+		char c = *comm;
+		bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			    (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+
+		clean[n++] = fine ? c : '_';
+	}
+	clean[n] = '\0';
+	if (pid)
+		snprintf(path, size, "pytrace-%s-%d.json.gz", clean, pid);
+	else
+		snprintf(path, size, "pytrace-%s.json.gz", clean);
+}
+
+static int choose_output(struct session *session, struct pt_err *err)
+{
+	const struct pt_session_options *options = session->options;
+	char *path = session->result->path, *comm = NULL, proc_path[64];
+	size_t size = sizeof(session->result->path), comm_size;
+
+	session->output_options = options->output;
+	if (options->output.path) {
+		snprintf(path, size, "%s", options->output.path);
+	} else if (options->command) {
+		const char *slash = strrchr(options->command[0], '/');
+
+		default_path(slash ? slash + 1 : options->command[0],
+			     pt_launch_pid(session->launch), path, size);
+	} else if (options->all) {
+		default_path("all", 0, path, size);
+	} else {
+		snprintf(proc_path, sizeof(proc_path), "/proc/%d/comm", options->pids[0]);
+		if (!pt_proc_read(proc_path, 4096, &comm, &comm_size))
+			comm[strcspn(comm, "\n")] = '\0';
+		default_path(comm ? comm : "python", options->pids[0], path, size);
+		free(comm);
+	}
+	session->output_options.path = path;
+	pt_output_folder(path, session->folder, sizeof(session->folder));
+	return pt_output_check(path, err);
+}
+
+static int calibrate(struct session *session)
+{
+	struct pt_calibration calibration = {0};
+	struct pt_err err = {0};
+	int rc = pt_calibrate(session->options->cache_dir, &calibration, &err);
+
+	session->images_options = (struct pt_images_options){
+	    .engine = session->options->engine,
+	    .emulated = rc ? PY_INSN_EMULATED_DEFAULT : calibration.emulated,
+	    .cache_dir = session->options->cache_dir,
+	};
+	if (rc)
+		pt_warn("cannot measure what probes cost on this kernel (%s); its age is trusted "
+			"instead",
+			pt_err_is_set(&err) ? err.what : strerror(-rc));
+	return 0;
+}
+
+static int make_tracer(struct session *session, struct pt_err *err)
+{
+	struct pt_tracer_options options = session->options->tracer;
+
+	options.trace_all = session->options->all;
+	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
+	return pt_tracer_new(&options, &session->tracer, err);
+}
+
+/* ---- the start ---- */
+
+int session_put(struct session *session, const struct pt_rec *record, size_t len)
+{
+	int rc = pt_spool_put(session->spool, record, len);
+
+	return rc ? rc : pt_spool_error(session->spool);
+}
+
+int session_put_note(struct session *session, enum pt_note_what what, uint64_t value,
+		     uint64_t time_ns)
+{
+	struct pt_rec_note note = {
+	    .hdr = {.kind = PT_REC_NOTE, .len = sizeof(note), .time_ns = time_ns},
+	    .what = what,
+	    .value = value,
+	};
+
+	return session_put(session, &note.hdr, sizeof(note));
+}
+
+/* Adds more behind a separator unless it is there already or there is no room. */
+static void append(char *text, size_t size, const char *separator, const char *more)
+{
+	size_t len = strlen(text), more_len = strlen(more);
+
+	if (strstr(text, more) || len + strlen(separator) + more_len >= size)
+		return;
+	if (len) {
+		strcpy(text + len, separator);
+		len += strlen(separator);
+	}
+	memcpy(text + len, more, more_len + 1);
+}
+
+static void fill_info(const struct session *session, struct pt_capture_info *info)
+{
+	struct utsname uts;
+
+	*info = (struct pt_capture_info){.start_mono_ns = session->gate_ns};
+	info->start_real_ns = real_now_ns() - (session_now_ns() - session->gate_ns);
+	snprintf(info->tool_version, sizeof(info->tool_version), "%s", PT_VERSION);
+	if (!uname(&uts)) {
+		snprintf(info->kernel, sizeof(info->kernel), "%.60s %.30s", uts.release,
+			 uts.machine);
+		snprintf(info->host, sizeof(info->host), "%.63s", uts.nodename);
+	}
+	for (size_t i = 0; i < pt_images_count(session->images); i++) {
+		const struct pt_traced_image *image = pt_images_at(session->images, i);
+		char text[64];
+
+		if (image->index < 0)
+			continue;
+		snprintf(text, sizeof(text), "CPython %s", image->image->version_text);
+		append(info->interpreter, sizeof(info->interpreter), ", ", text);
+		append(info->engine, sizeof(info->engine), ",", pt_engine_name(image->engine));
+	}
+}
+
+static void describe_targets(const struct session *session, char *text, size_t size)
+{
+	char one[64];
+
+	text[0] = '\0';
+	if (session->options->all) {
+		snprintf(text, size, "all Python processes");
+		return;
+	}
+	for (size_t i = 0; i < session->target_count && strlen(text) + sizeof(one) < size; i++) {
+		snprintf(one, sizeof(one), "%s%d", i ? ", " : "", session->targets[i].pid);
+		strcat(text, one);
+	}
+}
+
+static void tell_opened(const struct session *session, const struct pt_capture_info *info)
+{
+	char targets[256];
+	struct pt_session_opened opened = {
+	    .targets = targets,
+	    .interpreter = info->interpreter,
+	    .engine = info->engine,
+	    .why = "",
+	    .link_kind = pt_tracer_link_kind(session->tracer),
+	    .reach_file = session->reach_file,
+	    .path = session->result->path,
+	    .attach_ms = (double)(session->gate_ns - session->begin_ns) / 1e6,
+	};
+
+	describe_targets(session, targets, sizeof(targets));
+	for (size_t i = 0; i < pt_images_count(session->images); i++) {
+		const struct pt_traced_image *image = pt_images_at(session->images, i);
+
+		if (image->index < 0)
+			continue;
+		opened.probe_count += image->image->engines[image->engine].site_count;
+		opened.why = image->why;
+	}
+	if (session->watch && session->watch->opened)
+		session->watch->opened(&opened, session->watch->ctx);
+}
+
+int session_open_gate(struct session *session, struct pt_err *err)
+{
+	struct pt_capture_info info;
+	int rc = pt_tracer_open_gate(session->tracer, &session->gate_ns);
+
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot start recording: %s",
+				  strerror(-rc));
+	session->gate_open = true;
+	fill_info(session, &info);
+	rc = pt_output_open(&session->output_options, &info, &session->output, err);
+	if (!rc)
+		rc = pt_spool_new(0, session->folder, pt_output_record, session->output,
+				  &session->spool, err);
+	if (rc)
+		return rc;
+	session->result->opened = true;
+	rc = session_put_note(session, PT_NOTE_GATE_OPEN, 0, session->gate_ns);
+	for (size_t i = 0; !rc && i < session->target_count; i++)
+		rc = target_announce(session, &session->targets[i], PT_PROC_ATTACH,
+				     !session->options->command, session->gate_ns);
+	tell_opened(session, &info);
+	return rc;
+}
+
+static int attach_pid(struct session *session, pid_t pid, struct pt_err *err)
+{
+	struct pt_process *process;
+	int rc;
+
+	if (target_find(session, pid))
+		return 0;
+	rc = pt_process_open_cached(pid, session->files, &process, err);
+	if (rc)
+		return rc;
+	rc = target_attach(session, process, err);
+	pt_process_free(process);
+	return rc;
+}
+
+/* With -a a process that cannot be traced is passed over. */
+static int attach_found(const struct pt_process *process, void *ctx)
+{
+	struct session *session = ctx;
+	struct pt_err err = {0};
+	int rc = target_attach(session, process, &err);
+
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc && rc != -ESRCH)
+		pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm,
+			pt_err_is_set(&err) ? err.what : strerror(-rc));
+	return 0;
+}
+
+static int attach_all(struct session *session, struct pt_err *err)
+{
+	const struct pt_session_options *options = session->options;
+	int rc = 0;
+
+	if (options->all)
+		return pt_process_each_python(session->files, attach_found, session, err);
+	for (size_t i = 0; !rc && i < options->pid_count; i++)
+		rc = attach_pid(session, options->pids[i], err);
+	return rc;
+}
+
+/* A process of the launched command holds still: attach if it has become Python. */
+static int look_at_launched(pid_t pid, void *ctx)
+{
+	struct session *session = ctx;
+	struct pt_process *process;
+	struct target *target;
+	int rc;
+
+	if (pt_process_open_cached(pid, session->files, &process, NULL))
+		return 0;
+	if (process->interpreter < 0) {
+		pt_process_free(process);
+		return 0;
+	}
+	pt_err_clear(&session->image_err);
+	rc = target_attach(session, process, &session->image_err);
+	if (rc && session->gate_open) {
+		pt_warn("process %d (%s) is not traced: %s", pid, process->comm,
+			session->image_err.what);
+		rc = 0;
+	}
+	pt_process_free(process);
+	if (rc)
+		return rc;
+	if (!session->gate_open) {
+		rc = session_open_gate(session, &session->image_err);
+	} else if ((target = target_find(session, pid))) {
+		rc = target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
+	}
+	return rc ? rc : 1;
+}
+
+/* ---- signals ---- */
+
+static void signals_block(sigset_t *set, sigset_t *before)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigprocmask(SIG_BLOCK, set, before);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Takes a pending signal. True: stop. */
+static bool signal_says_stop(struct session *session, unsigned int *forwarded)
+{
+	const struct timespec no_wait = {0};
+	siginfo_t info;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	if (sigtimedwait(&set, &info, &no_wait) < 0)
+		return false;
+	if (!session->launch || pt_launch_ended(session->launch, NULL))
+		return true;
+	/* Ctrl-C reached the command by itself, through the terminal's foreground group */
+	if (info.si_signo == SIGINT && info.si_code == SI_KERNEL)
+		return false;
+	if (*forwarded)
+		return true;
+	*forwarded = 1;
+	pt_launch_signal(session->launch, info.si_signo);
+	return false;
+}
+
+/* ---- the recording ---- */
+
+static int on_record(const struct pt_rec *record, size_t len, void *ctx)
+{
+	struct session *session = ctx;
+	int rc = session_put(session, record, len);
+
+	return rc ? rc : follow_record(session, record, len);
+}
+
+static int poll_ms(const struct session *session)
+{
+	uint64_t next_ns = follow_next_ns(session);
+
+	if (session->launch && pt_launch_watching(session->launch))
+		return POLL_WATCHING_MS;
+	if (next_ns < POLL_MS * NS_PER_MS)
+		return (int)(next_ns / NS_PER_MS) + 1;
+	return POLL_MS;
+}
+
+static void tell_progress(struct session *session, bool writing)
+{
+	struct pt_session_progress progress = {
+	    .elapsed_ns = session_now_ns() - session->gate_ns,
+	    .file_bytes = pt_output_bytes(session->output),
+	    .backlog_bytes = pt_spool_backlog_bytes(session->spool),
+	    .process_count = session->target_count,
+	    .writing = writing,
+	};
+	struct pt_tracer_stats stats = {0};
+
+	if (!session->watch || !session->watch->progress)
+		return;
+	if (writing)
+		stats = session->result->stats;
+	else
+		pt_tracer_stats(session->tracer, &stats);
+	progress.events = stats.events;
+	progress.lost_events = stats.lost_events;
+	session->watch->progress(&progress, session->watch->ctx);
+}
+
+/* Is there a reason to stop? Called ten times a second. */
+static bool limit_reached(struct session *session, enum pt_session_stop *stop)
+{
+	const struct pt_session_options *options = session->options;
+	struct pt_tracer_stats stats;
+
+	if (options->duration_ns && session_now_ns() - session->gate_ns >= options->duration_ns) {
+		*stop = PT_STOP_DURATION;
+		return true;
+	}
+	if (!options->all && !targets_alive(session) && !session->task_count &&
+	    !(session->launch && pt_launch_watching(session->launch))) {
+		*stop = PT_STOP_TARGET_ENDED;
+		return true;
+	}
+	if (options->all)
+		targets_alive(session); /* only forgets those that ended */
+	if (!options->tracer.max_events)
+		return false;
+	pt_tracer_stats(session->tracer, &stats);
+	*stop = PT_STOP_MAX_EVENTS;
+	return stats.events >= options->tracer.max_events;
+}
+
+static int step(struct session *session)
+{
+	int rc = pt_tracer_poll(session->tracer, poll_ms(session), on_record, session);
+
+	if (rc < 0 && rc != -EINTR)
+		return rc;
+	rc = pt_spool_error(session->spool);
+	if (!rc && session->launch)
+		rc = pt_launch_service(session->launch, look_at_launched, session);
+	return rc ? rc : follow_tasks(session);
+}
+
+/* Wakes up in time for the end of -d. */
+static uint64_t next_tick(const struct session *session, uint64_t now_ns)
+{
+	uint64_t tick_ns = now_ns + TICK_NS, duration_ns = session->options->duration_ns;
+
+	if (duration_ns && session->gate_ns + duration_ns < tick_ns)
+		return session->gate_ns + duration_ns;
+	return tick_ns;
+}
+
+static int record_until_stop(struct session *session, enum pt_session_stop *stop)
+{
+	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
+	uint64_t progress_ns = now_ns + PROGRESS_NS, stale_ns = now_ns + STALE_NS;
+	unsigned int forwarded = 0;
+
+	for (;;) {
+		int rc = step(session);
+
+		if (rc)
+			return rc;
+		if (signal_says_stop(session, &forwarded)) {
+			*stop = PT_STOP_SIGNAL;
+			return 0;
+		}
+		now_ns = session_now_ns();
+		if (now_ns >= tick_ns) {
+			if (limit_reached(session, stop))
+				return 0;
+			pt_spool_flush(session->spool);
+			tick_ns = next_tick(session, now_ns);
+		}
+		if (now_ns >= stale_ns) {
+			pt_tracer_flush_stale(session->tracer, STALE_NS);
+			stale_ns = now_ns + STALE_NS;
+		}
+		if (now_ns >= progress_ns) {
+			tell_progress(session, false);
+			progress_ns = now_ns + PROGRESS_NS;
+		}
+	}
+}
+
+/* Waits until a process of the launched command runs Python and the gate is open. */
+static int wait_for_python(struct session *session, enum pt_session_stop *stop, struct pt_err *err)
+{
+	unsigned int forwarded = 0;
+	int rc = pt_launch_go(session->launch, err);
+
+	while (!rc && !session->gate_open) {
+		rc = pt_launch_service(session->launch, look_at_launched, session);
+		if (rc || session->gate_open)
+			break;
+		if (!pt_launch_watching(session->launch)) {
+			rc = pt_launch_exec_error(session->launch, err);
+			return rc ? rc
+				  : pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET,
+					       "nothing that it ran was a CPython",
+					       "'%s' has ended and never ran Python",
+					       session->options->command[0]);
+		}
+		if (signal_says_stop(session, &forwarded)) {
+			*stop = PT_STOP_SIGNAL;
+			return pt_err_set(err, -EINTR, PT_EXIT_FAILED, "",
+					  "interrupted before '%s' ran Python",
+					  session->options->command[0]);
+		}
+		nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+	}
+	if (rc && !session->gate_open) {
+		if (err && !pt_err_is_set(err))
+			*err = session->image_err;
+		/* it was only just started, by us */
+		pt_launch_signal(session->launch, SIGKILL);
+	}
+	return rc;
+}
+
+/* ---- the end ---- */
+
+static int drain(struct session *session)
+{
+	int rc;
+
+	do {
+		rc = pt_tracer_poll(session->tracer, 0, on_record, session);
+	} while (rc > 0);
+	return rc == -EINTR ? 0 : rc;
+}
+
+/* Shuts the gate, takes what is left and writes the totals. */
+static void stop_recording(struct session *session)
+{
+	struct pt_tracer_stats *stats = &session->result->stats;
+	uint64_t end_ns = 0;
+
+	if (pt_tracer_close_gate(session->tracer, &end_ns) || !end_ns)
+		end_ns = session_now_ns();
+	session->result->duration_ns = end_ns - session->gate_ns;
+	drain(session); /* an error here is the spool's and is told below */
+	pt_tracer_stats(session->tracer, stats);
+	session_put_note(session, PT_NOTE_LOST_EVENTS, stats->lost_events, end_ns);
+	session_put_note(session, PT_NOTE_LOST_RECORDS, stats->lost_records, end_ns);
+	session_put_note(session, PT_NOTE_GATE_CLOSE, 0, end_ns);
+}
+
+static void wait_for_writer(struct session *session)
+{
+	const struct timespec no_wait = {0};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	pt_spool_end(session->spool);
+	while (!pt_spool_wait(session->spool, 250)) {
+		tell_progress(session, true);
+		if (sigtimedwait(&set, NULL, &no_wait) >= 0)
+			pt_info("recording has ended; the file is still being written (%.0f MB of "
+				"records to go)",
+				(double)pt_spool_backlog_bytes(session->spool) / 1e6);
+	}
+}
+
+/* Ends the output; rc is what the recording ended with. */
+static int finish(struct session *session, int rc, enum pt_session_stop *stop, struct pt_err *err)
+{
+	int written, spool_error;
+
+	stop_recording(session);
+	pt_tracer_free(session->tracer); /* the probes are gone before the file is finished */
+	session->tracer = NULL;
+	wait_for_writer(session);
+	spool_error = pt_spool_error(session->spool);
+	session->result->spilled_bytes = pt_spool_spilled_bytes(session->spool);
+	session->result->file_bytes = pt_output_bytes(session->output);
+	pt_spool_free(session->spool);
+	session->spool = NULL;
+	written = pt_output_close(session->output, &session->result->totals, err);
+	session->output = NULL;
+	if (spool_error == -EFBIG) {
+		*stop = PT_STOP_MAX_FILE;
+		rc = 0;
+	}
+	if (written) {
+		*stop = PT_STOP_ERROR;
+		return written;
+	}
+	if (rc || (spool_error && spool_error != -EFBIG)) {
+		rc = rc ? rc : spool_error;
+		*stop = PT_STOP_ERROR;
+		pt_err_set(err, rc, PT_EXIT_FAILED, "what was recorded so far is in the file",
+			   "recording stopped: %s", strerror(-rc));
+	}
+	return rc;
+}
+
+static int look_at_nothing(pid_t pid, void *ctx)
+{
+	return 0;
+}
+
+/* Recording is over but the command may still run: its exit status is ours. */
+static void await_command(struct session *session, enum pt_session_stop stop)
+{
+	struct pt_session_result *result = session->result;
+	unsigned int forwarded = 0;
+
+	pt_launch_let_go(session->launch);
+	while (!pt_launch_ended(session->launch, &result->wait_status)) {
+		pt_launch_service(session->launch, look_at_nothing, NULL);
+		if (stop == PT_STOP_SIGNAL || signal_says_stop(session, &forwarded))
+			return;
+		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	}
+	result->has_wait_status = true;
+}
+
+static int prepare(struct session *session, struct pt_err *err)
+{
+	const struct pt_session_options *options = session->options;
+	int rc;
+
+	/* a wrong pid is told before missing rights */
+	for (size_t i = 0; i < options->pid_count; i++) {
+		if (kill(options->pids[i], 0) && errno == ESRCH)
+			return pt_err_set(
+			    err, -ESRCH, PT_EXIT_NO_TARGET,
+			    "'pytrace-bpf list' shows the Python processes of this host",
+			    "there is no process %d", options->pids[i]);
+	}
+	rc = check_features(err);
+	if (rc)
+		return rc;
+	raise_file_limit();
+	rc = calibrate(session);
+	if (!rc && options->command)
+		rc = pt_launch_new(options->command, &session->launch, err);
+	if (!rc)
+		rc = choose_output(session, err);
+	if (!rc && pt_images_new(&session->images_options, &session->images))
+		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	return rc ? rc : make_tracer(session, err);
+}
+
+static int run(struct session *session, enum pt_session_stop *stop, struct pt_err *err)
+{
+	int rc = prepare(session, err);
+
+	if (rc)
+		return rc;
+	if (session->launch) {
+		rc = wait_for_python(session, stop, err);
+	} else {
+		rc = attach_all(session, err);
+		if (!rc)
+			rc = session_open_gate(session, err);
+	}
+	if (!rc)
+		rc = record_until_stop(session, stop);
+	if (session->spool)
+		rc = finish(session, rc, stop, err);
+	return rc;
+}
+
+static void release(struct session *session)
+{
+	pt_spool_free(session->spool);
+	pt_output_discard(session->output);
+	pt_tracer_free(session->tracer);
+	pt_images_free(session->images);
+	pt_launch_free(session->launch);
+	targets_release(session);
+	free(session->tasks);
+	pt_file_cache_free(session->files);
+}
+
+int pt_session_run(const struct pt_session_options *options, const struct pt_session_watch *watch,
+		   struct pt_session_result *result, struct pt_err *err)
+{
+	struct session session = {
+	    .options = options,
+	    .watch = watch,
+	    .result = result,
+	    .next_code_id = PT_CODE_ID_USER,
+	    .begin_ns = session_now_ns(),
+	};
+	enum pt_session_stop stop = PT_STOP_ERROR;
+	sigset_t set, before;
+	int rc;
+
+	*result = (struct pt_session_result){0};
+	session.files = pt_file_cache_new();
+	if (!session.files)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	signals_block(&set, &before);
+	rc = run(&session, &stop, err);
+	result->stop = stop;
+	/* the probes are gone now; the command may still run (-d, a limit) */
+	pt_tracer_free(session.tracer);
+	session.tracer = NULL;
+	if (session.launch && (result->opened || pt_launch_ended(session.launch, NULL)))
+		await_command(&session, stop);
+	release(&session);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return rc;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * session.h - one recording, from finding the processes to the finished file.
+ *
+ * pt_session_run() does it all in the calling thread (the output is written in a second one, see
+ * spool.h) and returns when the recording has ended: the time is up, the processes are gone, a
+ * limit is reached, or SIGINT, SIGTERM or SIGHUP came. While it runs these signals are blocked and
+ * taken synchronously. Whatever was recorded is in the file, also when it returns an error.
+ */
+#ifndef PT_RECORD_SESSION_H
+#define PT_RECORD_SESSION_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "model/op.h"
+#include "probe/attach.h"
+#include "record/engine.h"
+#include "record/output.h"
+
+/* How children are followed; docs/DESIGN.md, "How far the probes reach". */
+enum pt_follow { PT_FOLLOW_AUTO, PT_FOLLOW_EXACT, PT_FOLLOW_LATE, PT_FOLLOW_NO };
+
+struct pt_session_options {
+	/* what to trace: one of these three */
+	const pid_t *pids;
+	size_t pid_count;
+	bool all;
+	char *const *command; /* NULL-terminated */
+
+	uint64_t duration_ns; /* 0: until the end */
+	enum pt_engine_wish engine;
+	enum pt_follow follow;
+	struct pt_tracer_options tracer; /* trace_all and follow_children are set by the session */
+	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
+	const char *cache_dir;           /* may be NULL */
+};
+
+/* What is known when the gate opens; strings live for the call. */
+struct pt_session_opened {
+	const char *targets;     /* "1234 (python3)", "1234, 1240", "all Python processes" */
+	const char *interpreter; /* "CPython 3.12.1" */
+	const char *engine, *why;
+	const char *link_kind;
+	size_t probe_count;
+	bool reach_file;
+	const char *path;
+	double attach_ms; /* from the start of the session to the gate */
+};
+
+struct pt_session_progress {
+	uint64_t elapsed_ns, events, lost_events, file_bytes, backlog_bytes;
+	size_t process_count;
+	bool writing; /* recording is over, the rest is being written */
+};
+
+struct pt_session_watch {
+	void (*opened)(const struct pt_session_opened *opened, void *ctx);
+	void (*progress)(const struct pt_session_progress *progress,
+			 void *ctx); /* twice a second */
+	void *ctx;
+};
+
+enum pt_session_stop {
+	PT_STOP_ERROR,
+	PT_STOP_DURATION,
+	PT_STOP_SIGNAL,
+	PT_STOP_TARGET_ENDED,
+	PT_STOP_MAX_EVENTS,
+	PT_STOP_MAX_FILE,
+};
+
+struct pt_session_result {
+	enum pt_session_stop stop;
+	bool opened; /* the gate was open: there is a file */
+	char path[4096];
+	uint64_t file_bytes, duration_ns, spilled_bytes;
+	struct pt_totals totals;
+	struct pt_tracer_stats stats;
+	bool has_wait_status; /* the launched command has ended so: */
+	int wait_status;
+};
+
+int pt_session_run(const struct pt_session_options *options, const struct pt_session_watch *watch,
+		   struct pt_session_result *result, struct pt_err *err);
+
+#endif

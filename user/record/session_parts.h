@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * session_parts.h - what session.c, targets.c and follow.c share; nobody else includes it.
+ */
+#ifndef PT_RECORD_SESSION_PARTS_H
+#define PT_RECORD_SESSION_PARTS_H
+
+#include "record/images.h"
+#include "record/launch.h"
+#include "record/session.h"
+#include "record/spool.h"
+
+/* A process that is traced, as far as is known here. */
+struct target {
+	pid_t pid;
+	int pidfd; /* -1: none could be had */
+	uint32_t image_id;
+	struct pt_traced_image *image; /* NULL: what it runs now is not Python */
+	uint64_t bias;
+	bool attached; /* it has probes of its own (PT_REACH_PROCESS) */
+};
+
+/* Something that BPF reported and that must be acted on outside the ring buffer's callback. */
+struct task {
+	enum pt_proc_what what; /* FORK, EXEC */
+	pid_t pid, parent;
+	uint32_t image_id;
+	uint64_t next_ns, deadline_ns; /* EXEC: when to look again, when to give up */
+	unsigned int tries;
+};
+
+struct session {
+	const struct pt_session_options *options;
+	const struct pt_session_watch *watch;
+	struct pt_session_result *result;
+
+	struct pt_images_options images_options;
+	struct pt_output_options output_options;
+	struct pt_tracer *tracer;
+	struct pt_images *images;
+	struct pt_file_cache *files;
+	struct pt_launch *launch;
+	struct pt_output *output;
+	struct pt_spool *spool;
+
+	struct target *targets;
+	size_t target_count;
+	struct task *tasks;
+	size_t task_count;
+
+	char folder[4096];
+	uint32_t next_code_id;
+	uint64_t begin_ns, gate_ns;
+	bool gate_open, had_target, reach_file;
+	struct pt_err *err;      /* of the call under way */
+	struct pt_err image_err; /* why the first interpreter was refused */
+};
+
+uint64_t session_now_ns(void);
+/* Adds a record to the output's queue. */
+int session_put(struct session *session, const struct pt_rec *record, size_t len);
+int session_put_note(struct session *session, enum pt_note_what what, uint64_t value,
+		     uint64_t time_ns);
+/* Opens the gate and the output, once the first processes are attached. */
+int session_open_gate(struct session *session, struct pt_err *err);
+
+/* targets.c */
+struct target *target_find(struct session *session, pid_t pid);
+struct target *target_add(struct session *session, pid_t pid, uint32_t image_id);
+void target_drop(struct session *session, pid_t pid);
+/* Drops those that have ended; true if any is left. */
+bool targets_alive(struct session *session);
+void targets_release(struct session *session);
+/* Loads the process's interpreter and attaches to it; the gate may be open already. */
+int target_attach(struct session *session, const struct pt_process *process, struct pt_err *err);
+/* The ATTACH (or LATE) record, and unless it only just began, the frames it has open. */
+int target_announce(struct session *session, const struct target *target, enum pt_proc_what what,
+		    bool with_stacks, uint64_t time_ns);
+enum pt_reach target_reach(struct session *session, const struct pt_module *module);
+
+/* follow.c: children, execs and, with -a, new processes */
+int follow_record(struct session *session, const struct pt_rec *record, size_t len);
+int follow_tasks(struct session *session);
+/* Nanoseconds until the next task is due, or UINT64_MAX. */
+uint64_t follow_next_ns(const struct session *session);
+
+#endif

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The traced processes of a session. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "record/session_parts.h"
+#include "record/stacks.h"
+#include "target/maps.h"
+
+#define CMDLINE_MAX_BYTES 4096
+
+struct target *target_find(struct session *session, pid_t pid)
+{
+	for (size_t i = 0; i < session->target_count; i++)
+		if (session->targets[i].pid == pid)
+			return &session->targets[i];
+	return NULL;
+}
+
+struct target *target_add(struct session *session, pid_t pid, uint32_t image_id)
+{
+	struct target *target = target_find(session, pid), *bigger;
+
+	if (target) {
+		target->image_id = image_id;
+		return target;
+	}
+	bigger = reallocarray(session->targets, session->target_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	session->targets = bigger;
+	target = &session->targets[session->target_count++];
+	*target = (struct target){.pid = pid, .image_id = image_id};
+	target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	session->had_target = true;
+	return target;
+}
+
+void target_drop(struct session *session, pid_t pid)
+{
+	struct target *target = target_find(session, pid);
+
+	if (!target)
+		return;
+	if (target->attached)
+		pt_tracer_forget_process(session->tracer, pid);
+	if (target->pidfd >= 0)
+		close(target->pidfd);
+	*target = session->targets[--session->target_count];
+}
+
+static bool has_ended(const struct target *target)
+{
+	struct pollfd poll_fd = {.fd = target->pidfd, .events = POLLIN};
+
+	if (target->pidfd >= 0)
+		return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & POLLIN);
+	return kill(target->pid, 0) && errno == ESRCH;
+}
+
+bool targets_alive(struct session *session)
+{
+	for (size_t i = session->target_count; i-- > 0;)
+		if (has_ended(&session->targets[i]))
+			target_drop(session, session->targets[i].pid);
+	return session->target_count > 0;
+}
+
+void targets_release(struct session *session)
+{
+	for (size_t i = 0; i < session->target_count; i++)
+		if (session->targets[i].pidfd >= 0)
+			close(session->targets[i].pidfd);
+	free(session->targets);
+	session->targets = NULL;
+	session->target_count = 0;
+}
+
+/* docs/DESIGN.md, "How far the probes reach". */
+enum pt_reach target_reach(struct session *session, const struct pt_module *module)
+{
+	pid_t *others = NULL, self[64];
+	size_t self_count = 0;
+	int count;
+
+	if (session->options->all)
+		return PT_REACH_FILE;
+	switch (session->options->follow) {
+	case PT_FOLLOW_EXACT:
+		return PT_REACH_FILE;
+	case PT_FOLLOW_LATE:
+	case PT_FOLLOW_NO:
+		return PT_REACH_PROCESS;
+	case PT_FOLLOW_AUTO:
+		break;
+	}
+	for (size_t i = 0; i < session->options->pid_count && self_count < 64; i++)
+		self[self_count++] = session->options->pids[i];
+	for (size_t i = 0; i < session->target_count && self_count < 64; i++)
+		self[self_count++] = session->targets[i].pid;
+	if (session->launch && self_count < 64)
+		self[self_count++] = pt_launch_pid(session->launch);
+	count = pt_process_mapping_file(module->dev, module->inode, self, self_count, &others);
+	if (count > 0)
+		pt_verbose("%d other process%s '%s': children get their probes when they are seen "
+			   "(--follow=exact would not wait, but slows the others)",
+			   count, count == 1 ? " runs" : "es run", module->path);
+	free(others);
+	return count == 0 ? PT_REACH_FILE : PT_REACH_PROCESS;
+}
+
+/* The interpreter of a traced process is known: attach what must be attached to it. */
+static int attach_image(struct session *session, const struct pt_process *process,
+			struct pt_traced_image *image, struct pt_err *err)
+{
+	const struct pt_module *module = &process->modules[process->interpreter];
+	uint64_t bias = pt_module_bias(module);
+	struct target *target;
+	uint32_t image_id = 0;
+	int rc;
+
+	rc = pt_plan_verify(process->pid, image->image, image->engine, bias, err);
+	if (rc)
+		return rc;
+	if (image->index < 0) {
+		rc = pt_images_attach(image, session->tracer, target_reach(session, module), err);
+		if (rc)
+			return rc;
+		session->reach_file |= image->reach == PT_REACH_FILE;
+	}
+	rc = pt_tracer_trace_process(session->tracer, image->index, process->pid, bias, image->path,
+				     &image_id, err);
+	if (rc)
+		return pt_err_set(err, rc, rc == -ESRCH ? PT_EXIT_NO_TARGET : PT_EXIT_FAILED, "",
+				  "cannot attach to process %d: %s", process->pid, strerror(-rc));
+	target = target_add(session, process->pid, image_id);
+	if (!target)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	target->image = image;
+	target->bias = bias;
+	target->attached = image->reach == PT_REACH_PROCESS;
+	return 0;
+}
+
+int target_attach(struct session *session, const struct pt_process *process, struct pt_err *err)
+{
+	struct pt_traced_image *image;
+	int rc = pt_process_check(process, err);
+
+	if (rc)
+		return rc;
+	rc = pt_images_load(session->images, &process->modules[process->interpreter], &image, err);
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "",
+				  "the interpreter of process %d was refused before", process->pid);
+	return attach_image(session, process, image, err);
+}
+
+static int put_proc(struct session *session, const struct target *target, enum pt_proc_what what,
+		    const char *cmdline, size_t cmdline_bytes, uint64_t time_ns)
+{
+	_Alignas(8) char buffer[sizeof(struct pt_rec_proc) + CMDLINE_MAX_BYTES + 8] = {0};
+	struct pt_rec_proc *record = (struct pt_rec_proc *)(void *)buffer;
+	char path[64], *text;
+	size_t size;
+	long ns_pid;
+
+	record->hdr.kind = PT_REC_PROC;
+	record->hdr.tgid = record->hdr.tid = (uint32_t)target->pid;
+	record->hdr.image_id = target->image_id;
+	record->hdr.time_ns = time_ns;
+	record->what = what;
+	snprintf(path, sizeof(path), "/proc/%d/status", target->pid);
+	if (!pt_proc_read(path, 1u << 20, &text, &size)) {
+		if (!pt_status_number(text, "NStgid", -1, &ns_pid))
+			record->ns_tgid = (uint32_t)ns_pid;
+		if (!pt_status_number(text, "PPid", 0, &ns_pid))
+			record->parent_tgid = (uint32_t)ns_pid;
+		free(text);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/comm", target->pid);
+	if (!pt_proc_read(path, 4096, &text, &size)) {
+		size = strcspn(text, "\n");
+		memcpy(record->comm, text, size < 15 ? size : 15);
+		free(text);
+	}
+	if (cmdline_bytes > CMDLINE_MAX_BYTES)
+		cmdline_bytes = CMDLINE_MAX_BYTES;
+	record->text_bytes = (uint32_t)cmdline_bytes;
+	if (cmdline_bytes)
+		memcpy(record->data, cmdline, cmdline_bytes);
+	record->hdr.len = (uint32_t)((sizeof(*record) + cmdline_bytes + 7) & ~(size_t)7);
+	return session_put(session, &record->hdr, record->hdr.len);
+}
+
+static int put_record(const struct pt_rec *record, size_t len, void *ctx)
+{
+	return session_put(ctx, record, len);
+}
+
+int target_announce(struct session *session, const struct target *target, enum pt_proc_what what,
+		    bool with_stacks, uint64_t time_ns)
+{
+	char path[64], *cmdline = NULL;
+	size_t size = 0;
+	int rc;
+
+	if (what == PT_PROC_ATTACH) {
+		snprintf(path, sizeof(path), "/proc/%d/cmdline", target->pid);
+		pt_proc_read(path, 4u << 20, &cmdline, &size);
+	}
+	rc = put_proc(session, target, what, cmdline, size, time_ns);
+	free(cmdline);
+	if (rc || !with_stacks || !target->image)
+		return rc;
+	rc = pt_stacks_records(target->pid, target->image_id, target->image->image, target->bias,
+			       time_ns, &session->next_code_id, put_record, session);
+	if (rc && pt_spool_error(session->spool))
+		return rc;
+	if (rc)
+		pt_verbose("cannot read the stacks of process %d from outside: %s", target->pid,
+			   strerror(-rc));
+	return 0;
+}
