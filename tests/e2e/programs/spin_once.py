@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Calls of two durations, far from each other."""
+import time
+
+
+def short_one():
+    return 1
+
+
+def long_one():
+    short_one()
+    time.sleep(0.01)
+    short_one()
+
+
+def workload():
+    for _ in range(5):
+        short_one()
+        long_one()

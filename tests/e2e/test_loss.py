@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Loss: a buffer that is much too small. What is lost is counted, the trace stays balanced, and the
+stacks heal."""
+import os
+import signal
+import time
+
+from harness import interpreters, process, trace
+from harness.runner import each
+
+CALLS = 200000
+
+
+def lost_total(got):
+    """The total that the trace states at its end."""
+    document = got.document
+    for key in ("lostEvents", "lost_events"):
+        for place in (document, document.get("pytrace_bpf", {}), document.get("summary", {})):
+            if isinstance(place, dict) and key in place:
+                return int(place[key])
+    raise AssertionError("the trace states no loss; its keys: %s" % sorted(document))
+
+
+@each(minor=["3.8", "3.10", "3.11", "3.12", "3.13"])
+def test_tiny_buffer(t, minor):
+    """The tracer is stopped while the target makes many more calls than fit; then it goes on."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "calls",
+                            command=process.script(interp, "calls.py", str(CALLS)))
+    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    tracer.popen.send_signal(signal.SIGSTOP)
+    target.send(b"x")
+    target.out.wait("first", "the target", limit_s=100)
+    tracer.popen.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    target.send(b"x")
+    target.out.wait("second", "the target")
+    text = tracer.expect(6, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.has(text, "lost")
+    got = trace.load(t.path("trace.json.gz"))
+    lost = lost_total(got)
+    counts = got.counts()
+    missing = CALLS - counts.get("leaf", 0)
+    t.check(missing > CALLS / 2, "only %d calls are missing", missing)
+    # A call is an enter and an exit; at the edges of each gap one half may be there.
+    losses = [e for e in got.events if e["ph"] == "i" and "lost" in e["name"].lower()]
+    t.check(losses, "no instant says where the loss is")
+    t.check(abs(2 * missing - lost) <= 2 * len(losses) + 4,
+            "%d calls are missing, but %d events lost, in %d gaps", missing, lost, len(losses))
+    healed, = got.named("healed")
+    t.equal([c.name for c in healed.children], ["deep"] + ["after"] * 100, "calls of healed()")
+    depth = sum(1 for s in healed.children[0].walk())
+    t.equal(depth, 80, "calls of deep()")
+    loop, = got.named("loop")
+    t.check(loop.end < healed.begin, "loop() lasts into healed()")
+    print("%d events lost in %d gaps" % (lost, len(losses)))
+
+
+@each(minor=["3.11", "3.12"])
+def test_threads(t, minor):
+    """Seven threads and a tiny buffer."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "7", "70"))
+    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    for _ in range(5):
+        tracer.popen.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        tracer.popen.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+    tracer.expect(6, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json.gz"))
+    t.check(lost_total(got) > 0, "nothing was lost")
+    depths = set()
+    for s in got.named("unit"):
+        depths.add(len(s.children))
+    t.check(depths <= set(range(0, 11)), "unit() calls middle() ten times, here: %s", depths)
+    t.check(os.path.getsize(t.path("trace.json.gz")) > 1000, "the trace is empty")
+
+
+def test_default_buffer_loses_nothing(t):
+    """The same calls with default options."""
+    interp = interpreters.one("3.12")
+    target = process.Target(interp, "calls",
+                            command=process.script(interp, "calls.py", str(CALLS)))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    target.send(b"x")
+    target.out.wait("first", "the target", limit_s=100)
+    target.send(b"x")
+    target.out.wait("second", "the target")
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json.gz"))
+    t.equal(got.counts()["leaf"], CALLS, "slices of leaf()")
+    t.equal(lost_total(got), 0, "lost events")
