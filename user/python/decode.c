@@ -280,5 +280,9 @@ int mc_decode(struct mc_decoder *decoder, const uint8_t *bytes, size_t size, uin
 	if (insn->class == PY_INSN_JCC)
 		insn->cc = bytes[insn->length - (insn->length == 2 ? 2 : 5)] & 0xf;
 	insn->writes = writes_of(decoder, insn);
+	if (raw->id == X86_INS_PUSH)
+		insn->stack_bytes = -8;
+	else if (raw->id == X86_INS_POP)
+		insn->stack_bytes = 8;
 	return 0;
 }

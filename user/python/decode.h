@@ -71,11 +71,13 @@ struct mc_insn {
 	uint8_t reg[2];             /* operands 0 and 1 where they are general registers */
 	uint8_t reg_bytes;          /* width of the first of those */
 	bool has_imm;
-	bool refused; /* the kernel puts no uprobe here: segment override or lock prefix */
+	int8_t stack_bytes; /* push -8, pop +8, else 0 */
+	bool refused;       /* the kernel puts no uprobe here: segment override or lock prefix */
 };
 
 struct mc_decoder;
 
+/* -ENOMEM */
 int mc_decoder_open(struct mc_decoder **decoder);
 void mc_decoder_close(struct mc_decoder *decoder);
 /* Decodes the instruction at the start of bytes. -EILSEQ: none. */

@@ -154,7 +154,7 @@ static bool symbol_in(const struct elf_file *elf, const struct elf_section *tabl
 		      struct elf_symbol *symbol)
 {
 	const struct elf_section *strings;
-	const Elf64_Sym *syms;
+	const uint8_t *syms;
 	const char *text;
 	size_t name_size = strlen(name) + 1;
 
@@ -165,10 +165,10 @@ static bool symbol_in(const struct elf_file *elf, const struct elf_section *tabl
 	text = elf_at(elf, strings->offset, strings->size);
 	if (!syms || !text)
 		return false;
-	for (size_t i = 0; i < table->size / sizeof(*syms); i++) {
+	for (size_t i = 0; i < table->size / sizeof(Elf64_Sym); i++) {
 		Elf64_Sym sym;
 
-		memcpy(&sym, &syms[i], sizeof(sym));
+		memcpy(&sym, syms + i * sizeof(sym), sizeof(sym));
 		if (sym.st_shndx == SHN_UNDEF || sym.st_name >= strings->size ||
 		    name_size > strings->size - sym.st_name ||
 		    memcmp(text + sym.st_name, name, name_size))
@@ -390,6 +390,7 @@ static int reserve(struct elf_file *elf, const struct stat *st)
 	elf->size = (uint64_t)st->st_size;
 	elf->dev = st->st_dev;
 	elf->inode = st->st_ino;
+	elf->mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
 	elf->store->loaded = calloc(elf->size / CHUNK_BYTES + 1, 1);
 	if (!elf->store->loaded)
 		return -ENOMEM;
@@ -465,13 +466,13 @@ static int reloc_compare(const void *a, const void *b)
 	return x->vaddr < y->vaddr ? -1 : x->vaddr > y->vaddr;
 }
 
-static bool reloc_symbol(const Elf64_Sym *syms, size_t sym_count, uint32_t index, uint64_t *value)
+static bool reloc_symbol(const uint8_t *syms, size_t sym_count, uint32_t index, uint64_t *value)
 {
 	Elf64_Sym sym;
 
 	if (!syms || index >= sym_count)
 		return false;
-	memcpy(&sym, &syms[index], sizeof(sym));
+	memcpy(&sym, syms + index * sizeof(sym), sizeof(sym));
 	if (sym.st_shndx == SHN_UNDEF)
 		return false;
 	*value = sym.st_value;
@@ -482,7 +483,7 @@ static void relocs_add_section(const struct elf_file *elf, const struct elf_sect
 {
 	struct elf_store *store = elf->store;
 	const uint8_t *raw = elf_at(elf, section->offset, section->size);
-	const Elf64_Sym *syms = NULL;
+	const uint8_t *syms = NULL;
 	size_t sym_count = 0;
 
 	if (!raw)
@@ -491,7 +492,7 @@ static void relocs_add_section(const struct elf_file *elf, const struct elf_sect
 		const struct elf_section *table = &elf->sections[section->link];
 
 		syms = elf_at(elf, table->offset, table->size);
-		sym_count = table->size / sizeof(*syms);
+		sym_count = table->size / sizeof(Elf64_Sym);
 	}
 	for (uint64_t i = 0; i < section->size / sizeof(Elf64_Rela); i++) {
 		Elf64_Rela rela;

@@ -43,6 +43,7 @@ struct elf_store; /* bytes read so far, relocation index */
 struct elf_file {
 	uint64_t size;       /* bytes */
 	uint64_t dev, inode; /* 0 when opened from memory */
+	uint64_t mtime_ns;   /* likewise */
 	uint16_t type;       /* ET_EXEC, ET_DYN */
 	uint16_t machine;    /* EM_X86_64 .. */
 	struct elf_section *sections;

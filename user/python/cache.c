@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * The file: struct cache_head, then one struct cache_site for each site of each engine, then the
+ * method texts. It stays on the machine that wrote it, so structs are written as they lie in
+ * memory; the head names their sizes.
+ */
+#include "python/cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CACHE_MAGIC     0x6763697079707470ull
+#define CACHE_VERSION   1
+#define CACHE_MAX_BYTES (1u << 20)
+#define CACHE_SITES_MAX 512
+#define CACHE_TEXT_MAX  (64u << 10)
+
+struct cache_engine {
+	char reason[256];
+	uint32_t site_count;
+	uint32_t usable;
+};
+
+struct cache_head {
+	uint64_t magic;
+	uint64_t checksum; /* of everything behind this field */
+	uint32_t version, finder_revision;
+	uint64_t key_hash;
+	uint32_t head_bytes, site_bytes, text_bytes;
+	uint32_t py_version;
+	char version_text[32];
+	uint8_t stripped, debug, dtrace, free_threaded;
+	uint8_t pad[4];
+	struct pt_layout layout;
+	struct cache_engine engines[PY_ENGINE_COUNT];
+	struct py_symbol runtime, tstate_current, eval;
+};
+
+struct cache_site {
+	uint64_t vaddr, offset, cookie, ref_ctr_offset, counter_vaddr;
+	uint32_t insn_class;
+	uint32_t method; /* offset in the texts */
+	uint8_t bytes[16];
+	uint64_t byte_count;
+};
+
+/* FNV-1a: enough against damage; against malice the sites' bytes are compared. */
+static uint64_t hash_add(uint64_t hash, const void *data, size_t size)
+{
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 0x100000001b3ull;
+	return hash;
+}
+
+#define HASH_START 0xcbf29ce484222325ull
+
+void py_cache_key(struct py_cache_key *key, const struct elf_file *elf, unsigned int emulated)
+{
+	uint64_t words[] = {elf->size, elf->build_id_len ? 0 : elf->dev,
+			    elf->build_id_len ? 0 : elf->inode,
+			    elf->build_id_len ? 0 : elf->mtime_ns, emulated};
+	size_t used;
+
+	memset(key, 0, sizeof(*key));
+	key->hash = hash_add(HASH_START, elf->build_id, elf->build_id_len);
+	key->hash = hash_add(key->hash, words, sizeof(words));
+	used = (size_t)snprintf(key->name, sizeof(key->name), "image-%016llx-",
+				(unsigned long long)key->hash);
+	for (size_t i = 0; i < elf->build_id_len; i++)
+		used += (size_t)snprintf(key->name + used, sizeof(key->name) - used, "%02x",
+					 elf->build_id[i]);
+	snprintf(key->name + used, sizeof(key->name) - used, "-%x.r%u", emulated,
+		 PY_FINDER_REVISION);
+}
+
+/* ---- reading ---- */
+
+static int file_read(const char *dir, const char *name, uint8_t **data, size_t *size)
+{
+	char path[4096];
+	struct stat st;
+	ssize_t n = -1;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return -ENOENT;
+	*data = NULL;
+	/* Only what root or we ourselves wrote. */
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0 &&
+	    st.st_size <= CACHE_MAX_BYTES && (st.st_uid == geteuid() || st.st_uid == 0) &&
+	    !(st.st_mode & (S_IWGRP | S_IWOTH))) {
+		*size = (size_t)st.st_size;
+		*data = malloc(*size);
+		n = *data ? read(fd, *data, *size) : -1;
+	}
+	close(fd);
+	if (n < 0 || (size_t)n != *size) {
+		free(*data);
+		*data = NULL;
+		return -ENOENT;
+	}
+	return 0;
+}
+
+static bool head_fits(const struct cache_head *head, const struct py_cache_key *key, size_t size,
+		      const uint8_t *data)
+{
+	uint64_t sites = 0;
+
+	if (head->magic != CACHE_MAGIC || head->version != CACHE_VERSION ||
+	    head->finder_revision != PY_FINDER_REVISION || head->key_hash != key->hash ||
+	    head->head_bytes != sizeof(*head) || head->site_bytes != sizeof(struct cache_site) ||
+	    !head->text_bytes || head->text_bytes > CACHE_TEXT_MAX)
+		return false;
+	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
+		if (head->engines[e].site_count > CACHE_SITES_MAX)
+			return false;
+		sites += head->engines[e].site_count;
+	}
+	if (size != sizeof(*head) + sites * sizeof(struct cache_site) + head->text_bytes)
+		return false;
+	if (data[size - 1] != 0)
+		return false;
+	return head->checksum == hash_add(HASH_START, data + 16, size - 16);
+}
+
+/* The interpreter must hold these bytes there: two files may claim the same build id. */
+static bool site_fits(const struct cache_site *stored, const struct cache_head *head,
+		      const struct elf_file *elf)
+{
+	const void *bytes;
+	uint64_t offset;
+
+	if (stored->method >= head->text_bytes || stored->byte_count > sizeof(stored->bytes) ||
+	    stored->insn_class >= PY_INSN_CLASS_COUNT)
+		return false;
+	bytes = elf_at_vaddr(elf, stored->vaddr, stored->byte_count);
+	return bytes && elf_vaddr_to_offset(elf, stored->vaddr, &offset) &&
+	       offset == stored->offset && !memcmp(bytes, stored->bytes, stored->byte_count);
+}
+
+static int engine_read(struct py_engine_plan *plan, const struct cache_engine *stored,
+		       const struct cache_head *head, const uint8_t *sites,
+		       const struct elf_file *elf, const char *pool)
+{
+	memcpy(plan->reason, stored->reason, sizeof(plan->reason));
+	plan->reason[sizeof(plan->reason) - 1] = 0;
+	plan->usable = stored->usable == 1;
+	if (!stored->site_count)
+		return 0;
+	plan->sites = calloc(stored->site_count, sizeof(*plan->sites));
+	if (!plan->sites)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < stored->site_count; i++) {
+		struct py_site *site = &plan->sites[plan->site_count];
+		struct cache_site from;
+
+		memcpy(&from, sites + i * sizeof(from), sizeof(from));
+		if (!site_fits(&from, head, elf))
+			return -ENOENT;
+		*site = (struct py_site){
+		    .vaddr = from.vaddr,
+		    .offset = from.offset,
+		    .cookie = from.cookie,
+		    .ref_ctr_offset = from.ref_ctr_offset,
+		    .counter_vaddr = from.counter_vaddr,
+		    .insn_class = (enum py_insn_class)from.insn_class,
+		    .method = pool + from.method,
+		    .byte_count = (uint8_t)from.byte_count,
+		};
+		memcpy(site->bytes, from.bytes, sizeof(site->bytes));
+		plan->site_count++;
+	}
+	return 0;
+}
+
+static void head_to_image(const struct cache_head *head, struct py_image *image)
+{
+	image->version = head->py_version;
+	memcpy(image->version_text, head->version_text, sizeof(image->version_text));
+	image->version_text[sizeof(image->version_text) - 1] = 0;
+	image->stripped = head->stripped == 1;
+	image->debug = head->debug == 1;
+	image->dtrace = head->dtrace == 1;
+	image->free_threaded = head->free_threaded == 1;
+	image->layout = head->layout;
+	image->runtime = head->runtime;
+	image->tstate_current = head->tstate_current;
+	image->eval = head->eval;
+}
+
+static int parse(const struct cache_head *head, const uint8_t *data, const struct elf_file *elf,
+		 struct py_image *image, const char *pool)
+{
+	const uint8_t *sites = data + sizeof(*head);
+
+	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
+		int ret = engine_read(&image->engines[e], &head->engines[e], head, sites, elf,
+				      pool);
+
+		if (ret) {
+			for (int k = 0; k <= e; k++) {
+				free(image->engines[k].sites);
+				memset(&image->engines[k], 0, sizeof(image->engines[k]));
+			}
+			return ret;
+		}
+		sites += head->engines[e].site_count * sizeof(struct cache_site);
+	}
+	head_to_image(head, image);
+	return 0;
+}
+
+int py_cache_read(const char *dir, const struct py_cache_key *key, const struct elf_file *elf,
+		  struct py_image *image, char **pool)
+{
+	struct cache_head head;
+	uint8_t *data;
+	size_t size;
+	int ret = file_read(dir, key->name, &data, &size);
+
+	*pool = NULL;
+	if (ret)
+		return ret;
+	ret = -ENOENT;
+	if (size >= sizeof(head)) {
+		memcpy(&head, data, sizeof(head));
+		if (head_fits(&head, key, size, data))
+			*pool = malloc(head.text_bytes);
+		if (*pool) {
+			memcpy(*pool, data + size - head.text_bytes, head.text_bytes);
+			ret = parse(&head, data, elf, image, *pool);
+		}
+	}
+	free(data);
+	if (ret) {
+		free(*pool);
+		*pool = NULL;
+	}
+	return ret;
+}
+
+/* ---- writing ---- */
+
+static void image_to_head(const struct py_image *image, struct cache_head *head)
+{
+	head->py_version = image->version;
+	memcpy(head->version_text, image->version_text, sizeof(head->version_text));
+	head->stripped = image->stripped;
+	head->debug = image->debug;
+	head->dtrace = image->dtrace;
+	head->free_threaded = image->free_threaded;
+	head->layout = image->layout;
+	head->runtime = image->runtime;
+	head->tstate_current = image->tstate_current;
+	head->eval = image->eval;
+	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
+		const struct py_engine_plan *plan = &image->engines[e];
+
+		memcpy(head->engines[e].reason, plan->reason, sizeof(plan->reason));
+		head->engines[e].site_count = (uint32_t)plan->site_count;
+		head->engines[e].usable = plan->usable;
+	}
+}
+
+static void site_store(uint8_t *to, const struct py_site *site, uint32_t method)
+{
+	struct cache_site stored = {
+	    .vaddr = site->vaddr,
+	    .offset = site->offset,
+	    .cookie = site->cookie,
+	    .ref_ctr_offset = site->ref_ctr_offset,
+	    .counter_vaddr = site->counter_vaddr,
+	    .insn_class = site->insn_class,
+	    .method = method,
+	    .byte_count = site->byte_count,
+	};
+
+	memcpy(stored.bytes, site->bytes, sizeof(stored.bytes));
+	memcpy(to, &stored, sizeof(stored));
+}
+
+static const char *method_of(const struct py_site *site)
+{
+	return site->method ? site->method : "";
+}
+
+/* The whole file in memory; NULL: no memory, or too much to be worth keeping. */
+static uint8_t *build(const struct py_cache_key *key, const struct py_image *image, size_t *size)
+{
+	struct cache_head head = {.magic = CACHE_MAGIC,
+				  .version = CACHE_VERSION,
+				  .finder_revision = PY_FINDER_REVISION,
+				  .key_hash = key->hash,
+				  .head_bytes = sizeof(head),
+				  .site_bytes = sizeof(struct cache_site)};
+	size_t sites = 0, texts = 1, site_at = sizeof(head), text_at;
+	uint8_t *data;
+
+	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
+		sites += image->engines[e].site_count;
+		for (size_t i = 0; i < image->engines[e].site_count; i++)
+			texts += strlen(method_of(&image->engines[e].sites[i])) + 1;
+	}
+	*size = sizeof(head) + sites * sizeof(struct cache_site) + texts;
+	if (sites > CACHE_SITES_MAX || texts > CACHE_TEXT_MAX || *size > CACHE_MAX_BYTES)
+		return NULL;
+	data = calloc(1, *size);
+	if (!data)
+		return NULL;
+	image_to_head(image, &head);
+	head.text_bytes = (uint32_t)texts;
+	text_at = *size - texts;
+	for (int e = 0; e < PY_ENGINE_COUNT; e++)
+		for (size_t i = 0; i < image->engines[e].site_count; i++) {
+			const struct py_site *site = &image->engines[e].sites[i];
+			size_t length = strlen(method_of(site)) + 1;
+
+			site_store(data + site_at, site, (uint32_t)(text_at - (*size - texts)));
+			memcpy(data + text_at, method_of(site), length);
+			site_at += sizeof(struct cache_site);
+			text_at += length;
+		}
+	memcpy(data, &head, sizeof(head));
+	head.checksum = hash_add(HASH_START, data + 16, *size - 16);
+	memcpy(data, &head, sizeof(head));
+	return data;
+}
+
+static int file_write(const char *dir, const char *name, const uint8_t *data, size_t size)
+{
+	char path[4096], temporary[4096];
+	int fd, ret = 0;
+	ssize_t n;
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path) ||
+	    snprintf(temporary, sizeof(temporary), "%s/.%.60s.XXXXXX", dir, name) >=
+		(int)sizeof(temporary))
+		return -ENAMETOOLONG;
+	fd = mkostemp(temporary, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, data, size);
+	if (n < 0)
+		ret = -errno;
+	else if ((size_t)n != size)
+		ret = -ENOSPC;
+	if (close(fd) && !ret)
+		ret = -errno;
+	if (!ret && rename(temporary, path))
+		ret = -errno;
+	if (ret)
+		unlink(temporary);
+	return ret;
+}
+
+int py_cache_write(const char *dir, const struct py_cache_key *key, const struct py_image *image)
+{
+	size_t size;
+	uint8_t *data;
+	int ret;
+
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return -errno;
+	data = build(key, image, &size);
+	if (!data)
+		return -ENOMEM;
+	ret = file_write(dir, key->name, data, size);
+	free(data);
+	return ret;
+}

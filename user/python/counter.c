@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "python/counter.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_BACK    40 /* instructions between the arithmetic and the store: at most 12 seen */
+#define LOOK_AHEAD   40 /* instructions inside a bracket: at most 17 seen */
+#define COUNTERS_MAX 256
+
+/* ---- the offset ---- */
+
+struct limit_stores {
+	struct {
+		uint8_t base;
+		int64_t disp;
+	} seen[32];
+	size_t count;
+};
+
+static int limit_store(const struct mc_insn *insn, void *ctx)
+{
+	struct limit_stores *stores = ctx;
+
+	if ((insn->op != MC_OP_MOV && insn->op != MC_OP_ADD) || insn->mem != 1 ||
+	    insn->mem_bytes != 4 || insn->base >= MC_RIP || insn->base == MC_RSP ||
+	    insn->index != MC_NO_REG || insn->reg[1] >= MC_RIP)
+		return 0;
+	if (stores->count < sizeof(stores->seen) / sizeof(stores->seen[0])) {
+		stores->seen[stores->count].base = insn->base;
+		stores->seen[stores->count++].disp = insn->disp;
+	}
+	return 0;
+}
+
+int counter_offset(const struct elf_file *elf, const struct eh_ranges *eh, uint16_t *offset)
+{
+	struct limit_stores stores = {.count = 0};
+	const struct eh_range *range;
+	struct mc_decoder *decoder;
+	struct elf_symbol symbol;
+	int ret;
+
+	if (!elf_symbol(elf, "Py_SetRecursionLimit", &symbol))
+		return -ENOENT;
+	range = eh_range_at(eh, symbol.vaddr);
+	if (!range || range->start != symbol.vaddr || range->end - range->start > 4096)
+		return -ENOENT;
+	ret = mc_decoder_open(&decoder);
+	if (ret)
+		return ret;
+	ret = region_each_insn(elf, decoder, range, limit_store, &stores);
+	mc_decoder_close(decoder);
+	if (ret)
+		return -ENOENT;
+	for (size_t i = 0; i < stores.count; i++)
+		for (size_t k = 0; k < stores.count; k++)
+			if (stores.seen[i].base == stores.seen[k].base &&
+			    stores.seen[i].disp + 4 == stores.seen[k].disp &&
+			    stores.seen[i].disp > 0 && stores.seen[i].disp < 4096) {
+				*offset = (uint16_t)stores.seen[i].disp;
+				return 0;
+			}
+	return -ENOENT;
+}
+
+/* ---- the sites ---- */
+
+/* What adding or subtracting that much to a counter means; 0: it is no counting. */
+static int step_of(uint8_t op, bool has_imm, int64_t imm)
+{
+	int64_t by = (int32_t)imm;
+
+	if (op == MC_OP_INC)
+		return 1;
+	if (op == MC_OP_DEC)
+		return -1;
+	if (!has_imm)
+		return 0;
+	if (op == MC_OP_SUB)
+		by = -by;
+	else if (op != MC_OP_ADD)
+		return 0;
+	return by == 1 || by == -1 || by == -2 ? (int)by : 0;
+}
+
+static bool is_memory_step(const struct mc_insn *insn)
+{
+	return step_of(insn->op, insn->has_imm, insn->imm) != 0;
+}
+
+bool counter_matches(const struct mc_insn *insn, uint16_t offset)
+{
+	if (insn->mem != 1 || insn->mem_bytes != 4 || insn->disp != offset ||
+	    insn->base >= MC_RIP || insn->base == MC_RSP || insn->index != MC_NO_REG)
+		return false;
+	if (insn->op == MC_OP_MOV)
+		return insn->reg[1] < MC_RIP;
+	return is_memory_step(insn);
+}
+
+/* The direction of "mov [counter], reg": the arithmetic that made reg, in the code above. 0 where
+ * the compiler let several paths share the store. */
+static int mov_direction(const struct region *region, size_t i)
+{
+	uint8_t reg = region->insns[i].reg[1];
+
+	for (unsigned int n = 0; n < LOOK_BACK; n++) {
+		const struct mc_insn *insn;
+
+		if (region->marks[i] & (REGION_TARGET | REGION_INDIRECT))
+			return 0;
+		i = region_previous(region, i);
+		if (i == REGION_NONE)
+			return 0;
+		insn = &region->insns[i];
+		if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC)
+			return 0;
+		if (!(insn->writes >> reg & 1))
+			continue;
+		if (insn->reg[0] != reg)
+			return 0;
+		if (insn->op == MC_OP_LEA)
+			return insn->index == MC_NO_REG && (insn->disp == 1 || insn->disp == -1)
+				   ? (int)insn->disp
+				   : 0;
+		return insn->mem ? 0 : step_of(insn->op, insn->has_imm, insn->imm);
+	}
+	return 0;
+}
+
+/* An unproven base: another structure's field may lie at the same offset. It is one if a register
+ * is stored there that was not loaded from there. */
+static bool is_foreign(const struct region *region, size_t i, uint16_t offset)
+{
+	const struct mc_insn *store = &region->insns[i];
+
+	if (store->op != MC_OP_MOV)
+		return false;
+	for (unsigned int n = 0; n < LOOK_BACK; n++) {
+		const struct mc_insn *insn;
+
+		i = region_previous(region, i);
+		if (i == REGION_NONE)
+			break;
+		insn = &region->insns[i];
+		if (insn->op == MC_OP_MOV && insn->mem == 2 && insn->mem_bytes == 4 &&
+		    insn->base == store->base && insn->disp == offset)
+			return false;
+	}
+	return true;
+}
+
+static int counter_add(struct counters *counters, const struct counter *counter)
+{
+	struct counter *bigger;
+
+	if (counters->count >= COUNTERS_MAX)
+		return -E2BIG;
+	bigger = realloc(counters->items, (counters->count + 1) * sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	counters->items = bigger;
+	counters->items[counters->count++] = *counter;
+	return 0;
+}
+
+int counters_find(struct counters *counters, const struct region *region, const struct flow *flow,
+		  uint16_t offset, uint64_t *vaddr)
+{
+	memset(counters, 0, sizeof(*counters));
+	for (size_t i = 0; i < region->insn_count; i++) {
+		const struct mc_insn *insn = &region->insns[i];
+		struct counter counter = {.insn = i, .base = insn->base};
+		int ret;
+
+		if (!counter_matches(insn, offset))
+			continue;
+		if (!flow_proves(flow, i, insn->base)) {
+			if (!flow->states[i].reached || is_foreign(region, i, offset))
+				continue;
+			*vaddr = insn->vaddr;
+			return -ENOTSUP;
+		}
+		counter.delta = insn->op == MC_OP_MOV ? mov_direction(region, i)
+						      : step_of(insn->op, insn->has_imm, insn->imm);
+		ret = counter_add(counters, &counter);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void counters_release(struct counters *counters)
+{
+	free(counters->items);
+	memset(counters, 0, sizeof(*counters));
+}
+
+static struct counter *find(const struct counters *counters, size_t insn)
+{
+	for (size_t i = 0; i < counters->count; i++)
+		if (counters->items[i].insn == insn)
+			return &counters->items[i];
+	return NULL;
+}
+
+const struct counter *counter_at(const struct counters *counters, size_t insn)
+{
+	return find(counters, insn);
+}
+
+/* ---- 3.11: brackets ---- */
+
+/* _Py_EnterRecursiveCallTstate() failed: "call _Py_CheckRecursiveCall; test eax, eax; jcc" and then
+ * start_frame takes 1 again (ceval.c of 3.11), because the check has given it back. */
+static bool is_after_check(const struct region *region, size_t i)
+{
+	size_t jcc = region_previous(region, i), test, call;
+
+	if (jcc == REGION_NONE || region->insns[jcc].flow != MC_FLOW_JCC)
+		return false;
+	test = region_previous(region, jcc);
+	if (test == REGION_NONE || region->insns[test].op != MC_OP_TEST ||
+	    region->insns[test].reg[0] != MC_RAX || region->insns[test].reg[1] != MC_RAX)
+		return false;
+	call = region_previous(region, test);
+	return call != REGION_NONE && region->insns[call].flow == MC_FLOW_CALL;
+}
+
+/* The first counter in straight line from instruction i on, if it gives back what was taken, with
+ * at least that many calls before it. */
+static struct counter *closing(const struct counters *counters, const struct region *region,
+			       size_t i, uint8_t base, unsigned int calls_min)
+{
+	unsigned int calls = 0;
+
+	for (unsigned int n = 0; n < LOOK_AHEAD && i != REGION_NONE; n++) {
+		const struct mc_insn *insn = &region->insns[i];
+		struct counter *counter = find(counters, i);
+
+		if (counter)
+			return counter->delta == 1 && counter->base == base && calls >= calls_min
+				   ? counter
+				   : NULL;
+		if (insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT)
+			calls++;
+		else if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC)
+			return NULL;
+		i = region_next(region, i);
+	}
+	return NULL;
+}
+
+/* Where "test; jle" behind a decrement leads: the path for a nearly exhausted stack, which may have
+ * a copy of the call and of the closing of its own. */
+static size_t cold_path(const struct region *region, size_t i)
+{
+	for (unsigned int n = 0; n < 4 && i != REGION_NONE; n++) {
+		i = region_next(region, i);
+		if (i != REGION_NONE && region->insns[i].flow == MC_FLOW_JCC)
+			return region_index(region, region->insns[i].target);
+	}
+	return REGION_NONE;
+}
+
+void counters_drop_brackets(struct counters *counters, const struct region *region)
+{
+	for (size_t i = 0; i < counters->count; i++) {
+		struct counter *open = &counters->items[i];
+		struct counter *close;
+
+		if (open->delta > 0)
+			continue;
+		if (is_after_check(region, open->insn)) {
+			open->dropped = true;
+			continue;
+		}
+		close = closing(counters, region, region_next(region, open->insn), open->base, 1);
+		if (!close)
+			continue;
+		open->dropped = close->dropped = true;
+		/* There the check itself is a call. */
+		close = closing(counters, region, cold_path(region, open->insn), open->base, 2);
+		if (close)
+			close->dropped = true;
+	}
+}

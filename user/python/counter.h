@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * counter.h - the instructions of the evaluation loop that count frames.
+ *
+ * Each frame that starts to run takes 1 from the thread state's recursion counter, each frame that
+ * returns, yields or is unwound gives it back. From 3.12 on nothing else does
+ * (py_recursion_remaining); in 3.11 calls of C functions bracket themselves with the same counter,
+ * and those pairs are dropped here.
+ */
+#ifndef PT_PYTHON_COUNTER_H
+#define PT_PYTHON_COUNTER_H
+
+#include "python/flow.h"
+
+struct counter {
+	size_t insn;  /* index in the region */
+	int delta;    /* what it adds to the counter: -2, -1, 1; 0: not known statically */
+	uint8_t base; /* register that holds the thread state there */
+	bool dropped; /* brackets a C call (3.11) */
+};
+
+struct counters {
+	struct counter *items; /* in address order */
+	size_t count;
+};
+
+/* The counter's offset in PyThreadState, from the exported Py_SetRecursionLimit(), which writes the
+ * counter and, 4 bytes behind it, the limit. -ENOENT: not found. */
+int counter_offset(const struct elf_file *elf, const struct eh_ranges *eh, uint16_t *offset);
+
+/* Does the instruction write the dword at that offset in a way that counts? Says nothing about
+ * what the base register holds. */
+bool counter_matches(const struct mc_insn *insn, uint16_t offset);
+
+/* All of them, in address order. -ENOTSUP: one of them goes through a register that is not proven
+ * to hold the thread state (*vaddr tells which). */
+int counters_find(struct counters *counters, const struct region *region, const struct flow *flow,
+		  uint16_t offset, uint64_t *vaddr);
+/* 3.11: marks those that bracket C calls and the clearing of frames as dropped. */
+void counters_drop_brackets(struct counters *counters, const struct region *region);
+void counters_release(struct counters *counters);
+const struct counter *counter_at(const struct counters *counters, size_t insn);
+
+#endif

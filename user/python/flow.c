@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * The lattice: a state is a set of registers plus two stack offsets; joining two paths keeps what
+ * both agree on. Sweeps in address order until nothing changes; code is mostly laid out in the
+ * order it runs, so a few suffice.
+ *
+ * Indirect jumps: where the opcode and switch tables lead is known, which table a jump uses is not,
+ * so one common state stands for all of them. It is the join of all indirect jumps through a
+ * register or an indexed table, and it flows into every table target.
+ *
+ * Slots: a stack slot counts if the region writes it exactly once, with a register that holds the
+ * thread state, and nowhere takes its address. As slots are found through registers and give
+ * registers in turn, the analysis runs again until no slot is added.
+ */
+#include "python/flow.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SWEEPS_MAX 64
+#define SLOTS_MAX  32
+
+struct analysis {
+	struct flow *flow;
+	const struct region *region;
+	struct flow_state indirect; /* what flows into table targets */
+	bool changed;
+};
+
+static bool state_join(struct flow_state *into, const struct flow_state *from)
+{
+	struct flow_state before = *into;
+
+	if (!from->reached)
+		return false;
+	if (!into->reached) {
+		*into = *from;
+		return true;
+	}
+	into->regs &= from->regs;
+	if (into->sp != from->sp)
+		into->sp = FLOW_SP_UNKNOWN;
+	if (into->fp != from->fp)
+		into->fp = FLOW_SP_UNKNOWN;
+	return into->regs != before.regs || into->sp != before.sp || into->fp != before.fp;
+}
+
+/* The stack slot that the memory operand names, relative to rsp at entry. */
+static bool slot_of(const struct mc_insn *insn, const struct flow_state *state, int32_t *slot)
+{
+	int32_t base;
+
+	if (!insn->mem || insn->index != MC_NO_REG || insn->disp > INT16_MAX ||
+	    insn->disp < INT16_MIN)
+		return false;
+	base = insn->base == MC_RSP   ? state->sp
+	       : insn->base == MC_RBP ? state->fp
+				      : FLOW_SP_UNKNOWN;
+	if (base == FLOW_SP_UNKNOWN)
+		return false;
+	*slot = base + (int32_t)insn->disp;
+	return true;
+}
+
+static bool slot_known(const struct flow *flow, int32_t slot)
+{
+	for (size_t i = 0; i < flow->slot_count; i++)
+		if (flow->slots[i] == slot)
+			return true;
+	return false;
+}
+
+static bool is_copy(const struct mc_insn *insn)
+{
+	return insn->op == MC_OP_MOV && insn->reg_bytes == 8 && insn->reg[0] < MC_RIP;
+}
+
+static int32_t sp_add(int32_t sp, int64_t bytes)
+{
+	if (sp == FLOW_SP_UNKNOWN || bytes > INT16_MAX * 16 || bytes < INT16_MIN * 16)
+		return FLOW_SP_UNKNOWN;
+	sp += (int32_t)bytes;
+	return sp > INT32_MAX / 2 || sp < INT32_MIN / 2 ? FLOW_SP_UNKNOWN : sp;
+}
+
+/* How the instruction moves rsp and rbp. */
+static void stack_step(const struct mc_insn *insn, struct flow_state *state)
+{
+	const struct flow_state before = *state;
+
+	if (insn->writes >> MC_RBP & 1)
+		state->fp = FLOW_SP_UNKNOWN;
+	if (is_copy(insn) && insn->reg[0] == MC_RBP && insn->reg[1] == MC_RSP)
+		state->fp = before.sp;
+	if (insn->op == MC_OP_LEA && insn->reg[0] == MC_RBP && insn->base == MC_RSP &&
+	    insn->index == MC_NO_REG)
+		state->fp = sp_add(before.sp, insn->disp);
+	if (!(insn->writes >> MC_RSP & 1))
+		return;
+	state->sp = FLOW_SP_UNKNOWN;
+	if (insn->stack_bytes)
+		state->sp = sp_add(before.sp, insn->stack_bytes);
+	else if (insn->reg[0] != MC_RSP)
+		return;
+	else if (insn->op == MC_OP_SUB && insn->has_imm)
+		state->sp = sp_add(before.sp, -insn->imm);
+	else if (insn->op == MC_OP_ADD && insn->has_imm)
+		state->sp = sp_add(before.sp, insn->imm);
+	else if (insn->op == MC_OP_LEA && insn->index == MC_NO_REG && insn->base == MC_RBP)
+		state->sp = before.fp == FLOW_SP_UNKNOWN ? before.fp
+							 : sp_add(before.fp, insn->disp);
+	else if (insn->op == MC_OP_LEA && insn->index == MC_NO_REG && insn->base == MC_RSP)
+		state->sp = sp_add(before.sp, insn->disp);
+	else if (is_copy(insn) && insn->reg[1] == MC_RBP)
+		state->sp = before.fp;
+}
+
+static void state_step(const struct flow *flow, const struct mc_insn *insn,
+		       struct flow_state *state)
+{
+	struct flow_state before = *state;
+	int32_t slot;
+
+	state->regs &= (uint16_t)~insn->writes;
+	if (is_copy(insn)) {
+		if (insn->reg[1] < MC_RIP && (before.regs >> insn->reg[1] & 1))
+			state->regs |= (uint16_t)(1u << insn->reg[0]);
+		else if (insn->mem == 2 && slot_of(insn, &before, &slot) && slot_known(flow, slot))
+			state->regs |= (uint16_t)(1u << insn->reg[0]);
+	}
+	stack_step(insn, state);
+}
+
+static void flow_into(struct analysis *a, size_t i, const struct flow_state *state)
+{
+	if (i != REGION_NONE && state_join(&a->flow->states[i], state))
+		a->changed = true;
+}
+
+/* A tail call through memory ([rax+0x30]) leaves the function; a dispatch goes through a register
+ * or a table. */
+static bool is_dispatch(const struct mc_insn *insn)
+{
+	return insn->flow == MC_FLOW_JMP_INDIRECT &&
+	       (!insn->mem || insn->index != MC_NO_REG || insn->base == MC_NO_REG);
+}
+
+static void sweep(struct analysis *a)
+{
+	const struct region *region = a->region;
+
+	for (size_t i = 0; i < region->insn_count; i++) {
+		const struct mc_insn *insn = &region->insns[i];
+		struct flow_state state;
+
+		if (region->marks[i] & REGION_INDIRECT)
+			flow_into(a, i, &a->indirect);
+		state = a->flow->states[i];
+		if (!state.reached)
+			continue;
+		state_step(a->flow, insn, &state);
+		if (insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP)
+			flow_into(a, region_index(region, insn->target), &state);
+		else if (is_dispatch(insn) && state_join(&a->indirect, &state))
+			a->changed = true;
+		if (insn->flow != MC_FLOW_JMP && insn->flow != MC_FLOW_STOP &&
+		    insn->flow != MC_FLOW_JMP_INDIRECT)
+			flow_into(a, region_next(region, i), &state);
+	}
+}
+
+static void solve(struct flow *flow, const struct region *region, const uint64_t *entries,
+		  size_t entry_count)
+{
+	struct analysis a = {.flow = flow, .region = region};
+
+	memset(flow->states, 0, region->insn_count * sizeof(*flow->states));
+	for (size_t e = 0; e < entry_count; e++) {
+		size_t i = region_index(region, entries[e]);
+		struct flow_state start = {
+		    .fp = FLOW_SP_UNKNOWN, .regs = 1u << MC_RDI, .reached = true};
+
+		flow_into(&a, i, &start);
+	}
+	for (unsigned int round = 0; round < SWEEPS_MAX; round++) {
+		a.changed = false;
+		sweep(&a);
+		if (!a.changed)
+			return;
+	}
+	/* Not settled: nothing may be believed. */
+	for (size_t i = 0; i < region->insn_count; i++)
+		flow->states[i].reached = false;
+}
+
+/* What the region does to one slot. */
+struct slot_use {
+	int32_t slot;
+	unsigned int writes;
+	bool holds; /* the write stores the thread state */
+};
+
+/* An instruction that may write its memory operand, or passes its address on. */
+static bool may_write(const struct mc_insn *insn)
+{
+	if (insn->op == MC_OP_LEA)
+		return true;
+	return insn->mem == 1 && insn->op != MC_OP_CMP && insn->op != MC_OP_TEST &&
+	       insn->flow == MC_FLOW_NEXT;
+}
+
+static struct slot_use *use_of(struct slot_use *uses, size_t *count, size_t room, int32_t slot)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (uses[i].slot == slot)
+			return &uses[i];
+	if (*count == room)
+		return NULL;
+	uses[*count] = (struct slot_use){.slot = slot};
+	return &uses[(*count)++];
+}
+
+/* Finds one more slot that holds the thread state; false: there is none. */
+static bool slot_find(struct flow *flow, const struct region *region)
+{
+	struct slot_use uses[SLOTS_MAX];
+	size_t count = 0;
+	int32_t slot;
+
+	for (size_t i = 0; i < region->insn_count; i++) {
+		const struct mc_insn *insn = &region->insns[i];
+		struct slot_use *use;
+
+		if (is_copy(insn) || insn->mem != 1 || insn->op != MC_OP_MOV ||
+		    insn->mem_bytes != 8 || !flow_proves(flow, i, insn->reg[1]) ||
+		    !slot_of(insn, &flow->states[i], &slot) || (slot & 7) || slot_known(flow, slot))
+			continue;
+		use = use_of(uses, &count, SLOTS_MAX, slot);
+		if (use)
+			use->holds = true;
+	}
+	for (size_t i = 0; count && i < region->insn_count; i++) {
+		const struct mc_insn *insn = &region->insns[i];
+		int32_t bytes = insn->mem_bytes ? insn->mem_bytes : 8;
+
+		if (!may_write(insn) || !slot_of(insn, &flow->states[i], &slot))
+			continue;
+		for (size_t u = 0; u < count; u++)
+			uses[u].writes += slot < uses[u].slot + 8 && uses[u].slot < slot + bytes;
+	}
+	for (size_t u = 0; u < count; u++) {
+		if (uses[u].writes != 1 || flow->slot_count >= SLOTS_MAX)
+			continue;
+		flow->slots[flow->slot_count++] = uses[u].slot;
+		return true;
+	}
+	return false;
+}
+
+int flow_analyse(struct flow *flow, const struct region *region, const uint64_t *entries,
+		 size_t entry_count)
+{
+	memset(flow, 0, sizeof(*flow));
+	flow->states = calloc(region->insn_count + 1, sizeof(*flow->states));
+	flow->slots = calloc(SLOTS_MAX, sizeof(*flow->slots));
+	if (!flow->states || !flow->slots) {
+		flow_release(flow);
+		return -ENOMEM;
+	}
+	do
+		solve(flow, region, entries, entry_count);
+	while (slot_find(flow, region));
+	return 0;
+}
+
+void flow_release(struct flow *flow)
+{
+	free(flow->states);
+	free(flow->slots);
+	memset(flow, 0, sizeof(*flow));
+}
+
+unsigned int flow_tstate(const struct flow *flow, size_t i, unsigned int preferred,
+			 unsigned int *slot)
+{
+	const struct flow_state *state = &flow->states[i];
+
+	*slot = 0;
+	if (!state->reached)
+		return PT_TS_NONE;
+	if (flow_proves(flow, i, preferred))
+		return preferred;
+	for (unsigned int reg = 0; reg < 16; reg++)
+		if (flow_proves(flow, i, reg))
+			return reg;
+	for (size_t s = 0; s < flow->slot_count && state->sp != FLOW_SP_UNKNOWN; s++) {
+		int32_t distance = flow->slots[s] - state->sp;
+
+		if (distance < 0 || (distance & 7) || distance / 8 > 255)
+			continue;
+		*slot = (unsigned int)distance / 8;
+		return PT_TS_SLOT;
+	}
+	return PT_TS_NONE;
+}

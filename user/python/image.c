@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "python/image.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "python/cache.h"
+#include "python/parts.h"
+
+struct image_owner { /* what py_image_load() allocates; image is the first member */
+	struct py_image image;
+	char *pool; /* method texts of an image that came from the cache */
+};
+
+static double now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static struct image_owner *owner_new(const char *path, const struct elf_file *elf)
+{
+	struct image_owner *owner = calloc(1, sizeof(*owner));
+
+	if (!owner)
+		return NULL;
+	owner->image.path = strdup(path);
+	if (!owner->image.path) {
+		free(owner);
+		return NULL;
+	}
+	owner->image.dev = elf->dev;
+	owner->image.inode = elf->inode;
+	owner->image.build_id_len = elf->build_id_len;
+	memcpy(owner->image.build_id, elf->build_id, sizeof(owner->image.build_id));
+	return owner;
+}
+
+void py_image_free(struct py_image *image)
+{
+	struct image_owner *owner = (struct image_owner *)image;
+
+	if (!owner)
+		return;
+	for (int e = 0; e < PY_ENGINE_COUNT; e++)
+		free(image->engines[e].sites);
+	free(image->path);
+	free(owner->pool);
+	free(owner);
+}
+
+/* A finder's answer becomes the plan's verdict; only what is no verdict is passed on. */
+static int finish_plan(struct py_image *image, const struct py_finder *finder,
+		       struct py_engine_plan *plan, int ret)
+{
+	/* Every engine must know when a code object's address is used again. */
+	if (!ret)
+		ret = py_site_free_code(image, finder, plan);
+	if (ret == -ENOMEM)
+		return ret;
+	if (ret && ret != -ENOTSUP)
+		py_plan_refuse(plan, "finding the sites failed: %s", strerror(-ret));
+	else if (ret && !plan->reason[0])
+		py_plan_refuse(plan, "no sites were found");
+	plan->usable = !ret && plan->site_count;
+	return 0;
+}
+
+static int find_sites(struct py_image *image, const struct py_finder *finder)
+{
+	struct py_engine_plan *frame = &image->engines[PY_ENGINE_FRAME];
+	struct py_engine_plan *usdt = &image->engines[PY_ENGINE_USDT];
+	int ret;
+
+	if (image->version >= 0x030b0000)
+		ret = py_sites_frame(image, finder, &image->layout, frame);
+	else
+		ret = py_sites_legacy(image, finder, frame);
+	ret = finish_plan(image, finder, frame, ret);
+	if (!ret)
+		ret = finish_plan(image, finder, usdt, py_sites_usdt(image, finder, usdt));
+	return ret;
+}
+
+static int refuse(const struct py_image *image, const char *label, struct pt_err *err)
+{
+	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+			  "this build cannot be traced exactly; a sampling profiler can still look "
+			  "at it, and a report with the output of 'python3 -VV' is welcome",
+			  "'%s' (CPython %s): %s", label, image->version_text,
+			  image->engines[PY_ENGINE_FRAME].reason);
+}
+
+static int analyse(struct py_image *image, const struct elf_file *elf, const char *label,
+		   unsigned int emulated, struct pt_err *err)
+{
+	struct eh_ranges eh;
+	struct py_finder finder = {elf, &eh, emulated};
+	int ret = py_layout_fill(image, elf, err);
+
+	if (ret)
+		return pt_err_set(err, ret,
+				  ret == -ENOEXEC ? PT_EXIT_NO_TARGET : PT_EXIT_UNSUPPORTED, NULL,
+				  ret == -ENOEXEC ? "there is no CPython in '%s'"
+						  : "cannot tell what CPython '%s' is",
+				  label);
+	ret = eh_ranges_load(elf, &eh);
+	if (ret)
+		return pt_err_set(err, ret == -ENOMEM ? ret : -ENOTSUP, PT_EXIT_UNSUPPORTED,
+				  "the interpreter was built without unwind tables",
+				  "'%s' has no usable .eh_frame", label);
+	ret = find_sites(image, &finder);
+	eh_ranges_release(&eh);
+	if (ret)
+		return pt_err_set(err, ret, PT_EXIT_FAILED, NULL, "cannot analyse '%s': %s", label,
+				  strerror(-ret));
+	return 0;
+}
+
+/* From the cache, or else found and put there. */
+static int load(struct image_owner *owner, const struct elf_file *elf, const char *label,
+		unsigned int emulated, const char *cache_dir, struct pt_err *err)
+{
+	struct py_image *image = &owner->image;
+	struct py_cache_key key;
+	double start_ms = now_ms();
+	int ret;
+
+	py_cache_key(&key, elf, emulated);
+	if (cache_dir && !py_cache_read(cache_dir, &key, elf, image, &owner->pool)) {
+		image->from_cache = true;
+		return 0;
+	}
+	ret = analyse(image, elf, label, emulated, err);
+	if (ret)
+		return ret;
+	image->find_ms = now_ms() - start_ms;
+	ret = cache_dir ? py_cache_write(cache_dir, &key, image) : 0;
+	if (ret)
+		pt_verbose("cannot write to the cache '%s': %s", cache_dir, strerror(-ret));
+	return 0;
+}
+
+int py_image_load(const char *path, const char *label, unsigned int emulated, const char *cache_dir,
+		  struct py_image **result, struct pt_err *err)
+{
+	struct image_owner *owner;
+	struct elf_file *elf;
+	int ret;
+
+	*result = NULL;
+	ret = elf_open(path, &elf, err);
+	if (ret)
+		return ret;
+	owner = owner_new(path, elf);
+	if (!owner)
+		ret = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	else
+		ret = load(owner, elf, label, emulated, cache_dir, err);
+	elf_close(elf);
+	if (!ret && !owner->image.engines[PY_ENGINE_FRAME].usable &&
+	    !owner->image.engines[PY_ENGINE_USDT].usable)
+		ret = refuse(&owner->image, label, err);
+	if (ret) {
+		py_image_free(owner ? &owner->image : NULL);
+		return ret;
+	}
+	*result = &owner->image;
+	return 0;
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "python/place.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define FORWARD_MAX  24 /* at most 10 seen */
+#define BACKWARD_MAX 40
+#define HANDLER_MAX  20
+#define STORE_MAX    24 /* instructions between a decrement and the store of current_frame */
+
+static const struct place NOWHERE = {.insn = REGION_NONE};
+
+static bool is_emulated(const struct place_finder *finder, size_t i)
+{
+	const struct mc_insn *insn = &finder->region->insns[i];
+
+	return !insn->refused && (finder->emulated >> insn->class & 1);
+}
+
+/* Can control come here from elsewhere than the instruction before? */
+static bool is_entered(const struct place_finder *finder, size_t i)
+{
+	return (finder->region->marks[i] & (REGION_TARGET | REGION_INDIRECT | REGION_START)) ||
+	       finder->region->insns[i].op == MC_OP_ENDBR;
+}
+
+/* The place at instruction i, or nowhere if the thread state cannot be found there. */
+static struct place place_at(const struct place_finder *finder, size_t i, unsigned int preferred,
+			     unsigned int distance)
+{
+	struct place place = {.insn = i, .distance = distance};
+
+	place.ts = flow_tstate(finder->flow, i, preferred, &place.slot);
+	return place.ts == PT_TS_NONE || finder->region->insns[i].refused ? NOWHERE : place;
+}
+
+/* May a probe for this counter lie behind that other one? Both directions in one event would
+ * cancel out. */
+static bool may_pass(const struct place_finder *finder, const struct counter *counter,
+		     const struct counter *other)
+{
+	if (other->dropped)
+		return true;
+	return finder->merge && counter->delta * other->delta > 0;
+}
+
+struct place place_forward(const struct place_finder *finder, const struct counter *counter)
+{
+	size_t i = counter->insn;
+
+	for (unsigned int n = 1; n <= FORWARD_MAX; n++) {
+		const struct counter *other;
+
+		i = region_next(finder->region, i);
+		if (i == REGION_NONE || is_entered(finder, i))
+			break;
+		other = counter_at(finder->counters, i);
+		if (other && !may_pass(finder, counter, other))
+			break;
+		if (is_emulated(finder, i))
+			return place_at(finder, i, counter->base, n);
+		if (finder->region->insns[i].flow != MC_FLOW_NEXT)
+			break;
+	}
+	return NOWHERE;
+}
+
+struct place place_behind(const struct place_finder *finder, const struct counter *counter)
+{
+	size_t i = region_next(finder->region, counter->insn);
+
+	if (i == REGION_NONE || is_entered(finder, i) || counter_at(finder->counters, i))
+		return NOWHERE;
+	return place_at(finder, i, counter->base, 1);
+}
+
+struct place place_raw(const struct place_finder *finder, const struct counter *counter)
+{
+	return place_at(finder, counter->insn, counter->base, 0);
+}
+
+static unsigned int condition_of(const struct mc_insn *jump, bool taken)
+{
+	if (jump->flow == MC_FLOW_JMP)
+		return 0;
+	return PT_COND_VALID | (taken ? PT_COND_TAKEN : 0) | jump->cc;
+}
+
+static bool edge_add(const struct place_finder *finder, const struct counter *counter, size_t jump,
+		     bool taken, struct place *edges, size_t *count)
+{
+	struct place edge = NOWHERE;
+
+	if (*count < PLACE_EDGES_MAX && is_emulated(finder, jump) &&
+	    (finder->region->insns[jump].class == PY_INSN_JCC ||
+	     finder->region->insns[jump].class == PY_INSN_JMP))
+		edge = place_at(finder, jump, counter->base, 0);
+	if (edge.insn == REGION_NONE)
+		return false;
+	edge.condition = condition_of(&finder->region->insns[jump], taken);
+	edges[(*count)++] = edge;
+	return true;
+}
+
+/* All direct jumps to instruction i. */
+static bool edges_to(const struct place_finder *finder, const struct counter *counter, size_t i,
+		     struct place *edges, size_t *count)
+{
+	const struct region *region = finder->region;
+	uint64_t vaddr = region->insns[i].vaddr;
+
+	if (!(region->marks[i] & REGION_TARGET))
+		return true;
+	for (size_t k = 0; k < region->insn_count; k++) {
+		const struct mc_insn *insn = &region->insns[k];
+
+		if ((insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP) &&
+		    insn->target == vaddr && !edge_add(finder, counter, k, true, edges, count))
+			return false;
+	}
+	return true;
+}
+
+size_t place_edges(const struct place_finder *finder, const struct counter *counter,
+		   struct place edges[PLACE_EDGES_MAX])
+{
+	const struct region *region = finder->region;
+	size_t i = counter->insn, count = 0;
+
+	for (unsigned int n = 0; n < BACKWARD_MAX; n++) {
+		const struct mc_insn *insn;
+
+		if ((region->marks[i] & (REGION_INDIRECT | REGION_START)) ||
+		    region->insns[i].op == MC_OP_ENDBR ||
+		    !edges_to(finder, counter, i, edges, &count))
+			return 0;
+		i = region_previous(region, i);
+		if (i == REGION_NONE)
+			return 0;
+		insn = &region->insns[i];
+		switch ((enum mc_flow)insn->flow) {
+		case MC_FLOW_JMP:
+		case MC_FLOW_JMP_INDIRECT:
+		case MC_FLOW_STOP: /* nothing falls through to here: complete */
+			return count;
+		case MC_FLOW_JCC:
+			return edge_add(finder, counter, i, false, edges, &count) ? count : 0;
+		case MC_FLOW_CALL: /* what is called may run Python before the counter moves */
+		case MC_FLOW_CALL_INDIRECT:
+			return 0;
+		case MC_FLOW_NEXT:
+			break;
+		}
+		if (counter_at(finder->counters, i))
+			return 0;
+	}
+	return 0;
+}
+
+struct place place_handler(const struct place_finder *finder, size_t handler)
+{
+	size_t i = handler;
+
+	for (unsigned int n = 0; n < HANDLER_MAX && i != REGION_NONE; n++) {
+		const struct mc_insn *insn = &finder->region->insns[i];
+
+		if (insn->flow == MC_FLOW_JCC && is_emulated(finder, i))
+			return place_at(finder, i, PT_TS_NONE, n);
+		if (insn->flow == MC_FLOW_JMP)
+			i = region_index(finder->region, insn->target);
+		else if (insn->flow == MC_FLOW_NEXT)
+			i = region_next(finder->region, i);
+		else
+			break;
+	}
+	/* Dear, but as good. */
+	return place_at(finder, handler, PT_TS_NONE, 0);
+}
+
+/* ---- where the new frame is ---- */
+
+static bool is_frame_store(const struct place_finder *finder, size_t i, uint16_t offset)
+{
+	const struct mc_insn *insn = &finder->region->insns[i];
+
+	return insn->op == MC_OP_MOV && insn->mem == 1 && insn->mem_bytes == 8 &&
+	       insn->disp == offset && insn->index == MC_NO_REG && insn->reg[1] < MC_RIP &&
+	       flow_proves(finder->flow, i, insn->base);
+}
+
+/* Was current_frame stored before the counter, on the straight way to it? */
+static bool stored_before(const struct place_finder *finder, size_t i, uint16_t offset)
+{
+	for (unsigned int n = 0; n < STORE_MAX; n++) {
+		if (is_entered(finder, i))
+			return false;
+		i = region_previous(finder->region, i);
+		if (i == REGION_NONE)
+			return false;
+		if (is_frame_store(finder, i, offset))
+			return true;
+		if (finder->region->insns[i].flow != MC_FLOW_NEXT &&
+		    finder->region->insns[i].flow != MC_FLOW_JCC)
+			return false;
+	}
+	return false;
+}
+
+struct frame_search {
+	const struct place_finder *finder;
+	uint16_t offset;
+	unsigned int reg; /* found, or PT_REG_NONE */
+	bool late;        /* a store whose register is only loaded behind the place */
+	unsigned int steps;
+};
+
+/* Follows direct control flow up to the first store of current_frame on each path, a call, or an
+ * indirect jump. */
+static void search_from(struct frame_search *search, size_t i, unsigned int written,
+			unsigned int depth)
+{
+	const struct region *region = search->finder->region;
+
+	for (; i != REGION_NONE && search->steps < 4 * STORE_MAX; search->steps++) {
+		const struct mc_insn *insn = &region->insns[i];
+
+		if (is_frame_store(search->finder, i, search->offset)) {
+			if (written >> insn->reg[1] & 1)
+				search->late = true;
+			else
+				search->reg = insn->reg[1];
+			return;
+		}
+		written |= insn->writes;
+		if (insn->flow == MC_FLOW_JCC && depth < 4)
+			search_from(search, region_index(region, insn->target), written, depth + 1);
+		else if (insn->flow == MC_FLOW_JMP) {
+			i = region_index(region, insn->target);
+			continue;
+		} else if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC) {
+			return;
+		}
+		i = region_next(region, i);
+	}
+}
+
+int place_frame_register(const struct place_finder *finder, const struct counter *counter,
+			 const struct place *place, uint16_t offset)
+{
+	struct frame_search search = {finder, offset, PT_REG_NONE, false, 0};
+
+	if (stored_before(finder, counter->insn, offset))
+		return PT_REG_NONE;
+	for (size_t i = counter->insn; i < place->insn; i++)
+		if (is_frame_store(finder, i, offset))
+			return PT_REG_NONE;
+	search_from(&search, place->insn, 0, 0);
+	if (search.reg != PT_REG_NONE)
+		return (int)search.reg;
+	return search.late ? -EAGAIN : PT_REG_NONE;
+}

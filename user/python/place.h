@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * place.h - where to put the probe for a counter instruction.
+ *
+ * On the counter's own instruction the kernel would single-step it out of line, ten times as dear
+ * as an instruction that it emulates. So the probe goes to a place nearby that is passed exactly as
+ * often; sites_frame.c decides which of these to use.
+ */
+#ifndef PT_PYTHON_PLACE_H
+#define PT_PYTHON_PLACE_H
+
+#include "python/counter.h"
+
+struct place {
+	size_t insn;            /* index in the region; REGION_NONE: there is no such place */
+	unsigned int ts, slot;  /* PT_COOKIE's thread state and slot */
+	unsigned int condition; /* PT_COOKIE's condition */
+	unsigned int distance;  /* instructions from the counter */
+};
+
+#define PLACE_EDGES_MAX 16
+
+struct place_finder {
+	const struct region *region;
+	const struct flow *flow;
+	const struct counters *counters;
+	unsigned int emulated; /* set of 1u << enum py_insn_class */
+	bool merge;            /* probes may stand for several counters of one direction (3.12+) */
+};
+
+/* The next emulated instruction behind the counter that is reached from the counter only, with
+ * control flowing straight from one to the other. */
+struct place place_forward(const struct place_finder *finder, const struct counter *counter);
+/* The instruction right behind the counter, emulated or not, if it is reached from there only. */
+struct place place_behind(const struct place_finder *finder, const struct counter *counter);
+/* The counter's own instruction. */
+struct place place_raw(const struct place_finder *finder, const struct counter *counter);
+/* The branches that lead to the counter's block: exactly one of them is passed, in the direction
+ * that its condition tells, each time the counter is. Returns how many, 0 if there is no such set
+ * (the block is reached through a table, or a call lies between). */
+size_t place_edges(const struct place_finder *finder, const struct counter *counter,
+		   struct place edges[PLACE_EDGES_MAX]);
+/* The first conditional jump of an opcode's handler. */
+struct place place_handler(const struct place_finder *finder, size_t handler);
+
+/*
+ * A frame that starts: the register that holds it at this place, if the thread state's current
+ * frame is only stored later (offset: of current_frame in PyThreadState, 3.13+). PT_REG_NONE:
+ * memory is right there already. -EAGAIN: neither; another place must be found.
+ */
+int place_frame_register(const struct place_finder *finder, const struct counter *counter,
+			 const struct place *place, uint16_t offset);
+
+#endif

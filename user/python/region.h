@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * region.h - the machine code of one function wherever the compiler put it, decoded.
+ *
+ * A region is a set of whole .eh_frame ranges: the function's own, and each one that is jumped into
+ * the middle of. (A jump to a range's start is a tail call of another function.) Decoding is linear
+ * from each range's start to its end and must succeed throughout, and every direct jump that lands
+ * in the region must land on an instruction: only then is it known where instructions start, and a
+ * probe anywhere else would crash the traced process.
+ *
+ * Life cycle: region_load() -> region_add_function() .. -> region_find_tables() -> use ->
+ * region_release(). Adding or finding invalidates indices and pointers taken before.
+ */
+#ifndef PT_PYTHON_REGION_H
+#define PT_PYTHON_REGION_H
+
+#include "python/decode.h"
+#include "python/parts.h"
+
+#define REGION_NONE SIZE_MAX
+
+/* region.marks[i] */
+#define REGION_TARGET   0x1 /* a direct jump in the region leads here */
+#define REGION_INDIRECT 0x2 /* an entry of a jump table or an opcode table leads here */
+#define REGION_START    0x4 /* first instruction of a range */
+
+struct region {
+	const struct elf_file *elf;
+	const struct eh_ranges *eh;
+	struct mc_decoder *decoder;
+	struct eh_range *ranges; /* sorted by start */
+	size_t range_count;
+	struct mc_insn *insns; /* sorted by address */
+	size_t insn_count;
+	uint8_t *marks;
+	uint64_t *tables; /* addresses of opcode tables: 256 pointers, most into the region */
+	size_t table_count;
+	char reason[160]; /* why the last call said -ENOTSUP */
+};
+
+/* -ENOTSUP: the code cannot be decoded safely (region->reason); -ENOMEM. On failure the region must
+ * still be released. */
+int region_load(struct region *region, const struct py_finder *finder, uint64_t entry);
+/* Adds the range that starts at entry (not what it jumps to) unless it is there. */
+int region_add_function(struct region *region, uint64_t entry);
+/* Finds opcode tables and jump tables through the code that refers to them and marks where they
+ * lead. Finding none is no error. */
+int region_find_tables(struct region *region);
+void region_release(struct region *region);
+
+/* Index of the instruction at exactly this address, or REGION_NONE. */
+size_t region_index(const struct region *region, uint64_t vaddr);
+bool region_holds(const struct region *region, uint64_t vaddr);
+/* Index of the instruction behind i in the same range, or REGION_NONE. */
+size_t region_next(const struct region *region, size_t i);
+/* Index of the instruction before i in the same range, or REGION_NONE. */
+size_t region_previous(const struct region *region, size_t i);
+/* What a table's entry points to, if that is an instruction of the region; else REGION_NONE. */
+size_t region_table_entry(const struct region *region, uint64_t table, unsigned int index);
+
+/* Decodes [start, end) and calls fn for each instruction until it returns non-zero. */
+int region_each_insn(const struct elf_file *elf, struct mc_decoder *decoder,
+		     const struct eh_range *range, int (*fn)(const struct mc_insn *insn, void *ctx),
+		     void *ctx);
+
+#endif
