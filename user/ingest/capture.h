@@ -3,8 +3,8 @@
  * capture.h - capture files (.ptcap): raw records behind a small header, so that a recording can be
  * replayed anywhere, without root.
  *
- * File: struct pt_capture_header, then chunks. A chunk is {magic, byte count, CRC-32, flags} and a
- * run of whole records, deflated if flags say so. A file that ends in the middle of a chunk is read
+ * File: struct pt_capture_header, then chunks. A chunk is {magic, byte counts, CRC-32, flags} and a
+ * run of whole records, deflated if flags say so (capture_format.h). A file that ends in the middle of a chunk is read
  * up to its last whole chunk and reported as cut short. Capture files are hostile input.
  */
 #ifndef PT_INGEST_CAPTURE_H

@@ -17,6 +17,9 @@
 #include "base/err.h"
 #include "pt_abi.h"
 
+/* No record is longer: the stack of a thread in very deep recursion is the longest. */
+#define PT_RECORD_MAX_BYTES (4u << 20)
+
 /* One word of a batch, unpacked. */
 enum pt_ev_kind { PT_EV_ENTER, PT_EV_EXIT, PT_EV_DEPTH, PT_EV_SNAP, PT_EV_OPEN };
 
@@ -39,8 +42,12 @@ int pt_record_check(const struct pt_rec *record, size_t len);
 int pt_batch_begin(struct pt_batch_iter *iter, const struct pt_rec_batch *batch, size_t len);
 int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event);
 
+/* Passes over the first words of a batch, those of an earlier peek; -EBADMSG if an item does not
+ * end there. */
+int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words);
+
 /* Converts a PT_REC_CODE string to UTF-8 (always valid: what cannot be converted becomes U+FFFD,
- * lone surrogates too). out gets at most size bytes with the NUL; returns the length needed. */
+ * lone surrogates too). out gets at most size bytes with the NUL; returns the size needed, NUL included. */
 size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size);
 
 #endif

@@ -56,7 +56,8 @@ struct pt_op_slice {
 	pid_t pid, tid;
 	const struct pt_function *function;
 	uint64_t begin_ns, end_ns;
-	uint64_t id, parent_id; /* of the call, unique in the trace, from 1; parent 0: none */
+	uint64_t id, parent_id; /* of the call, unique in the trace, from 1; parent 0: none. Within
+				   a thread, callers have smaller ids than what they call */
 	uint32_t depth;         /* visible callers + 1 */
 	uint32_t flags;
 };
@@ -98,7 +99,9 @@ struct pt_totals {
 	uint64_t events, lost_events, lost_records, bad_records;
 	uint64_t slices, threads, processes, functions;
 	uint64_t first_ns, last_ns;
-	bool cut_short; /* the capture ended in the middle */
+	bool cut_short;         /* the capture ended in the middle */
+	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */
+	uint64_t unknown_codes; /* code objects whose definition never came */
 };
 
 #endif

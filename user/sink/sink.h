@@ -24,6 +24,8 @@ struct pt_sink_options {
 	int gzip_level;     /* 1-9; 0: the default */
 };
 
+/* Whether a format has the suffix of path ("-" is plain JSON). */
+bool pt_sink_knows(const char *path);
 /* path: FILE.json, FILE.json.gz, or "-" (plain JSON on stdout). Written to path.tmp. */
 int pt_sink_open(const char *path, const struct pt_capture_info *info,
 		 const struct pt_sink_options *options, struct pt_sink **sink, struct pt_err *err);

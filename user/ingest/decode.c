@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "ingest/decode.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/utf8.h"
+
+/* Later than this is no CLOCK_MONOTONIC time (146 years); keeps all sums below 2^64. */
+#define TIME_MAX_NS (1ull << 62)
+
+static int check_code(const struct pt_rec_code *code, size_t len)
+{
+	size_t room = len - sizeof(*code), used = 0;
+
+	if (!code->id)
+		return -EBADMSG;
+	for (int i = 0; i < PT_STR_COUNT; i++) {
+		const struct pt_str *str = &code->str[i];
+
+		if (str->bytes > PT_STR_MAX_BYTES || str->truncated > 2)
+			return -EBADMSG;
+		if (str->bytes && ((str->width != 1 && str->width != 2 && str->width != 4) ||
+				   str->bytes % str->width))
+			return -EBADMSG;
+		used += str->bytes;
+	}
+	return used <= room ? 0 : -EBADMSG;
+}
+
+static int check_proc(const struct pt_rec_proc *proc, size_t len)
+{
+	if (proc->what < PT_PROC_ATTACH || proc->what > PT_PROC_LATE)
+		return -EBADMSG;
+	return proc->text_bytes <= len - sizeof(*proc) ? 0 : -EBADMSG;
+}
+
+static int check_stack(const struct pt_rec_stack *stack, size_t len)
+{
+	size_t room = (len - sizeof(*stack)) / sizeof(stack->frames[0]);
+
+	return stack->frame_count <= room ? 0 : -EBADMSG;
+}
+
+/* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
+static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
+{
+	uint32_t arg = PT_WORD_ARG(batch->words[pos]), payload = PT_EXT_WORDS(arg);
+
+	if (payload == 0 || payload >= batch->word_count - pos)
+		return 0;
+	switch (PT_EXT_TYPE(arg)) {
+	case PT_X_DEPTH:
+	case PT_X_SNAP:
+	case PT_X_ENTER:
+		return payload == 1 ? 2 : 0;
+	case PT_X_OPEN:
+		return payload + 1;
+	default:
+		return 0;
+	}
+}
+
+static int check_batch(const struct pt_rec_batch *batch, size_t len)
+{
+	uint32_t events = 0, words;
+
+	if (!batch->hdr.image_id || batch->base_ns > TIME_MAX_NS)
+		return -EBADMSG;
+	if (batch->word_count > PT_BATCH_WORDS ||
+	    sizeof(*batch) + 8 * (size_t)batch->word_count > len)
+		return -EBADMSG;
+	for (uint32_t pos = 0; pos < batch->word_count; pos += words) {
+		uint64_t word = batch->words[pos];
+
+		words = 1;
+		switch (PT_WORD_KIND(word)) {
+		case PT_W_ENTER:
+			if (!PT_WORD_ARG(word))
+				return -EBADMSG;
+			events++;
+			break;
+		case PT_W_EXIT:
+			events++;
+			break;
+		case PT_W_EXT:
+			words = item_words(batch, pos);
+			if (!words)
+				return -EBADMSG;
+			events += PT_EXT_TYPE(PT_WORD_ARG(word)) == PT_X_ENTER;
+			break;
+		default:
+			return -EBADMSG;
+		}
+	}
+	/* A peeked header may be a moment older than the words that were copied with it. */
+	if (!(batch->hdr.flags & PT_RF_PEEK) && events != batch->events)
+		return -EBADMSG;
+	return 0;
+}
+
+int pt_record_check(const struct pt_rec *record, size_t len)
+{
+	static const size_t fixed_bytes[] = {
+#define X(name, number, type, text) [number] = sizeof(struct type),
+	    PT_RECORDS(X)
+#undef X
+	};
+
+	if (len < sizeof(*record) || len != record->len || len % 8 || len > PT_RECORD_MAX_BYTES)
+		return -EBADMSG;
+	if (record->kind == 0 || record->kind >= sizeof(fixed_bytes) / sizeof(fixed_bytes[0]) ||
+	    len < fixed_bytes[record->kind] || record->time_ns > TIME_MAX_NS)
+		return -EBADMSG;
+	switch ((enum pt_rec_kind)record->kind) {
+	case PT_REC_BATCH:
+		return check_batch((const struct pt_rec_batch *)record, len);
+	case PT_REC_CODE:
+		return check_code((const struct pt_rec_code *)record, len);
+	case PT_REC_PROC:
+		return check_proc((const struct pt_rec_proc *)record, len);
+	case PT_REC_THREAD:
+		return ((const struct pt_rec_thread *)record)->what - 1 < PT_THREAD_EXIT ? 0
+											 : -EBADMSG;
+	case PT_REC_STACK:
+		return check_stack((const struct pt_rec_stack *)record, len);
+	case PT_REC_NOTE:
+		return 0; /* a remark that we do not know is no damage */
+	}
+	return -EBADMSG;
+}
+
+int pt_batch_begin(struct pt_batch_iter *iter, const struct pt_rec_batch *batch, size_t len)
+{
+	memset(iter, 0, sizeof(*iter));
+	iter->batch = batch;
+	if (batch->hdr.kind != PT_REC_BATCH)
+		return -EBADMSG;
+	return pt_record_check(&batch->hdr, len);
+}
+
+int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words)
+{
+	const struct pt_rec_batch *batch = iter->batch;
+
+	while (iter->pos < words && iter->pos < batch->word_count) {
+		iter->pos += PT_WORD_KIND(batch->words[iter->pos]) == PT_W_EXT
+				 ? item_words(batch, iter->pos)
+				 : 1;
+	}
+	return iter->pos == words ? 0 : -EBADMSG;
+}
+
+/* Unpacks an extended word; the batch was checked, so the payload is there. */
+static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *event)
+{
+	uint32_t arg = PT_WORD_ARG(word);
+	uint64_t payload = iter->batch->words[iter->pos++];
+
+	switch (PT_EXT_TYPE(arg)) {
+	case PT_X_DEPTH:
+		event->kind = PT_EV_DEPTH;
+		event->depth = (uint32_t)payload;
+		break;
+	case PT_X_SNAP:
+		event->kind = PT_EV_SNAP;
+		event->count = (uint32_t)payload;
+		event->depth = (uint32_t)(payload >> 32);
+		break;
+	case PT_X_ENTER:
+		event->kind = PT_EV_ENTER;
+		event->code_id = (uint32_t)payload;
+		break;
+	case PT_X_OPEN:
+		event->kind = PT_EV_OPEN;
+		event->code_id = (uint32_t)payload;
+		event->depth = (uint32_t)(payload >> 32);
+		iter->open_left = PT_EXT_WORDS(arg) - 1;
+		iter->open_time_ns = event->time_ns;
+		break;
+	}
+}
+
+int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event)
+{
+	const struct pt_rec_batch *batch = iter->batch;
+	uint64_t word;
+
+	if (iter->pos >= batch->word_count)
+		return 0;
+	word = batch->words[iter->pos++];
+	if (iter->open_left) {
+		iter->open_left--;
+		event->kind = PT_EV_OPEN;
+		event->code_id = (uint32_t)word;
+		event->depth = (uint32_t)(word >> 32);
+		event->time_ns = iter->open_time_ns;
+		return 1;
+	}
+	event->time_ns = batch->base_ns + PT_WORD_DT(word);
+	switch (PT_WORD_KIND(word)) {
+	case PT_W_ENTER:
+		event->kind = PT_EV_ENTER;
+		event->code_id = PT_WORD_ARG(word);
+		break;
+	case PT_W_EXIT:
+		event->kind = PT_EV_EXIT;
+		event->depth = PT_WORD_ARG(word);
+		break;
+	default:
+		next_ext(iter, word, event);
+		break;
+	}
+	return 1;
+}
+
+static uint32_t char_at(const char *data, unsigned int width, size_t i)
+{
+	uint16_t two;
+	uint32_t four;
+
+	switch (width) {
+	case 2:
+		memcpy(&two, data + 2 * i, 2);
+		return two;
+	case 4:
+		memcpy(&four, data + 4 * i, 4);
+		return four;
+	default:
+		return (unsigned char)data[i];
+	}
+}
+
+size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size)
+{
+	const struct pt_str *str = &code->str[which];
+	const char *data = code->data;
+	size_t need = 0, len = 0;
+
+	for (int i = 0; i < which; i++)
+		data += code->str[i].bytes;
+	for (size_t i = 0; str->width && i < str->bytes / str->width; i++) {
+		char one[4];
+		size_t put = pt_utf8_put(one, char_at(data, str->width, i));
+
+		need += put;
+		if (need < size) { /* leave room for the NUL; whole characters only */
+			memcpy(out + len, one, put);
+			len += put;
+		}
+	}
+	if (size)
+		out[len] = '\0';
+	return need + 1;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * model_priv.h - the model's state, shared by its three files:
+ *   model.c      records, processes, the life of the model
+ *   thread.c     one thread's stack: events, snapshots, losses
+ *   function.c   code objects: names, filters
+ */
+#ifndef PT_MODEL_MODEL_PRIV_H
+#define PT_MODEL_MODEL_PRIV_H
+
+#include "base/map.h"
+#include "ingest/decode.h"
+#include "model/model.h"
+
+/* A function as sinks see it. Code objects with the same name, file and line share one. */
+struct model_function {
+	struct pt_function pub;
+	bool announced; /* PT_OP_FUNCTION went out */
+	bool excluded;  /* by include_files / exclude_files */
+	struct model_function *next_same_hash, *next;
+};
+
+/* What a code id stands for; function is NULL until its definition comes. */
+struct model_code {
+	uint32_t id;
+	struct model_function *function;
+	struct model_code *next;
+};
+
+struct model_frame {
+	struct model_code *code;
+	uint64_t begin_ns, id;
+	uint64_t parent_id; /* of the next visible frame below */
+	uint32_t depth;     /* absolute, as in pt_abi.h */
+	uint32_t level;     /* visible callers + 1 */
+	uint32_t flags;     /* PT_SLICE_*, what is known at its start */
+};
+
+struct model_process {
+	pid_t pid, parent_pid, ns_pid;
+	uint32_t image_id;
+	uint64_t start_ns; /* fork, exec, or when late probes arrived; 0: from the gate on */
+	char name[16 * 3 + 1];
+	char *cmdline;
+	bool announced, ended;
+	bool continues; /* an exec of a process that is counted already */
+	struct model_thread *threads, **threads_tail;
+	struct model_process *next;
+};
+
+/* A frame of a snapshot or of a PT_REC_STACK. */
+struct model_open {
+	struct model_code *code;
+	uint32_t depth;
+};
+
+struct model_opens {
+	struct model_open *frames; /* innermost first */
+	uint32_t count, size, depth;
+};
+
+struct model_thread {
+	struct model_process *process;
+	pid_t tid;
+	char comm[16], name[16 * 3 + 1];
+	bool announced, started, ended;
+
+	uint64_t start_ns; /* of the thread, if known */
+	uint64_t last_ns;  /* the last boundary given out */
+	uint64_t end_ns;   /* once ended */
+
+	/* the stream */
+	uint32_t next_seq, words_seen; /* of the batch next_seq, by a peek */
+	uint64_t events;               /* seen or lost so far */
+
+	uint32_t events_peeked;        /* of these, in the first words_seen words */
+
+	/* the stack */
+	struct model_frame *frames; /* outermost first; depths increase strictly */
+	uint32_t frame_count, frame_size;
+	uint32_t depth;
+	uint32_t opened_at_start; /* frames, and none of them closed */
+	uint64_t first_ns;        /* of its first event */
+
+	/* a snapshot under way */
+	bool snap_active;
+	uint32_t snap_left;
+	uint64_t snap_ns;
+	struct model_opens snap;
+	/* a gap before the next event; the stack is as it was at gap_begin_ns */
+	bool gap;
+	uint64_t gap_begin_ns;
+
+	struct model_opens outside; /* PT_REC_STACK; dropped after the first event */
+	bool at_first_event;        /* nothing but the first snapshot has come so far */
+
+	struct model_thread *next_in_process;
+};
+
+/* All frames of all threads together: bounds the memory that hostile input can take. */
+#define MODEL_MAX_FRAMES (1u << 22)
+/* pid_max is at most 4 Mi (include/linux/threads.h); this many in one recording is damage */
+#define MODEL_MAX_THREADS (1u << 20)
+#define CODE_PAGE_BITS   10
+#define CODE_PAGES       (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
+
+struct pt_model {
+	struct pt_model_options options;
+	pt_op_fn emit;
+	void *ctx;
+	int error; /* the sink's first; nothing goes out after it */
+	bool finished;
+
+	uint64_t gate_open_ns, gate_close_ns; /* close 0: not yet */
+	uint64_t next_call_id;
+	uint32_t open_frames;
+	struct pt_totals totals;
+	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
+
+	struct pt_map processes;        /* (pid, image_id) */
+	struct pt_map threads;          /* (pid << 32 | tid, image_id) */
+	struct pt_map images;           /* pid: its newest process */
+	struct model_process *process_list, **process_tail;
+	struct model_code **code_pages[CODE_PAGES]; /* ids that fit into a word */
+	struct pt_map codes;                        /* the others: id */
+	struct pt_map functions;                    /* hash of the content */
+	struct model_code *code_list;
+	struct model_function *function_list;
+};
+
+/* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
+void model_fail(struct pt_model *model, int error);
+void model_emit(struct pt_model *model, const struct pt_op *op);
+void model_announce_process(struct pt_model *model, struct model_process *process);
+
+/* ---- function.c ---- */
+struct model_code *model_code_get(struct pt_model *model, uint32_t id);
+void model_code_define(struct pt_model *model, const struct pt_rec_code *record);
+/* What was never defined gets a name of its own; NULL only for lack of memory. */
+struct model_function *model_code_function(struct pt_model *model, struct model_code *code);
+void model_function_announce(struct pt_model *model, struct model_function *function);
+bool model_code_same(const struct model_code *a, const struct model_code *b);
+void model_functions_release(struct pt_model *model);
+
+/* ---- thread.c ---- */
+/* -EBADMSG: the batch is damaged, nothing was taken from it. */
+int model_thread_batch(struct pt_model *model, struct model_thread *thread,
+		       const struct pt_rec_batch *batch, size_t len);
+int model_thread_outside(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_rec_stack *stack);
+void model_thread_name(struct pt_model *model, struct model_thread *thread, const char comm[16]);
+/* Its start became known, perhaps after its first events. */
+void model_thread_redate(struct pt_model *model, struct model_thread *thread);
+/* Closes what is open. events_total: what it produced in all, 0 if that is not known. */
+void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,
+		      uint64_t events_total);
+/* The tid is used again by a new thread. */
+void model_thread_reset(struct pt_model *model, struct model_thread *thread);
+
+#endif

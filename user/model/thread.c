@@ -1,0 +1,672 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * One thread's stack.
+ *
+ * The stack is keyed by absolute depth: frames[] holds the visible frames, outermost first, and
+ * depths that no frame has are hidden ones. An exit names the depth after it, so it closes
+ * whatever lies above, and a frame that was missed cannot shift the others.
+ *
+ * Boundaries. Each begin or end of a slice takes a time of its own: boundary() moves it on by a
+ * nanosecond where the thread has used the time already. Since boundaries are given out in the
+ * order of the events, slices nest exactly.
+ *
+ * Healing. After a gap, or when the depth jumped, a snapshot says what is open. Frames of the
+ * believed stack that it confirms (same code at the same depth, from the outermost on) stay open;
+ * the others end where the gap began, and what is new begins at the snapshot.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "model/model_priv.h"
+
+/* No interpreter gets near; keeps depth + 1 from wrapping. */
+#define DEPTH_MAX (1u << 30)
+
+static uint64_t boundary(struct model_thread *thread, uint64_t ns)
+{
+	if (ns <= thread->last_ns)
+		ns = thread->last_ns + 1;
+	thread->last_ns = ns;
+	return ns;
+}
+
+static uint64_t recording_start(const struct pt_model *model, const struct model_thread *thread)
+{
+	uint64_t start_ns = model->gate_open_ns;
+
+	if (thread->process->start_ns > start_ns)
+		start_ns = thread->process->start_ns;
+	return thread->start_ns > start_ns ? thread->start_ns : start_ns;
+}
+
+static void announce(struct pt_model *model, struct model_thread *thread)
+{
+	struct pt_op op = {
+	    .kind = PT_OP_THREAD,
+	    .thread =
+		{
+		    .pid = thread->process->pid,
+		    .tid = thread->tid,
+		    .time_ns = recording_start(model, thread),
+		    .name = thread->name,
+		},
+	};
+
+	if (!thread->announced)
+		model->totals.threads++;
+	thread->announced = true;
+	model_announce_process(model, thread->process);
+	model_emit(model, &op);
+}
+
+void model_thread_name(struct pt_model *model, struct model_thread *thread, const char comm[16])
+{
+	if (!comm[0] || !memcmp(thread->comm, comm, sizeof(thread->comm)))
+		return;
+	memcpy(thread->comm, comm, sizeof(thread->comm));
+	pt_utf8_clean(thread->name, sizeof(thread->name), comm, strnlen(comm, 16));
+	if (thread->announced)
+		announce(model, thread);
+}
+
+/* ---- frames ---- */
+
+static bool frame_reserve(struct pt_model *model, struct model_thread *thread)
+{
+	uint32_t size = thread->frame_size ? 2 * thread->frame_size : 32;
+	struct model_frame *frames;
+
+	if (thread->frame_count < thread->frame_size)
+		return true;
+	frames = realloc(thread->frames, size * sizeof(*frames));
+	if (!frames) {
+		model_fail(model, -ENOMEM);
+		return false;
+	}
+	thread->frames = frames;
+	thread->frame_size = size;
+	return true;
+}
+
+/* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
+static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
+{
+	struct model_frame *frame = &thread->frames[--thread->frame_count];
+	const struct pt_model_options *options = &model->options;
+	struct model_function *function = model_code_function(model, frame->code);
+	struct pt_op op;
+
+	ns = boundary(thread, ns);
+	model->open_frames--;
+	if (thread->frame_count < thread->opened_at_start)
+		thread->opened_at_start = 0;
+	if (!function || function->excluded || ns - frame->begin_ns < options->min_duration_ns ||
+	    (options->max_stack_depth && frame->level > options->max_stack_depth))
+		return;
+	model_function_announce(model, function);
+	if (!thread->announced)
+		announce(model, thread);
+	model->totals.slices++;
+	op.kind = PT_OP_SLICE;
+	op.slice.pid = thread->process->pid;
+	op.slice.tid = thread->tid;
+	op.slice.function = &function->pub;
+	op.slice.begin_ns = frame->begin_ns;
+	op.slice.end_ns = ns;
+	op.slice.id = frame->id;
+	op.slice.parent_id = frame->parent_id;
+	op.slice.depth = frame->level;
+	op.slice.flags = frame->flags | flags;
+	model_emit(model, &op);
+}
+
+static void pop_above(struct pt_model *model, struct model_thread *thread, uint32_t depth,
+		      uint64_t ns, uint32_t flags)
+{
+	while (thread->frame_count && thread->frames[thread->frame_count - 1].depth > depth)
+		pop(model, thread, ns, flags);
+}
+
+static void push(struct pt_model *model, struct model_thread *thread, struct model_code *code,
+		 uint32_t depth, uint64_t ns, uint32_t flags)
+{
+	struct model_frame *frame, *below;
+	bool below_visible;
+
+	if (!code || !frame_reserve(model, thread))
+		return;
+	if (model->open_frames >= MODEL_MAX_FRAMES) {
+		model->totals.bad_records++; /* no real program; do not let it take all memory */
+		return;
+	}
+	model->open_frames++;
+	frame = &thread->frames[thread->frame_count];
+	frame->code = code;
+	frame->begin_ns = boundary(thread, ns);
+	frame->id = ++model->next_call_id;
+	frame->depth = depth;
+	frame->flags = flags;
+	frame->parent_id = 0;
+	frame->level = 1;
+	if (thread->frame_count++) {
+		below = frame - 1;
+		below_visible = !below->code->function || !below->code->function->excluded;
+		frame->parent_id = below_visible ? below->id : below->parent_id;
+		frame->level = below->level + below_visible;
+	}
+}
+
+/* ---- lists of open frames: snapshots, and stacks read from outside ---- */
+
+static void opens_release(struct pt_model *model, struct model_opens *opens)
+{
+	model->open_frames -= opens->count;
+	free(opens->frames);
+	memset(opens, 0, sizeof(*opens));
+}
+
+static bool opens_add(struct pt_model *model, struct model_opens *opens, uint32_t code_id,
+		      uint32_t depth)
+{
+	struct model_open *frames;
+	uint32_t size;
+
+	/* innermost first: depths decrease strictly, or the list is damaged */
+	if (depth > opens->depth || model->open_frames >= MODEL_MAX_FRAMES ||
+	    (opens->count && opens->frames[opens->count - 1].depth <= depth))
+		return false;
+	if (opens->count == opens->size) {
+		size = opens->size ? 2 * opens->size : 16;
+		frames = realloc(opens->frames, size * sizeof(*frames));
+		if (!frames) {
+			model_fail(model, -ENOMEM);
+			return false;
+		}
+		opens->frames = frames;
+		opens->size = size;
+	}
+	opens->frames[opens->count].code = model_code_get(model, code_id);
+	opens->frames[opens->count].depth = depth;
+	if (!opens->frames[opens->count].code)
+		return false;
+	opens->count++;
+	model->open_frames++;
+	return true;
+}
+
+int model_thread_outside(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_rec_stack *stack)
+{
+	if (thread->started || thread->ended)
+		return 0;
+	opens_release(model, &thread->outside);
+	thread->outside.depth = stack->depth < DEPTH_MAX ? stack->depth : DEPTH_MAX;
+	for (uint32_t i = 0; i < stack->frame_count; i++) {
+		const struct pt_rec_stack_frame *frame = &stack->frames[i];
+
+		if (!opens_add(model, &thread->outside, frame->code_id, frame->depth)) {
+			opens_release(model, &thread->outside);
+			return -EBADMSG;
+		}
+	}
+	return 0;
+}
+
+/* ---- a thread's first event ---- */
+
+/* Time to give to count frames so that they lie before the first event, at first_ns. */
+static void begin_before(struct pt_model *model, struct model_thread *thread, uint32_t count,
+			 uint64_t first_ns)
+{
+	uint64_t start_ns = recording_start(model, thread);
+
+	/* one more, for first_exit() */
+	if (start_ns + count + 1 >= first_ns)
+		start_ns = first_ns > count + 2 ? first_ns - count - 2 : 1;
+	thread->last_ns = start_ns ? start_ns - 1 : 0;
+	thread->first_ns = first_ns;
+	if (!model->totals.first_ns || first_ns < model->totals.first_ns)
+		model->totals.first_ns = first_ns;
+}
+
+static void open_list(struct pt_model *model, struct model_thread *thread,
+		      const struct model_opens *opens, uint32_t below_depth, uint64_t ns,
+		      uint32_t flags)
+{
+	for (uint32_t i = opens->count; i > 0 && opens->frames[i - 1].depth < below_depth; i--)
+		push(model, thread, opens->frames[i - 1].code, opens->frames[i - 1].depth, ns,
+		     flags);
+}
+
+/* The outermost frames that a bounded walk did not reach are known from outside if the frame where
+ * the walk stopped is the same there. Returns the depth below which to take them; 0: none. */
+static uint32_t outside_below(const struct model_thread *thread)
+{
+	const struct model_opens *snap = &thread->snap, *outside = &thread->outside;
+	const struct model_open *last = snap->count ? &snap->frames[snap->count - 1] : NULL;
+
+	for (uint32_t i = 0; last && i < outside->count; i++) {
+		if (outside->frames[i].depth == last->depth)
+			return model_code_same(outside->frames[i].code, last->code) ? last->depth
+										    : 0;
+	}
+	return 0;
+}
+
+static void first_snapshot(struct pt_model *model, struct model_thread *thread)
+{
+	begin_before(model, thread, thread->snap.count + thread->outside.count, thread->snap_ns);
+	open_list(model, thread, &thread->outside, outside_below(thread), 0,
+		  PT_SLICE_OPEN_AT_START);
+	open_list(model, thread, &thread->snap, UINT32_MAX, 0, PT_SLICE_OPEN_AT_START);
+	thread->opened_at_start = thread->frame_count;
+	thread->depth = thread->snap.depth;
+	thread->started = true;
+	thread->at_first_event = true;
+}
+
+/* A thread whose first words are no snapshot, or lost, or that had no events at all. */
+static void start_from_outside(struct pt_model *model, struct model_thread *thread,
+			       uint64_t first_ns)
+{
+	begin_before(model, thread, thread->outside.count, first_ns);
+	open_list(model, thread, &thread->outside, UINT32_MAX, 0, PT_SLICE_OPEN_AT_START);
+	thread->opened_at_start = thread->frame_count;
+	thread->depth = thread->outside.depth;
+	thread->started = true;
+	opens_release(model, &thread->outside);
+}
+
+/* The thread's first event is the exit of a frame that no enter named. If the stack that was read
+ * from outside has that frame, on top of the same callers, it was open since the start. */
+static void first_exit(struct pt_model *model, struct model_thread *thread, uint32_t depth,
+		       uint64_t ns)
+{
+	const struct model_opens *outside = &thread->outside;
+	struct model_code *code = NULL;
+	uint32_t known = 0;
+
+	for (uint32_t i = outside->count; i > 0; i--) {
+		const struct model_open *open = &outside->frames[i - 1];
+
+		if (open->depth == depth + 1)
+			code = open->code;
+		if (open->depth > depth)
+			break;
+		if (known == thread->frame_count || thread->frames[known].depth != open->depth ||
+		    !model_code_same(thread->frames[known].code, open->code))
+			return;
+		known++;
+	}
+	if (!code || known != thread->frame_count)
+		return;
+	push(model, thread, code, depth + 1, 0, PT_SLICE_OPEN_AT_START);
+	pop_above(model, thread, depth, ns, 0);
+	thread->opened_at_start = 0; /* this one's begin is out: the others can move no more */
+}
+
+void model_thread_redate(struct pt_model *model, struct model_thread *thread)
+{
+	uint64_t start_ns = recording_start(model, thread), count = thread->opened_at_start;
+
+	if (!count || thread->ended)
+		return;
+	if (start_ns + count + 1 >= thread->first_ns)
+		start_ns = thread->first_ns > count + 2 ? thread->first_ns - count - 2 : 1;
+	if (start_ns <= thread->frames[0].begin_ns)
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		thread->frames[i].begin_ns = start_ns + i;
+}
+
+/* ---- snapshots ---- */
+
+/* The number of believed frames that the snapshot confirms; *next: the snapshot's frames that are
+ * left to open. A walk that stopped early says nothing of the frames below its last one: they stay
+ * if that one is confirmed. */
+static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *next)
+{
+	const struct model_opens *snap = &thread->snap;
+	const struct model_open *open;
+	uint32_t i = 0, left = snap->count;
+
+	*next = left;
+	if (!left)
+		return 0;
+	while (i < thread->frame_count && thread->frames[i].depth < snap->frames[left - 1].depth)
+		i++;
+	for (; i < thread->frame_count && left; i++, left--) {
+		open = &snap->frames[left - 1];
+		if (thread->frames[i].depth != open->depth ||
+		    !model_code_same(thread->frames[i].code, open->code))
+			break;
+	}
+	if (left == snap->count)
+		return 0;
+	*next = left;
+	return i;
+}
+
+static void heal(struct pt_model *model, struct model_thread *thread)
+{
+	uint64_t close_ns = thread->gap ? thread->gap_begin_ns : thread->snap_ns;
+	uint32_t next, confirmed = confirmed_frames(thread, &next);
+
+	if (!thread->gap)
+		model->totals.stack_jumps++;
+	while (thread->frame_count > confirmed)
+		pop(model, thread, close_ns, PT_SLICE_INTO_LOSS);
+	for (; next > 0; next--)
+		push(model, thread, thread->snap.frames[next - 1].code,
+		     thread->snap.frames[next - 1].depth, thread->snap_ns, PT_SLICE_AFTER_LOSS);
+	thread->depth = thread->snap.depth;
+	thread->gap = false;
+}
+
+static void snapshot_apply(struct pt_model *model, struct model_thread *thread)
+{
+	thread->snap_active = false;
+	if (thread->snap_left)
+		model->totals.bad_records++; /* fewer frames than it promised */
+	if (!thread->started)
+		first_snapshot(model, thread);
+	else
+		heal(model, thread);
+	opens_release(model, &thread->snap);
+}
+
+static void snapshot_begin(struct pt_model *model, struct model_thread *thread,
+			   const struct pt_ev *event)
+{
+	opens_release(model, &thread->snap);
+	thread->snap_active = true;
+	thread->snap_left = event->count;
+	thread->snap_ns = event->time_ns;
+	thread->snap.depth = event->depth < DEPTH_MAX ? event->depth : DEPTH_MAX;
+	if (!thread->snap_left)
+		snapshot_apply(model, thread);
+}
+
+static void snapshot_add(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_ev *event)
+{
+	if (!thread->snap_active) {
+		model->totals.bad_records++;
+		return;
+	}
+	if (!opens_add(model, &thread->snap, event->code_id, event->depth))
+		model->totals.bad_records++;
+	if (--thread->snap_left == 0)
+		snapshot_apply(model, thread);
+}
+
+/* ---- events ---- */
+
+static void enter(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	if (thread->depth < DEPTH_MAX)
+		thread->depth++;
+	else
+		pop_above(model, thread, DEPTH_MAX - 1, event->time_ns, PT_SLICE_INTO_LOSS);
+	push(model, thread, model_code_get(model, event->code_id), thread->depth, event->time_ns,
+	     0);
+}
+
+/* An exit carries the low bits of the depth; the rest is that of the depth before. */
+static void leave(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	uint32_t depth = (thread->depth & ~PT_WORD_ARG_MASK) | event->depth;
+	uint32_t visible = thread->frame_count;
+
+	if (depth > thread->depth) {
+		if (depth > PT_WORD_ARG_MASK)
+			depth -= PT_WORD_ARG_MASK + 1;
+		else
+			model->totals.stack_jumps++; /* deeper than believed: calls were missed */
+	}
+	pop_above(model, thread, depth, event->time_ns, 0);
+	if (thread->at_first_event && visible == thread->frame_count)
+		first_exit(model, thread, depth, event->time_ns);
+	thread->depth = depth;
+}
+
+static void set_depth(struct pt_model *model, struct model_thread *thread, uint32_t depth,
+		      uint64_t ns, uint32_t flags)
+{
+	if (depth > DEPTH_MAX)
+		depth = DEPTH_MAX;
+	pop_above(model, thread, depth, ns, flags);
+	thread->depth = depth;
+}
+
+static void take_event(struct pt_model *model, struct model_thread *thread,
+		       const struct pt_ev *event)
+{
+	if (event->kind == PT_EV_SNAP) {
+		snapshot_begin(model, thread, event);
+		return;
+	}
+	if (event->kind == PT_EV_OPEN) {
+		snapshot_add(model, thread, event);
+		return;
+	}
+	if (thread->snap_active)
+		snapshot_apply(model, thread);
+	switch (event->kind) {
+	case PT_EV_ENTER:
+		enter(model, thread, event);
+		break;
+	case PT_EV_EXIT:
+		leave(model, thread, event);
+		break;
+	case PT_EV_DEPTH:
+		set_depth(model, thread, event->depth, event->time_ns, 0);
+		break;
+	case PT_EV_SNAP:
+	case PT_EV_OPEN:
+		break;
+	}
+	if (thread->at_first_event) {
+		thread->at_first_event = false;
+		opens_release(model, &thread->outside);
+	}
+}
+
+/* ---- batches ---- */
+
+static void report_loss(struct pt_model *model, struct model_thread *thread, uint64_t events,
+			uint64_t end_ns)
+{
+	struct pt_op op = {
+	    .kind = PT_OP_LOSS,
+	    .loss =
+		{
+		    .pid = thread->process->pid,
+		    .tid = thread->tid,
+		    .begin_ns = thread->gap_begin_ns,
+		    .end_ns = end_ns > thread->gap_begin_ns ? end_ns : thread->gap_begin_ns + 1,
+		    .events = events,
+		},
+	};
+
+	model->totals.lost_events += events;
+	thread->events += events;
+	if (!events)
+		return;
+	if (!thread->announced)
+		announce(model, thread);
+	model_emit(model, &op);
+}
+
+static void gap(struct pt_model *model, struct model_thread *thread, uint64_t events,
+		uint64_t end_ns)
+{
+	if (!thread->started)
+		start_from_outside(model, thread, end_ns);
+	else if (thread->snap_active)
+		snapshot_apply(model, thread);
+	thread->at_first_event = false;
+	opens_release(model, &thread->outside);
+	thread->gap = true;
+	thread->gap_begin_ns = thread->last_ns;
+	report_loss(model, thread, events, end_ns);
+}
+
+/* The batch's first word is no snapshot: its header says how deep the thread is. */
+static void without_snapshot(struct pt_model *model, struct model_thread *thread,
+			     const struct pt_rec_batch *batch, uint64_t ns)
+{
+	if (thread->snap_active)
+		return;
+	if (!thread->started) {
+		if (thread->outside.depth != batch->depth)
+			opens_release(model, &thread->outside);
+		start_from_outside(model, thread, ns);
+		thread->depth = batch->depth < DEPTH_MAX ? batch->depth : DEPTH_MAX;
+	} else if (thread->gap) {
+		set_depth(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
+		set_depth(model, thread, batch->depth, ns, 0);
+		thread->gap = false;
+	} else if (thread->depth != batch->depth) {
+		model->totals.stack_jumps++;
+		set_depth(model, thread, batch->depth, ns, PT_SLICE_INTO_LOSS);
+	}
+}
+
+/* An ended thread's tid: a new thread's first batch began after the old one's end, a copy that was
+ * under way when the thread ended did not. */
+static bool is_stale(struct pt_model *model, struct model_thread *thread,
+		     const struct pt_rec_batch *batch)
+{
+	bool peek = batch->hdr.flags & PT_RF_PEEK;
+
+	if (thread->ended && batch->base_ns > thread->end_ns)
+		model_thread_reset(model, thread);
+	if (!thread->ended && (int32_t)(batch->seq - thread->next_seq) >= 0)
+		return false;
+	if (!peek)
+		model->totals.bad_records++;
+	return true;
+}
+
+/* Checks the sequence, and passes over what a peek has shown already. */
+static int resume_at(struct pt_model *model, struct model_thread *thread,
+		     struct pt_batch_iter *iter)
+{
+	const struct pt_rec_batch *batch = iter->batch;
+	uint64_t first_ns = batch->base_ns, before = batch->events_before;
+	bool missing = batch->seq != thread->next_seq;
+
+	if (!missing && thread->words_seen) {
+		uint32_t words = thread->words_seen < batch->word_count ? thread->words_seen
+									: batch->word_count;
+		int rc = pt_batch_skip(iter, words);
+
+		if (rc)
+			return rc;
+		before += thread->events_peeked;
+	}
+	if (batch->word_count > iter->pos)
+		first_ns += PT_WORD_DT(batch->words[iter->pos]);
+	if (missing) {
+		thread->words_seen = 0;
+		thread->events_peeked = 0;
+	}
+	if (before < thread->events)
+		model->totals.bad_records++;
+	if (missing || before > thread->events)
+		gap(model, thread, before > thread->events ? before - thread->events : 0, first_ns);
+	return 0;
+}
+
+int model_thread_batch(struct pt_model *model, struct model_thread *thread,
+		       const struct pt_rec_batch *batch, size_t len)
+{
+	bool peek = batch->hdr.flags & PT_RF_PEEK, first;
+	struct pt_batch_iter iter;
+	struct pt_ev event;
+	uint32_t events = 0;
+	int rc = pt_batch_begin(&iter, batch, len);
+
+	if (rc || is_stale(model, thread, batch))
+		return rc;
+	rc = resume_at(model, thread, &iter);
+	if (rc)
+		return rc;
+	model_thread_name(model, thread, batch->comm);
+	for (first = iter.pos == 0; pt_batch_next(&iter, &event); first = false) {
+		if (first && event.kind != PT_EV_SNAP)
+			without_snapshot(model, thread, batch, event.time_ns);
+		events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT;
+		take_event(model, thread, &event);
+		if (event.time_ns > model->totals.last_ns)
+			model->totals.last_ns = event.time_ns;
+	}
+	model->totals.events += events;
+	thread->events += events;
+	thread->next_seq = batch->seq + !peek;
+	if (!peek) {
+		thread->words_seen = thread->events_peeked = 0;
+	} else if (batch->word_count > thread->words_seen) {
+		thread->words_seen = batch->word_count;
+		thread->events_peeked += events;
+	}
+	if (!peek && (batch->hdr.flags & PT_RF_LAST))
+		model_thread_end(model, thread, batch->hdr.time_ns, 0);
+	return 0;
+}
+
+/* ---- the end ---- */
+
+static void stack_release(struct pt_model *model, struct model_thread *thread)
+{
+	opens_release(model, &thread->outside);
+	opens_release(model, &thread->snap);
+	model->open_frames -= thread->frame_count;
+	free(thread->frames);
+	thread->frames = NULL;
+	thread->frame_count = thread->frame_size = 0;
+}
+
+void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,
+		      uint64_t events_total)
+{
+	uint64_t lost = events_total > thread->events ? events_total - thread->events : 0;
+
+	if (thread->ended) {
+		if (lost) {
+			thread->gap_begin_ns = thread->last_ns;
+			report_loss(model, thread, lost, end_ns);
+		}
+		return;
+	}
+	if (thread->snap_active)
+		snapshot_apply(model, thread);
+	if (!thread->started && (lost || thread->outside.count))
+		start_from_outside(model, thread, end_ns);
+	if (lost) {
+		thread->gap_begin_ns = thread->last_ns;
+		report_loss(model, thread, lost, end_ns);
+		thread->gap = true;
+	}
+	if (thread->gap)
+		pop_above(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
+	pop_above(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
+	stack_release(model, thread);
+	thread->ended = true;
+	thread->end_ns = end_ns > thread->last_ns ? end_ns : thread->last_ns;
+}
+
+void model_thread_reset(struct pt_model *model, struct model_thread *thread)
+{
+	struct model_thread fresh = {
+	    .process = thread->process,
+	    .tid = thread->tid,
+	    .next_in_process = thread->next_in_process,
+	};
+
+	stack_release(model, thread);
+	*thread = fresh;
+}

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * The Chrome trace format, in the schema that PyTorch's profiler writes: Perfetto,
+ * chrome://tracing, speedscope and Holistic Trace Analysis read it.
+ *
+ * One event a line, and the comma before the line break, so that the destination can cut the
+ * document between events. What repeats is prepared: each function's text up to its name, and
+ * each thread's pid and tid; an event is then two copies, four numbers and some punctuation.
+ * Cost: about 0.1 us an event.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/map.h"
+#include "sink/format.h"
+#include "sink/json_text.h"
+
+/* Kineto's ChromeTraceBaseTime: times count from unix time floored to a multiple of three months
+ * of 2629746 s (libkineto/src/time_since_epoch.h, ChromeTraceBaseTime.h), so that traces of several
+ * hosts share it and a double holds them to the nanosecond. */
+#define BASE_INTERVAL_NS (7889238ull * 1000000000ull)
+
+/* All of an event but its prepared texts. */
+#define EVENT_REST_BYTES 512
+
+struct text {
+	char *data;
+	size_t len;
+};
+
+struct chrome_thread {
+	pid_t pid, tid;
+	struct text where; /* ,"pid":1,"tid":2,"ts": */
+	struct chrome_thread *next;
+};
+
+struct chrome {
+	struct pt_destination *destination;
+	bool call_ids, any_event;
+	uint64_t base_ns;   /* unix time */
+	uint64_t mono_base; /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
+	struct text *functions; /* by id: ,\n{..,"name":"..." */
+	uint32_t function_count;
+	struct pt_map threads;
+	struct chrome_thread *thread_list, *last;
+};
+
+static void add_text(struct pt_buf *buf, const char *key, const char *value)
+{
+	pt_buf_printf(buf, "    \"%s\": ", key);
+	pt_json_string(buf, value);
+}
+
+static void write_head(struct chrome *chrome, const struct pt_capture_info *info,
+		       struct pt_buf *buf)
+{
+	pt_buf_add_str(buf, "{\n"
+			    "  \"schemaVersion\": 1,\n"
+			    "  \"deviceProperties\": [],\n"
+			    /* Holistic Trace Analysis looks for this very line */
+			    "  \"distributedInfo\": {\n"
+			    "    \"rank\": 0\n"
+			    "  },\n"
+			    "  \"pytrace-bpf\": {\n");
+	add_text(buf, "version", info->tool_version);
+	pt_buf_add_str(buf, ",\n");
+	add_text(buf, "interpreter", info->interpreter);
+	pt_buf_add_str(buf, ",\n");
+	add_text(buf, "engine", info->engine);
+	pt_buf_add_str(buf, ",\n");
+	add_text(buf, "host", info->host);
+	pt_buf_add_str(buf, ",\n");
+	add_text(buf, "kernel", info->kernel);
+	pt_buf_printf(buf,
+		      "\n  },\n"
+		      "  \"displayTimeUnit\": \"ms\",\n"
+		      "  \"baseTimeNanoseconds\": %llu,\n"
+		      "  \"traceEvents\": [",
+		      (unsigned long long)chrome->base_ns);
+}
+
+static int put_buf(struct chrome *chrome, const struct pt_buf *buf)
+{
+	if (buf->failed)
+		return -ENOMEM;
+	if (buf->len > PT_BLOCK_BYTES)
+		return -E2BIG;
+	memcpy(pt_destination_room(chrome->destination, buf->len), buf->data, buf->len);
+	pt_destination_used(chrome->destination, buf->len);
+	return 0;
+}
+
+static void chrome_free(void *state)
+{
+	struct chrome *chrome = state;
+
+	while (chrome->thread_list) {
+		struct chrome_thread *thread = chrome->thread_list;
+
+		chrome->thread_list = thread->next;
+		free(thread->where.data);
+		free(thread);
+	}
+	for (uint32_t i = 0; i < chrome->function_count; i++)
+		free(chrome->functions[i].data);
+	free(chrome->functions);
+	pt_map_release(&chrome->threads);
+	free(chrome);
+}
+
+static int chrome_open(struct pt_destination *destination, const struct pt_capture_info *info,
+		       const struct pt_sink_options *options, void **state)
+{
+	struct chrome *chrome = calloc(1, sizeof(*chrome));
+	struct pt_buf head = {0};
+	int rc;
+
+	if (!chrome)
+		return -ENOMEM;
+	chrome->destination = destination;
+	chrome->call_ids = !options->no_call_ids;
+	chrome->base_ns = info->start_real_ns - info->start_real_ns % BASE_INTERVAL_NS;
+	chrome->mono_base = info->start_mono_ns - info->start_real_ns % BASE_INTERVAL_NS;
+	write_head(chrome, info, &head);
+	rc = put_buf(chrome, &head);
+	if (!rc)
+		rc = pt_destination_flush(destination);
+	pt_buf_release(&head);
+	if (rc)
+		chrome_free(chrome);
+	else
+		*state = chrome;
+	return rc;
+}
+
+static uint64_t since_base(const struct chrome *chrome, uint64_t mono_ns)
+{
+	uint64_t ns = mono_ns - chrome->mono_base;
+
+	return ns >> 63 ? 0 : ns; /* before the base: only a damaged capture says so */
+}
+
+static int take(struct text *text, struct pt_buf *buf)
+{
+	if (buf->failed) {
+		pt_buf_release(buf);
+		return -ENOMEM;
+	}
+	text->data = buf->data;
+	text->len = buf->len;
+	return 0;
+}
+
+static int add_function(struct chrome *chrome, const struct pt_function *function)
+{
+	uint32_t count = chrome->function_count ? chrome->function_count : 64;
+	struct pt_buf buf = {0};
+	struct text *functions;
+
+	while (count <= function->id)
+		count *= 2;
+	if (count > chrome->function_count) {
+		functions = realloc(chrome->functions, count * sizeof(*functions));
+		if (!functions)
+			return -ENOMEM;
+		memset(functions + chrome->function_count, 0,
+		       (count - chrome->function_count) * sizeof(*functions));
+		chrome->functions = functions;
+		chrome->function_count = count;
+	}
+	pt_buf_add_str(&buf, ",\n{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"");
+	pt_json_escape(&buf, function->file);
+	pt_buf_printf(&buf, "(%u): ", function->line);
+	pt_json_escape(&buf, function->qualname);
+	pt_buf_add(&buf, "\"", 1);
+	free(chrome->functions[function->id].data);
+	return take(&chrome->functions[function->id], &buf);
+}
+
+static struct chrome_thread *thread_get(struct chrome *chrome, pid_t pid, pid_t tid)
+{
+	struct chrome_thread *thread = chrome->last;
+	struct pt_buf buf = {0};
+
+	if (thread && thread->pid == pid && thread->tid == tid)
+		return thread;
+	thread = pt_map_get(&chrome->threads, (uint32_t)pid, (uint32_t)tid);
+	if (thread)
+		goto found;
+	thread = calloc(1, sizeof(*thread));
+	if (!thread)
+		return NULL;
+	thread->pid = pid;
+	thread->tid = tid;
+	pt_buf_printf(&buf, ",\"pid\":%d,\"tid\":%d,\"ts\":", pid, tid);
+	if (take(&thread->where, &buf) ||
+	    pt_map_put(&chrome->threads, (uint32_t)pid, (uint32_t)tid, thread)) {
+		free(thread->where.data);
+		free(thread);
+		return NULL;
+	}
+	thread->next = chrome->thread_list;
+	chrome->thread_list = thread;
+found:
+	chrome->last = thread;
+	return thread;
+}
+
+static inline char *copy(char *out, const char *text, size_t len)
+{
+	memcpy(out, text, len);
+	return out + len;
+}
+
+#define COPY(out, literal) copy(out, literal, sizeof(literal) - 1)
+
+static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *slice, char *out)
+{
+	bool comma = false;
+
+	out = COPY(out, ",\"args\":{");
+	if (chrome->call_ids) {
+		out = COPY(out, "\"Python id\":");
+		out = pt_json_u64(out, slice->id);
+		out = COPY(out, ",\"Python parent id\":");
+		if (slice->parent_id)
+			out = pt_json_u64(out, slice->parent_id);
+		else
+			out = COPY(out, "null");
+		comma = true;
+	}
+	if (slice->flags) {
+		static const char *const texts[] = {
+		    "\"open at start\":true",
+		    "\"open at end\":true",
+		    "\"begin lost\":true",
+		    "\"end lost\":true",
+		};
+
+		for (unsigned int i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+			if (!(slice->flags & 1u << i))
+				continue;
+			if (comma)
+				*out++ = ',';
+			out = copy(out, texts[i], strlen(texts[i]));
+			comma = true;
+		}
+	}
+	*out++ = '}';
+	return out;
+}
+
+/* The first event of the document has no comma before it. */
+static const char *skip_comma(struct chrome *chrome, const char *text, size_t *len)
+{
+	if (chrome->any_event)
+		return text;
+	chrome->any_event = true;
+	(*len)--;
+	return text + 1;
+}
+
+static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
+{
+	struct chrome_thread *thread = thread_get(chrome, slice->pid, slice->tid);
+	uint32_t id = slice->function->id;
+	uint64_t begin_ns = since_base(chrome, slice->begin_ns);
+	size_t head_len;
+	const char *head;
+	char *start, *out;
+
+	if (!thread)
+		return -ENOMEM;
+	if (id >= chrome->function_count || !chrome->functions[id].data)
+		return -EINVAL; /* no function op came before */
+	head_len = chrome->functions[id].len;
+	head = skip_comma(chrome, chrome->functions[id].data, &head_len);
+	start = out = pt_destination_room(chrome->destination, head_len + EVENT_REST_BYTES);
+	out = copy(out, head, head_len);
+	out = copy(out, thread->where.data, thread->where.len);
+	out = pt_json_us(out, begin_ns);
+	out = COPY(out, ",\"dur\":");
+	out = pt_json_us(out, slice->end_ns - slice->begin_ns);
+	if (chrome->call_ids || slice->flags)
+		out = slice_args(chrome, slice, out);
+	*out++ = '}';
+	pt_destination_used(chrome->destination, (size_t)(out - start));
+	return 0;
+}
+
+/* What is rare goes through a buffer. */
+static int put_rare(struct chrome *chrome, struct pt_buf *buf)
+{
+	struct pt_buf shifted = *buf;
+	int rc;
+
+	if (!buf->failed)
+		shifted.data = (char *)skip_comma(chrome, buf->data, &shifted.len);
+	rc = put_buf(chrome, &shifted);
+	pt_buf_release(buf);
+	return rc;
+}
+
+static void begin_rare(const struct chrome *chrome, struct pt_buf *buf, const char *ph,
+		       const char *category, const char *name, pid_t pid, pid_t tid, uint64_t ns)
+{
+	char ts[PT_JSON_NUMBER_MAX + 1];
+
+	*pt_json_us(ts, since_base(chrome, ns)) = '\0';
+	pt_buf_printf(buf, ",\n{\"ph\":\"%s\",", ph);
+	if (category) {
+		pt_buf_add_str(buf, "\"cat\":");
+		pt_json_string(buf, category);
+		pt_buf_add_str(buf, ",");
+	}
+	pt_buf_add_str(buf, "\"name\":");
+	pt_json_string(buf, name);
+	pt_buf_printf(buf, ",\"pid\":%d,\"tid\":%d,\"ts\":%s,", pid, tid, ts);
+}
+
+static int put_metadata_text(struct chrome *chrome, const char *name, pid_t pid, pid_t tid,
+			     uint64_t ns, const char *key, const char *value)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "M", NULL, name, pid, tid, ns);
+	pt_buf_printf(&buf, "\"args\":{\"%s\":", key);
+	pt_json_string(&buf, value);
+	pt_buf_add_str(&buf, "}}");
+	return put_rare(chrome, &buf);
+}
+
+static int put_sort_index(struct chrome *chrome, const char *name, pid_t pid, pid_t tid,
+			  uint64_t ns)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "M", NULL, name, pid, tid, ns);
+	pt_buf_printf(&buf, "\"args\":{\"sort_index\":%d}}", tid);
+	return put_rare(chrome, &buf);
+}
+
+static int put_process(struct chrome *chrome, const struct pt_op_process *process)
+{
+	pid_t pid = process->pid;
+	struct pt_buf labels = {0};
+	int rc;
+
+	rc = put_metadata_text(chrome, "process_name", pid, pid, process->time_ns, "name",
+			       process->name);
+	if (rc)
+		return rc;
+	pt_buf_add_str(&labels, process->cmdline ? process->cmdline : "");
+	if (process->ns_pid != pid)
+		pt_buf_printf(&labels, "%s(pid %d in its namespace)", labels.len ? " " : "",
+			      process->ns_pid);
+	if (labels.len || labels.failed) {
+		pt_buf_add(&labels, "", 1);
+		rc = labels.failed ? -ENOMEM
+				   : put_metadata_text(chrome, "process_labels", pid, pid,
+						       process->time_ns, "labels", labels.data);
+	}
+	pt_buf_release(&labels);
+	return rc ? rc
+		  : put_sort_index(chrome, "process_sort_index", pid, pid, process->time_ns);
+}
+
+static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
+{
+	char name[128];
+	int rc;
+
+	if (thread->name && thread->name[0])
+		snprintf(name, sizeof(name), "thread %d (%s)", thread->tid, thread->name);
+	else
+		snprintf(name, sizeof(name), "thread %d", thread->tid);
+	rc = put_metadata_text(chrome, "thread_name", thread->pid, thread->tid, thread->time_ns,
+			       "name", name);
+	return rc ? rc
+		  : put_sort_index(chrome, "thread_sort_index", thread->pid, thread->tid,
+				   thread->time_ns);
+}
+
+static int put_instant(struct chrome *chrome, const struct pt_op_instant *instant)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "i", instant->category, instant->name, instant->pid, instant->tid,
+		   instant->time_ns);
+	pt_buf_add_str(&buf, "\"s\":\"t\"");
+	if (instant->detail) {
+		pt_buf_add_str(&buf, ",\"args\":{\"detail\":");
+		pt_json_string(&buf, instant->detail);
+		pt_buf_add_str(&buf, "}");
+	}
+	pt_buf_add_str(&buf, "}");
+	return put_rare(chrome, &buf);
+}
+
+static int put_counter(struct chrome *chrome, const struct pt_op_counter *counter)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "C", NULL, counter->name, counter->pid, counter->pid,
+		   counter->time_ns);
+	pt_buf_add_str(&buf, "\"args\":{");
+	pt_json_string(&buf, counter->series);
+	pt_buf_printf(&buf, ":%.17g}}", counter->value);
+	return put_rare(chrome, &buf);
+}
+
+static int put_loss(struct chrome *chrome, const struct pt_op_loss *loss)
+{
+	char dur[PT_JSON_NUMBER_MAX + 1];
+	struct pt_buf buf = {0};
+
+	*pt_json_us(dur, loss->end_ns - loss->begin_ns) = '\0';
+	begin_rare(chrome, &buf, "i", "loss", "events lost", loss->pid, loss->tid, loss->begin_ns);
+	pt_buf_printf(&buf, "\"s\":\"t\",\"args\":{\"events\":%llu,\"gap (us)\":%s}}",
+		      (unsigned long long)loss->events, dur);
+	return put_rare(chrome, &buf);
+}
+
+static int chrome_op(void *state, const struct pt_op *op)
+{
+	struct chrome *chrome = state;
+	int rc = pt_destination_error(chrome->destination);
+
+	if (rc)
+		return rc;
+	switch (op->kind) {
+	case PT_OP_SLICE:
+		return put_slice(chrome, &op->slice);
+	case PT_OP_FUNCTION:
+		return add_function(chrome, &op->function);
+	case PT_OP_PROCESS:
+		return put_process(chrome, &op->process);
+	case PT_OP_THREAD:
+		return put_thread(chrome, &op->thread);
+	case PT_OP_INSTANT:
+		return put_instant(chrome, &op->instant);
+	case PT_OP_COUNTER:
+		return put_counter(chrome, &op->counter);
+	case PT_OP_LOSS:
+		return put_loss(chrome, &op->loss);
+	}
+	return -EINVAL;
+}
+
+static void chrome_tail(void *state, const char *path, const struct pt_totals *totals,
+			struct pt_buf *tail)
+{
+	const struct chrome *chrome = state;
+	bool limited = pt_destination_error(chrome->destination) != 0;
+
+	pt_buf_add_str(tail, "\n  ],\n  \"traceName\": ");
+	pt_json_string(tail, path);
+	pt_buf_printf(tail,
+		      ",\n  \"pytrace-bpf summary\": {\n"
+		      "    \"events\": %llu,\n"
+		      "    \"lost events\": %llu,\n"
+		      "    \"lost records\": %llu,\n"
+		      "    \"damaged records\": %llu,\n"
+		      "    \"stack jumps\": %llu,\n"
+		      "    \"unknown code objects\": %llu,\n"
+		      "    \"capture cut short\": %s,\n"
+		      "    \"document cut short\": %s\n"
+		      "  }\n}\n",
+		      (unsigned long long)totals->events, (unsigned long long)totals->lost_events,
+		      (unsigned long long)totals->lost_records,
+		      (unsigned long long)totals->bad_records,
+		      (unsigned long long)totals->stack_jumps,
+		      (unsigned long long)totals->unknown_codes,
+		      totals->cut_short ? "true" : "false", limited ? "true" : "false");
+}
+
+const struct pt_format pt_format_chrome = {
+    .suffix = ".json",
+    .open = chrome_open,
+    .op = chrome_op,
+    .tail = chrome_tail,
+    .free = chrome_free,
+};
+
+const struct pt_format pt_format_chrome_gzip = {
+    .suffix = ".json.gz",
+    .gzip = true,
+    .open = chrome_open,
+    .op = chrome_op,
+    .tail = chrome_tail,
+    .free = chrome_free,
+};

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * format.h - what a format gives to sink.c: how trace ops become bytes.
+ *
+ * Life cycle: open (writes the head) -> op, many times -> tail -> free. All bytes go to the
+ * destination, an event never in two pieces.
+ */
+#ifndef PT_SINK_FORMAT_H
+#define PT_SINK_FORMAT_H
+
+#include "base/buf.h"
+#include "sink/destination.h"
+#include "sink/sink.h"
+
+struct pt_format {
+	const char *suffix;
+	bool gzip;
+	int (*open)(struct pt_destination *destination, const struct pt_capture_info *info,
+		    const struct pt_sink_options *options, void **state);
+	int (*op)(void *state, const struct pt_op *op);
+	/* What ends the document; path is its name. */
+	void (*tail)(void *state, const char *path, const struct pt_totals *totals,
+		     struct pt_buf *tail);
+	void (*free)(void *state);
+};
+
+extern const struct pt_format pt_format_chrome, pt_format_chrome_gzip;
+
+#endif
