@@ -243,9 +243,13 @@ static int add_site(const struct legacy *legacy, struct py_engine_plan *plan, si
 	if (legacy->region.insns[at.insn].refused)
 		return py_plan_refuse(plan, "the kernel puts no uprobe at %#llx",
 				      (unsigned long long)site.vaddr);
-	/* Callee-saved registers last longest, but any that holds is right. */
-	site.cookie = PT_COOKIE(enter ? PT_SITE_ENTER_REG : PT_SITE_EXIT, 0, lowest(at.tstate), 0,
-				enter ? lowest(at.frame) : PT_REG_NONE, 0, 0, plan->site_count);
+	/* raw_delta: on the store itself nothing has happened yet */
+	site.cookie = PT_COOKIE(enter ? PT_SITE_ENTER_REG : PT_SITE_EXIT,
+				at.moved ? 0
+				: enter  ? -1
+					 : 1,
+				lowest(at.tstate), 0, enter ? lowest(at.frame) : PT_REG_NONE, 0, 0,
+				plan->site_count);
 	site.counter_vaddr = legacy->region.insns[store].vaddr;
 	site.method = moved[at.moved];
 	*raw_count += at.moved == 0;
