@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""docs/BENCHMARKS.md from results.json; nothing in it is written by hand."""
+from lib import attach, convert, cost, stats
+
+HEAD = """# Benchmarks
+
+Written by `make bench` from `bench/results.json`; do not edit. A figure is the median of its rounds,
+with the quartiles in brackets. Ratios are taken within a round, between slices that lie next to
+each other in time, so that a noisy machine blurs them less.
+"""
+
+
+def _spread(value):
+    return "%g (%g – %g)" % (value["median"], value["q1"], value["q3"])
+
+
+def _rows(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(str(c) for c in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cost(section):
+    text = ("One event is an enter or an exit of a Python function; the program is fib, which does "
+            "nothing but call. *Empty* is a BPF program that returns at once, at the same sites; "
+            "*recording* is what pytrace-bpf runs, its ring buffer drained meanwhile. The costs are "
+            "the target's own CPU time over running without probes.\n\n")
+    return text + _rows(
+        ["interpreter", "engine", "sites (stepped)", "links", "processes", "no probes, ns a call",
+         "empty, ns an event", "recording, ns an event", "ratio", "bytes an event", "lost"],
+        [[r["interpreter"], r["engine"], "%d (%d)" % (r["sites"], r["sites_single_stepped"]),
+          r["link_kind"], r["processes"], _spread(r["base_ns_per_call"]),
+          _spread(r["empty_ns_per_event"]), _spread(r["record_ns_per_event"]),
+          _spread(r["ratio"]), r["bytes_per_event"]["median"],
+          "%d of %d" % (r["lost_events"], r["events"])] for r in section["rows"]])
+
+
+def _attach(section):
+    return ("From the start of `pytrace-bpf -p PID` to its line that it records, the target being "
+            "busy. *Cold*: nothing cached, neither the finder's results nor the kernel's "
+            "calibration.\n\n" + _rows(
+                ["interpreter", "cold, ms", "cached, ms"],
+                [[r["interpreter"], _spread(r["cold_ms"]), _spread(r["cached_ms"])]
+                 for r in section["rows"]]))
+
+
+def _finder(section):
+    rows, seen = [], set()
+    for row in section["rows"]:
+        if row["interpreter"] not in seen:
+            seen.add(row["interpreter"])
+            rows.append([row["interpreter"], row["find_cold_ms"], row["find_cached_ms"]])
+    return ("\nThe finder alone (best of five, loading one interpreter file):\n\n" +
+            _rows(["interpreter", "cold, ms", "cached, ms"], rows))
+
+
+def _noloss(section):
+    return ("fib in a loop on one CPU, pytrace-bpf with default buffers on the other. *Expected* is "
+            "what the program counted itself.\n\n" + _rows(
+                ["interpreter", "output", "seconds", "events", "expected", "events a second",
+                 "lost", "file, bytes an event", "finished after, s"],
+                [[r["interpreter"], r["output"], r["seconds"], r["events"], r["events_expected"],
+                  r["events_per_second"], r["lost"], r["file_bytes_per_event"],
+                  r["finish_seconds"]] for r in section["rows"]]))
+
+
+def _convert(section):
+    return ("`pytrace-bpf replay` pinned to one CPU; without gzip to /dev/null, with gzip to a "
+            "file. Resident memory is the largest of the runs.\n\n" + _rows(
+                ["recorded program", "events", "million events/s", "with gzip",
+                 "capture, bytes an event", ".json.gz, bytes an event", "resident MiB"],
+                [[r["program"], r["events"], _spread(r["million_events_per_second"]),
+                  _spread(r["gzip_million_events_per_second"]), r["capture_bytes_per_event"],
+                  r["json_gz_bytes_per_event"], r["resident_mib"]] for r in section["rows"]]))
+
+
+def _slowdown(section):
+    return ("Time for the same work, traced over untraced; 1 is no slowdown. pytrace-bpf records "
+            "everything into a .json.gz; bpftrace only counts the hits of the same sites. *After* "
+            "is the CPU time once pytrace-bpf has gone, over that before.\n\n" + _rows(
+                ["interpreter", "program", "pytrace-bpf, wall", "bpftrace, wall",
+                 "pytrace-bpf, CPU", "bpftrace, CPU", "after", "rounds with loss"],
+                [[r["interpreter"], r["program"], _spread(r["tool_wall"]), _spread(r["peer_wall"]),
+                  _spread(r["tool_cpu"]), _spread(r["peer_cpu"]), _spread(r["after"]),
+                  "%d of %d" % (r["rounds_with_loss"], r["after"]["rounds"])]
+                 for r in section["rows"]]))
+
+
+TITLES = {"cost": ("Cost per event", _cost), "attach": ("Attach to gate", _attach),
+          "noloss": ("No loss", _noloss), "convert": ("Capture to JSON", _convert),
+          "slowdown": ("Slowdown", _slowdown)}
+
+
+def _cost_goals(rows):
+    worst = max(rows, key=lambda r: r["ratio"]["median"])
+    yield stats.goal("cost per event over an empty program, worst (%s)" % worst["interpreter"],
+                     worst["ratio"]["median"], cost.LIMIT_RATIO)
+    yield stats.goal("bytes per event, worst", max(r["bytes_per_event"]["median"] for r in rows),
+                     cost.LIMIT_BYTES)
+    yield stats.goal("events lost, two processes on two CPUs",
+                     sum(r["lost_events"] for r in rows if r["processes"] == 2), 0)
+    debian = [r for r in rows if r["interpreter"].startswith("system-3.11")]
+    if debian:
+        yield stats.goal("finder, Debian 3.11, cold", debian[0]["find_cold_ms"],
+                         attach.LIMIT_FIND_COLD_MS, unit="ms")
+        yield stats.goal("finder, Debian 3.11, cached", debian[0]["find_cached_ms"],
+                         attach.LIMIT_FIND_CACHED_MS, unit="ms")
+
+
+def _attach_goals(rows):
+    for row in rows:
+        if row["interpreter"].startswith("system-3.11"):
+            for name in ("cold", "cached"):
+                yield stats.goal("attach to gate, Debian 3.11, " + name,
+                                 row[name + "_ms"]["median"], attach.LIMIT_GATE_MS, unit="ms")
+
+
+def _noloss_goals(rows):
+    yield stats.goal("events lost, default buffers, a pure call loop",
+                     sum(r["lost"] for r in rows), 0)
+    yield stats.goal("recordings of it whose count is not the program's own",
+                     sum(not r["agrees"] for r in rows), 0)
+
+
+def _convert_goals(rows):
+    yield stats.goal("capture to JSON without gzip, one core, slowest",
+                     min(r["million_events_per_second"]["median"] for r in rows),
+                     convert.LIMIT_EVENTS_PER_SECOND / 1e6, False, "million events/s")
+    largest = max(rows, key=lambda r: r["events"])
+    yield stats.goal("resident memory converting %.0f million events" % (largest["events"] / 1e6),
+                     largest["resident_mib"], convert.LIMIT_MIB, unit="MiB")
+
+
+def _slowdown_goals(rows):
+    return ()
+
+
+GOALS = {"cost": _cost_goals, "attach": _attach_goals, "noloss": _noloss_goals,
+         "convert": _convert_goals, "slowdown": _slowdown_goals}
+
+
+def goals(results):
+    found = []
+    for name, make in GOALS.items():
+        if results.get(name, {}).get("rows"):
+            found += make(results[name]["rows"])
+    return found
+
+
+def _machine(results):
+    machine = next(results[n]["machine"] for n in TITLES if n in results)
+    return ("Measured on: %(cpu)s, %(cpus)d CPUs (virtual machine: %(virtual)s), %(memory_mib)d MiB, "
+            "kernel %(kernel)s, %(distribution)s. Versions: %(tool)s (commit %(commit)s), libbpf "
+            "%(libbpf)s, zlib %(zlib)s, %(bpftrace)s.\n" % machine)
+
+
+def table(results):
+    parts = [HEAD, _machine(results), "## Figures to reach\n"]
+    parts.append(_rows(["figure", "measured", "to reach", "reached"], [
+        [g["name"], ("%g %s" % (g["value"], g["unit"])).strip(),
+         "%s %g" % ("≤" if g["at_most"] else "≥", g["limit"]), "yes" if g["met"] else "**no**"]
+        for g in goals(results)]))
+    for name, (title, write) in TITLES.items():
+        section = results.get(name)
+        if not section:
+            continue
+        parts.append("## %s\n" % title)
+        parts.append("Measured %s, commit %s, load before %g%s.\n" % (
+            section["at"], section["machine"]["commit"], section["load_before"],
+            ", **a quick run**" if section["quick"] else ""))
+        if section.get("error"):
+            parts.append("Not complete: %s\n" % section["error"])
+        if section["rows"]:
+            parts.append(write(section))
+            if name == "cost":
+                parts.append(_finder(section))
+    return "\n".join(parts)

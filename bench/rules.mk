@@ -1,0 +1,17 @@
+# Benchmarks: bench/results.json and docs/BENCHMARKS.md are written by bench/run.py alone.
+# BENCH_SECTIONS="cost attach" measures these sections anew and keeps the other results.
+BENCH_DIR := $(BUILD)/bench
+
+$(BENCH_DIR)/event_cost: bench/event_cost.c $(BUILD)/libpytrace.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
+
+.PHONY: bench bench-quick
+bench: $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost
+	/usr/bin/python3 bench/run.py --build $(BUILD) --results bench/results.json \
+		--table docs/BENCHMARKS.md $(BENCH_SECTIONS)
+
+# A few rounds of everything, to see that the benchmarks run; the figures mean little.
+bench-quick: $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost
+	/usr/bin/python3 bench/run.py --quick --build $(BUILD) --results $(BENCH_DIR)/results.json \
+		--table $(BENCH_DIR)/BENCHMARKS.md $(BENCH_SECTIONS)

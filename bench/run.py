@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Runs the benchmarks as root, writes results.json and, from that alone, the table.
+
+    bench/run.py --build build --results bench/results.json --table docs/BENCHMARKS.md [SECTION..]
+
+Sections that are not named keep what results.json has of them; each says when it was measured.
+"""
+import argparse
+import json
+import os
+import shutil
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests/e2e")]
+
+from harness import interpreters  # noqa: E402  (the path is set above)
+from lib import attach, convert, cost, machine, noloss, proc, report, slowdown  # noqa: E402
+
+
+class Bench:
+    def __init__(self, build, quick):
+        self.tool = os.path.join(build, "pytrace-bpf")
+        self.cost_program = os.path.join(build, "bench/event_cost")
+        self.quick = quick
+        self.found = interpreters.every()
+
+    def pick(self, full, quick):
+        return quick if self.quick else full
+
+    def chosen(self, *prefixes):
+        """The interpreters whose names start so, in this order; absent ones are said."""
+        picked = []
+        for prefix in prefixes:
+            fit = [i for i in self.found if i.name.startswith(prefix) and not i.name.endswith("d")]
+            if not fit:
+                say("no interpreter %s* here; run scripts/interpreters.sh" % prefix)
+            picked += fit[:1]
+        return picked
+
+
+def say(text):
+    print("bench: %s" % text, file=sys.stderr, flush=True)
+
+
+def cost_rows(bench):
+    rounds, seconds = bench.pick((15, 0.4), (2, 0.1))
+    plan = [(i, {}) for i in bench.chosen("pyenv-3.8", "pyenv-3.10", "system-3.11", "pyenv-3.12",
+                                          "pyenv-3.13", "sid-3.13", "sid-3.14", "sid-3.15")]
+    plan += [(i, {"engine": "usdt"}) for i in bench.chosen("bullseye-3.9")]
+    plan += [(i, {"reach": "file"}) for i in bench.chosen("system-3.11", "pyenv-3.12")]
+    plan += [(i, {"cpus": (0, 1), "tracer_cpu": None, "reach": "file"})
+             for i in bench.chosen("system-3.11", "pyenv-3.12")]
+    for interpreter, options in plan[:bench.pick(None, 4)]:
+        say("cost per event: %s %s" % (interpreter, options or ""))
+        row = cost.measure(bench.cost_program, interpreter, rounds, seconds, **options)
+        yield dict(row, interpreter=interpreter.name, reach=options.get("reach", "process"),
+                   processes=len(options.get("cpus", (0,))))
+
+
+def attach_rows(bench):
+    for interpreter in bench.chosen("system-3.11", "pyenv-3.12", "sid-3.14"):
+        say("attach to gate: %s" % interpreter)
+        yield dict(attach.measure(bench.tool, interpreter, bench.pick(11, 2)),
+                   interpreter=interpreter.name)
+
+
+def noloss_rows(bench):
+    for interpreter in bench.chosen("system-3.11", "pyenv-3.12"):
+        for suffix in (".ptcap", ".json.gz"):
+            say("no loss: %s %s" % (interpreter, suffix))
+            yield dict(noloss.measure(bench.tool, interpreter, bench.pick(30, 2), suffix),
+                       interpreter=interpreter.name)
+
+
+def convert_rows(bench):
+    interpreter = bench.chosen("system-3.11")[0]
+    for program, events, rounds in (("jsonre.py", bench.pick(10_000_000, 500_000), 3),
+                                    ("fib.py", bench.pick(convert.MEMORY_EVENTS, 1_000_000), 1)):
+        say("capture to JSON: %s" % program)
+        yield convert.measure(bench.tool, interpreter, program, events, rounds)
+
+
+def slowdown_rows(bench):
+    if not shutil.which("bpftrace"):
+        raise proc.BenchError("bpftrace is missing: apt-get install bpftrace")
+    for interpreter in bench.chosen("system-3.11", "pyenv-3.12")[:bench.pick(None, 1)]:
+        for program in slowdown.PROGRAMS:
+            say("slowdown: %s %s" % (interpreter, program))
+            row = slowdown.measure(bench.tool, bench.cost_program, interpreter, program,
+                                   bench.pick(7, 1), bench.pick(1.5, 0.3))
+            yield dict(row, interpreter=interpreter.name)
+
+
+SECTIONS = {"cost": cost_rows, "attach": attach_rows, "noloss": noloss_rows,
+            "convert": convert_rows, "slowdown": slowdown_rows}
+
+
+def load(path):
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+
+
+def save(path, text):
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with open(path + ".tmp", "w") as file:
+        file.write(text)
+    os.replace(path + ".tmp", path)
+
+
+def run(options):
+    bench = Bench(options.build, options.quick)
+    results = load(options.results)
+    failed = False
+    for name in options.sections or SECTIONS:
+        section = dict(machine.moment(), quick=options.quick, machine=machine.describe(bench.tool),
+                       rows=[])
+        try:
+            for row in SECTIONS[name](bench):
+                section["rows"].append(row)
+                print(json.dumps(row), flush=True)
+        except (proc.BenchError, OSError) as error:
+            say("%s: %s" % (name, error))
+            section["error"] = str(error)
+            failed = True
+        results[name] = section
+        save(options.results, json.dumps(results, indent=1) + "\n")
+        save(options.table, report.table(results))
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--results", default="bench/results.json")
+    parser.add_argument("--table", default="docs/BENCHMARKS.md")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION",
+                        help="of: " + " ".join(SECTIONS))
+    options = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("bench: must run as root: the tracer needs it")
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("bench: two CPUs are needed, one for the target and one for the tracer")
+    return 1 if run(options) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
