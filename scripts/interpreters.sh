@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 # Fetch the interpreters that the end-to-end tests trace, as small Debian roots made by debootstrap.
 #
 #   scripts/interpreters.sh            make what is missing, print one line per interpreter
@@ -6,7 +7,8 @@
 #
 # One root per suite under $PYTRACE_CACHE (default /var/cache/pytrace-bpf/roots). A root is used
 # again as long as its stamp file names the wanted packages. "sid" moves, so the versions found are
-# printed and recorded in the stamp. The mirror is the one apt itself uses.
+# printed, and a package that a suite no longer has is left out and said. The mirror is the one that
+# apt itself uses, or $PYTRACE_DEBIAN_MIRROR.
 set -euo pipefail
 
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
@@ -19,12 +21,14 @@ suites=(
 )
 
 die() { echo "interpreters.sh: $*" >&2; exit 1; }
+say() { echo "interpreters.sh: $*" >&2; }
 
 mirror() {
-    local site
-    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Identifier: Packages' |
-           grep -v security | grep -m1 -E '/debian/?$' || true)
-    [ -n "$site" ] || die "cannot find the Debian mirror in apt's configuration; is this Debian?"
+    local site=${PYTRACE_DEBIAN_MIRROR:-}
+    # shellcheck disable=SC2016 # apt fills in $(SITE)
+    [ -n "$site" ] || site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' \
+        'Identifier: Packages' | grep -v security | grep -m1 -E '/debian/?$' || true)
+    [ -n "$site" ] || die "apt's configuration names no Debian mirror. Give one in PYTRACE_DEBIAN_MIRROR"
     echo "$site"
 }
 
@@ -38,26 +42,64 @@ versions() {
     done
 }
 
+# install_in ROOT PACKAGE...: those that the suite has.
+install_in() {
+    local root=$1 package there=()
+    shift
+    chroot "$root" apt-get -qq update
+    for package; do
+        if chroot "$root" apt-cache policy "$package" | grep -q '^  Candidate: [0-9]'; then
+            there+=("$package")
+        else
+            say "$(basename "$root" .tmp) has no $package any more; it is not tested"
+        fi
+    done
+    [ ${#there[@]} -gt 0 ] || return 1
+    DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -y -qq --no-install-recommends \
+        -o Dpkg::Use-Pty=0 install "${there[@]}" </dev/null
+    chroot "$root" apt-get clean
+    rm -rf "$root/var/lib/apt/lists"
+}
+
+wanted() { [ "$(cat "$cache/$1/.stamp" 2>/dev/null)" = "$2" ]; }
+
 make_root() {
-    local suite=$1 packages=$2 root=$cache/$1 script=sid
-    [ "$(cat "$root/.stamp" 2>/dev/null)" = "$packages" ] && return 0
+    local suite=$1 packages=$2 root=$cache/$1 script=sid log=$cache/$1.log
     [ -e "/usr/share/debootstrap/scripts/$suite" ] && script=$suite
     rm -rf "$root" "$root.tmp"
-    mkdir -p "$cache"
-    echo "interpreters.sh: debootstrap $suite ($packages)" >&2
-    if ! debootstrap --variant=minbase --include="$packages" "$suite" "$root.tmp" "$(mirror)" \
-        "/usr/share/debootstrap/scripts/$script" >"$cache/$suite.log" 2>&1; then
-        tail -n 5 "$cache/$suite.log" >&2
-        die "debootstrap $suite failed; the log is $cache/$suite.log"
+    say "debootstrap $suite ($packages)"
+    # The packages' names are split on purpose.
+    # shellcheck disable=SC2086
+    if ! debootstrap --variant=minbase "$suite" "$root.tmp" "$mirror" \
+        "/usr/share/debootstrap/scripts/$script" >"$log" 2>&1 ||
+        ! install_in "$root.tmp" ${packages//,/ } >>"$log"; then
+        tail -n 5 "$log" >&2
+        say "making the root of $suite failed; the log is $log"
+        return 1
     fi
-    rm -rf "$root.tmp/var/cache/apt" "$root.tmp/var/lib/apt/lists"
     echo "$packages" >"$root.tmp/.stamp"
     mv "$root.tmp" "$root"
 }
 
 [ "$(id -u)" = 0 ] || die "must run as root (debootstrap and chroot need it)"
+if [ "${1:-}" != --list ]; then
+    mkdir -p "$cache"
+    # One at a time: who comes second finds what the first has made.
+    exec 9>"$cache/.lock"
+    flock 9
+    jobs=() mirror=
+    for row in "${suites[@]}"; do
+        wanted "${row%%|*}" "${row#*|}" && continue
+        command -v debootstrap >/dev/null || die "debootstrap is not installed. Run scripts/setup.sh test"
+        [ -n "$mirror" ] || mirror=$(mirror)
+        make_root "${row%%|*}" "${row#*|}" &
+        jobs+=($!)
+    done
+    failed=0
+    for job in "${jobs[@]}"; do wait "$job" || failed=$((failed + 1)); done
+    [ "$failed" = 0 ] || die "$failed roots are missing"
+fi
 for row in "${suites[@]}"; do
-    suite=${row%%|*}
-    [ "${1:-}" = --list ] || make_root "$suite" "${row#*|}"
-    [ -e "$cache/$suite/.stamp" ] && versions "$cache/$suite"
+    [ -e "$cache/${row%%|*}/.stamp" ] && versions "$cache/${row%%|*}"
 done
+true

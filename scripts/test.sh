@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+# From a fresh machine to all tests: installs what they need, makes the Debian roots whose
+# interpreters they trace, builds, and runs `make check`.
+#
+#   sudo scripts/test.sh
+#
+# The last line is "N passed, N failed", with ", N skipped" where something could not run; each
+# skipped test says why.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[ "$(id -u)" = 0 ] || { echo "test.sh: the tests attach probes and make chroots: run 'sudo scripts/test.sh'" >&2; exit 3; }
+export DEBIAN_FRONTEND=noninteractive
+scripts/setup.sh test
+echo "interpreters in Debian roots (root, path, version):"
+scripts/interpreters.sh
+make -s -j"$(nproc)"
+exec make -s check

@@ -1,0 +1,10 @@
+# All tests, and the end-to-end ones; see tests/e2e/README.md. E2E="pattern ..." picks some.
+SUITES ?= unit fuzz e2e vm browser
+
+.PHONY: check
+check: $(BUILD)/pytrace-bpf
+	@MAKE="$(MAKE)" scripts/check.sh $(SUITES)
+
+.PHONY: e2e
+e2e: $(BUILD)/pytrace-bpf
+	@PYTRACE_BPF=$(abspath $<) tests/e2e/run.py $(E2E)
