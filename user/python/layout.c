@@ -207,13 +207,13 @@ static bool offsets_plausible(const struct offsets_map *map, const uint64_t *off
 	uint64_t code_size = offsets[map->code_size], ascii = offsets[map->unicode_ascii_size];
 
 	for (size_t i = 0; i < sizeof(thread); i++)
-		if (offsets[thread[i]] + 8 > thread_size || offsets[thread[i]] % 8)
+		if (offsets[thread[i]] >= thread_size || offsets[thread[i]] % 8)
 			return false;
 	for (size_t i = 0; i < sizeof(frame); i++)
 		if (offsets[frame[i]] >= frame_size)
 			return false;
 	for (size_t i = 0; i < sizeof(code); i++)
-		if (offsets[code[i]] + 4 > code_size)
+		if (offsets[code[i]] >= code_size)
 			return false;
 	/* PyCodeObject: co_flags, co_argcount, two more, co_stacksize, co_firstlineno are ints
 	 * in a row since 3.12 (Include/cpython/code.h). */
