@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "app/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "app/parse.h"
+#include "record/engine.h"
+#include "record/session.h"
+#include "target/maps.h"
+
+#define CONFIG_MAX_BYTES (1u << 20)
+
+enum kind {
+	KIND_FLAG,
+	KIND_STRING,
+	KIND_TIME,
+	KIND_SIZE,
+	KIND_NUMBER,
+	KIND_CHOICE,
+	KIND_LIST,
+	KIND_PIDS,
+};
+
+struct choice {
+	const char *name;
+	int value;
+};
+
+struct row {
+	const char *name;
+	char letter; /* 0: none */
+	enum kind kind;
+	const char *argument; /* its name in the help text */
+	size_t at;            /* offset in struct app_options */
+	unsigned int verbs;
+	const char *help; /* NULL: not shown (for tests) */
+	const struct choice *choices;
+	bool only_flag; /* neither in the environment nor in a file */
+	uint64_t max;   /* of a number; 0: any */
+};
+
+#define ROW(NAME, LETTER, KIND, ARGUMENT, FIELD, VERBS, HELP, ...)                                 \
+	{                                                                                          \
+		.name = NAME, .letter = LETTER, .kind = KIND_##KIND, .argument = ARGUMENT,         \
+		.at = offsetof(struct app_options, FIELD), .verbs = VERBS, .help = HELP,           \
+		##__VA_ARGS__                                                                      \
+	}
+#define WRITERS              (APP_RECORD | APP_REPLAY)
+#define EVERYWHERE           (APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT)
+#define DEFAULT_TOP          20
+#define DEFAULT_BUFFER_BYTES (64u << 20)
+
+static const struct choice engines[] = {
+    {"auto", PT_ENGINE_AUTO},
+    {"usdt", PT_ENGINE_USDT},
+    {"frame", PT_ENGINE_FRAME},
+    {NULL, 0},
+};
+
+static const struct choice follows[] = {
+    {"auto", PT_FOLLOW_AUTO},
+    {"exact", PT_FOLLOW_EXACT},
+    {"late", PT_FOLLOW_LATE},
+    {"no", PT_FOLLOW_NO},
+    {NULL, 0},
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+	ROW("pid", 'p', PIDS, "PID[,PID...]", pids, APP_RECORD | APP_CHECK,
+	 "attach to these processes", .only_flag = true),
+	ROW("all", 'a', FLAG, NULL, all, APP_RECORD,
+	 "trace every Python process of this host, those started later too", .only_flag = true),
+	ROW("output", 'o', STRING, "FILE", output, WRITERS,
+	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; - is standard output); "
+	 "default pytrace-COMM-PID.json.gz"),
+	ROW("duration", 'd', TIME, "TIME", duration_ns, APP_RECORD,
+	 "stop after TIME (500ms, 10s, 2m); default: Ctrl-C or the target's end"),
+	ROW("engine", 0, CHOICE, "auto|usdt|frame", engine, APP_RECORD,
+	 "which probes to use; auto takes the cheaper exact one", .choices = engines),
+	ROW("follow", 0, CHOICE, "auto|exact|late|no", follow, APP_RECORD,
+	 "children: exact traces them from their first call, but other processes of the same "
+	 "interpreter pay for the probes too; late attaches about a millisecond after the fork; "
+	 "auto is exact where nobody else runs the interpreter, else late", .choices = follows),
+	ROW("no-follow", 0, FLAG, NULL, no_follow, APP_RECORD, "same as --follow=no"),
+	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
+	 "leave out calls shorter than TIME"),
+	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
+	 "leave out calls deeper than N", .max = 1u << 30),
+	ROW("include-file", 0, LIST, "GLOB", include_files, WRITERS | APP_REPORT,
+	 "keep only functions of matching source files (may be repeated)"),
+	ROW("exclude-file", 0, LIST, "GLOB", exclude_files, WRITERS | APP_REPORT,
+	 "leave out functions of matching source files (may be repeated)"),
+	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
+	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
+	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
+	 "stop after N function entries and exits"),
+	ROW("max-file-size", 0, SIZE, "SIZE", max_file_bytes, WRITERS,
+	 "stop before the file becomes larger than SIZE"),
+	ROW("no-call-ids", 0, FLAG, NULL, no_call_ids, WRITERS,
+	 "leave the ids of single calls out of the trace (smaller; speedscope merges frames)"),
+	ROW("gzip-level", 0, NUMBER, "N", gzip_level, WRITERS,
+	 "1 (fast) to 9 (small)", .max = 9),
+	ROW("dry-run", 0, FLAG, NULL, dry_run, APP_RECORD,
+	 "print the probes that would be used, attach nothing", .only_flag = true),
+	ROW("json", 0, FLAG, NULL, json, APP_RECORD | APP_CHECK | APP_LIST | APP_REPORT,
+	 "print JSON (with check, list, report and --dry-run)", .only_flag = true),
+	ROW("top", 0, NUMBER, "N", top, APP_REPORT,
+	 "how many functions to show; default 20", .max = 1u << 20),
+	ROW("cache-dir", 0, STRING, "DIR", cache_dir, APP_RECORD | APP_CHECK | APP_LIST,
+	 "where to keep what was found out about interpreters and the kernel; default "
+	 "/var/cache/pytrace-bpf"),
+	ROW("no-cache", 0, FLAG, NULL, no_cache, APP_RECORD | APP_CHECK | APP_LIST,
+	 "find everything out anew"),
+	ROW("config", 0, STRING, "FILE", config, EVERYWHERE,
+	 "read options from a JSON object {\"long-option\": value}", .only_flag = true),
+	ROW("quiet", 'q', FLAG, NULL, quiet, EVERYWHERE, "print warnings and errors only"),
+	ROW("verbose", 'v', FLAG, NULL, verbose, EVERYWHERE, "say more"),
+	ROW("log-json", 0, FLAG, NULL, log_json, EVERYWHERE,
+	 "messages as JSON, one object a line"),
+	ROW("version", 0, FLAG, NULL, version, EVERYWHERE, "print the version",
+	 .only_flag = true),
+	ROW("help", 'h', FLAG, NULL, help, EVERYWHERE, "print this text", .only_flag = true),
+	/* force the fallbacks of older kernels */
+	ROW("no-uprobe-multi", 0, FLAG, NULL, no_uprobe_multi, APP_RECORD, NULL),
+	ROW("no-cookie", 0, FLAG, NULL, no_cookie, APP_RECORD, NULL),
+	ROW("no-task-storage", 0, FLAG, NULL, no_task_storage, APP_RECORD, NULL),
+};
+/* clang-format on */
+#define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
+
+static const struct verb {
+	const char *name;
+	enum app_verb verb;
+	const char *usage, *help;
+	bool wants_file;
+} verbs[] = {
+    {"", APP_RECORD, "[OPTIONS] -p PID | -a | -- COMMAND [ARGS...]",
+     "Records every call and return of Python functions in running CPython processes.", false},
+    {"check", APP_CHECK, "check [-p PID]",
+     "Says what works on this host, and for this process, and what to do where it does not.",
+     false},
+    {"list", APP_LIST, "list", "Lists the Python processes of this host.", false},
+    {"replay", APP_REPLAY, "replay FILE.ptcap -o OUT",
+     "Turns a raw capture into a trace; needs no root.", true},
+    {"report", APP_REPORT, "report FILE",
+     "Prints the functions that took the most time, from a trace or a capture.", true},
+};
+#define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
+
+static const struct verb *find_verb(enum app_verb verb)
+{
+	for (size_t i = 0; i < VERB_COUNT; i++)
+		if (verbs[i].verb == verb)
+			return &verbs[i];
+	return &verbs[0];
+}
+
+static int usage(struct pt_err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int usage(struct pt_err *err, const char *fmt, ...)
+{
+	char what[sizeof(err->what)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "'pytrace-bpf --help' lists the options",
+			  "%s", what);
+}
+
+static int set_choice(const struct row *row, int *field, const char *value)
+{
+	for (const struct choice *choice = row->choices; choice->name; choice++) {
+		if (!strcmp(choice->name, value)) {
+			*field = choice->value;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int set_flag(bool *field, const char *value)
+{
+	static const struct choice words[] = {{"1", 1},     {"true", 1}, {"yes", 1}, {"0", 0},
+					      {"false", 0}, {"no", 0},   {"", 0},    {NULL, 0}};
+	const struct row row = {.choices = words};
+	int on = 1, rc = value ? set_choice(&row, &on, value) : 0;
+
+	*field = on;
+	return rc;
+}
+
+static int list_append(struct app_list *list, const char *item)
+{
+	char **bigger = reallocarray(list->items, list->count + 2, sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	list->items = bigger;
+	bigger[list->count] = strdup(item);
+	if (!bigger[list->count])
+		return -ENOMEM;
+	bigger[++list->count] = NULL;
+	return 0;
+}
+
+static int set_string(char **field, const char *value)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int set_field(struct app_options *options, const struct row *row, const char *value)
+{
+	void *field = (char *)options + row->at;
+	int rc;
+
+	switch (row->kind) {
+	case KIND_FLAG:
+		return set_flag(field, value);
+	case KIND_STRING:
+		return *value ? set_string(field, value) : -EINVAL;
+	case KIND_TIME:
+		return pt_parse_time_ns(value, field);
+	case KIND_SIZE:
+	case KIND_NUMBER:
+		rc = row->kind == KIND_SIZE ? pt_parse_size(value, field)
+					    : pt_parse_number(value, field);
+		return !rc && row->max && *(uint64_t *)field > row->max ? -ERANGE : rc;
+	case KIND_CHOICE:
+		return set_choice(row, field, value);
+	case KIND_LIST:
+		return list_append(field, value);
+	case KIND_PIDS:
+		return pt_parse_pids(value, &options->pids, &options->pid_count);
+	}
+	return -EINVAL;
+}
+
+/* source: "--engine", "PYTRACE_BPF_ENGINE" or "'engine' in FILE". */
+static int set_option(struct app_options *options, const struct row *row, const char *value,
+		      const char *source, struct pt_err *err)
+{
+	int rc = set_field(options, row, value);
+
+	if (!rc)
+		return 0;
+	if (rc == -ENOMEM)
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+	if (rc == -ERANGE)
+		return usage(err, "%s: '%s' is too large", source, value);
+	if (row->kind == KIND_FLAG)
+		return usage(err, "%s: '%s' is neither true nor false", source, value);
+	return usage(err, "%s: '%s' is not a valid %s", source, value, row->argument);
+}
+
+static int read_environment(struct app_options *options, struct pt_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < ROW_COUNT; i++) {
+		char name[64] = "PYTRACE_BPF_";
+		size_t n = strlen(name);
+		const char *value;
+
+		if (rows[i].only_flag || !(rows[i].verbs & options->verb))
+			continue;
+		for (const char *p = rows[i].name; *p && n < sizeof(name) - 1; p++)
+			name[n++] = *p == '-' ? '_' : (char)toupper((unsigned char)*p);
+		value = getenv(name);
+		if (value)
+			rc = set_option(options, &rows[i], value, name, err);
+	}
+	return rc;
+}
+
+static const struct row *find_row(const char *name)
+{
+	for (size_t i = 0; i < ROW_COUNT; i++)
+		if (!strcmp(rows[i].name, name))
+			return &rows[i];
+	return NULL;
+}
+
+static int set_from_json(struct app_options *options, const struct row *row, const cJSON *value,
+			 const char *source, struct pt_err *err)
+{
+	char text[64];
+
+	if (cJSON_IsString(value))
+		return set_option(options, row, value->valuestring, source, err);
+	if (cJSON_IsBool(value))
+		return set_option(options, row, cJSON_IsTrue(value) ? "true" : "false", source,
+				  err);
+	if (cJSON_IsNumber(value)) {
+		snprintf(text, sizeof(text), "%.15g", value->valuedouble);
+		return set_option(options, row, text, source, err);
+	}
+	return usage(err, "%s has a value of the wrong type", source);
+}
+
+static int read_config_item(struct app_options *options, const cJSON *item, struct pt_err *err)
+{
+	const struct row *row = find_row(item->string);
+	const cJSON *value;
+	char source[256];
+	int rc = 0;
+
+	snprintf(source, sizeof(source), "'%.60s' in '%.120s'", item->string, options->config);
+	if (!row || row->only_flag)
+		return usage(err, "%s is no option that may stand in a file", source);
+	if (!(row->verbs & options->verb))
+		return 0; /* one file may serve all verbs */
+	if (!cJSON_IsArray(item) || row->kind != KIND_LIST)
+		return set_from_json(options, row, item, source, err);
+	cJSON_ArrayForEach (value, item) {
+		if (!rc)
+			rc = set_from_json(options, row, value, source, err);
+	}
+	return rc;
+}
+
+static int read_config(struct app_options *options, struct pt_err *err)
+{
+	cJSON *root, *item;
+	char *text;
+	size_t size;
+	int rc = pt_proc_read(options->config, CONFIG_MAX_BYTES, &text, &size);
+
+	if (rc)
+		return usage(err, "cannot read '%s': %s", options->config, strerror(-rc));
+	root = cJSON_ParseWithLength(text, size);
+	free(text);
+	if (!cJSON_IsObject(root)) {
+		cJSON_Delete(root);
+		return usage(err, "'%s' holds no JSON object", options->config);
+	}
+	cJSON_ArrayForEach (item, root) {
+		if (!rc)
+			rc = read_config_item(options, item, err);
+	}
+	cJSON_Delete(root);
+	return rc;
+}
+
+/* ---- the command line ---- */
+
+#define LONG_BASE 1000
+
+static int parse_flags(int argc, char **argv, struct app_options *options, bool only_config,
+		       struct pt_err *err)
+{
+	struct option longs[ROW_COUNT + 1] = {0};
+	/* a command's options are its own, so recording stops at the first word that is none */
+	char shorts[2 * ROW_COUNT + 3];
+	int c, index;
+
+	strcpy(shorts, options->verb == APP_RECORD ? "+:" : ":");
+	for (size_t i = 0; i < ROW_COUNT; i++) {
+		bool argument = rows[i].kind != KIND_FLAG;
+		char letter[3] = {rows[i].letter, argument ? ':' : '\0'};
+
+		longs[i] = (struct option){.name = rows[i].name,
+					   .has_arg = argument ? required_argument : no_argument,
+					   .val = LONG_BASE + (int)i};
+		if (rows[i].letter)
+			strcat(shorts, letter);
+	}
+	opterr = 0;
+	optind = 0;
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		const struct row *row = NULL;
+		char source[64];
+
+		if (c == '?')
+			return optopt && optopt < LONG_BASE
+				   ? usage(err, "there is no option -%c", optopt)
+			       : optopt ? usage(err, "'%s' takes no value", argv[optind - 1])
+					: usage(err, "there is no option '%s', or it is ambiguous",
+						argv[optind - 1]);
+		if (c == ':')
+			return usage(err, "'%s' needs a value", argv[optind - 1]);
+		for (index = 0; !row && index < (int)ROW_COUNT; index++)
+			if (c == LONG_BASE + index || (c < LONG_BASE && c == rows[index].letter))
+				row = &rows[index];
+		if (!row)
+			return usage(err, "there is no option -%c", c);
+		if (!(row->verbs & options->verb))
+			return usage(err, "--%s does not belong to '%s'", row->name,
+				     options->verb == APP_RECORD ? "recording"
+								 : find_verb(options->verb)->name);
+		/* the file comes before the environment, but its name is here */
+		if (only_config != !strcmp(row->name, "config"))
+			continue;
+		snprintf(source, sizeof(source), "--%s", row->name);
+		if (set_option(options, row, optarg, source, err))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+static int take_operands(int argc, char **argv, struct app_options *options, struct pt_err *err)
+{
+	bool dashes = optind > 1 && !strcmp(argv[optind - 1], "--");
+
+	if (options->verb == APP_RECORD) {
+		if (optind >= argc)
+			return dashes ? usage(err, "no command stands behind --") : 0;
+		if (!dashes)
+			return usage(err, "'%s' is no verb; a command to run stands behind --",
+				     argv[optind]);
+		options->command = argv + optind;
+		return 0;
+	}
+	if (find_verb(options->verb)->wants_file && optind < argc)
+		options->file = argv[optind++];
+	if (optind < argc)
+		return usage(err, "'%s' is one argument too many", argv[optind]);
+	return 0;
+}
+
+/* What cannot be told of one option alone. */
+static int check_whole(struct app_options *options, struct pt_err *err)
+{
+	int targets = (options->pid_count > 0) + options->all + (options->command != NULL);
+
+	if (options->no_follow)
+		options->follow = PT_FOLLOW_NO;
+	if (options->verb == APP_RECORD && targets != 1)
+		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
+					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
+	if (options->verb == APP_RECORD && options->dry_run && options->command)
+		return usage(err, "--dry-run needs a running process (-p or -a)");
+	if (options->verb == APP_RECORD && options->json && !options->dry_run)
+		return usage(err, "--json goes with --dry-run or a verb");
+	if (find_verb(options->verb)->wants_file && !options->file)
+		return usage(err, "'%s' needs a file", find_verb(options->verb)->name);
+	if (options->verb == APP_REPLAY && !options->output)
+		return usage(err, "'replay' needs -o OUT");
+	if (options->verb == APP_CHECK && options->pid_count > 1)
+		return usage(err, "'check' looks at one process at a time");
+	return 0;
+}
+
+static void choose_verb(int *argc, char ***argv, struct app_options *options)
+{
+	options->verb = APP_RECORD;
+	for (size_t i = 1; i < VERB_COUNT; i++) {
+		if (*argc > 1 && !strcmp((*argv)[1], verbs[i].name)) {
+			options->verb = verbs[i].verb;
+			(*argc)--;
+			(*argv)++;
+			return;
+		}
+	}
+}
+
+int app_options_parse(int argc, char **argv, struct app_options *options, struct pt_err *err)
+{
+	int rc;
+
+	*options = (struct app_options){.top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES};
+	choose_verb(&argc, &argv, options);
+	rc = parse_flags(argc, argv, options, true, err);
+	if (!rc && options->config)
+		rc = read_config(options, err);
+	if (!rc)
+		rc = read_environment(options, err);
+	if (!rc)
+		rc = parse_flags(argc, argv, options, false, err);
+	if (rc || options->help || options->version)
+		return rc;
+	rc = take_operands(argc, argv, options, err);
+	return rc ? rc : check_whole(options, err);
+}
+
+static void list_release(struct app_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+}
+
+void app_options_release(struct app_options *options)
+{
+	free(options->pids);
+	free(options->output);
+	free(options->config);
+	free(options->cache_dir);
+	list_release(&options->include_files);
+	list_release(&options->exclude_files);
+}
+
+/* ---- help ---- */
+
+#define HELP_COLUMN 30
+#define HELP_WIDTH  90
+
+/* Prints text from HELP_COLUMN on, broken at spaces. */
+static void print_wrapped(FILE *out, int column, const char *text)
+{
+	fprintf(out, "%*s", column < HELP_COLUMN ? HELP_COLUMN - column : 0, "");
+	if (column >= HELP_COLUMN)
+		fprintf(out, "\n%*s", HELP_COLUMN, "");
+	column = HELP_COLUMN;
+	while (*text) {
+		int len = (int)strcspn(text, " ");
+
+		if (column + len > HELP_WIDTH && column > HELP_COLUMN) {
+			fprintf(out, "\n%*s", HELP_COLUMN, "");
+			column = HELP_COLUMN;
+		}
+		fprintf(out, "%.*s", len, text);
+		column += len;
+		text += len;
+		if (*text == ' ') {
+			fputc(' ', out);
+			column++;
+			text++;
+		}
+	}
+	fputc('\n', out);
+}
+
+static void print_row(FILE *out, const struct row *row)
+{
+	char left[96];
+	int len = snprintf(left, sizeof(left), "  %c%c%s--%s%s%s", row->letter ? '-' : ' ',
+			   row->letter ? row->letter : ' ', row->letter ? ", " : "  ", row->name,
+			   row->argument ? " " : "", row->argument ? row->argument : "");
+
+	fputs(left, out);
+	print_wrapped(out, len, row->help);
+}
+
+void app_options_help(enum app_verb verb, FILE *out)
+{
+	fprintf(out, "%s\n\n", find_verb(verb)->help);
+	if (verb == APP_RECORD) {
+		for (size_t i = 0; i < VERB_COUNT; i++)
+			fprintf(out, "%s pytrace-bpf %s\n",
+				i ? "      " : "Usage:", verbs[i].usage);
+		fputs("\nVerbs:\n", out);
+		for (size_t i = 1; i < VERB_COUNT; i++)
+			print_wrapped(out, fprintf(out, "  %s", verbs[i].name), verbs[i].help);
+	} else {
+		fprintf(out, "Usage: pytrace-bpf %s\n", find_verb(verb)->usage);
+	}
+	fputs("\nOptions:\n", out);
+	for (size_t i = 0; i < ROW_COUNT; i++)
+		if (rows[i].help && (rows[i].verbs & verb))
+			print_row(out, &rows[i]);
+	fputs(
+	    "\nEach option but -p, -a and those that only print may also stand in the environment "
+	    "(--max-events\nas PYTRACE_BPF_MAX_EVENTS) or in the file of --config.\n",
+	    out);
+	fputs(
+	    "\nExit codes: 0 done, 1 failed while running, 2 wrong options, 3 not permitted, 4 no "
+	    "such process or\nnot Python, 5 interpreter or kernel not supported, 6 done but events "
+	    "were lost. With -- COMMAND the\ncommand's own exit code (128 + N if signal N ended "
+	    "it) "
+	    "once it has been recorded.\n",
+	    out);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * options.h - the command line, the environment and the configuration file.
+ *
+ * One row of the table in options.c is one option: it yields the flag, the configuration key (the
+ * flag's name), the environment variable (PYTRACE_BPF_NAME) and the help text. The command line
+ * wins over the environment, the environment over the file named by --config.
+ *
+ * Life cycle: app_options_parse() -> use, const -> app_options_release().
+ */
+#ifndef PT_APP_OPTIONS_H
+#define PT_APP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum app_verb {
+	APP_RECORD = 1,
+	APP_CHECK = 2,
+	APP_LIST = 4,
+	APP_REPLAY = 8,
+	APP_REPORT = 16,
+};
+
+struct app_list { /* NULL-terminated */
+	char **items;
+	size_t count;
+};
+
+struct app_options {
+	enum app_verb verb;
+	char *const *command; /* what stands behind "--", or NULL; argv's own */
+	const char *file;     /* of replay and report; argv's own */
+
+	pid_t *pids;
+	size_t pid_count;
+	bool all;
+	char *output, *config, *cache_dir;
+	uint64_t duration_ns, min_duration_ns;
+	uint64_t buffer_bytes, max_file_bytes;
+	uint64_t max_stack_depth, max_events, gzip_level, top;
+	int engine; /* enum pt_engine_wish */
+	int follow; /* enum pt_follow */
+	bool no_follow;
+	struct app_list include_files, exclude_files;
+	bool no_call_ids, no_cache, dry_run, json, quiet, verbose, log_json, help, version;
+	bool no_uprobe_multi, no_cookie, no_task_storage;
+};
+
+/* -EINVAL and err (exit code 2) for what cannot be understood. options may be released after any
+ * return. */
+int app_options_parse(int argc, char **argv, struct app_options *options, struct pt_err *err);
+void app_options_release(struct app_options *options);
+void app_options_help(enum app_verb verb, FILE *out);
+
+#endif

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The main form: record, and say what happens. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "app/verbs.h"
+#include "base/log.h"
+#include "record/launch.h"
+#include "record/session.h"
+
+struct screen {
+	uint64_t last_ns, last_events;
+};
+
+/* 1234567 as 1,234,567. */
+static const char *grouped(uint64_t number, char *text, size_t size)
+{
+	char digits[24];
+	size_t len = (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)number);
+	size_t n = 0;
+
+	for (size_t i = 0; i < len && n + 2 < size; i++) {
+		if (i && (len - i) % 3 == 0)
+			text[n++] = ',';
+		text[n++] = digits[i];
+	}
+	text[n] = '\0';
+	return text;
+}
+
+static void opened(const struct pt_session_opened *o, void *ctx)
+{
+	pt_info("recording %s, %s, engine %s, %zu probes by %s%s; Ctrl-C ends it", o->targets,
+		o->interpreter, o->engine, o->probe_count, o->link_kind,
+		o->reach_file ? "" : ", in these processes only");
+	pt_verbose("engine %s: %s", o->engine, o->why);
+	pt_verbose("attached in %.0f ms", o->attach_ms);
+}
+
+static void progress(const struct pt_session_progress *p, void *ctx)
+{
+	struct screen *screen = ctx;
+	char events[32], line[200];
+	double seconds = (double)(p->elapsed_ns - screen->last_ns) / 1e9;
+	double rate = seconds > 0 ? (double)(p->events - screen->last_events) / seconds : 0;
+
+	screen->last_ns = p->elapsed_ns;
+	screen->last_events = p->events;
+	if (p->writing)
+		snprintf(line, sizeof(line), "writing: %.0f MB of records to go, file %.1f MB",
+			 (double)p->backlog_bytes / 1e6, (double)p->file_bytes / 1e6);
+	else
+		snprintf(line, sizeof(line), "%.0f s, %s events, %.0f k/s, %llu lost, file %.1f MB",
+			 (double)p->elapsed_ns / 1e9, grouped(p->events, events, sizeof(events)),
+			 rate / 1e3, (unsigned long long)p->lost_events,
+			 (double)p->file_bytes / 1e6);
+	pt_log_status(line);
+}
+
+static const char *stop_reason(enum pt_session_stop stop)
+{
+	switch (stop) {
+	case PT_STOP_MAX_EVENTS:
+		return " (stopped by --max-events)";
+	case PT_STOP_MAX_FILE:
+		return " (stopped by --max-file-size)";
+	case PT_STOP_ERROR:
+		return " (cut short)";
+	case PT_STOP_DURATION:
+	case PT_STOP_SIGNAL:
+	case PT_STOP_TARGET_ENDED:
+		break;
+	}
+	return "";
+}
+
+static uint64_t lost(const struct pt_session_result *result)
+{
+	return result->stats.lost_events > result->totals.lost_events ? result->stats.lost_events
+								      : result->totals.lost_events;
+}
+
+static void tell_summary(const struct pt_session_result *result)
+{
+	char events[32], lost_text[64] = "nothing lost", number[32];
+	const char *path = result->path;
+
+	if (lost(result) || result->stats.lost_records)
+		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
+			 grouped(lost(result), number, sizeof(number)));
+	pt_info("%s events of %llu threads in %.1f s, %s%s",
+		grouped(result->totals.events, events, sizeof(events)),
+		(unsigned long long)result->totals.threads, (double)result->duration_ns / 1e9,
+		lost_text, stop_reason(result->stop));
+	if (!strcmp(path, "-"))
+		return;
+	if (pt_output_is_capture(path))
+		pt_info("wrote %s (%.1f MB); make a trace of it: pytrace-bpf replay %s -o "
+			"trace.json.gz",
+			path, (double)result->file_bytes / 1e6, path);
+	else
+		pt_info("wrote %s (%.1f MB); open it in https://ui.perfetto.dev, "
+			"https://www.speedscope.app or chrome://tracing",
+			path, (double)result->file_bytes / 1e6);
+}
+
+static int command_status(int wait_status)
+{
+	if (WIFSIGNALED(wait_status))
+		return 128 + WTERMSIG(wait_status);
+	return WEXITSTATUS(wait_status);
+}
+
+static void session_options(const struct app_options *options, struct pt_session_options *session)
+{
+	*session = (struct pt_session_options){
+	    .pids = options->pids,
+	    .pid_count = options->pid_count,
+	    .all = options->all,
+	    .command = options->command,
+	    .duration_ns = options->duration_ns,
+	    .engine = (enum pt_engine_wish)options->engine,
+	    .follow = (enum pt_follow)options->follow,
+	    .tracer = {.ring_bytes = options->buffer_bytes,
+		       .max_events = options->max_events,
+		       .no_uprobe_multi = options->no_uprobe_multi,
+		       .no_cookie = options->no_cookie,
+		       .no_task_storage = options->no_task_storage},
+	};
+	app_output_options(options, &session->output);
+	session->output.give_to_owner = pt_sudo_user(&session->output.owner_uid,
+						     &session->output.owner_gid);
+}
+
+static void warn_of_filters(const struct app_options *options)
+{
+	if (options->output && pt_output_is_capture(options->output) &&
+	    (options->min_duration_ns || options->max_stack_depth || options->include_files.count ||
+	     options->exclude_files.count))
+		pt_warn("a .ptcap holds everything; give the filters to 'replay' instead");
+}
+
+int app_record(const struct app_options *options, struct pt_err *err)
+{
+	char cache_dir[4096];
+	struct pt_session_options session;
+	struct pt_session_result result;
+	struct screen screen = {0};
+	const struct pt_session_watch watch = {opened, progress, &screen};
+	int rc;
+
+	session_options(options, &session);
+	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
+	warn_of_filters(options);
+	rc = pt_session_run(&session, &watch, &result, err);
+	pt_log_status(NULL);
+	if (result.opened)
+		tell_summary(&result);
+	if (result.spilled_bytes)
+		pt_verbose("%.0f MB of records lay in a temporary file at most",
+			   (double)result.spilled_bytes / 1e6);
+	if (rc)
+		return rc;
+	if (result.has_wait_status)
+		return command_status(result.wait_status);
+	return lost(&result) || result.stats.lost_records ? PT_EXIT_LOST : PT_EXIT_DONE;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* replay: from a raw capture to a trace. No root, no kernel features. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app/verbs.h"
+#include "base/log.h"
+#include "ingest/capture.h"
+
+/* Feeds the whole capture to fn. 1: fn had enough (-EFBIG). */
+static int pump(struct pt_capture_reader *reader, struct pt_output *output, struct pt_err *err)
+{
+	const struct pt_rec *record;
+	size_t len;
+	int rc;
+
+	while ((rc = pt_capture_next(reader, &record, &len, err)) > 0) {
+		rc = pt_output_record(record, len, output);
+		if (rc)
+			return rc == -EFBIG ? 1 : rc;
+	}
+	return rc;
+}
+
+int app_replay(const struct app_options *options, struct pt_err *err)
+{
+	struct pt_output_options output_options;
+	struct pt_capture_reader *reader;
+	struct pt_capture_info info;
+	struct pt_output *output;
+	struct pt_totals totals;
+	bool cut_short;
+	int rc, written;
+
+	app_output_options(options, &output_options);
+	rc = pt_output_check(options->output, err);
+	if (!rc)
+		rc = pt_capture_open(options->file, &reader, &info, err);
+	if (rc)
+		return rc;
+	rc = pt_output_open(&output_options, &info, &output, err);
+	if (rc) {
+		pt_capture_reader_free(reader);
+		return rc;
+	}
+	rc = pump(reader, output, err);
+	cut_short = pt_capture_cut_short(reader);
+	pt_capture_reader_free(reader);
+	written = pt_output_close(output, &totals, err);
+	if (rc < 0 || written)
+		return rc < 0 ? rc : written;
+	if (rc)
+		pt_info("stopped by --max-file-size");
+	if (cut_short)
+		pt_warn("'%s' ends in the middle; what was whole is in the trace", options->file);
+	if (totals.bad_records)
+		pt_warn("%llu damaged records were left out",
+			(unsigned long long)totals.bad_records);
+	pt_info("%llu events, %llu threads, %llu lost; wrote %s", (unsigned long long)totals.events,
+		(unsigned long long)totals.threads, (unsigned long long)totals.lost_events,
+		options->output);
+	return totals.lost_events || totals.lost_records ? PT_EXIT_LOST : PT_EXIT_DONE;
+}
