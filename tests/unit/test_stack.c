@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "python/parts.h"
+#include "python/image.h"
 #include "python/stack.h"
 #include "target/process.h"
 
@@ -148,27 +148,17 @@ static void stop(struct child *child)
 	waitpid(child->pid, &status, 0);
 }
 
-/* As struct py_image of py_image_load(), without the finders. */
-static int load_image(const struct pt_process *process, struct py_image *image)
+static struct py_image *load_image(const struct pt_process *process)
 {
-	/* Offsets of PyThreadState.py_recursion_remaining, which the frame finder takes from
-	 * Py_SetRecursionLimit (Include/cpython/pystate.h). */
-	static const uint16_t remaining[] = {[13] = 0x2c, [14] = 0x30, [15] = 0x34};
 	const struct pt_module *module = &process->modules[process->interpreter];
+	struct py_image *image;
 	struct pt_err err = {0};
-	struct elf_file *elf;
-	int rc = elf_open(module->open_path, &elf, &err);
 
-	assert_int_equal(rc, 0);
-	memset(image, 0, sizeof(*image));
-	image->path = module->open_path;
-	rc = py_layout_fill(image, elf, &err);
-	if (rc)
+	/* its path is good here: no target of this test lives in another root (open_path would need
+	 * capabilities) */
+	if (py_image_load(module->path, module->path, PY_INSN_EMULATED_DEFAULT, NULL, &image, &err))
 		fail_msg("%s (%s)", err.what, err.hint);
-	if (image->layout.ts_remaining == PT_NO_FIELD && image->version >= 0x030b0000)
-		image->layout.ts_remaining = remaining[image->version >> 16 & 0xff];
-	elf_close(elf);
-	return rc;
+	return image;
 }
 
 static const struct py_thread_stack *thread_of(const struct py_stacks *stacks, pid_t tid)
@@ -215,10 +205,9 @@ static void check_thread_end(const struct expectation *expect, const struct py_i
 	assert_int_equal(thread->frame_count, expect->frame);
 	assert_int_equal(thread->frames[thread->frame_count - 1].depth, 1);
 	assert_int_equal(thread->frames[0].depth, thread->depth);
-	if (thread->depth != expect->frame)
-		assert_int_equal(thread->depth, expect->frame + expect->hidden);
-	if (image->version < 0x030c0000)
-		assert_int_equal(thread->depth, expect->frame);
+	/* since 3.13 an inlined __init__ has a shim below it, which is counted but not shown */
+	assert_int_equal(thread->depth,
+			 expect->frame + (image->version >= 0x030d0000 ? expect->hidden : 0));
 }
 
 static void check_line(char *line, struct expectation *expect, const struct py_stacks *stacks,
@@ -253,7 +242,7 @@ static void check_interpreter(const struct interpreter *it, const char *script)
 	struct py_stacks stacks;
 	struct expectation expect = {0};
 	struct pt_err err = {0};
-	struct py_image image;
+	struct py_image *image;
 	char *lines[2048];
 	size_t line_count = 0;
 	char line[8192];
@@ -269,21 +258,22 @@ static void check_interpreter(const struct interpreter *it, const char *script)
 	if (pt_process_open(child.pid, &process, &err))
 		fail_msg("%s: %s", it->path, err.what);
 	assert_true(process->interpreter >= 0);
-	load_image(process, &image);
+	image = load_image(process);
 	bias = pt_module_bias(&process->modules[process->interpreter]);
-	if (py_stacks_read(child.pid, &image, bias, &stacks, &err))
+	if (py_stacks_read(child.pid, image, bias, &stacks, &err))
 		fail_msg("%s: %s", it->path, err.what);
 	for (size_t i = 0; i < line_count; i++) {
-		check_line(lines[i], &expect, &stacks, &image);
+		check_line(lines[i], &expect, &stacks, image);
 		free(lines[i]);
 	}
-	check_thread_end(&expect, &image);
+	check_thread_end(&expect, image);
 	assert_int_equal(stacks.thread_count, expect.threads);
-	assert_int_equal(py_process_version(child.pid, &image, bias, &version), 0);
-	assert_int_equal(version, image.version);
-	print_message("  CPython %s%s %s: %u threads, %u frames equal\n", image.version_text,
-		      image.debug ? " (pydebug)" : "", it->path, expect.threads, expect.frames);
+	assert_int_equal(py_process_version(child.pid, image, bias, &version), 0);
+	assert_int_equal(version, image->version);
+	print_message("  CPython %s%s %s: %u threads, %u frames equal\n", image->version_text,
+		      image->debug ? " (pydebug)" : "", it->path, expect.threads, expect.frames);
 	py_stacks_release(&stacks);
+	py_image_free(image);
 	pt_process_free(process);
 	stop(&child);
 }

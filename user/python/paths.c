@@ -5,19 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PLT_BYTES 16
-
-/* ret, as against what also stops (ud2, hlt, int3). */
-static bool is_return(const struct region *region, const struct mc_insn *insn)
-{
-	const uint8_t *bytes = elf_at_vaddr(region->elf, insn->vaddr, insn->length);
-
-	if (insn->flow != MC_FLOW_STOP || !bytes)
-		return false;
-	return bytes[0] == 0xc3 || bytes[0] == 0xc2 ||
-	       (insn->length == 2 && bytes[0] == 0xf3 && bytes[1] == 0xc3);
-}
-
 /* A nop of any length, as compilers put between pieces of code; nothing leads there. */
 static bool is_padding(const struct region *region, const struct mc_insn *insn)
 {
@@ -39,56 +26,6 @@ static bool leaves(const struct region *region, const struct mc_insn *insn)
 	       region_index(region, insn->target) == REGION_NONE;
 }
 
-/* Where a call goes: through a procedure linkage table entry to a function of this file, if it is
- * one. */
-static uint64_t call_target(const struct region *region, uint64_t target)
-{
-	uint64_t vaddr = target, function;
-	struct mc_insn insn;
-
-	if (region_holds(region, target))
-		return target;
-	for (int i = 0; i < 2; i++) {
-		const uint8_t *bytes = elf_at_vaddr(region->elf, vaddr, PLT_BYTES);
-
-		if (!bytes || mc_decode(region->decoder, bytes, PLT_BYTES, vaddr, &insn))
-			return target;
-		if (insn.flow == MC_FLOW_JMP_INDIRECT && insn.mem && insn.base == MC_RIP)
-			return elf_read_ptr(region->elf, vaddr + insn.length + (uint64_t)insn.disp,
-					    &function)
-				   ? target
-				   : function;
-		if (insn.op != MC_OP_ENDBR)
-			return target;
-		vaddr += insn.length;
-	}
-	return target;
-}
-
-static void mark_noreturn(struct paths *paths)
-{
-	static const char *const names[] = {"Py_FatalError", "_Py_FatalErrorFunc",
-					    "_Py_FatalErrorFormat", "_Py_FatalError_TstateNULL"};
-	const struct region *region = paths->region;
-	uint64_t functions[sizeof(names) / sizeof(names[0])];
-	struct elf_symbol symbol;
-	size_t count = 0;
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (elf_symbol(region->elf, names[i], &symbol))
-			functions[count++] = symbol.vaddr;
-	for (size_t i = 0; i < region->insn_count; i++) {
-		uint64_t target;
-
-		if (region->insns[i].flow != MC_FLOW_CALL)
-			continue;
-		target = call_target(region, region->insns[i].target);
-		for (size_t k = 0; k < count; k++)
-			if (functions[k] == target)
-				paths->roles[i] |= PATHS_NORETURN;
-	}
-}
-
 /* The instructions that may run after i: at most two. Returns how many. */
 static size_t successors(const struct paths *paths, size_t i, size_t next[2])
 {
@@ -103,7 +40,8 @@ static size_t successors(const struct paths *paths, size_t i, size_t next[2])
 			next[count++] = to;
 	}
 	if (insn->flow == MC_FLOW_JMP || insn->flow == MC_FLOW_JMP_INDIRECT ||
-	    insn->flow == MC_FLOW_STOP || paths->roles[i] & PATHS_NORETURN)
+	    insn->flow == MC_FLOW_RET || insn->flow == MC_FLOW_STOP ||
+	    region->marks[i] & REGION_NORETURN)
 		return count;
 	to = region_next(region, i);
 	if (to != REGION_NONE)
@@ -143,9 +81,8 @@ int paths_load(struct paths *paths, const struct region *region, uint64_t entry)
 		return -ENOMEM;
 	if (paths->entry == REGION_NONE)
 		return -EINVAL;
-	mark_noreturn(paths);
 	for (size_t i = 0; i < count; i++)
-		if (is_return(region, &region->insns[i]) || leaves(region, &region->insns[i]))
+		if (region->insns[i].flow == MC_FLOW_RET || leaves(region, &region->insns[i]))
 			paths->roles[i] |= PATHS_RETURN;
 	return 0;
 }

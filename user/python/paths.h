@@ -15,10 +15,9 @@
 
 #include "python/region.h"
 
-#define PATHS_RETURN   0x01 /* leaves the function: ret, or a jump out of the region; set here */
-#define PATHS_UNKNOWN  0x02 /* met an indirect jump (forwards), or its possible target */
-#define PATHS_NEVER    0x04 /* a jcc that is never taken */
-#define PATHS_NORETURN 0x08 /* a call that does not come back; set here for CPython's own */
+#define PATHS_RETURN  0x01 /* leaves the function: ret, or a jump out of the region; set here */
+#define PATHS_UNKNOWN 0x02 /* met an indirect jump (forwards), or its possible target */
+#define PATHS_NEVER   0x04 /* a jcc that is never taken */
 /* 0x10 .. 0x80 are the caller's */
 
 struct paths {

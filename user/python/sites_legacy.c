@@ -101,7 +101,8 @@ static bool find_first_enter(struct legacy *legacy)
 		frame = follow_copy(insn, frame);
 		if (insn->flow == MC_FLOW_JMP)
 			i = region_index(&legacy->region, insn->target);
-		else if (insn->flow == MC_FLOW_STOP || insn->flow == MC_FLOW_JMP_INDIRECT)
+		else if (insn->flow == MC_FLOW_STOP || insn->flow == MC_FLOW_RET ||
+			 insn->flow == MC_FLOW_JMP_INDIRECT)
 			return false;
 		else
 			i = region_next(&legacy->region, i);
