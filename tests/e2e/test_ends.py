@@ -30,6 +30,13 @@ def check_balanced(t, got, pid, action):
             break
     t.equal(depth, 72, "depth below workload()")
     t.check(all(key[0] == pid for key in got.threads), "threads of other processes")
+    # What the end cut off says so; what ended before does not.
+    if action in ("_exit", "crash", "abort", "kill", "exec"):
+        t.check(workload.args.get("open at end"), "workload() has no 'open at end': %s",
+                workload.args)
+    for leaf in got.named("leaf")[:100]:
+        if action != "daemon":
+            t.equal(leaf.args.get("open at end"), None, "'open at end' of leaf()")
 
 
 @each(minor=["3.9", "3.11", "3.12", "3.13"])
@@ -135,6 +142,8 @@ def test_duration(t):
     t.equal(len(spins), 2, "slices of spin()")
     for s in spins:
         t.check(0.8e9 < s.end - s.begin < 5e9, "spin() lasts %d ns", s.end - s.begin)
+        t.equal([s.args.get("open at start"), s.args.get("open at end")], [True, True],
+                "marks of spin(), which runs all the time")
     t.equal(target.finish(), 0, "exit status of the target")
 
 

@@ -50,6 +50,7 @@ def check_outer(t, got, pid):
     roots = got.threads[(pid, pid)]
     t.equal([r.name for r in roots], OUTER[:1], "outermost slices of the main thread")
     t.check("main" in [c.name for c in roots[0].children], "main() is not below <module>")
+    t.equal(roots[0].args.get("open at start"), True, "mark of the outermost slice")
     begin = min(s.begin for s in got.slices())
     t.equal(roots[0].begin, begin, "begin of the frame that was open at the attach")
 
@@ -82,6 +83,26 @@ def test_engine(t, interp, engine):
     tracer.expect(0, stop=True)
     target.finish()
     compared(t, interp, "callforms", trace.load(t.path("trace.json")), result, target.pid)
+
+
+FALLBACKS = [["--no-uprobe-multi"], ["--no-cookie"], ["--no-task-storage"],
+             ["--no-uprobe-multi", "--no-cookie", "--no-task-storage"]]
+
+
+@each(minor=["3.9", "3.11", "3.13"])
+@each(options=[" ".join(x) for x in FALLBACKS])
+@each(program=["callforms", "threads"])
+def test_fallback(t, minor, options, program):
+    """What older kernels lack, switched off here: the same calls are recorded."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, program)
+    tracer = process.Tracer("-p", target.pid, *options.split(), "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    result = target.done()
+    tracer.expect(0, stop=True)
+    target.finish()
+    compared(t, interp, program, trace.load(t.path("trace.json")), result, target.pid)
 
 
 @limit(240)
