@@ -100,34 +100,95 @@ bool counter_matches(const struct mc_insn *insn, uint16_t offset)
 	return is_memory_step(insn);
 }
 
-/* The direction of "mov [counter], reg": the arithmetic that made reg, in the code above. 0 where
- * the compiler let several paths share the store. */
-static int mov_direction(const struct region *region, size_t i)
+/* What one path says of the register that is stored. */
+enum { PATH_UNKNOWN = 100, PATH_SAME = 0 }; /* else the difference */
+
+struct direction_search {
+	const struct region *region;
+	uint8_t reg, base;
+	uint16_t offset;
+	unsigned int steps;
+};
+
+/* What the last instruction that wrote the register made of the counter's value. */
+static int made_by(const struct direction_search *search, const struct mc_insn *insn)
 {
-	uint8_t reg = region->insns[i].reg[1];
+	int by;
 
-	for (unsigned int n = 0; n < LOOK_BACK; n++) {
-		const struct mc_insn *insn;
+	if (insn->reg[0] != search->reg)
+		return PATH_UNKNOWN;
+	if (insn->op == MC_OP_MOV && insn->mem == 2)
+		return insn->base == search->base && insn->disp == search->offset ? PATH_SAME
+										  : PATH_UNKNOWN;
+	if (insn->op == MC_OP_LEA)
+		by = insn->index == MC_NO_REG && (insn->disp == 1 || insn->disp == -1)
+			 ? (int)insn->disp
+			 : 0;
+	else
+		by = insn->mem ? 0 : step_of(insn->op, insn->has_imm, insn->imm);
+	return by ? by : PATH_UNKNOWN;
+}
 
-		if (region->marks[i] & (REGION_TARGET | REGION_INDIRECT))
-			return 0;
-		i = region_previous(region, i);
-		if (i == REGION_NONE)
-			return 0;
-		insn = &region->insns[i];
-		if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC)
-			return 0;
-		if (!(insn->writes >> reg & 1))
-			continue;
-		if (insn->reg[0] != reg)
-			return 0;
-		if (insn->op == MC_OP_LEA)
-			return insn->index == MC_NO_REG && (insn->disp == 1 || insn->disp == -1)
-				   ? (int)insn->disp
-				   : 0;
-		return insn->mem ? 0 : step_of(insn->op, insn->has_imm, insn->imm);
+/*
+ * Paths that meet must agree. One that stores what it loaded agrees with any: where a check for too
+ * deep a recursion failed, the compiler folds the correction into the exit that follows.
+ */
+static int agree(int a, int b)
+{
+	if (a == PATH_UNKNOWN || b == PATH_UNKNOWN)
+		return PATH_UNKNOWN;
+	if (a == PATH_SAME || b == PATH_SAME)
+		return a + b;
+	return a == b ? a : PATH_UNKNOWN;
+}
+
+static int direction_at(struct direction_search *search, size_t i, unsigned int depth);
+
+/* Over all ways to come to instruction i. */
+static int direction_before(struct direction_search *search, size_t i, unsigned int depth)
+{
+	const struct region *region = search->region;
+	size_t before = region_previous(region, i);
+	int found = PATH_SAME;
+
+	if ((region->marks[i] & REGION_INDIRECT) || depth > 4)
+		return PATH_UNKNOWN;
+	for (size_t k = 0; (region->marks[i] & REGION_TARGET) && k < region->insn_count; k++) {
+		const struct mc_insn *insn = &region->insns[k];
+
+		if ((insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP) &&
+		    insn->target == region->insns[i].vaddr && found != PATH_UNKNOWN)
+			found = agree(found, direction_at(search, k, depth + 1));
 	}
-	return 0;
+	if (before == REGION_NONE)
+		return found;
+	if (region->insns[before].flow == MC_FLOW_NEXT || region->insns[before].flow == MC_FLOW_JCC)
+		return agree(found, direction_at(search, before, depth));
+	if (region->insns[before].flow == MC_FLOW_CALL ||
+	    region->insns[before].flow == MC_FLOW_CALL_INDIRECT)
+		return PATH_UNKNOWN;
+	return found;
+}
+
+/* After instruction i has run. */
+static int direction_at(struct direction_search *search, size_t i, unsigned int depth)
+{
+	if (search->steps++ > 4 * LOOK_BACK)
+		return PATH_UNKNOWN;
+	if (search->region->insns[i].writes >> search->reg & 1)
+		return made_by(search, &search->region->insns[i]);
+	return direction_before(search, i, depth);
+}
+
+/* The direction of "mov [counter], reg": the arithmetic that made reg. 0: not known, as several
+ * paths share the store. */
+static int mov_direction(const struct region *region, size_t i, uint16_t offset)
+{
+	const struct mc_insn *insn = &region->insns[i];
+	struct direction_search search = {region, insn->reg[1], insn->base, offset, 0};
+	int found = direction_before(&search, i, 0);
+
+	return found == PATH_UNKNOWN ? 0 : found;
 }
 
 /* An unproven base: another structure's field may lie at the same offset. It is one if a register
@@ -183,7 +244,7 @@ int counters_find(struct counters *counters, const struct region *region, const 
 			*vaddr = insn->vaddr;
 			return -ENOTSUP;
 		}
-		counter.delta = insn->op == MC_OP_MOV ? mov_direction(region, i)
+		counter.delta = insn->op == MC_OP_MOV ? mov_direction(region, i, offset)
 						      : step_of(insn->op, insn->has_imm, insn->imm);
 		ret = counter_add(counters, &counter);
 		if (ret)

@@ -153,6 +153,7 @@ static uint8_t flow_of(const cs_insn *raw)
 	case X86_INS_RET:
 	case X86_INS_RETF:
 	case X86_INS_RETFQ:
+		return MC_FLOW_RET;
 	case X86_INS_UD0:
 	case X86_INS_UD2:
 	case X86_INS_HLT:
@@ -187,6 +188,8 @@ static uint8_t op_of(unsigned int id)
 		return MC_OP_CMP;
 	case X86_INS_TEST:
 		return MC_OP_TEST;
+	case X86_INS_XCHG:
+		return MC_OP_XCHG;
 	case X86_INS_ENDBR64:
 		return MC_OP_ENDBR;
 	default:

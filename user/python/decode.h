@@ -37,7 +37,8 @@ enum mc_flow {
 	MC_FLOW_CALL,          /* target, then next */
 	MC_FLOW_JMP_INDIRECT,  /* anywhere */
 	MC_FLOW_CALL_INDIRECT, /* anywhere, then next */
-	MC_FLOW_STOP,          /* ret, ud2, hlt, int3 */
+	MC_FLOW_RET,
+	MC_FLOW_STOP, /* ud2, hlt, int3 */
 };
 
 enum mc_op {
@@ -51,6 +52,7 @@ enum mc_op {
 	MC_OP_DEC,
 	MC_OP_CMP,
 	MC_OP_TEST,
+	MC_OP_XCHG,
 	MC_OP_ENDBR,
 };
 

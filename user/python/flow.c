@@ -8,9 +8,9 @@
  * so one common state stands for all of them. It is the join of all indirect jumps through a
  * register or an indexed table, and it flows into every table target.
  *
- * Slots: a stack slot counts if the region writes it exactly once, with a register that holds the
- * thread state, and nowhere takes its address. As slots are found through registers and give
- * registers in turn, the analysis runs again until no slot is added.
+ * Stack slots are followed like registers: compilers park the thread state in one for a while, and
+ * use the same slot for something else later. A slot gets a number when the thread state is first
+ * stored there; a write to any part of it, or taking its address, ends that.
  */
 #include "python/flow.h"
 
@@ -19,7 +19,6 @@
 #include <string.h>
 
 #define SWEEPS_MAX 64
-#define SLOTS_MAX  32
 
 struct analysis {
 	struct flow *flow;
@@ -39,11 +38,13 @@ static bool state_join(struct flow_state *into, const struct flow_state *from)
 		return true;
 	}
 	into->regs &= from->regs;
+	into->slots &= from->slots;
 	if (into->sp != from->sp)
 		into->sp = FLOW_SP_UNKNOWN;
 	if (into->fp != from->fp)
 		into->fp = FLOW_SP_UNKNOWN;
-	return into->regs != before.regs || into->sp != before.sp || into->fp != before.fp;
+	return into->regs != before.regs || into->slots != before.slots || into->sp != before.sp ||
+	       into->fp != before.fp;
 }
 
 /* The stack slot that the memory operand names, relative to rsp at entry. */
@@ -63,12 +64,36 @@ static bool slot_of(const struct mc_insn *insn, const struct flow_state *state, 
 	return true;
 }
 
-static bool slot_known(const struct flow *flow, int32_t slot)
+/* The slot's bit; 0: it has no number (and gets none, or there are too many). */
+static uint64_t slot_bit(struct flow *flow, int32_t slot, bool add)
 {
 	for (size_t i = 0; i < flow->slot_count; i++)
 		if (flow->slots[i] == slot)
-			return true;
-	return false;
+			return 1ull << i;
+	if (!add || flow->slot_count == FLOW_SLOTS_MAX)
+		return 0;
+	flow->slots[flow->slot_count] = slot;
+	return 1ull << flow->slot_count++;
+}
+
+/* The numbered slots that a write of so many bytes touches. */
+static uint64_t slots_touched(const struct flow *flow, int32_t slot, int32_t bytes)
+{
+	uint64_t set = 0;
+
+	for (size_t i = 0; i < flow->slot_count; i++)
+		if (slot < flow->slots[i] + 8 && flow->slots[i] < slot + bytes)
+			set |= 1ull << i;
+	return set;
+}
+
+/* An instruction that may write its memory operand, or takes its address. */
+static bool may_write(const struct mc_insn *insn)
+{
+	if (insn->op == MC_OP_LEA || insn->op == MC_OP_XCHG)
+		return true;
+	return insn->mem == 1 && insn->op != MC_OP_CMP && insn->op != MC_OP_TEST &&
+	       insn->flow == MC_FLOW_NEXT && !insn->stack_bytes;
 }
 
 static bool is_copy(const struct mc_insn *insn)
@@ -116,17 +141,43 @@ static void stack_step(const struct mc_insn *insn, struct flow_state *state)
 		state->sp = before.fp;
 }
 
-static void state_step(const struct flow *flow, const struct mc_insn *insn,
-		       struct flow_state *state)
+static bool holds(const struct flow_state *state, unsigned int reg)
 {
-	struct flow_state before = *state;
+	return reg < MC_RIP && (state->regs >> reg & 1);
+}
+
+static void slots_step(struct flow *flow, const struct mc_insn *insn, struct flow_state *state)
+{
+	int32_t bytes = insn->mem_bytes ? insn->mem_bytes : 8, slot;
+
+	if (insn->stack_bytes < 0 && state->sp != FLOW_SP_UNKNOWN) {
+		slot = state->sp - 8;
+		state->slots &= ~slots_touched(flow, slot, 8);
+		if (!insn->mem && holds(state, insn->reg[0]))
+			state->slots |= slot_bit(flow, slot, true);
+	} else if (may_write(insn) && slot_of(insn, state, &slot)) {
+		state->slots &= ~slots_touched(flow, slot, bytes);
+		if (insn->op == MC_OP_MOV && bytes == 8 && !(slot & 7) &&
+		    holds(state, insn->reg[1]))
+			state->slots |= slot_bit(flow, slot, true);
+	}
+}
+
+static void state_step(struct flow *flow, const struct mc_insn *insn, struct flow_state *state)
+{
+	const struct flow_state before = *state;
 	int32_t slot;
 
+	slots_step(flow, insn, state);
 	state->regs &= (uint16_t)~insn->writes;
-	if (is_copy(insn)) {
-		if (insn->reg[1] < MC_RIP && (before.regs >> insn->reg[1] & 1))
-			state->regs |= (uint16_t)(1u << insn->reg[0]);
-		else if (insn->mem == 2 && slot_of(insn, &before, &slot) && slot_known(flow, slot))
+	if (is_copy(insn) &&
+	    (holds(&before, insn->reg[1]) || (insn->mem == 2 && slot_of(insn, &before, &slot) &&
+					      (before.slots & slot_bit(flow, slot, false)))))
+		state->regs |= (uint16_t)(1u << insn->reg[0]);
+	if (insn->op == MC_OP_XCHG && !insn->mem && insn->reg_bytes == 8) {
+		if (holds(&before, insn->reg[0]))
+			state->regs |= (uint16_t)(1u << insn->reg[1]);
+		if (holds(&before, insn->reg[1]))
 			state->regs |= (uint16_t)(1u << insn->reg[0]);
 	}
 	stack_step(insn, state);
@@ -144,6 +195,15 @@ static bool is_dispatch(const struct mc_insn *insn)
 {
 	return insn->flow == MC_FLOW_JMP_INDIRECT &&
 	       (!insn->mem || insn->index != MC_NO_REG || insn->base == MC_NO_REG);
+}
+
+/* Can the next instruction follow? */
+static bool goes_on(const struct region *region, size_t i)
+{
+	uint8_t flow = region->insns[i].flow;
+
+	return flow != MC_FLOW_JMP && flow != MC_FLOW_JMP_INDIRECT && flow != MC_FLOW_RET &&
+	       flow != MC_FLOW_STOP && !(region->marks[i] & REGION_NORETURN);
 }
 
 static void sweep(struct analysis *a)
@@ -164,8 +224,7 @@ static void sweep(struct analysis *a)
 			flow_into(a, region_index(region, insn->target), &state);
 		else if (is_dispatch(insn) && state_join(&a->indirect, &state))
 			a->changed = true;
-		if (insn->flow != MC_FLOW_JMP && insn->flow != MC_FLOW_STOP &&
-		    insn->flow != MC_FLOW_JMP_INDIRECT)
+		if (goes_on(region, i))
 			flow_into(a, region_next(region, i), &state);
 	}
 }
@@ -194,90 +253,20 @@ static void solve(struct flow *flow, const struct region *region, const uint64_t
 		flow->states[i].reached = false;
 }
 
-/* What the region does to one slot. */
-struct slot_use {
-	int32_t slot;
-	unsigned int writes;
-	bool holds; /* the write stores the thread state */
-};
-
-/* An instruction that may write its memory operand, or passes its address on. */
-static bool may_write(const struct mc_insn *insn)
-{
-	if (insn->op == MC_OP_LEA)
-		return true;
-	return insn->mem == 1 && insn->op != MC_OP_CMP && insn->op != MC_OP_TEST &&
-	       insn->flow == MC_FLOW_NEXT;
-}
-
-static struct slot_use *use_of(struct slot_use *uses, size_t *count, size_t room, int32_t slot)
-{
-	for (size_t i = 0; i < *count; i++)
-		if (uses[i].slot == slot)
-			return &uses[i];
-	if (*count == room)
-		return NULL;
-	uses[*count] = (struct slot_use){.slot = slot};
-	return &uses[(*count)++];
-}
-
-/* Finds one more slot that holds the thread state; false: there is none. */
-static bool slot_find(struct flow *flow, const struct region *region)
-{
-	struct slot_use uses[SLOTS_MAX];
-	size_t count = 0;
-	int32_t slot;
-
-	for (size_t i = 0; i < region->insn_count; i++) {
-		const struct mc_insn *insn = &region->insns[i];
-		struct slot_use *use;
-
-		if (is_copy(insn) || insn->mem != 1 || insn->op != MC_OP_MOV ||
-		    insn->mem_bytes != 8 || !flow_proves(flow, i, insn->reg[1]) ||
-		    !slot_of(insn, &flow->states[i], &slot) || (slot & 7) || slot_known(flow, slot))
-			continue;
-		use = use_of(uses, &count, SLOTS_MAX, slot);
-		if (use)
-			use->holds = true;
-	}
-	for (size_t i = 0; count && i < region->insn_count; i++) {
-		const struct mc_insn *insn = &region->insns[i];
-		int32_t bytes = insn->mem_bytes ? insn->mem_bytes : 8;
-
-		if (!may_write(insn) || !slot_of(insn, &flow->states[i], &slot))
-			continue;
-		for (size_t u = 0; u < count; u++)
-			uses[u].writes += slot < uses[u].slot + 8 && uses[u].slot < slot + bytes;
-	}
-	for (size_t u = 0; u < count; u++) {
-		if (uses[u].writes != 1 || flow->slot_count >= SLOTS_MAX)
-			continue;
-		flow->slots[flow->slot_count++] = uses[u].slot;
-		return true;
-	}
-	return false;
-}
-
 int flow_analyse(struct flow *flow, const struct region *region, const uint64_t *entries,
 		 size_t entry_count)
 {
 	memset(flow, 0, sizeof(*flow));
 	flow->states = calloc(region->insn_count + 1, sizeof(*flow->states));
-	flow->slots = calloc(SLOTS_MAX, sizeof(*flow->slots));
-	if (!flow->states || !flow->slots) {
-		flow_release(flow);
+	if (!flow->states)
 		return -ENOMEM;
-	}
-	do
-		solve(flow, region, entries, entry_count);
-	while (slot_find(flow, region));
+	solve(flow, region, entries, entry_count);
 	return 0;
 }
 
 void flow_release(struct flow *flow)
 {
 	free(flow->states);
-	free(flow->slots);
 	memset(flow, 0, sizeof(*flow));
 }
 
@@ -297,7 +286,8 @@ unsigned int flow_tstate(const struct flow *flow, size_t i, unsigned int preferr
 	for (size_t s = 0; s < flow->slot_count && state->sp != FLOW_SP_UNKNOWN; s++) {
 		int32_t distance = flow->slots[s] - state->sp;
 
-		if (distance < 0 || (distance & 7) || distance / 8 > 255)
+		if (!(state->slots >> s & 1) || distance < 0 || (distance & 7) ||
+		    distance / 8 > 255)
 			continue;
 		*slot = (unsigned int)distance / 8;
 		return PT_TS_SLOT;

@@ -15,16 +15,20 @@
 
 #define FLOW_SP_UNKNOWN INT32_MIN
 
-struct flow_state {    /* before the instruction */
-	int32_t sp;    /* rsp minus its value at the function's entry, or FLOW_SP_UNKNOWN */
-	int32_t fp;    /* rbp likewise, where it is a frame pointer; else FLOW_SP_UNKNOWN */
-	uint16_t regs; /* set of registers that hold the thread state */
-	bool reached;  /* some path leads here */
+#define FLOW_SLOTS_MAX 64
+
+struct flow_state {     /* before the instruction */
+	uint64_t slots; /* set of 1 << index in flow.slots that hold the thread state */
+	int32_t sp;     /* rsp minus its value at the function's entry, or FLOW_SP_UNKNOWN */
+	int32_t fp;     /* rbp likewise, where it is a frame pointer; else FLOW_SP_UNKNOWN */
+	uint16_t regs;  /* set of registers that hold the thread state */
+	bool reached;   /* some path leads here */
 };
 
 struct flow {
 	struct flow_state *states; /* one for each instruction of the region */
-	int32_t *slots; /* stack slots that hold it once stored, relative to rsp at entry */
+	/* stack slots that hold the thread state somewhere, relative to rsp at entry */
+	int32_t slots[FLOW_SLOTS_MAX];
 	size_t slot_count;
 };
 

@@ -142,6 +142,7 @@ size_t place_edges(const struct place_finder *finder, const struct counter *coun
 		switch ((enum mc_flow)insn->flow) {
 		case MC_FLOW_JMP:
 		case MC_FLOW_JMP_INDIRECT:
+		case MC_FLOW_RET:
 		case MC_FLOW_STOP: /* nothing falls through to here: complete */
 			return count;
 		case MC_FLOW_JCC:

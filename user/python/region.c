@@ -267,25 +267,30 @@ void region_release(struct region *region)
 
 /* ---- tables ---- */
 
-static bool is_opcode_table(const struct region *region, uint64_t table)
+/* An address that the code names, and how often: the dispatch at each opcode's end names the opcode
+ * table, while a short table in front of it is named once. */
+struct named {
+	uint64_t vaddr;
+	unsigned int count;
+	unsigned int good; /* entries that lead into the region, if it is an opcode table; else 0 */
+};
+
+static unsigned int opcode_entries(const struct region *region, uint64_t table)
 {
 	unsigned int good = 0;
 
 	for (unsigned int i = 0; i < TABLE_ENTRIES; i++) {
 		good += region_table_entry(region, table, i) != REGION_NONE;
-		if (i - good > TABLE_ENTRIES - TABLE_MIN)
-			return false;
+		if (i + 1 - good > TABLE_ENTRIES - TABLE_MIN)
+			return 0;
 	}
-	return true;
+	return good;
 }
 
 static int table_add(struct region *region, uint64_t table)
 {
-	uint64_t *bigger;
+	uint64_t *bigger = realloc(region->tables, (region->table_count + 1) * sizeof(*bigger));
 
-	if (region->table_count >= TABLES_MAX)
-		return 0;
-	bigger = realloc(region->tables, (region->table_count + 1) * sizeof(*bigger));
 	if (!bigger)
 		return -ENOMEM;
 	region->tables = bigger;
@@ -295,6 +300,39 @@ static int table_add(struct region *region, uint64_t table)
 
 		if (to != REGION_NONE)
 			region->marks[to] |= REGION_INDIRECT;
+	}
+	return 0;
+}
+
+static bool overlaps_table(const struct region *region, uint64_t vaddr)
+{
+	for (size_t i = 0; i < region->table_count; i++)
+		if (vaddr < region->tables[i] + 8 * TABLE_ENTRIES &&
+		    region->tables[i] < vaddr + 8 * TABLE_ENTRIES)
+			return true;
+	return false;
+}
+
+/* Takes the best candidate that does not overlap one already taken, until none is left. */
+static int tables_choose(struct region *region, const struct named *named, size_t count)
+{
+	region->table_count = 0;
+	while (region->table_count < TABLES_MAX) {
+		const struct named *best = NULL;
+		int ret;
+
+		for (size_t i = 0; i < count; i++) {
+			if (!named[i].good || overlaps_table(region, named[i].vaddr))
+				continue;
+			if (!best || named[i].count > best->count ||
+			    (named[i].count == best->count && named[i].good > best->good))
+				best = &named[i];
+		}
+		if (!best)
+			return 0;
+		ret = table_add(region, best->vaddr);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -347,36 +385,78 @@ static uint64_t data_named(const struct region *region, const struct mc_insn *in
 		   : 0;
 }
 
-static int address_compare(const void *a, const void *b)
+static int named_compare(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
+	const struct named *x = a, *y = b;
 
-	return *x < *y ? -1 : *x > *y;
+	return x->vaddr < y->vaddr ? -1 : x->vaddr > y->vaddr;
+}
+
+/* All addresses of data that the region names, each once, in order. */
+static size_t names_collect(const struct region *region, struct named *named)
+{
+	size_t count = 0, kept = 0;
+
+	for (size_t i = 0; i < region->insn_count; i++) {
+		named[count] = (struct named){data_named(region, &region->insns[i]), 1, 0};
+		count += named[count].vaddr != 0;
+	}
+	qsort(named, count, sizeof(*named), named_compare);
+	for (size_t i = 0; i < count; i++) {
+		if (kept && named[kept - 1].vaddr == named[i].vaddr)
+			named[kept - 1].count++;
+		else
+			named[kept++] = named[i];
+	}
+	return kept;
+}
+
+/* Only calls before a place that is jumped to can be of that kind: what stands behind them would be
+ * unreachable otherwise. That leaves few functions to look at. */
+static int find_noreturn(struct region *region)
+{
+	uint64_t *seen = calloc(region->insn_count + 1, sizeof(*seen)); /* low bit: the answer */
+	size_t count = 0;
+
+	if (!seen)
+		return -ENOMEM;
+	for (size_t i = 0; i < region->insn_count; i++) {
+		const struct mc_insn *insn = &region->insns[i];
+		size_t next = region_next(region, i), k = 0;
+
+		if (insn->flow != MC_FLOW_CALL ||
+		    (next != REGION_NONE && !(region->marks[next] & ~REGION_NORETURN)))
+			continue;
+		while (k < count && seen[k] >> 1 != insn->target)
+			k++;
+		if (k == count)
+			seen[count++] = insn->target << 1 |
+					function_never_returns(region->elf, region->eh,
+							       region->decoder, insn->target);
+		if (seen[k] & 1)
+			region->marks[i] |= REGION_NORETURN;
+	}
+	free(seen);
+	return 0;
 }
 
 int region_find_tables(struct region *region)
 {
-	uint64_t *named = calloc(region->insn_count + 1, sizeof(*named));
-	size_t count = 0;
-	int ret = 0;
+	struct named *named = calloc(region->insn_count + 1, sizeof(*named));
+	size_t count;
+	int ret;
 
 	if (!named)
 		return -ENOMEM;
-	for (size_t i = 0; i < region->insn_count; i++) {
-		named[count] = data_named(region, &region->insns[i]);
-		count += named[count] != 0;
-	}
-	qsort(named, count, sizeof(*named), address_compare);
-	for (size_t i = 0; i < count && !ret; i++) {
-		if (i && named[i] == named[i - 1])
-			continue;
-		if (!(named[i] & 7) && is_opcode_table(region, named[i])) {
-			ret = table_add(region, named[i]);
-			continue;
-		}
-		switch_mark(region, named[i]);
-		pointers_mark(region, named[i]);
+	count = names_collect(region, named);
+	for (size_t i = 0; i < count; i++)
+		if (!(named[i].vaddr & 7))
+			named[i].good = opcode_entries(region, named[i].vaddr);
+	ret = tables_choose(region, named, count);
+	for (size_t i = 0; i < count; i++) {
+		switch_mark(region, named[i].vaddr);
+		pointers_mark(region, named[i].vaddr);
 	}
 	free(named);
-	return ret;
+	return ret ? ret : find_noreturn(region);
 }

@@ -23,6 +23,7 @@
 #define REGION_TARGET   0x1 /* a direct jump in the region leads here */
 #define REGION_INDIRECT 0x2 /* an entry of a jump table or an opcode table leads here */
 #define REGION_START    0x4 /* first instruction of a range */
+#define REGION_NORETURN 0x8 /* a call that does not come back */
 
 struct region {
 	const struct elf_file *elf;
@@ -44,7 +45,7 @@ int region_load(struct region *region, const struct py_finder *finder, uint64_t 
 /* Adds the range that starts at entry (not what it jumps to) unless it is there. */
 int region_add_function(struct region *region, uint64_t entry);
 /* Finds opcode tables and jump tables through the code that refers to them and marks where they
- * lead. Finding none is no error. */
+ * lead. Finding none is no error. Then marks the calls that do not come back. */
 int region_find_tables(struct region *region);
 void region_release(struct region *region);
 
@@ -62,5 +63,10 @@ size_t region_table_entry(const struct region *region, uint64_t table, unsigned 
 int region_each_insn(const struct elf_file *elf, struct mc_decoder *decoder,
 		     const struct eh_range *range, int (*fn)(const struct mc_insn *insn, void *ctx),
 		     void *ctx);
+
+/* noreturn.c: does the function at vaddr never return (abort() and what ends in it)? Looks through
+ * a stub of the procedure linkage table. In doubt no. */
+bool function_never_returns(const struct elf_file *elf, const struct eh_ranges *eh,
+			    struct mc_decoder *decoder, uint64_t vaddr);
 
 #endif

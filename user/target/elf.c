@@ -584,6 +584,47 @@ int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value)
 	return 0;
 }
 
+static const char *import_in(const struct elf_file *elf, const struct elf_section *section,
+			     uint64_t vaddr)
+{
+	const uint8_t *raw = elf_at(elf, section->offset, section->size);
+	const struct elf_section *table, *strings;
+	const uint8_t *syms;
+
+	if (!raw || section->link >= elf->section_count)
+		return NULL;
+	table = &elf->sections[section->link];
+	if (table->type != SHT_DYNSYM || table->link >= elf->section_count)
+		return NULL;
+	strings = &elf->sections[table->link];
+	syms = elf_at(elf, table->offset, table->size);
+	for (uint64_t i = 0; syms && i < section->size / sizeof(Elf64_Rela); i++) {
+		Elf64_Rela rela;
+		Elf64_Sym sym;
+
+		memcpy(&rela, raw + i * sizeof(rela), sizeof(rela));
+		if (rela.r_offset != vaddr || !ELF64_R_SYM(rela.r_info) ||
+		    ELF64_R_SYM(rela.r_info) >= table->size / sizeof(sym))
+			continue;
+		memcpy(&sym, syms + ELF64_R_SYM(rela.r_info) * sizeof(sym), sizeof(sym));
+		if (sym.st_name >= strings->size)
+			return NULL;
+		return string_at(elf, strings->offset + sym.st_name,
+				 strings->offset + strings->size);
+	}
+	return NULL;
+}
+
+const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr)
+{
+	const char *name = NULL;
+
+	for (size_t i = 0; i < elf->section_count && !name; i++)
+		if (is_reloc_section(elf, &elf->sections[i]))
+			name = import_in(elf, &elf->sections[i], vaddr);
+	return name;
+}
+
 /* ---- stapsdt notes ---- */
 
 /* The descriptor: three addresses (probe, .stapsdt.base at link time, semaphore), three strings. */

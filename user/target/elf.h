@@ -90,6 +90,9 @@ bool elf_symbol(const struct elf_file *elf, const char *name, struct elf_symbol 
  * not in the file; -ENXIO: it holds the address of another file's symbol. */
 int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value);
 
+/* The name of the symbol whose address the dynamic linker writes to vaddr, or NULL. */
+const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr);
+
 /* Calls fn for each stapsdt note; stops when it returns non-zero, and returns that. A file without
  * notes gives 0. */
 int elf_each_sdt_note(const struct elf_file *elf,
