@@ -4,11 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
-
-#include "base/log.h"
-
-#define INT3 0xcc
 
 const char *pt_engine_name(enum py_engine engine)
 {
@@ -81,41 +76,5 @@ int pt_process_check(const struct pt_process *process, struct pt_err *err)
 				  "run it with a CPython that was built for glibc",
 				  "process %d (%s) uses the musl C library", process->pid,
 				  process->comm);
-	return 0;
-}
-
-int pt_plan_verify(pid_t pid, const struct py_image *image, enum py_engine engine, uint64_t bias,
-		   struct pt_err *err)
-{
-	const struct py_engine_plan *plan = &image->engines[engine];
-
-	for (size_t i = 0; i < plan->site_count; i++) {
-		const struct py_site *site = &plan->sites[i];
-		uint8_t bytes[sizeof(site->bytes)];
-		struct iovec local = {bytes, site->byte_count};
-		struct iovec remote = {(void *)(uintptr_t)(bias + site->vaddr), site->byte_count};
-		ssize_t n;
-
-		if (!site->byte_count || site->byte_count > sizeof(bytes))
-			continue;
-		n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-		if (n < 0 && errno == ESRCH)
-			return pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET, "",
-					  "process %d has ended", pid);
-		if (n != (ssize_t)site->byte_count) {
-			pt_verbose("cannot compare the instructions of process %d: %s", pid,
-				   n < 0 ? strerror(errno) : "short read");
-			return 0;
-		}
-		if (bytes[0] == INT3)
-			bytes[0] = site->bytes[0];
-		if (memcmp(bytes, site->bytes, site->byte_count))
-			return pt_err_set(
-			    err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
-			    "restart the process: its file was replaced, or something patched "
-			    "it in memory",
-			    "process %d does not run what '%s' holds (site %zu at 0x%llx)", pid,
-			    image->path, i, (unsigned long long)site->vaddr);
-	}
 	return 0;
 }

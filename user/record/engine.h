@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * engine.h - which processes can be traced, by which engine, and whether the plan fits the process.
- * Stateless.
+ * engine.h - which processes can be traced, and by which engine. Stateless.
  */
 #ifndef PT_RECORD_ENGINE_H
 #define PT_RECORD_ENGINE_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #include "base/err.h"
 #include "python/image.h"
@@ -24,10 +22,5 @@ int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enu
 
 /* -ESRCH not Python, -ENOTSUP 32-bit or musl: what can be told without reading the interpreter. */
 int pt_process_check(const struct pt_process *process, struct pt_err *err);
-
-/* Compares the instructions at the plan's sites with those in the process's memory: the file that
- * was read must be what runs. -ENOTSUP: they differ. A breakpoint of another tracer is fine. */
-int pt_plan_verify(pid_t pid, const struct py_image *image, enum py_engine engine, uint64_t bias,
-		   struct pt_err *err);
 
 #endif

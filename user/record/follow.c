@@ -12,13 +12,15 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "probe/features.h"
 #include "record/session_parts.h"
 
 #define FIRST_LOOK_NS 500000ull
 #define LOOK_MAX_NS   100000000ull
 #define GIVE_UP_NS    1000000000ull
 
-static int add_task(struct session *session, const struct pt_rec_proc *record)
+int follow_look_at(struct session *session, enum pt_proc_what what, pid_t pid, pid_t parent,
+		   uint32_t image_id)
 {
 	struct task *bigger;
 	uint64_t now_ns = session_now_ns();
@@ -28,10 +30,10 @@ static int add_task(struct session *session, const struct pt_rec_proc *record)
 		return -ENOMEM;
 	session->tasks = bigger;
 	session->tasks[session->task_count++] = (struct task){
-	    .what = (enum pt_proc_what)record->what,
-	    .pid = (pid_t)record->hdr.tgid,
-	    .parent = (pid_t)record->parent_tgid,
-	    .image_id = record->hdr.image_id,
+	    .what = what,
+	    .pid = pid,
+	    .parent = parent,
+	    .image_id = image_id,
 	    .next_ns = now_ns,
 	    .deadline_ns = now_ns + GIVE_UP_NS,
 	};
@@ -44,18 +46,18 @@ int follow_record(struct session *session, const struct pt_rec *record, size_t l
 
 	if (record->kind != PT_REC_PROC || len < sizeof(*proc))
 		return 0;
-	if (proc->what == PT_PROC_FORK || proc->what == PT_PROC_EXEC)
-		return add_task(session, proc);
+	if (proc->what == PT_PROC_FORK || proc->what == PT_PROC_EXEC ||
+	    proc->what == PT_PROC_ATTACH)
+		return follow_look_at(session, (enum pt_proc_what)proc->what, (pid_t)proc->hdr.tgid,
+				      (pid_t)proc->parent_tgid, proc->hdr.image_id);
 	return 0;
 }
 
 /* A child has the parent's interpreter at the parent's addresses. */
 static int follow_fork(struct session *session, const struct task *task)
 {
-	const struct target *parent = target_find(session, task->parent);
-	struct pt_traced_image *image = parent ? parent->image : NULL;
-	uint64_t bias = parent ? parent->bias : 0;
-	struct target *child;
+	const struct target *found = target_find(session, task->parent);
+	struct target parent = found ? *found : (struct target){0}, *child;
 	uint32_t image_id = task->image_id;
 	struct pt_err err = {0};
 	int rc;
@@ -65,12 +67,13 @@ static int follow_fork(struct session *session, const struct task *task)
 	child = target_add(session, task->pid, image_id);
 	if (!child)
 		return -ENOMEM;
-	child->image = image;
-	child->bias = bias;
-	if (!image || image->reach == PT_REACH_FILE)
+	child->image = parent.image;
+	child->bias = parent.bias;
+	child->runs_python = parent.runs_python;
+	if (!parent.runs_python || parent.image->reach == PT_REACH_FILE)
 		return 0;
-	rc = pt_tracer_trace_process(session->tracer, image->index, task->pid, bias, image->path,
-				     &image_id, &err);
+	rc = pt_tracer_trace_process(session->tracer, parent.image->index, task->pid, parent.bias,
+				     parent.image->path, &image_id, &err);
 	if (rc) {
 		/* gone already, or about to exec */
 		pt_verbose("child %d is not traced: %s", task->pid,
@@ -82,35 +85,67 @@ static int follow_fork(struct session *session, const struct task *task)
 	return target_announce(session, child, PT_PROC_LATE, false, session_now_ns());
 }
 
-/* What a process runs after an exec is Python. late: its probes were not there from the start. */
-static int trace_exec(struct session *session, const struct task *task,
-		      const struct pt_process *process)
+/* The address of the running thread's state, and probes told apart by address, move with the image
+ * at each exec. */
+static bool needs_bias(const struct session *session, const struct pt_traced_image *image)
 {
-	const struct pt_module *module = &process->modules[process->interpreter];
-	struct pt_traced_image *image = pt_images_find(session->images, module);
-	bool late = !image || image->index < 0 || image->reach == PT_REACH_PROCESS;
+	return session->options->tracer.no_cookie ||
+	       !pt_feature(PT_FEAT_ATTACH_COOKIE)->available || image->engine == PY_ENGINE_USDT;
+}
+
+/* Are the probes that this process hits in its new image there already? */
+static bool has_probes(const struct session *session, const struct target *target,
+		       const struct pt_traced_image *image)
+{
+	if (!image || image->index < 0)
+		return false;
+	if (needs_bias(session, image))
+		return false;
+	if (image->reach == PT_REACH_FILE)
+		return true;
+	/* links of a process live on through exec, and place probes in whatever maps their file */
+	return target && target->attached && target->image == image;
+}
+
+static int attach_late(struct session *session, const struct pt_process *process, bool was_late)
+{
 	struct pt_err err = {0};
 	struct target *target;
-	int rc;
+	int rc = target_attach(session, process, &err);
 
-	if (!late) {
-		target = target_add(session, task->pid, task->image_id);
-		if (!target)
-			return -ENOMEM;
-		target->image = image;
-		target->bias = pt_module_bias(module);
-		return target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
-	}
-	rc = target_attach(session, process, &err);
 	if (rc) {
 		if (rc != -ESRCH && pt_err_is_set(&err))
 			pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm,
 				err.what);
 		return 0;
 	}
-	target = target_find(session, task->pid);
+	target = target_find(session, process->pid);
 	rc = target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
-	return rc ? rc : target_announce(session, target, PT_PROC_LATE, false, session_now_ns());
+	if (!rc && was_late)
+		rc = target_announce(session, target, PT_PROC_LATE, false, session_now_ns());
+	return rc;
+}
+
+/* What a process runs after an exec is Python. */
+static int trace_exec(struct session *session, const struct task *task,
+		      const struct pt_process *process)
+{
+	const struct pt_module *module = &process->modules[process->interpreter];
+	struct pt_traced_image *image = pt_images_find(session->images, module);
+	struct target *target = target_find(session, task->pid);
+	bool file_wide = image && image->index >= 0 && image->reach == PT_REACH_FILE;
+
+	if (!task->image_id && file_wide)
+		return 0; /* -a: BPF tells of it at its first call */
+	if (!has_probes(session, target, image))
+		return attach_late(session, process, !file_wide);
+	target = target_add(session, task->pid, task->image_id);
+	if (!target)
+		return -ENOMEM;
+	target->image = image;
+	target->runs_python = true;
+	target->bias = pt_module_bias(module);
+	return target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
 }
 
 /* Returns 1 when the task is done, 0 to look again later, -errno. */
@@ -121,12 +156,8 @@ static int follow_exec(struct session *session, struct task *task)
 	uint64_t wait_ns;
 	int rc;
 
-	if (!task->tries++ && target) {
-		/* the old image's probes are gone with its memory */
-		if (target->attached)
-			pt_tracer_forget_process(session->tracer, task->pid);
-		target->attached = false;
-		target->image = NULL;
+	if (!task->tries++ && target && task->image_id) {
+		target->runs_python = false;
 		target->image_id = task->image_id;
 	}
 	rc = pt_process_open_cached(task->pid, session->files, &process, NULL);
@@ -143,6 +174,16 @@ static int follow_exec(struct session *session, struct task *task)
 	return task->next_ns > task->deadline_ns;
 }
 
+static int do_task(struct session *session, struct task *task)
+{
+	int rc;
+
+	if (task->what != PT_PROC_FORK)
+		return follow_exec(session, task);
+	rc = follow_fork(session, task);
+	return rc ? rc : 1;
+}
+
 int follow_tasks(struct session *session)
 {
 	uint64_t now_ns = session->task_count ? session_now_ns() : 0;
@@ -155,12 +196,8 @@ int follow_tasks(struct session *session)
 		int done = 0;
 
 		if (!rc && task->next_ns <= now_ns) {
-			done = task->what == PT_PROC_FORK ? follow_fork(session, task)
-							  : follow_exec(session, task);
-			if (done < 0)
-				rc = done;
-			else if (task->what == PT_PROC_FORK)
-				done = 1;
+			done = do_task(session, task);
+			rc = done < 0 ? done : 0;
 		}
 		if (!done)
 			session->tasks[kept++] = *task;

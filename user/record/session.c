@@ -21,6 +21,7 @@
 #define POLL_MS           50
 #define POLL_WATCHING_MS  1
 #define TICK_NS           100000000ull /* look at limits and ends */
+#define SCAN_NS           200000000ull /* look for new processes (-a) */
 #define PROGRESS_NS       500000000ull
 #define STALE_NS          1000000000ull /* copy out batches that have lain for so long */
 #define NS_PER_MS         1000000ull
@@ -316,8 +317,10 @@ static int attach_all(struct session *session, struct pt_err *err)
 	const struct pt_session_options *options = session->options;
 	int rc = 0;
 
-	if (options->all)
-		return pt_process_each_python(session->files, attach_found, session, err);
+	if (options->all) {
+		rc = scan_processes(session, true);
+		return rc ? rc : pt_process_each_python(session->files, attach_found, session, err);
+	}
 	for (size_t i = 0; !rc && i < options->pid_count; i++)
 		rc = attach_pid(session, options->pids[i], err);
 	return rc;
@@ -408,6 +411,9 @@ static int poll_ms(const struct session *session)
 
 	if (session->launch && pt_launch_watching(session->launch))
 		return POLL_WATCHING_MS;
+	/* a child waits for its probes */
+	if (!session->reach_file && session->options->follow != PT_FOLLOW_NO)
+		return POLL_WATCHING_MS;
 	if (next_ns < POLL_MS * NS_PER_MS)
 		return (int)(next_ns / NS_PER_MS) + 1;
 	return POLL_MS;
@@ -452,11 +458,9 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 	}
 	if (options->all)
 		targets_alive(session); /* only forgets those that ended */
-	if (!options->tracer.max_events)
-		return false;
 	pt_tracer_stats(session->tracer, &stats);
 	*stop = PT_STOP_MAX_EVENTS;
-	return stats.events >= options->tracer.max_events;
+	return stats.stopped;
 }
 
 static int step(struct session *session)
@@ -485,6 +489,7 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 {
 	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
 	uint64_t progress_ns = now_ns + PROGRESS_NS, stale_ns = now_ns + STALE_NS;
+	uint64_t scan_ns = session->options->all ? now_ns + SCAN_NS : UINT64_MAX;
 	unsigned int forwarded = 0;
 
 	for (;;) {
@@ -502,6 +507,12 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 				return 0;
 			pt_spool_flush(session->spool);
 			tick_ns = next_tick(session, now_ns);
+		}
+		if (now_ns >= scan_ns) {
+			rc = scan_processes(session, false);
+			if (rc)
+				return rc;
+			scan_ns = now_ns + SCAN_NS;
 		}
 		if (now_ns >= stale_ns) {
 			pt_tracer_flush_stale(session->tracer, STALE_NS);
@@ -706,6 +717,7 @@ static void release(struct session *session)
 	pt_launch_free(session->launch);
 	targets_release(session);
 	free(session->tasks);
+	free(session->seen);
 	pt_file_cache_free(session->files);
 }
 

@@ -15,14 +15,15 @@ struct target {
 	pid_t pid;
 	int pidfd; /* -1: none could be had */
 	uint32_t image_id;
-	struct pt_traced_image *image; /* NULL: what it runs now is not Python */
+	struct pt_traced_image *image; /* NULL: it never ran Python */
 	uint64_t bias;
-	bool attached; /* it has probes of its own (PT_REACH_PROCESS) */
+	bool runs_python; /* false from an exec until the new program turns out to be Python */
+	bool attached;    /* it has probes of its own for image (PT_REACH_PROCESS) */
 };
 
 /* Something that BPF reported and that must be acted on outside the ring buffer's callback. */
 struct task {
-	enum pt_proc_what what; /* FORK, EXEC */
+	enum pt_proc_what what; /* FORK, EXEC; ATTACH: with -a, BPF met one that we did not name */
 	pid_t pid, parent;
 	uint32_t image_id;
 	uint64_t next_ns, deadline_ns; /* EXEC: when to look again, when to give up */
@@ -47,6 +48,8 @@ struct session {
 	size_t target_count;
 	struct task *tasks;
 	size_t task_count;
+	struct seen_process *seen; /* -a: see scan.c */
+	size_t seen_count;
 
 	char folder[4096];
 	uint32_t next_code_id;
@@ -81,7 +84,14 @@ enum pt_reach target_reach(struct session *session, const struct pt_module *modu
 /* follow.c: children, execs and, with -a, new processes */
 int follow_record(struct session *session, const struct pt_rec *record, size_t len);
 int follow_tasks(struct session *session);
+/* Looks at a process that may be about to become Python; image_id 0: BPF does not know it. */
+int follow_look_at(struct session *session, enum pt_proc_what what, pid_t pid, pid_t parent,
+		   uint32_t image_id);
 /* Nanoseconds until the next task is due, or UINT64_MAX. */
 uint64_t follow_next_ns(const struct session *session);
+
+/* scan.c: with -a, processes that began or changed their program since the last call are looked
+ * at. */
+int scan_processes(struct session *session, bool first);
 
 #endif

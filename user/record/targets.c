@@ -124,11 +124,8 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	uint64_t bias = pt_module_bias(module);
 	struct target *target;
 	uint32_t image_id = 0;
-	int rc;
+	int rc = 0;
 
-	rc = pt_plan_verify(process->pid, image->image, image->engine, bias, err);
-	if (rc)
-		return rc;
 	if (image->index < 0) {
 		rc = pt_images_attach(image, session->tracer, target_reach(session, module), err);
 		if (rc)
@@ -146,6 +143,7 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	target->image = image;
 	target->bias = bias;
 	target->attached = image->reach == PT_REACH_PROCESS;
+	target->runs_python = true;
 	return 0;
 }
 
@@ -218,7 +216,7 @@ int target_announce(struct session *session, const struct target *target, enum p
 	}
 	rc = put_proc(session, target, what, cmdline, size, time_ns);
 	free(cmdline);
-	if (rc || !with_stacks || !target->image)
+	if (rc || !with_stacks || !target->runs_python)
 		return rc;
 	rc = pt_stacks_records(target->pid, target->image_id, target->image->image, target->bias,
 			       time_ns, &session->next_code_id, put_record, session);
