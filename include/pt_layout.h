@@ -82,11 +82,15 @@ enum pt_site_kind {
  *                          the probe sits on a jcc and counts only if it is (or is not) taken
  *   32-39 layout           index of the struct pt_layout
  *   40-55 site             number within the plan, for messages
+ *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
+ *                          the first event of a thread that was running before needs it
  */
 #define PT_TS_SLOT    16
 #define PT_TS_ABS     17
 #define PT_TS_NONE    18
 #define PT_REG_NONE   16
+#define PT_DIR_ENTER  1
+#define PT_DIR_EXIT   2
 #define PT_COND_VALID 0x20
 #define PT_COND_TAKEN 0x10
 
@@ -101,5 +105,7 @@ enum pt_site_kind {
 #define PT_COOKIE_COND(c)      ((unsigned int)((c) >> 26 & 0x3f))
 #define PT_COOKIE_LAYOUT(c)    ((unsigned int)((c) >> 32 & 0xff))
 #define PT_COOKIE_SITE(c)      ((unsigned int)((c) >> 40 & 0xffff))
+#define PT_COOKIE_DIR(c)       ((unsigned int)((c) >> 56 & 3))
+#define PT_COOKIE_WITH_DIR(c, dir) ((c) | (__u64)(dir) << 56)
 
 #endif /* PT_LAYOUT_H */

@@ -12,6 +12,7 @@
 #ifndef PT_PROBE_ATTACH_H
 #define PT_PROBE_ATTACH_H
 
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,12 +25,18 @@
 struct pt_tracer;
 
 struct pt_tracer_options {
-	size_t ring_bytes;      /* ring buffer; rounded up to a power of two of pages */
-	bool trace_all;         /* every process that hits a site, not only those named */
-	bool follow_children;   /* forks of traced processes are traced, and what they exec */
-	unsigned int max_depth; /* deeper calls are not recorded; 0: no limit */
-	uint64_t max_events;    /* stop recording after so many; 0: no limit */
+	size_t ring_bytes;    /* ring buffer; rounded up to a power of two of pages */
+	bool trace_all;       /* every process that hits a site, not only those named */
+	bool follow_children; /* forks of traced processes are traced, and what they exec */
+	/* Calls at a greater depth are not recorded; 0: no limit. Absolute depth, hidden frames
+	 * included. */
+	unsigned int max_depth;
+	/* Stop recording after so many; 0: no limit. Checked when a batch is sent, so up to one
+	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
+	uint64_t max_events;
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
+	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
+	bool bench_empty;
 };
 
 struct pt_tracer_stats {
@@ -38,7 +45,10 @@ struct pt_tracer_stats {
 	uint64_t lost_records; /* other records not delivered */
 	uint64_t resyncs;      /* depth jumps that were repaired by a snapshot */
 	uint64_t batches;
+	uint64_t
+	    missed; /* hits that found no memory for their thread's state; healed like losses */
 	size_t links;
+	bool stopped; /* max_events was reached: the gate shut by itself */
 };
 
 /* How far an image's probes reach. */

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * code.h - code objects get an id when first seen, and their names are sent then.
+ *
+ * The definition is submitted before the id becomes visible in the map, and batches leave later
+ * than that, so a reader always has the definition before an event that uses it. Two threads that
+ * meet a new code object at once both define it, under two ids; both are right. A definition that
+ * does not fit into the ring buffer stays pending and is tried again at the next use.
+ */
+#ifndef PT_BPF_CODE_H
+#define PT_BPF_CODE_H
+
+#include "emit.h"
+
+static __always_inline struct code_value *code_find(__u32 image_id, __u64 addr)
+{
+	struct code_key key = {.image_id = image_id, .addr = addr};
+
+	return bpf_map_lookup_elem(&codes, &key);
+}
+
+static __always_inline __u32 code_id_new(struct thread *t)
+{
+	__u32 first;
+
+	if (t->code_ids_left == 0) {
+		if (bpf_map_pop_elem(&code_ids, &first))
+			return 0;
+		t->next_code_id = first;
+		t->code_ids_left = PT_ID_BLOCK;
+	}
+	t->code_ids_left--;
+	return t->next_code_id++;
+}
+
+/* Reads one PyUnicodeObject behind the strings so far; returns the new end. */
+static __always_inline __u32 string_read(struct thread *t, const struct pt_layout *layout,
+					 __u32 which, __u64 str, __u32 end)
+{
+	struct pt_str *desc = &t->code.rec.str[which];
+	__u32 state = 0, kind, bytes;
+	__u64 length = 0, data;
+
+	desc->bytes = 0;
+	desc->width = 1;
+	desc->truncated = 2;
+	if (!str || bpf_probe_read_user(&length, 8, (void *)(str + layout->str_length)) ||
+	    bpf_probe_read_user(&state, 4, (void *)(str + layout->str_state)))
+		return end;
+	/* Include/cpython/unicodeobject.h, 3.8 to 3.15: kind in bits 2-4, compact 0x20, ascii 0x40
+	 */
+	kind = state >> 2 & 7;
+	if (!(state & 0x20) || (kind != 1 && kind != 2 && kind != 4))
+		return end;
+	data = str + (state & 0x40 ? layout->str_ascii_data : layout->str_data);
+	bytes = PT_STR_MAX_BYTES;
+	if (length <= PT_STR_MAX_BYTES / 4 || length * kind <= PT_STR_MAX_BYTES)
+		bytes = length * kind;
+	opaque(bytes);
+	if (bytes > PT_STR_MAX_BYTES || length > 0xffffffff)
+		return end;
+	opaque(end);
+	if (end > STRINGS_BYTES - PT_STR_MAX_BYTES)
+		return end;
+	if (bytes > 0 && bpf_probe_read_user(&t->code.data[end], bytes, (void *)data))
+		return end;
+	desc->bytes = bytes;
+	desc->width = kind;
+	desc->truncated = length * kind > bytes;
+	return end + bytes;
+}
+
+/* Fills t->code; returns the record's length. */
+static __always_inline __u32 code_read(struct thread *t, const struct pt_layout *layout, __u64 addr,
+				       __u32 id)
+{
+	struct pt_rec_code *rec = &t->code.rec;
+	__u32 end = 0;
+
+	rec->addr = addr;
+	rec->id = id;
+	rec->reserved = 0;
+	rec->co_flags = user_u32(addr + layout->code_flags);
+	rec->firstlineno = user_u32(addr + layout->code_firstlineno);
+	end = string_read(t, layout, PT_STR_NAME, user_u64(addr + layout->code_name), end);
+	if (layout->code_qualname != PT_NO_FIELD) {
+		end = string_read(t, layout, PT_STR_QUALNAME,
+				  user_u64(addr + layout->code_qualname), end);
+	} else {
+		rec->str[PT_STR_QUALNAME].bytes = 0;
+		rec->str[PT_STR_QUALNAME].width = 1;
+		rec->str[PT_STR_QUALNAME].truncated = 0;
+	}
+	end = string_read(t, layout, PT_STR_FILE, user_u64(addr + layout->code_filename), end);
+	opaque(end);
+	if (end > STRINGS_BYTES)
+		end = STRINGS_BYTES;
+	__builtin_memset(&t->code.data[end], 0, 8);
+	return sizeof(*rec) + ((end + 7) & ~7u);
+}
+
+/*
+ * The id in the low and co_flags in the high half; 0 if there is no id to be had. Costs one to two
+ * microseconds where the code object is new. A global function: verified once, apart from callers.
+ */
+__noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct thread *t = thread_get();
+	struct code_key key = {.addr = addr};
+	struct code_value value, *known;
+	__u32 len;
+	long rc;
+
+	if (!t || !addr)
+		return 0;
+	key.image_id = t->image_id;
+	known = bpf_map_lookup_elem(&codes, &key);
+	if (known && !(known->flags & CODE_PENDING))
+		return known->id | (__u64)known->flags << 32;
+	value.id = known ? known->id : code_id_new(t);
+	if (!value.id) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	len = code_read(t, &image->layout, addr, value.id);
+	opaque(len);
+	if (len > sizeof(t->code))
+		return 0;
+	rec_init(&t->code.rec.hdr, PT_REC_CODE, len, t->pid_tgid, t->image_id, now);
+	rc = bpf_ringbuf_output(&ring, &t->code, len, wake_flag());
+	value.flags = t->code.rec.co_flags & ~CODE_PENDING;
+	if (rc && !known)
+		count_add(&counters.lost_records, 1); /* until it is sent after all */
+	if (!rc && known)
+		count_add(&counters.lost_records, (__u64)-1);
+	if (rc)
+		value.flags |= CODE_PENDING;
+	bpf_map_update_elem(&codes, &key, &value, BPF_ANY);
+	return value.id | (__u64)(value.flags & ~CODE_PENDING) << 32;
+}
+
+static __always_inline void code_forget(__u32 image_id, __u64 addr)
+{
+	struct code_key key = {.image_id = image_id, .addr = addr};
+
+	bpf_map_delete_elem(&codes, &key);
+}
+
+#endif /* PT_BPF_CODE_H */

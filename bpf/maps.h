@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * maps.h - every map, the constants that user space sets before loading, and the global data.
+ *
+ * Atomics that return a value need Linux 5.12 (a program that merely contains one is refused
+ * before), so counters are only ever added to, and unique ids come from a queue that user space
+ * keeps filled.
+ */
+#ifndef PT_BPF_MAPS_H
+#define PT_BPF_MAPS_H
+
+#include "common.h"
+
+/* A record's words or bytes follow it in the same struct: that is what its open end is for. */
+#pragma clang diagnostic ignored "-Wgnu-variable-sized-type-not-at-end"
+
+/* Set before loading, constant afterwards: the verifier removes what they rule out, and user space
+ * does not create the maps that only the removed code uses. */
+const volatile bool use_task_storage = true; /* 5.12; else a hash keyed by tid */
+const volatile bool use_cookie = true;       /* 5.15; else a hash keyed by address */
+const volatile bool trace_all;
+const volatile __u32 max_depth = 0xffffffff;
+const volatile __u64 max_events; /* 0: no limit */
+/* A batch is flushed before an event if it holds more words than this. An event takes up to three
+ * words, and a same-frame repair two more. */
+const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
+const volatile __u64 wake_bytes; /* pending bytes from which on the reader is woken */
+
+struct pt_control control __attribute__((aligned(128)));
+struct pt_counters counters __attribute__((aligned(128)));
+
+/* struct thread.attention: what keeps an event off the fast path */
+#define ATT_UNKNOWN 0x1 /* the depth is not known yet */
+#define ATT_SNAP    0x2 /* the reader's stack is wrong: send a snapshot first */
+
+#define HIDDEN_MAX    64
+#define STRINGS_BYTES (PT_STR_COUNT * PT_STR_MAX_BYTES)
+
+/* Where a walk along the frames of one thread stands; frame 0: finished. */
+struct walk {
+	__u64 frame;
+	__u32 depth;
+	__u32 frames;  /* that count towards the depth */
+	__u32 visible; /* that the trace shows */
+	__u32 layout;
+};
+
+struct code_scratch {
+	struct pt_rec_code rec;
+	__u8 data[STRINGS_BYTES + 8]; /* 8 for the padding */
+};
+
+/*
+ * Only the thread itself writes it, in its own probes, so nothing here needs a lock or an atomic;
+ * .peeked belongs to the iterator. Zeroed when created.
+ */
+struct thread {
+	__u32 generation; /* control.generation when the process was looked up */
+	__u32 attention;  /* ATT_* */
+	__u64 tstate;
+	__u32 depth;      /* absolute, hidden frames included */
+	__u32 shown;      /* the depth that the reader believes in */
+	__u32 hidden_top; /* depth of the innermost hidden frame that lies below others, or 0 */
+	__u32 hidden_count;
+	__u64 last_frame; /* frame of the last event, if that was an enter; else 0 */
+	__u64 last_ns;
+	__u64 events_total; /* in the batches before this one, and those dropped */
+	__u32 image_id;     /* 0: not initialised, or not traced */
+	__u32 image_index;
+	__u64 pid_tgid;
+	__u64 bias;
+	__u32 ext_words; /* of the batch's words: those that are no enter or exit */
+	__u32 skip_exit; /* up to 3.11: the next exit ends a generator's creation */
+	__u32 next_code_id, code_ids_left;
+	__u32 lost;  /* events that were dropped since the last flush */
+	__u32 start; /* a PT_THREAD_START is due */
+	__u64 peeked;
+	struct walk walk;
+	__u8 window[64];
+	__u32 hidden[HIDDEN_MAX];
+	struct code_scratch code;
+	/* the batch, laid out as it is sent */
+	struct pt_rec_batch head;
+	__u64 words[PT_BATCH_WORDS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct thread);
+} threads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __u32); /* tid */
+	__type(value, struct thread);
+} threads_by_tid SEC(".maps");
+
+/* One zeroed thread, to create others from; only with threads_by_tid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct thread);
+} thread_template SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32); /* tgid */
+	__type(value, struct pt_proc);
+} procs SEC(".maps");
+
+struct code_key {
+	__u32 image_id;
+	__u32 zero;
+	__u64 addr;
+};
+
+#define CODE_PENDING 0x80000000u /* in flags: the definition did not fit into the ring buffer */
+struct code_value {
+	__u32 id;
+	__u32 flags; /* co_flags */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct code_key);
+	__type(value, struct code_value);
+} codes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct pt_site_key);
+	__type(value, struct pt_site_value);
+} sites SEC(".maps");
+
+/* First ids of blocks of PT_ID_BLOCK code ids; user space refills. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 8192);
+	__type(value, __u32);
+} code_ids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 16384);
+	__type(value, __u32);
+} image_ids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} ring SEC(".maps");
+
+struct page {
+	struct pt_rec_batch head;
+	__u64 words[PT_BATCH_WORDS];
+};
+
+/* The iterator assembles its copies here; one iterator runs at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct page);
+} peek_page SEC(".maps");
+
+static __always_inline const struct pt_image *image_at(__u32 index)
+{
+	return &control.images[index & (PT_LAYOUT_MAX - 1)];
+}
+
+#endif /* PT_BPF_MAPS_H */

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * peek.h - copies half-full batches of threads that sleep, without disturbing their owners.
+ *
+ * The owner may wake up and go on at any time, on another CPU. What was published (the first
+ * word_count words) does not change until the batch is flushed, which changes seq first: so a copy
+ * is good if seq is the same before and after. One exception: the last word may still be turned
+ * into three (the same-frame repair of site.h), at once after it was written. Hence the copy is
+ * taken only if the last event is older than user space asks for, and before the end without a
+ * last word that is an enter.
+ */
+#ifndef PT_BPF_PEEK_H
+#define PT_BPF_PEEK_H
+
+#include "process.h"
+
+static __always_inline struct thread *thread_of(struct task_struct *task)
+{
+	__u32 tid;
+
+	if (use_task_storage)
+		return bpf_task_storage_get(&threads, task, NULL, 0);
+	tid = task->pid;
+	return bpf_map_lookup_elem(&threads_by_tid, &tid);
+}
+
+static __always_inline void peek_send(struct thread *t, struct page *page, __u64 now)
+{
+	__u32 words = page->head.word_count, ext = t->ext_words;
+	__u64 mark;
+
+	if (control.gate == PT_GATE_OPEN && words > 0 && words <= PT_BATCH_WORDS &&
+	    words == t->head.word_count) {
+		__u32 last = words - 1;
+
+		opaque(last);
+		if (last < PT_BATCH_WORDS && PT_WORD_KIND(page->words[last]) == PT_W_ENTER)
+			words--;
+	}
+	opaque(words);
+	if (words == 0 || words > PT_BATCH_WORDS || ext > words)
+		return;
+	mark = (__u64)page->head.seq << 32 | words;
+	if (t->peeked == mark)
+		return; /* nothing new since the last copy */
+	rec_init(&page->head.hdr, PT_REC_BATCH, sizeof(page->head) + 8 * words, t->pid_tgid,
+		 t->image_id, now);
+	page->head.hdr.flags = PT_RF_PEEK;
+	page->head.word_count = words;
+	page->head.events = words - ext;
+	if (bpf_ringbuf_output(&ring, page, sizeof(page->head) + 8 * words, BPF_RB_NO_WAKEUP)) {
+		count_add(&counters.peek_failed, 1);
+		return;
+	}
+	t->peeked = mark;
+}
+
+static __always_inline int peek_task(struct task_struct *task)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__u32 zero = 0, words, seq;
+	struct thread *t;
+	struct page *page;
+
+	t = thread_of(task);
+	page = bpf_map_lookup_elem(&peek_page, &zero);
+	if (!t || !page || !t->image_id)
+		return 0;
+	seq = t->head.seq;
+	words = t->head.word_count;
+	if (words == 0 && t->lost == 0)
+		return 0;
+	count_add(&counters.peek_pending, words - t->ext_words + t->lost);
+	if (t->last_ns >= control.peek_older_ns)
+		return 0;
+	opaque(words);
+	if (words == 0 || words > PT_BATCH_WORDS)
+		return 0;
+	if (bpf_probe_read_kernel(&page->head, sizeof(page->head), &t->head) ||
+	    bpf_probe_read_kernel(page->words, 8 * words, t->words))
+		return 0;
+	page->head.seq = seq;
+	page->head.word_count = words;
+	BPF_CORE_READ_INTO(&page->head.comm, task, comm);
+	asm volatile("" ::: "memory");
+	if (*(volatile __u32 *)&t->head.seq != seq)
+		return 0;
+	peek_send(t, page, now);
+	return 0;
+}
+
+#endif /* PT_BPF_PEEK_H */

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * process.h - which processes are traced, and what becomes of them: fork, exec, exit.
+ *
+ * The scheduler's tracepoints run in the task that forks, executes or exits, so each may touch that
+ * thread's own state.
+ */
+#ifndef PT_BPF_PROCESS_H
+#define PT_BPF_PROCESS_H
+
+#include "frame.h"
+
+static __always_inline __u32 image_id_new(void)
+{
+	__u32 id = 0;
+
+	bpf_map_pop_elem(&image_ids, &id);
+	return id;
+}
+
+struct proc_event {
+	__u32 what, tgid, image_id, parent_tgid, parent_image_id;
+	__s32 exit_code;
+};
+
+static __always_inline void send_proc(const struct proc_event *event, struct task_struct *task,
+				      __u64 now)
+{
+	struct pt_rec_proc rec = {};
+
+	if (control.gate >= PT_GATE_CLOSED)
+		return;
+	rec_init(&rec.hdr, PT_REC_PROC, sizeof(rec), (__u64)event->tgid << 32 | event->tgid,
+		 event->image_id, now);
+	rec.what = event->what;
+	rec.parent_tgid = event->parent_tgid;
+	rec.parent_image_id = event->parent_image_id;
+	rec.exit_code = event->exit_code;
+	rec.ns_tgid = task_ns_tid(BPF_CORE_READ(task, group_leader));
+	BPF_CORE_READ_INTO(&rec.comm, task, comm);
+	rec_send(&rec, sizeof(rec));
+}
+
+/* trace_all: a process that user space has not named hits a site. */
+static __always_inline struct pt_proc *proc_add_unknown(__u32 tgid, __u32 image_index)
+{
+	struct pt_proc proc = {.flags = PT_PF_FOLLOW | PT_PF_FILE, .image_index = image_index};
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct proc_event event = {.what = PT_PROC_ATTACH, .tgid = tgid};
+
+	proc.image_id = image_id_new();
+	if (!proc.image_id)
+		return NULL;
+	/* whoever started before the gate opened may be in the middle of something */
+	if (BPF_CORE_READ(task, group_leader, start_time) > control.gate_open_ns)
+		proc.flags |= PT_PF_START_KNOWN;
+	if (bpf_map_update_elem(&procs, &tgid, &proc, BPF_NOEXIST) == 0) {
+		event.image_id = proc.image_id;
+		send_proc(&event, task, bpf_ktime_get_ns());
+	}
+	return bpf_map_lookup_elem(&procs, &tgid);
+}
+
+/*
+ * A thread starts on an image. Its depth is known where we know that it has run no Python code on
+ * it: it was born, or its process was forked or exec'd, while the probes were in place.
+ */
+static __always_inline void thread_start(struct thread *t, const struct pt_proc *proc, __u64 now)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	__u64 born = BPF_CORE_READ(task, start_time), id = bpf_get_current_pid_tgid();
+
+	t->pid_tgid = id;
+	t->image_id = proc->image_id;
+	t->image_index = proc->image_index;
+	t->bias = proc->bias;
+	t->tstate = 0;
+	t->depth = 0;
+	t->shown = 0;
+	t->hidden_top = 0;
+	t->hidden_count = 0;
+	t->last_frame = 0;
+	t->skip_exit = 0;
+	t->events_total = 0;
+	t->lost = 0;
+	t->ext_words = 0;
+	t->attention = ATT_UNKNOWN | ATT_SNAP;
+	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
+		t->depth = proc->start_depth;
+		t->attention = t->depth ? ATT_SNAP : 0;
+	} else if (id >> 32 != (__u32)id && born > control.gate_open_ns && born > proc->since_ns) {
+		t->attention = 0;
+	}
+	t->head.seq = 0;
+	t->head.word_count = 0;
+	t->head.base_ns = now;
+	t->head.depth = 0;
+	t->head.events_before = 0;
+	send_thread(t, PT_THREAD_START, task_ns_tid(task), now);
+}
+
+/*
+ * Finds out whether the current thread is traced, makes its state if it is, and renews it if the
+ * process runs another image now. Threads of processes that are not traced get no state: they pay
+ * for a hash lookup a hit, and only where a bystander maps the same file.
+ */
+__noinline int thread_refresh(__u32 image_index)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32, generation = control.generation;
+	__u64 now = bpf_ktime_get_ns();
+	struct pt_proc *proc;
+	struct thread *t;
+
+	proc = bpf_map_lookup_elem(&procs, &tgid);
+	if (!proc && trace_all)
+		proc = proc_add_unknown(tgid, image_index);
+	if (!proc) {
+		t = thread_get();
+		if (t && t->image_id) {
+			batch_flush(now, 0);
+			t->image_id = 0;
+		}
+		return 0;
+	}
+	t = thread_make();
+	if (!t) {
+		count_add(&counters.missed, 1);
+		return 0;
+	}
+	if (t->image_id != proc->image_id) {
+		if (t->image_id)
+			batch_flush(now, 0);
+		thread_start(t, proc, now);
+	}
+	t->bias = proc->bias;
+	t->generation = generation;
+	return 1;
+}
+
+static __always_inline int process_fork(struct task_struct *parent, struct task_struct *child)
+{
+	struct proc_event event = {.what = PT_PROC_FORK};
+	__u32 tgid = child->tgid, parent_tgid = parent->tgid;
+	struct pt_proc *from, proc = {};
+	struct thread *t;
+
+	if (tgid == parent_tgid)
+		return 0;
+	/* whatever a process of the same number left behind */
+	bpf_map_delete_elem(&procs, &tgid);
+	from = bpf_map_lookup_elem(&procs, &parent_tgid);
+	if (!from || !(from->flags & PT_PF_FOLLOW))
+		return 0;
+	proc = *from;
+	proc.flags &= ~PT_PF_START_KNOWN;
+	proc.image_id = image_id_new();
+	if (!proc.image_id) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	if (!(from->flags & PT_PF_FILE))
+		proc.since_ns = (__u64)-1; /* no probes there until user space attaches them */
+	t = thread_get();
+	if (t && t->image_id == from->image_id && !(t->attention & ATT_UNKNOWN) &&
+	    (from->flags & PT_PF_FILE) && control.gate == PT_GATE_OPEN) {
+		proc.flags |= PT_PF_START_KNOWN;
+		proc.start_depth = t->depth;
+	}
+	bpf_map_update_elem(&procs, &tgid, &proc, BPF_ANY);
+	event.tgid = tgid;
+	event.image_id = proc.image_id;
+	event.parent_tgid = parent_tgid;
+	event.parent_image_id = from->image_id;
+	send_proc(&event, child, bpf_ktime_get_ns());
+	return 0;
+}
+
+static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
+{
+	struct proc_event event = {.what = PT_PROC_EXEC};
+	__u32 tgid = task->tgid, id;
+	__u64 now = bpf_ktime_get_ns();
+	struct pt_proc *proc;
+	struct thread *t;
+
+	proc = bpf_map_lookup_elem(&procs, &tgid);
+	if (!proc)
+		return 0;
+	id = image_id_new();
+	if (!id) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	t = thread_get();
+	if (t && t->image_id) {
+		batch_flush(now, PT_RF_LAST);
+		t->image_id = 0;
+		t->generation = control.generation - 1;
+	}
+	if (!use_task_storage && old_tid != tgid)
+		bpf_map_delete_elem(&threads_by_tid, &old_tid);
+	event.parent_image_id = proc->image_id;
+	proc->image_id = id;
+	proc->bias = 0;
+	proc->start_depth = 0;
+	proc->flags &= ~PT_PF_START_KNOWN;
+	if (control.gate == PT_GATE_OPEN)
+		proc->flags |= PT_PF_START_KNOWN;
+	event.tgid = tgid;
+	event.image_id = id;
+	send_proc(&event, task, now);
+	return 0;
+}
+
+static __always_inline int process_exit(struct task_struct *task)
+{
+	struct proc_event event = {.what = PT_PROC_EXIT};
+	__u32 tgid = task->tgid, tid = task->pid;
+	struct pt_proc *proc, copy;
+	struct thread *t;
+	__u64 now;
+	int code;
+
+	proc = bpf_map_lookup_elem(&procs, &tgid);
+	t = thread_get();
+	now = bpf_ktime_get_ns();
+	if (t && t->image_id) {
+		batch_flush(now, PT_RF_LAST);
+		send_thread(t, PT_THREAD_EXIT, task_ns_tid(task), now);
+		t->image_id = 0;
+	}
+	if (!use_task_storage)
+		bpf_map_delete_elem(&threads_by_tid, &tid);
+	if (!proc || BPF_CORE_READ(task, signal, live.counter) != 0)
+		return 0;
+	copy = *proc;
+	/* two last threads may both see no other alive: one of them deletes it */
+	if (bpf_map_delete_elem(&procs, &tgid))
+		return 0;
+	code = BPF_CORE_READ(task, signal, group_exit_code);
+	event.exit_code = code ? code : BPF_CORE_READ(task, exit_code);
+	event.tgid = tgid;
+	event.image_id = copy.image_id;
+	send_proc(&event, task, now);
+	return 0;
+}
+
+#endif /* PT_BPF_PROCESS_H */

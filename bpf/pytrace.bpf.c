@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * pytrace.bpf.c - the programs. Each subject stands in its own header; together they make one
+ * object, so that there is one set of maps.
+ *
+ *   common.h   small tools
+ *   maps.h     maps, constants, struct thread
+ *   regs.h     registers and conditions
+ *   thread.h   finding the thread's state
+ *   emit.h     records and batches
+ *   code.h     code objects and their names
+ *   frame.h    walks and snapshots
+ *   process.h  who is traced; fork, exec, exit
+ *   site.h     what happens at a probe
+ *   peek.h     copies of half-full batches
+ */
+#include "peek.h"
+#include "process.h"
+#include "site.h"
+
+SEC("uprobe")
+int pt_site(struct pt_regs *ctx)
+{
+	return site_hit(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_site_multi(struct pt_regs *ctx)
+{
+	return site_hit(ctx);
+}
+
+/* What the trap alone costs: the benchmark attaches these to the same sites. */
+SEC("uprobe")
+int pt_empty(struct pt_regs *ctx)
+{
+	return 0;
+}
+
+SEC("uprobe.multi")
+int pt_empty_multi(struct pt_regs *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int pt_fork(__u64 *ctx)
+{
+	return process_fork((struct task_struct *)ctx[0], (struct task_struct *)ctx[1]);
+}
+
+SEC("tp_btf/sched_process_exec")
+int pt_exec(__u64 *ctx)
+{
+	return process_exec((struct task_struct *)ctx[0], (__u32)ctx[1]);
+}
+
+SEC("tp_btf/sched_process_exit")
+int pt_exit(__u64 *ctx)
+{
+	return process_exit((struct task_struct *)ctx[0]);
+}
+
+SEC("iter/task")
+int pt_peek(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (task)
+		peek_task(task);
+	return 0;
+}
+
+/* The helpers used are for GPL-compatible programs. */
+char _license[] SEC("license") = "Dual BSD/GPL";

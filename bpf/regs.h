@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * regs.h - the user's registers by number, and the condition of a jcc.
+ *
+ * Context memory may only be read at constant offsets, so a register chosen at run time is a
+ * switch; clang makes a balanced tree of it (four compares). The loads are spelled out, because
+ * clang would otherwise merge them into one load at a computed offset.
+ */
+#ifndef PT_BPF_REGS_H
+#define PT_BPF_REGS_H
+
+#include "common.h"
+
+#define REG_CASE(number, offset)                                                                   \
+	case number:                                                                               \
+		asm volatile("%0 = *(u64 *)(%1 + " #offset ")" : "=r"(value) : "r"(ctx));          \
+		break;
+
+/* number in machine order, as in PT_COOKIE_TS; offsets: struct pt_regs of x86-64 */
+static __always_inline __u64 reg_read(struct pt_regs *ctx, __u32 number)
+{
+	__u64 value = 0;
+
+	switch (number) {
+		REG_CASE(0, 80)  /* rax */
+		REG_CASE(1, 88)  /* rcx */
+		REG_CASE(2, 96)  /* rdx */
+		REG_CASE(3, 40)  /* rbx */
+		REG_CASE(4, 152) /* rsp */
+		REG_CASE(5, 32)  /* rbp */
+		REG_CASE(6, 104) /* rsi */
+		REG_CASE(7, 112) /* rdi */
+		REG_CASE(8, 72)  /* r8 */
+		REG_CASE(9, 64)  /* r9 */
+		REG_CASE(10, 56) /* r10 */
+		REG_CASE(11, 48) /* r11 */
+		REG_CASE(12, 24) /* r12 */
+		REG_CASE(13, 16) /* r13 */
+		REG_CASE(14, 8)  /* r14 */
+		REG_CASE(15, 0)  /* r15 */
+	default:
+		break;
+	}
+	return value;
+}
+
+#define FLAG_CF 0x001
+#define FLAG_PF 0x004
+#define FLAG_ZF 0x040
+#define FLAG_SF 0x080
+#define FLAG_OF 0x800
+
+/* Whether a branch with the condition in cond (PT_COND_*) goes the way that counts. The low bit of
+ * an x86 condition code negates it (Intel SDM, volume 1, appendix B). */
+static __always_inline bool condition_met(__u64 flags, __u32 cond)
+{
+	bool less = !(flags & FLAG_SF) != !(flags & FLAG_OF);
+	bool met;
+
+	switch (cond >> 1 & 7) {
+	case 0:
+		met = flags & FLAG_OF;
+		break;
+	case 1:
+		met = flags & FLAG_CF;
+		break;
+	case 2:
+		met = flags & FLAG_ZF;
+		break;
+	case 3:
+		met = flags & (FLAG_CF | FLAG_ZF);
+		break;
+	case 4:
+		met = flags & FLAG_SF;
+		break;
+	case 5:
+		met = flags & FLAG_PF;
+		break;
+	case 6:
+		met = less;
+		break;
+	default:
+		met = less || (flags & FLAG_ZF);
+		break;
+	}
+	if (cond & 1)
+		met = !met;
+	return met == !!(cond & PT_COND_TAKEN);
+}
+
+#endif /* PT_BPF_REGS_H */

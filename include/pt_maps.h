@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * pt_maps.h - what user/probe/ and bpf/ tell each other while a recording runs: keys and values of
+ * maps, and the control block in the programs' global data. Internal to these two; nothing of it
+ * reaches a file. Fixed-width integers come from the includer, as in pt_abi.h.
+ */
+#ifndef PT_MAPS_H
+#define PT_MAPS_H
+
+#include "pt_layout.h"
+
+/* pt_control.gate: sites return at once unless it is open. */
+enum pt_gate {
+	PT_GATE_NOT_YET = 0,
+	PT_GATE_OPEN = 1,
+	PT_GATE_CLOSED = 2,  /* by user space */
+	PT_GATE_REACHED = 3, /* max_events was reached */
+};
+
+/*
+ * The counter, its limit and the frame pointer (or cframe) lie close together in PyThreadState, so
+ * one read of so many bytes from ts_remaining on gets all three. A user read costs the same for
+ * 8 bytes and for 40.
+ */
+#define PT_WINDOW_BYTES 40
+
+/* One interpreter file. */
+struct pt_image {
+	struct pt_layout layout;
+	__u64 tstate_vaddr; /* PT_TS_ABS: the variable that points to the running tstate, or 0 */
+	__u16 window_frame; /* ts_frame - ts_remaining if within the window, else PT_NO_FIELD */
+	__u16 reserved[3];
+};
+_Static_assert(sizeof(struct pt_image) == 64, "image");
+
+/* procs: tgid -> struct pt_proc. Not there: not traced. */
+#define PT_PF_FOLLOW 0x1 /* its children are traced too */
+#define PT_PF_FILE                                                                                 \
+	0x2 /* probes belong to the file: children have them from their first instruction */
+#define PT_PF_START_KNOWN                                                                          \
+	0x4 /* start_depth is the depth at which the first thread of this image began */
+
+struct pt_proc {
+	__u32 flags; /* PT_PF_* */
+	__u32 image_id;
+	__u32 image_index; /* in pt_control.images */
+	__u32 start_depth;
+	__u64 bias; /* where the image's vaddr 0 lies; 0 unknown */
+	__u64
+	    since_ns; /* its probes are in place since then; threads born later start at depth 0 */
+};
+
+/* sites: what to do at an address, for kernels without attach cookies, and where a site lies, to
+ * find the bias of an image that was exec'd while traced. */
+enum pt_site_by {
+	PT_SITE_BY_VADDR = 1,  /* addr: vaddr in the image */
+	PT_SITE_BY_OFFSET = 2, /* addr: vaddr & 4095, image 0: the bias is not known yet */
+	PT_SITE_BY_NUMBER = 3, /* addr: PT_COOKIE_SITE */
+};
+
+struct pt_site_key {
+	__u32 by; /* enum pt_site_by */
+	__u32 image_index;
+	__u64 addr;
+};
+
+struct pt_site_value {
+	__u64 cookie; /* 0: two sites share this page offset */
+	__u64 vaddr;
+};
+
+#define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
+
+/* Written by user space, read at each event; changes rarely. */
+struct pt_control {
+	__u32 gate;       /* enum pt_gate */
+	__u32 generation; /* procs changed: threads look their process up again */
+	__u64 gate_open_ns;
+	__u64 peek_older_ns; /* the iterator copies batches last written before this */
+	struct pt_image images[PT_LAYOUT_MAX];
+};
+
+/* Written by BPF, once a batch or less. */
+struct pt_counters {
+	__u64 events, lost_events, lost_records, resyncs, batches;
+	__u64 missed; /* hits that found no memory for their thread's state */
+	__u64
+	    peek_pending;  /* events in half-full batches: the iterator counts them anew each run */
+	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
+};
+
+#endif /* PT_MAPS_H */

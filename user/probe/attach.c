@@ -1,0 +1,573 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "probe/attach.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "probe/features.h"
+#include "probe/gen_skel.h"
+#include "probe/tracer.h"
+
+#define RING_BYTES_DEFAULT (32u << 20)
+#define RING_BYTES_MAX     (1u << 30)
+/* Ids lie ready for BPF in queues; refilled when fewer than half of these are left. */
+#define CODE_BLOCKS_READY  4096
+#define IMAGE_IDS_READY    4096
+/* A poll hands out at most so many records, so that its caller gets to look at the time. */
+#define RECORDS_PER_POLL   8192
+/* While recording, only batches that rest for so long are copied; see bpf/peek.h. */
+#define PEEK_MIN_AGE_NS    1000000ull
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+__attribute__((format(printf, 2, 0))) static int print_libbpf(enum libbpf_print_level level,
+							      const char *format, va_list args)
+{
+	char *text, *rest, *line;
+
+	if (pt_log_level() < PT_LOG_DEBUG || vasprintf(&text, format, args) < 0)
+		return 0;
+	/* the verifier's log comes as one message of many lines */
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		pt_debug("%s", line);
+	free(text);
+	return 0;
+}
+
+/* ---- loading ---- */
+
+static size_t ring_size(size_t wanted)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (wanted == 0)
+		wanted = RING_BYTES_DEFAULT;
+	while (size < wanted && size < RING_BYTES_MAX)
+		size *= 2;
+	return size;
+}
+
+static int require(enum pt_feature feature, struct pt_err *err)
+{
+	const struct pt_feature_result *result = pt_feature(feature);
+
+	if (result->available)
+		return 0;
+	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, result->remedy,
+			  "this kernel lacks %s (%s): %s", result->name, result->since,
+			  result->reason);
+}
+
+static int choose_features(struct pt_tracer *tracer, struct pt_err *err)
+{
+	static const enum pt_feature needed[] = {PT_FEAT_BTF, PT_FEAT_RINGBUF, PT_FEAT_UPROBE,
+						 PT_FEAT_TP_BTF, PT_FEAT_TASK_ITER};
+	const struct pt_feature_result *privilege = pt_feature(PT_FEAT_PRIVILEGE);
+	const struct pt_feature_result *lockdown = pt_feature(PT_FEAT_LOCKDOWN_OFF);
+	int rc = 0;
+
+	if (!privilege->available)
+		return pt_err_set(err, -EPERM, PT_EXIT_PERMISSION, privilege->remedy,
+				  "not permitted to trace: %s", privilege->reason);
+	if (!lockdown->available)
+		return pt_err_set(err, -EPERM, PT_EXIT_PERMISSION, lockdown->remedy,
+				  "not permitted to trace: %s", lockdown->reason);
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]) && !rc; i++)
+		rc = require(needed[i], err);
+	tracer->task_storage = !tracer->options.no_task_storage &&
+			       pt_feature(PT_FEAT_TASK_STORAGE)->available;
+	tracer->cookie = !tracer->options.no_cookie && pt_feature(PT_FEAT_ATTACH_COOKIE)->available;
+	tracer->multi = !tracer->options.no_uprobe_multi &&
+			pt_feature(PT_FEAT_UPROBE_MULTI)->available;
+	return rc;
+}
+
+static void configure(struct pt_tracer *tracer)
+{
+	struct pytrace_bpf *skel = tracer->skel;
+	size_t ring_bytes = ring_size(tracer->options.ring_bytes);
+	uint64_t max_events = tracer->options.max_events;
+
+	skel->rodata->use_task_storage = tracer->task_storage;
+	skel->rodata->use_cookie = tracer->cookie;
+	skel->rodata->trace_all = tracer->options.trace_all;
+	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
+							    : UINT32_MAX;
+	skel->rodata->max_events = max_events;
+	skel->rodata->wake_bytes = ring_bytes / 8;
+	if (max_events && max_events / 8 < skel->rodata->batch_limit)
+		skel->rodata->batch_limit = max_events < 16 * 8 ? 16 : (uint32_t)(max_events / 8);
+	bpf_map__set_max_entries(skel->maps.ring, (uint32_t)ring_bytes);
+	bpf_map__set_autocreate(skel->maps.threads, tracer->task_storage);
+	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
+	bpf_map__set_autocreate(skel->maps.thread_template, !tracer->task_storage);
+	bpf_program__set_autoload(skel->progs.pt_site_multi, tracer->multi);
+	bpf_program__set_autoload(skel->progs.pt_empty_multi,
+				  tracer->multi && tracer->options.bench_empty);
+	bpf_program__set_autoload(skel->progs.pt_empty, tracer->options.bench_empty);
+}
+
+static int queue_push(struct bpf_map *queue, uint32_t id)
+{
+	return bpf_map_update_elem(bpf_map__fd(queue), NULL, &id, BPF_ANY);
+}
+
+/* Keeps the queues filled; used_* are the highest ids seen in records. */
+static int refill_ids(struct pt_tracer *tracer, uint32_t used_code_id, uint32_t used_image_id)
+{
+	int rc = 0;
+
+	while (!rc && tracer->next_image_id < used_image_id + IMAGE_IDS_READY) {
+		rc = queue_push(tracer->skel->maps.image_ids, tracer->next_image_id);
+		tracer->next_image_id += rc ? 0 : 1;
+	}
+	while (!rc && tracer->next_code_id < used_code_id + CODE_BLOCKS_READY * PT_ID_BLOCK &&
+	       tracer->next_code_id < PT_CODE_ID_USER - PT_ID_BLOCK) {
+		rc = queue_push(tracer->skel->maps.code_ids, tracer->next_code_id);
+		tracer->next_code_id += rc ? 0 : PT_ID_BLOCK;
+	}
+	return rc == -E2BIG ? 0 : rc; /* full is good too */
+}
+
+static int on_record(void *ctx, void *data, size_t len)
+{
+	struct pt_tracer *tracer = ctx;
+	const struct pt_rec *rec = data;
+
+	if (len < sizeof(*rec) || rec->len != len) {
+		pt_debug("a record of %zu bytes is not one of ours", len);
+		return 0;
+	}
+	if (rec->kind == PT_REC_CODE) {
+		uint32_t id = ((const struct pt_rec_code *)rec)->id;
+
+		if (tracer->next_code_id - id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
+			refill_ids(tracer, id, 0);
+	} else if (rec->kind == PT_REC_PROC) {
+		if (tracer->next_image_id - rec->image_id < IMAGE_IDS_READY / 2)
+			refill_ids(tracer, 0, rec->image_id);
+	}
+	tracer->handed_out++;
+	tracer->fn_rc = tracer->fn ? tracer->fn(rec, len, tracer->fn_ctx) : 0;
+	/* a negative value ends libbpf's loop; the record itself counts as consumed */
+	return tracer->fn_rc || tracer->handed_out >= RECORDS_PER_POLL ? -ECANCELED : 0;
+}
+
+static int attach_scheduler(struct pt_tracer *tracer, struct pt_err *err)
+{
+	struct pytrace_bpf *skel = tracer->skel;
+
+	tracer->fork_link = bpf_program__attach(skel->progs.pt_fork);
+	tracer->exec_link = bpf_program__attach(skel->progs.pt_exec);
+	tracer->exit_link = bpf_program__attach(skel->progs.pt_exit);
+	tracer->peek_link = bpf_program__attach_iter(skel->progs.pt_peek, NULL);
+	if (!tracer->fork_link || !tracer->exec_link || !tracer->exit_link || !tracer->peek_link)
+		return pt_probe_error(err, errno ? -errno : -EINVAL,
+				      "attach to the scheduler's tracepoints", false);
+	return 0;
+}
+
+static int load(struct pt_tracer *tracer, struct pt_err *err)
+{
+	int rc;
+
+	tracer->skel = pytrace_bpf__open();
+	if (!tracer->skel)
+		return pt_probe_error(err, -errno, "open the BPF programs", false);
+	configure(tracer);
+	rc = pytrace_bpf__load(tracer->skel);
+	if (rc)
+		return pt_probe_error(err, rc, "load the BPF programs", false);
+	rc = refill_ids(tracer, 0, 0);
+	if (rc)
+		return pt_probe_error(err, rc, "fill the BPF maps", false);
+	tracer->ring = ring_buffer__new(bpf_map__fd(tracer->skel->maps.ring), on_record, tracer,
+					NULL);
+	if (!tracer->ring)
+		return pt_probe_error(err, -errno, "map the ring buffer", false);
+	return attach_scheduler(tracer, err);
+}
+
+int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **out,
+		  struct pt_err *err)
+{
+	struct pt_tracer *tracer = calloc(1, sizeof(*tracer));
+	int rc;
+
+	*out = NULL;
+	if (!tracer)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	tracer->options = *options;
+	tracer->next_image_id = 1;
+	tracer->next_code_id = 1;
+	libbpf_set_print(print_libbpf);
+	rc = choose_features(tracer, err);
+	if (!rc)
+		rc = load(tracer, err);
+	if (rc) {
+		pt_tracer_free(tracer);
+		return rc;
+	}
+	*out = tracer;
+	return 0;
+}
+
+static void release_site_links(struct pt_tracer *tracer)
+{
+	for (size_t i = 0; i < tracer->image_count; i++)
+		pt_links_release(&tracer->images[i].links);
+	for (size_t i = 0; i < tracer->process_count; i++)
+		pt_links_release(&tracer->processes[i].links);
+}
+
+void pt_tracer_free(struct pt_tracer *tracer)
+{
+	if (!tracer)
+		return;
+	if (tracer->skel && tracer->skel->bss)
+		tracer->skel->bss->control.gate = PT_GATE_CLOSED;
+	release_site_links(tracer);
+	bpf_link__destroy(tracer->fork_link);
+	bpf_link__destroy(tracer->exec_link);
+	bpf_link__destroy(tracer->exit_link);
+	bpf_link__destroy(tracer->peek_link);
+	ring_buffer__free(tracer->ring);
+	pytrace_bpf__destroy(tracer->skel);
+	free(tracer->processes);
+	free(tracer);
+}
+
+/* ---- images and processes ---- */
+
+static uint16_t window_frame(const struct pt_layout *layout)
+{
+	if (layout->ts_remaining == PT_NO_FIELD || layout->ts_frame < layout->ts_remaining + 8 ||
+	    layout->ts_frame + 8 > layout->ts_remaining + PT_WINDOW_BYTES)
+		return PT_NO_FIELD;
+	return layout->ts_frame - layout->ts_remaining;
+}
+
+static int set_site(struct pt_tracer *tracer, const struct pt_site_key *key,
+		    const struct pt_site_value *value)
+{
+	return bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.sites), key, value, BPF_ANY);
+}
+
+static int register_site(struct pt_tracer *tracer, const struct py_site *site, int image_index)
+{
+	struct pt_site_value value = {
+	    .cookie = (site->cookie & ~(0xffull << 32)) | (uint64_t)image_index << 32,
+	    .vaddr = site->vaddr,
+	};
+	struct pt_site_key key = {.by = PT_SITE_BY_VADDR, .image_index = (uint32_t)image_index};
+	struct pt_site_value other;
+	int rc;
+
+	key.addr = site->vaddr;
+	rc = set_site(tracer, &key, &value);
+	key.by = PT_SITE_BY_NUMBER;
+	key.addr = PT_COOKIE_SITE(site->cookie);
+	if (!rc)
+		rc = set_site(tracer, &key, &value);
+	key.by = PT_SITE_BY_OFFSET;
+	key.image_index = 0;
+	key.addr = site->vaddr & 4095;
+	if (!bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.sites), &key, &other))
+		value.cookie = 0; /* ambiguous */
+	if (!rc)
+		rc = set_site(tracer, &key, &value);
+	return rc;
+}
+
+static int register_image(struct pt_tracer *tracer, int image_index, struct pt_err *err)
+{
+	const struct py_image *image = tracer->images[image_index].image;
+	const struct py_engine_plan *plan = &image->engines[tracer->images[image_index].engine];
+	struct pt_image *slot = &tracer->skel->bss->control.images[image_index];
+	int rc = 0;
+
+	memset(slot, 0, sizeof(*slot));
+	slot->layout = image->layout;
+	slot->tstate_vaddr = image->tstate_current.vaddr;
+	slot->window_frame = window_frame(&image->layout);
+	for (size_t i = 0; i < plan->site_count && !rc; i++)
+		rc = register_site(tracer, &plan->sites[i], image_index);
+	if (rc)
+		pt_probe_error(err, rc, "fill the BPF maps", false);
+	return rc;
+}
+
+int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
+			enum py_engine engine, enum pt_reach reach, const char *open_path,
+			struct pt_err *err)
+{
+	const struct py_engine_plan *plan = &image->engines[engine];
+	int index = (int)tracer->image_count, rc;
+
+	if (index >= PT_LAYOUT_MAX)
+		return pt_err_set(err, -ENOSPC, PT_EXIT_FAILED, "Trace fewer processes at once.",
+				  "more than %d different interpreter files", PT_LAYOUT_MAX);
+	if (!plan->usable || plan->site_count == 0)
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
+				  "'%s' cannot be probed this way: %s", image->path, plan->reason);
+	rc = pt_text_check_file(image, engine, open_path, err);
+	if (rc)
+		return rc;
+	tracer->images[index] = (struct tracer_image){
+	    .image = image, .engine = engine, .reach = reach};
+	rc = register_image(tracer, index, err);
+	if (rc)
+		return rc;
+	if (reach == PT_REACH_FILE) {
+		rc = pt_links_attach(tracer, index, -1, open_path, &tracer->images[index].links,
+				     err);
+		if (rc)
+			return rc;
+	}
+	tracer->image_count++;
+	return index;
+}
+
+static struct tracer_process *process_slot(struct pt_tracer *tracer, pid_t pid)
+{
+	struct tracer_process *grown;
+
+	for (size_t i = 0; i < tracer->process_count; i++)
+		if (tracer->processes[i].pid == pid)
+			return &tracer->processes[i];
+	grown = realloc(tracer->processes, (tracer->process_count + 1) * sizeof(*grown));
+	if (!grown)
+		return NULL;
+	tracer->processes = grown;
+	grown += tracer->process_count++;
+	*grown = (struct tracer_process){.pid = pid};
+	return grown;
+}
+
+static int set_proc(struct pt_tracer *tracer, pid_t pid, const struct pt_proc *proc)
+{
+	uint32_t tgid = (uint32_t)pid;
+	int rc = bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, proc, BPF_ANY);
+
+	__atomic_add_fetch(&tracer->skel->bss->control.generation, 1, __ATOMIC_RELEASE);
+	return rc;
+}
+
+/* The process as BPF shall know it. A child that BPF saw being forked keeps its image id. */
+static void fill_proc(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
+		      struct pt_proc *proc)
+{
+	uint32_t tgid = (uint32_t)pid;
+
+	memset(proc, 0, sizeof(*proc));
+	if (bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, proc))
+		proc->image_id = tracer->next_image_id++;
+	proc->flags &= PT_PF_START_KNOWN;
+	if (tracer->images[image_index].reach == PT_REACH_FILE)
+		proc->flags |= PT_PF_FILE;
+	else
+		proc->flags = 0; /* it has run without probes so far */
+	if (tracer->options.follow_children)
+		proc->flags |= PT_PF_FOLLOW;
+	proc->image_index = (uint32_t)image_index;
+	proc->bias = bias;
+	proc->since_ns = now_ns();
+}
+
+int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
+			    const char *open_path, uint32_t *image_id, struct pt_err *err)
+{
+	const struct tracer_image *image;
+	struct tracer_process *slot;
+	struct pt_proc proc;
+	int rc;
+
+	if (image_index < 0 || (size_t)image_index >= tracer->image_count)
+		return -EINVAL;
+	image = &tracer->images[image_index];
+	rc = pt_text_check_process(image->image, image->engine, pid, bias, err);
+	if (rc)
+		return rc;
+	slot = process_slot(tracer, pid);
+	if (!slot)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	slot->image_index = image_index;
+	fill_proc(tracer, image_index, pid, bias, &proc);
+	rc = set_proc(tracer, pid, &proc);
+	if (rc)
+		return pt_probe_error(err, rc, "add a process to the BPF maps", false);
+	if (image->reach == PT_REACH_PROCESS) {
+		pt_links_release(&slot->links);
+		rc = pt_links_attach(tracer, image_index, pid, open_path, &slot->links, err);
+		proc.since_ns = now_ns();
+		if (!rc)
+			rc = set_proc(tracer, pid, &proc);
+		if (rc) {
+			pt_tracer_forget_process(tracer, pid);
+			return rc;
+		}
+	}
+	if (image_id)
+		*image_id = proc.image_id;
+	return 0;
+}
+
+void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid;
+
+	bpf_map_delete_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid);
+	__atomic_add_fetch(&tracer->skel->bss->control.generation, 1, __ATOMIC_RELEASE);
+	for (size_t i = 0; i < tracer->process_count; i++) {
+		if (tracer->processes[i].pid != pid)
+			continue;
+		pt_links_release(&tracer->processes[i].links);
+		tracer->processes[i] = tracer->processes[--tracer->process_count];
+		return;
+	}
+}
+
+/* ---- recording ---- */
+
+int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns)
+{
+	struct pt_control *control = &tracer->skel->bss->control;
+
+	if (control->gate != PT_GATE_NOT_YET)
+		return -EALREADY;
+	*time_ns = now_ns();
+	control->gate_open_ns = *time_ns;
+	__atomic_store_n(&control->gate, PT_GATE_OPEN, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Runs the iterator over all tasks. */
+static int peek(struct pt_tracer *tracer, uint64_t older_ns)
+{
+	struct pt_control *control = &tracer->skel->bss->control;
+	struct pt_counters *counters = &tracer->skel->bss->counters;
+	char nothing[256];
+	ssize_t n;
+	int fd;
+
+	control->peek_older_ns = older_ns;
+	counters->peek_pending = 0;
+	counters->peek_failed = 0;
+	fd = bpf_iter_create(bpf_link__fd(tracer->peek_link));
+	if (fd < 0)
+		return -errno;
+	do {
+		n = read(fd, nothing, sizeof(nothing));
+	} while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	tracer->total_at_peek = counters->events + counters->peek_pending;
+	return (int)n;
+}
+
+int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns)
+{
+	struct pt_control *control = &tracer->skel->bss->control;
+
+	tracer->stopped = control->gate == PT_GATE_REACHED;
+	__atomic_store_n(&control->gate, PT_GATE_CLOSED, __ATOMIC_RELEASE);
+	*time_ns = now_ns();
+	/* After this no program runs at a site any more: the kernel waits for those under way. */
+	release_site_links(tracer);
+	tracer->closing = true;
+	return peek(tracer, UINT64_MAX);
+}
+
+static int consume(struct pt_tracer *tracer)
+{
+	int rc;
+
+	tracer->handed_out = 0;
+	tracer->fn_rc = 0;
+	rc = ring_buffer__consume(tracer->ring);
+	if (rc < 0 && rc != -ECANCELED)
+		return rc;
+	if (tracer->fn_rc)
+		return tracer->fn_rc < 0 ? tracer->fn_rc : (int)tracer->handed_out;
+	return (int)tracer->handed_out;
+}
+
+int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, void *ctx)
+{
+	struct pollfd pfd = {.fd = ring_buffer__epoll_fd(tracer->ring), .events = POLLIN};
+	int rc;
+
+	tracer->fn = fn;
+	tracer->fn_ctx = ctx;
+	rc = consume(tracer);
+	if (rc == 0 && !tracer->closing && timeout_ms != 0) {
+		/* BPF wakes us only when much is pending, so a timeout does not mean nothing */
+		if (poll(&pfd, 1, timeout_ms) < 0 && errno != EINTR)
+			rc = -errno;
+		else
+			rc = consume(tracer);
+	}
+	/* the last copies did not all fit; there is room now */
+	if (rc >= 0 && tracer->closing && tracer->skel->bss->counters.peek_failed > 0 &&
+	    !tracer->fn_rc) {
+		int more = peek(tracer, UINT64_MAX);
+
+		if (!more)
+			more = consume(tracer);
+		rc = more < 0 ? more : rc + more;
+	}
+	tracer->fn = NULL;
+	return rc;
+}
+
+int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns)
+{
+	uint64_t now = now_ns();
+
+	if (older_than_ns < PEEK_MIN_AGE_NS)
+		older_than_ns = PEEK_MIN_AGE_NS;
+	if (tracer->closing)
+		return 0;
+	return peek(tracer, now > older_than_ns ? now - older_than_ns : 0);
+}
+
+void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats)
+{
+	const struct pt_counters *counters = &tracer->skel->bss->counters;
+
+	memset(stats, 0, sizeof(*stats));
+	stats->events = counters->events;
+	if (tracer->total_at_peek > stats->events)
+		stats->events = tracer->total_at_peek;
+	stats->lost_events = counters->lost_events;
+	stats->lost_records = counters->lost_records;
+	stats->resyncs = counters->resyncs;
+	stats->batches = counters->batches;
+	stats->missed = counters->missed;
+	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
+	for (size_t i = 0; i < tracer->image_count; i++)
+		stats->links += tracer->images[i].links.count;
+	for (size_t i = 0; i < tracer->process_count; i++)
+		stats->links += tracer->processes[i].links.count;
+}
+
+const char *pt_tracer_link_kind(const struct pt_tracer *tracer)
+{
+	for (size_t i = 0; i < tracer->image_count; i++)
+		if (tracer->images[i].reach == PT_REACH_FILE && tracer->multi)
+			return "uprobe.multi";
+	return "perf uprobes";
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * links.c - sites become links: one uprobe.multi link for a whole file where the kernel has it,
+ * else one perf event a site. A process alone always gets perf events, because their breakpoints do
+ * not survive a fork into the child.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "probe/gen_skel.h"
+#include "probe/tracer.h"
+
+static const struct py_engine_plan *plan_of(const struct tracer_image *slot)
+{
+	return &slot->image->engines[slot->engine];
+}
+
+static uint64_t site_cookie(const struct py_site *site, int image_index)
+{
+	return (site->cookie & ~(0xffull << 32)) | (uint64_t)image_index << 32;
+}
+
+static bool has_semaphore(const struct py_engine_plan *plan)
+{
+	for (size_t i = 0; i < plan->site_count; i++)
+		if (plan->sites[i].ref_ctr_offset)
+			return true;
+	return false;
+}
+
+static int attach_multi(struct pt_tracer *tracer, int image_index, const char *path,
+			struct link_set *set, struct pt_err *err)
+{
+	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
+	struct bpf_program *program = tracer->options.bench_empty
+					  ? tracer->skel->progs.pt_empty_multi
+					  : tracer->skel->progs.pt_site_multi;
+	size_t n = plan->site_count;
+	unsigned long *offsets = calloc(n, sizeof(*offsets)), *refs = calloc(n, sizeof(*refs));
+	__u64 *cookies = calloc(n, sizeof(*cookies));
+	LIBBPF_OPTS(bpf_uprobe_multi_opts, opts, .offsets = offsets, .cookies = cookies, .cnt = n);
+	char what[256];
+	int rc = -ENOMEM;
+
+	if (!offsets || !refs || !cookies)
+		goto out;
+	for (size_t i = 0; i < n; i++) {
+		offsets[i] = plan->sites[i].offset;
+		refs[i] = plan->sites[i].ref_ctr_offset;
+		cookies[i] = site_cookie(&plan->sites[i], image_index);
+	}
+	if (has_semaphore(plan))
+		opts.ref_ctr_offsets = refs;
+	set->links[0] = bpf_program__attach_uprobe_multi(program, -1, path, NULL, &opts);
+	rc = set->links[0] ? 0 : -errno;
+	set->count = rc ? 0 : 1;
+out:
+	free(offsets);
+	free(refs);
+	free(cookies);
+	if (rc) {
+		snprintf(what, sizeof(what), "attach %zu probes to '%s'", n, path);
+		pt_probe_error(err, rc, what, has_semaphore(plan));
+	}
+	return rc;
+}
+
+static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+		       struct link_set *set, struct pt_err *err)
+{
+	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
+	struct bpf_program *program = tracer->options.bench_empty ? tracer->skel->progs.pt_empty
+								  : tracer->skel->progs.pt_site;
+	char what[256];
+
+	for (size_t i = 0; i < plan->site_count; i++) {
+		const struct py_site *site = &plan->sites[i];
+		LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = site->ref_ctr_offset);
+		int rc;
+
+		/* links to perf events came together with cookies, in 5.15; never tracefs */
+		opts.attach_mode = tracer->cookie ? PROBE_ATTACH_MODE_LINK : PROBE_ATTACH_MODE_PERF;
+		if (tracer->cookie)
+			opts.bpf_cookie = site_cookie(site, image_index);
+		set->links[set->count] = bpf_program__attach_uprobe_opts(program, pid, path,
+									 site->offset, &opts);
+		if (set->links[set->count]) {
+			set->count++;
+			continue;
+		}
+		rc = -errno;
+		snprintf(what, sizeof(what), "attach probe %zu of %zu to '%s' at %#llx", i + 1,
+			 plan->site_count, path, (unsigned long long)site->offset);
+		pt_probe_error(err, rc, what, site->ref_ctr_offset != 0);
+		return rc;
+	}
+	return 0;
+}
+
+int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+		    struct link_set *set, struct pt_err *err)
+{
+	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
+	int rc;
+
+	set->count = 0;
+	set->links = calloc(plan->site_count, sizeof(struct bpf_link *));
+	if (!set->links)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	if (pid < 0 && tracer->multi)
+		rc = attach_multi(tracer, image_index, path, set, err);
+	else
+		rc = attach_perf(tracer, image_index, pid, path, set, err);
+	if (rc)
+		pt_links_release(set);
+	else
+		pt_debug("attached %zu probes to '%s' by %zu links, process %d", plan->site_count,
+			 path, set->count, pid);
+	return rc;
+}
+
+void pt_links_release(struct link_set *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		bpf_link__destroy(set->links[i]);
+	free(set->links);
+	set->links = NULL;
+	set->count = 0;
+}

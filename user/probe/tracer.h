@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * tracer.h - the inside of struct pt_tracer, shared by the files of user/probe/ only.
+ *
+ * attach.c holds the life cycle, links.c turns sites into links, text.c compares code with what was
+ * analysed, errors.c turns errno into sentences.
+ */
+#ifndef PT_PROBE_TRACER_H
+#define PT_PROBE_TRACER_H
+
+#include <bpf/libbpf.h>
+#include <linux/types.h>
+
+#include "probe/attach.h"
+#include "pt_maps.h"
+
+struct pytrace_bpf;
+
+struct link_set {
+	struct bpf_link **links;
+	size_t count;
+};
+
+struct tracer_image {
+	const struct py_image *image; /* borrowed */
+	enum py_engine engine;
+	enum pt_reach reach;
+	struct link_set links; /* PT_REACH_FILE */
+};
+
+struct tracer_process {
+	pid_t pid;
+	int image_index;
+	struct link_set links; /* PT_REACH_PROCESS */
+};
+
+struct pt_tracer {
+	struct pt_tracer_options options;
+	struct pytrace_bpf *skel;
+	struct ring_buffer *ring;
+	struct bpf_link *fork_link, *exec_link, *exit_link, *peek_link;
+	bool multi, cookie, task_storage;
+	struct tracer_image images[PT_LAYOUT_MAX];
+	size_t image_count;
+	struct tracer_process *processes;
+	size_t process_count;
+	/* ids given out so far; BPF takes them from queues */
+	uint32_t next_image_id, next_code_id;
+	uint64_t total_at_peek; /* events, as of the last run of the iterator */
+	bool stopped;           /* max_events was reached before the gate was closed */
+	bool closing; /* the gate is shut for good; what is left may still have to be copied */
+	/* for the ring buffer's callback, during a poll */
+	pt_record_fn fn;
+	void *fn_ctx;
+	int fn_rc;
+	unsigned int handed_out;
+};
+
+/* Attaches every site of the engine: pid -1 with the whole file. Either all or nothing. */
+int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+		    struct link_set *set, struct pt_err *err);
+void pt_links_release(struct link_set *set);
+
+/* Refuses unless the file, or the process's memory, has the bytes that were analysed. */
+int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,
+		       struct pt_err *err);
+int pt_text_check_process(const struct py_image *image, enum py_engine engine, pid_t pid,
+			  uint64_t bias, struct pt_err *err);
+
+/* What a failed bpf(2) or perf_event_open(2) means to the user. what: "load the BPF programs". */
+int pt_probe_error(struct pt_err *err, int code, const char *what, bool semaphore);
+
+#endif
