@@ -27,6 +27,7 @@ struct reader {
 	uint64_t runtime_addr;
 	struct tid_map tids;
 	struct code_cache codes;
+	struct pt_map by_tid; /* -> index in the result, plus 1 */
 	size_t frames_total;
 };
 
@@ -262,14 +263,45 @@ static pid_t thread_tid(const struct reader *reader, uint64_t ts)
 	return tid_map_find(&reader->tids, tid32);
 }
 
+static void stack_release(struct py_thread_stack *stack)
+{
+	for (size_t i = 0; i < stack->frame_count; i++)
+		py_code_text_release(&stack->frames[i].code);
+	free(stack->frames);
+	memset(stack, 0, sizeof(*stack));
+}
+
+/* Takes *stack on success. */
+static int keep_stack(struct reader *reader, struct py_stacks *stacks,
+		      const struct py_thread_stack *stack)
+{
+	struct py_thread_stack *more = realloc(stacks->threads,
+					       (stacks->thread_count + 1) * sizeof(*more));
+	int rc;
+
+	if (!more)
+		return -ENOMEM;
+	stacks->threads = more;
+	rc = pt_map_put(&reader->by_tid, (uint64_t)stack->tid, 0,
+			(void *)(stacks->thread_count + 1));
+	if (!rc)
+		stacks->threads[stacks->thread_count++] = *stack;
+	return rc;
+}
+
+/* A thread may have a state in several interpreters, of which the newest come first; the first one
+ * with frames is what the thread runs. */
 static int add_thread(struct reader *reader, uint64_t ts, struct py_stacks *stacks)
 {
-	struct py_thread_stack stack = {.tid = thread_tid(reader, ts)}, *more;
+	struct py_thread_stack stack = {.tid = thread_tid(reader, ts)};
 	struct raw_stack raw = {0};
+	size_t known = (size_t)pt_map_get(&reader->by_tid, (uint64_t)stack.tid, 0);
 	int rc;
 
 	if (!stack.tid || reader->frames_total >= STACK_MAX_FRAMES_ALL)
 		return 0; /* the thread has just ended, or has no TID yet */
+	if (known && stacks->threads[known - 1].frame_count)
+		return 0;
 	rc = read_raw_stack(reader, ts, &raw);
 	if (!rc) {
 		reader->frames_total += raw.count;
@@ -277,21 +309,16 @@ static int add_thread(struct reader *reader, uint64_t ts, struct py_stacks *stac
 		rc = name_frames(reader, &raw, &stack);
 	}
 	free(raw.frames);
-	if (rc == -EFAULT)
-		return 0; /* its state was freed under us */
-	if (!rc) {
-		more = realloc(stacks->threads, (stacks->thread_count + 1) * sizeof(*more));
-		rc = more ? 0 : -ENOMEM;
+	if (!rc && known) {
+		stack_release(&stacks->threads[known - 1]);
+		stacks->threads[known - 1] = stack;
+		return 0;
 	}
-	if (rc) {
-		for (size_t i = 0; i < stack.frame_count; i++)
-			py_code_text_release(&stack.frames[i].code);
-		free(stack.frames);
-		return rc;
-	}
-	stacks->threads = more;
-	stacks->threads[stacks->thread_count++] = stack;
-	return 0;
+	if (!rc)
+		rc = keep_stack(reader, stacks, &stack);
+	if (rc)
+		stack_release(&stack);
+	return rc == -EFAULT ? 0 : rc; /* -EFAULT: its state was freed under us */
 }
 
 /* Adds the thread states of one interpreter. A state that names another interpreter is not one (any
@@ -327,40 +354,6 @@ static int list_all_threads(const struct reader *reader, struct address_list *li
 						&interp);
 	}
 	return rc;
-}
-
-static void stack_release(struct py_thread_stack *stack)
-{
-	for (size_t i = 0; i < stack->frame_count; i++)
-		py_code_text_release(&stack->frames[i].code);
-	free(stack->frames);
-	memset(stack, 0, sizeof(*stack));
-}
-
-static int compare_stacks(const void *a, const void *b)
-{
-	const struct py_thread_stack *x = a, *y = b;
-
-	if (x->tid != y->tid)
-		return x->tid < y->tid ? -1 : 1;
-	return x->frame_count > y->frame_count ? -1 : x->frame_count < y->frame_count;
-}
-
-/* A thread may have a state in several interpreters; the one with the most frames stays. */
-static void drop_duplicates(struct py_stacks *stacks)
-{
-	size_t kept = 0;
-
-	if (stacks->thread_count)
-		qsort(stacks->threads, stacks->thread_count, sizeof(*stacks->threads),
-		      compare_stacks);
-	for (size_t i = 0; i < stacks->thread_count; i++) {
-		if (kept && stacks->threads[kept - 1].tid == stacks->threads[i].tid)
-			stack_release(&stacks->threads[i]);
-		else
-			stacks->threads[kept++] = stacks->threads[i];
-	}
-	stacks->thread_count = kept;
 }
 
 /* ---- the whole ---- */
@@ -415,8 +408,6 @@ static int read_all(struct reader *reader, struct py_stacks *stacks)
 	for (size_t i = 0; !rc && i < list.count; i++)
 		rc = add_thread(reader, list.items[i], stacks);
 	free(list.items);
-	if (!rc)
-		drop_duplicates(stacks);
 	return rc;
 }
 
@@ -440,6 +431,7 @@ int py_stacks_read(pid_t pid, const struct py_image *image, uint64_t bias, struc
 		py_stacks_release(stacks);
 	code_cache_release(&reader.codes);
 	tid_map_release(&reader.tids);
+	pt_map_release(&reader.by_tid);
 	return explain(rc, pid, err);
 }
 
