@@ -67,6 +67,13 @@ int counter_offset(const struct elf_file *elf, const struct eh_ranges *eh, uint1
 
 /* ---- the sites ---- */
 
+/* A frame more or less, or two: a call of a class with a Python __init__ opens a hidden frame below
+ * the one of __init__ (3.13+). */
+static int counts(int64_t by)
+{
+	return by == 1 || by == -1 || by == -2 ? (int)by : 0;
+}
+
 /* What adding or subtracting that much to a counter means; 0: it is no counting. */
 static int step_of(uint8_t op, bool has_imm, int64_t imm)
 {
@@ -82,7 +89,7 @@ static int step_of(uint8_t op, bool has_imm, int64_t imm)
 		by = -by;
 	else if (op != MC_OP_ADD)
 		return 0;
-	return by == 1 || by == -1 || by == -2 ? (int)by : 0;
+	return counts(by);
 }
 
 static bool is_memory_step(const struct mc_insn *insn)
@@ -121,9 +128,7 @@ static int made_by(const struct direction_search *search, const struct mc_insn *
 		return insn->base == search->base && insn->disp == search->offset ? PATH_SAME
 										  : PATH_UNKNOWN;
 	if (insn->op == MC_OP_LEA)
-		by = insn->index == MC_NO_REG && (insn->disp == 1 || insn->disp == -1)
-			 ? (int)insn->disp
-			 : 0;
+		by = insn->index == MC_NO_REG ? counts(insn->disp) : 0;
 	else
 		by = insn->mem ? 0 : step_of(insn->op, insn->has_imm, insn->imm);
 	return by ? by : PATH_UNKNOWN;
@@ -290,40 +295,95 @@ static bool is_after_check(const struct region *region, size_t i)
 	return call != REGION_NONE && region->insns[call].flow == MC_FLOW_CALL;
 }
 
-/* The first counter in straight line from instruction i on, if it gives back what was taken, with
- * at least that many calls before it. */
+/* The first counter in straight line from instruction i on, if it gives back what was taken, behind
+ * a call and not shared with paths that come from elsewhere. */
 static struct counter *closing(const struct counters *counters, const struct region *region,
-			       size_t i, uint8_t base, unsigned int calls_min)
+			       size_t i, uint8_t base)
 {
-	unsigned int calls = 0;
+	bool called = false, shared = false;
 
 	for (unsigned int n = 0; n < LOOK_AHEAD && i != REGION_NONE; n++) {
 		const struct mc_insn *insn = &region->insns[i];
 		struct counter *counter = find(counters, i);
 
+		shared |= (region->marks[i] & (REGION_TARGET | REGION_INDIRECT)) != 0;
 		if (counter)
-			return counter->delta == 1 && counter->base == base && calls >= calls_min
+			return counter->delta == 1 && counter->base == base && called && !shared
 				   ? counter
 				   : NULL;
-		if (insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT)
-			calls++;
-		else if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC)
+		if (insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT) {
+			called = true;
+			shared = false;
+		} else if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC) {
 			return NULL;
+		}
 		i = region_next(region, i);
 	}
 	return NULL;
 }
 
-/* Where "test; jle" behind a decrement leads: the path for a nearly exhausted stack, which may have
- * a copy of the call and of the closing of its own. */
-static size_t cold_path(const struct region *region, size_t i)
+/* The next conditional jump within so many instructions, with no call on the way. */
+static size_t next_jcc(const struct region *region, size_t i, unsigned int within)
 {
-	for (unsigned int n = 0; n < 4 && i != REGION_NONE; n++) {
+	for (unsigned int n = 0; n < within; n++) {
 		i = region_next(region, i);
-		if (i != REGION_NONE && region->insns[i].flow == MC_FLOW_JCC)
-			return region_index(region, region->insns[i].target);
+		if (i == REGION_NONE || region->insns[i].flow == MC_FLOW_JCC)
+			return i;
+		if (region->insns[i].flow != MC_FLOW_NEXT)
+			break;
 	}
 	return REGION_NONE;
+}
+
+/* x86 condition codes, Intel SDM volume 1, appendix B. */
+enum { CC_E = 4, CC_NE = 5, CC_S = 8, CC_NS = 9, CC_L = 12, CC_GE = 13, CC_LE = 14, CC_G = 15 };
+
+/* The two ways behind a decrement: enough is left, or a check is called. */
+static void split(const struct region *region, size_t i, size_t *enough, size_t *check)
+{
+	size_t jcc = next_jcc(region, i, 4);
+
+	*enough = region_next(region, i);
+	*check = REGION_NONE;
+	if (jcc == REGION_NONE)
+		return;
+	switch (region->insns[jcc].cc) {
+	case CC_LE:
+	case CC_L:
+	case CC_S:
+		*check = region_index(region, region->insns[jcc].target);
+		break;
+	case CC_G:
+	case CC_GE:
+	case CC_NS:
+		*check = region_next(region, jcc);
+		*enough = region_index(region, region->insns[jcc].target);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Where the check's success leads: "call _Py_CheckRecursiveCall; test eax, eax; je/jne". */
+static size_t check_passed(const struct region *region, size_t i)
+{
+	size_t jcc;
+
+	for (unsigned int n = 0; n < 10 && i != REGION_NONE; n++) {
+		if (region->insns[i].flow == MC_FLOW_CALL)
+			break;
+		if (region->insns[i].flow != MC_FLOW_NEXT)
+			return REGION_NONE;
+		i = region_next(region, i);
+	}
+	if (i == REGION_NONE || region->insns[i].flow != MC_FLOW_CALL)
+		return REGION_NONE;
+	jcc = next_jcc(region, i, 8);
+	if (jcc == REGION_NONE)
+		return REGION_NONE;
+	if (region->insns[jcc].cc == CC_E)
+		return region_index(region, region->insns[jcc].target);
+	return region->insns[jcc].cc == CC_NE ? region_next(region, jcc) : REGION_NONE;
 }
 
 void counters_drop_brackets(struct counters *counters, const struct region *region)
@@ -331,6 +391,7 @@ void counters_drop_brackets(struct counters *counters, const struct region *regi
 	for (size_t i = 0; i < counters->count; i++) {
 		struct counter *open = &counters->items[i];
 		struct counter *close;
+		size_t enough, check;
 
 		if (open->delta > 0)
 			continue;
@@ -338,12 +399,13 @@ void counters_drop_brackets(struct counters *counters, const struct region *regi
 			open->dropped = true;
 			continue;
 		}
-		close = closing(counters, region, region_next(region, open->insn), open->base, 1);
+		split(region, open->insn, &enough, &check);
+		close = closing(counters, region, enough, open->base);
 		if (!close)
 			continue;
 		open->dropped = close->dropped = true;
-		/* There the check itself is a call. */
-		close = closing(counters, region, cold_path(region, open->insn), open->base, 2);
+		/* The way through the check may have a copy of the call and its closing. */
+		close = closing(counters, region, check_passed(region, check), open->base);
 		if (close)
 			close->dropped = true;
 	}
