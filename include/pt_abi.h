@@ -150,7 +150,7 @@ struct pt_rec_code {
 	__u32 firstlineno;
 	__u32 co_flags;
 	struct pt_str str[PT_STR_COUNT];
-	__u32 reserved;
+	__u32 reserved, reserved_2; /* data[] begins where sizeof ends */
 	char data[]; /* the strings' bytes, one behind the other, padded to 8 */
 };
 
@@ -228,6 +228,8 @@ _Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
 _Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
 _Static_assert(sizeof(struct pt_str) == 4, "string descriptor");
 _Static_assert(sizeof(struct pt_rec_code) == 72, "code record");
+_Static_assert(__builtin_offsetof(struct pt_rec_code, data) == 72, "no padding before data");
+_Static_assert(__builtin_offsetof(struct pt_rec_proc, data) == 72, "no padding before data");
 _Static_assert(sizeof(struct pt_rec_proc) == 72, "process record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
