@@ -38,8 +38,10 @@ static __always_inline __u32 string_read(struct thread *t, const struct pt_layou
 					 __u32 which, __u64 str, __u32 end)
 {
 	struct pt_str *desc = &t->code.rec.str[which];
-	__u32 state = 0, kind, bytes;
-	__u64 length = 0, data;
+	__u32 state = 0, kind;
+	/* bytes is wide because the helper's size is not: the verifiers of 5.10 and 6.1 want to
+	 * know its upper half too */
+	__u64 length = 0, data, bytes;
 
 	desc->bytes = 0;
 	desc->width = 1;

@@ -154,20 +154,21 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
  * [ENTER] becomes [DEPTH, payload, ENTER]. */
 static __always_inline void same_frame(struct thread *t, __u32 depth)
 {
-	__u32 n = t->head.word_count;
+	/* that of an empty batch is out of bounds; 5.10 learns nothing from a comparison with 0 */
+	__u32 last = t->head.word_count - 1;
 	__u64 enter;
 
-	opaque(n);
-	if (n == 0 || n > PT_BATCH_WORDS - 2)
+	opaque(last);
+	if (last > PT_BATCH_WORDS - 3)
 		return;
-	enter = t->words[n - 1];
+	enter = t->words[last];
 	if (PT_WORD_KIND(enter) != PT_W_ENTER)
 		return;
-	t->words[n + 1] = enter;
-	t->words[n] = depth - 1;
-	t->words[n - 1] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), PT_WORD_DT(enter));
+	t->words[last + 2] = enter;
+	t->words[last + 1] = depth - 1;
+	t->words[last] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), PT_WORD_DT(enter));
 	t->ext_words += 2;
-	t->head.word_count = n + 2;
+	t->head.word_count = last + 3;
 	hidden_push(t, depth - 1);
 	t->depth = depth;
 	t->shown = depth;
