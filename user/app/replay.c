@@ -53,7 +53,7 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 	if (rc)
 		pt_info("stopped by --max-file-size");
 	if (cut_short)
-		pt_warn("'%s' ends in the middle; what was whole is in the trace", options->file);
+		pt_warn("'%s' is cut short; what was whole is in the trace", options->file);
 	if (totals.bad_records)
 		pt_warn("%llu damaged records were left out",
 			(unsigned long long)totals.bad_records);

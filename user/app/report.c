@@ -64,7 +64,7 @@ int app_report(const struct app_options *options, struct pt_err *err)
 	else
 		rc = pt_report_read_trace(options->file, report, &totals, err);
 	if (!rc && totals.cut_short)
-		pt_warn("'%s' ends in the middle; this is what was whole", options->file);
+		pt_warn("'%s' is cut short; this is what was whole", options->file);
 	if (!rc)
 		rc = options->json ? pt_report_print_json(report, &totals, options->top, stdout)
 				   : pt_report_print_text(report, &totals, options->top, stdout);

@@ -46,6 +46,7 @@ struct session {
 
 	struct target *targets;
 	size_t target_count;
+	unsigned int ended_with_links;
 	struct task *tasks;
 	size_t task_count;
 	struct seen_process *seen; /* -a: see scan.c */

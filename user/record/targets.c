@@ -14,7 +14,8 @@
 #include "record/stacks.h"
 #include "target/maps.h"
 
-#define CMDLINE_MAX_BYTES 4096
+#define CMDLINE_MAX_BYTES    4096
+#define ENDED_WITH_LINKS_MAX 1000
 
 struct target *target_find(struct session *session, pid_t pid)
 {
@@ -49,7 +50,10 @@ void target_drop(struct session *session, pid_t pid)
 
 	if (!target)
 		return;
-	if (target->attached)
+	/* Closing a process's links takes the kernel a second or two, in which nobody would read
+	 * the ring buffer; those of a process that has ended do no harm, so they wait for the end
+	 * of the recording unless they have become too many. */
+	if (target->attached && ++session->ended_with_links > ENDED_WITH_LINKS_MAX)
 		pt_tracer_forget_process(session->tracer, pid);
 	if (target->pidfd >= 0)
 		close(target->pidfd);
