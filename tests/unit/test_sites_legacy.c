@@ -76,7 +76,7 @@ static void load(struct file *file, const char *path)
 	assert_non_null(file->data);
 	assert_int_equal(fread(file->data, 1, file->size, in), file->size);
 	fclose(in);
-	assert_int_equal(elf_open_memory(file->data, file->size, &file->elf, &err), 0);
+	assert_int_equal(elf_file_memory(file->data, file->size, &file->elf, &err), 0);
 	assert_int_equal(eh_ranges_load(file->elf, &file->eh), 0);
 	if (py_layout_fill(&file->image, file->elf, &err))
 		fail_msg("%s: %s", path, err.what);
@@ -85,7 +85,7 @@ static void load(struct file *file, const char *path)
 static void unload(struct file *file)
 {
 	eh_ranges_release(&file->eh);
-	elf_close(file->elf);
+	elf_file_close(file->elf);
 	free(file->data);
 }
 

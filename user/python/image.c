@@ -155,7 +155,7 @@ int py_image_load(const char *path, const char *label, unsigned int emulated, co
 	int ret;
 
 	*result = NULL;
-	ret = elf_open(path, &elf, err);
+	ret = elf_file_open(path, &elf, err);
 	if (ret)
 		return ret;
 	owner = owner_new(path, elf);
@@ -163,7 +163,7 @@ int py_image_load(const char *path, const char *label, unsigned int emulated, co
 		ret = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
 	else
 		ret = load(owner, elf, label, emulated, cache_dir, err);
-	elf_close(elf);
+	elf_file_close(elf);
 	if (!ret && !owner->image.engines[PY_ENGINE_FRAME].usable &&
 	    !owner->image.engines[PY_ENGINE_USDT].usable)
 		ret = refuse(&owner->image, label, err);

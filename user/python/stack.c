@@ -451,11 +451,11 @@ int py_process_version(pid_t pid, const struct py_image *image, uint64_t bias, u
 	int rc;
 
 	/* Which address to look at is the file's to say. */
-	rc = elf_open(image->path, &elf, NULL);
+	rc = elf_file_open(image->path, &elf, NULL);
 	if (rc)
 		return rc;
 	rc = py_version_locate(elf, &place);
-	elf_close(elf);
+	elf_file_close(elf);
 	if (rc)
 		return rc;
 	if (place.is_text) {

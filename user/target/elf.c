@@ -363,7 +363,7 @@ static struct elf_file *file_new(int fd)
 	return elf;
 }
 
-int elf_open_memory(const void *data, size_t size, struct elf_file **result, struct pt_err *err)
+int elf_file_memory(const void *data, size_t size, struct elf_file **result, struct pt_err *err)
 {
 	struct elf_file *elf = file_new(-1);
 	int ret;
@@ -375,7 +375,7 @@ int elf_open_memory(const void *data, size_t size, struct elf_file **result, str
 	elf->size = size;
 	ret = parse(elf, "memory", err);
 	if (ret) {
-		elf_close(elf);
+		elf_file_close(elf);
 		return ret;
 	}
 	*result = elf;
@@ -403,7 +403,7 @@ static int reserve(struct elf_file *elf, const struct stat *st)
 	return 0;
 }
 
-int elf_open(const char *path, struct elf_file **result, struct pt_err *err)
+int elf_file_open(const char *path, struct elf_file **result, struct pt_err *err)
 {
 	struct elf_file *elf;
 	struct stat st;
@@ -433,14 +433,14 @@ int elf_open(const char *path, struct elf_file **result, struct pt_err *err)
 	else
 		ret = parse(elf, path, err);
 	if (ret) {
-		elf_close(elf);
+		elf_file_close(elf);
 		return ret;
 	}
 	*result = elf;
 	return 0;
 }
 
-void elf_close(struct elf_file *elf)
+void elf_file_close(struct elf_file *elf)
 {
 	if (!elf)
 		return;

@@ -5,9 +5,9 @@
  * The file is never mapped: whoever owns it could truncate it under us (SIGBUS). Instead its bytes
  * are read on demand, 64 KiB at a time, into memory of our own that is as long as the file was at
  * opening, so a page that nobody asks for costs nothing. All access goes through elf_at(), which
- * says NULL for what lies outside; pointers stay good until elf_close().
+ * says NULL for what lies outside; pointers stay good until elf_file_close().
  *
- * Life cycle: elf_open() or elf_open_memory() -> use -> elf_close(). One thread at a time: reading
+ * Life cycle: elf_file_open() or elf_file_memory() -> use -> elf_file_close(). One thread at a time: reading
  * on demand and the relocation index change hidden state even behind a const pointer.
  */
 #ifndef PT_TARGET_ELF_H
@@ -64,10 +64,10 @@ struct elf_sdt_note {
 };
 
 /* -ENOENT, -EACCES .. as open(2); -ENOEXEC not an ELF file; -ENOTSUP 32-bit or big-endian. */
-int elf_open(const char *path, struct elf_file **elf, struct pt_err *err);
+int elf_file_open(const char *path, struct elf_file **elf, struct pt_err *err);
 /* Copies nothing: data must live as long as the elf_file. */
-int elf_open_memory(const void *data, size_t size, struct elf_file **elf, struct pt_err *err);
-void elf_close(struct elf_file *elf);
+int elf_file_memory(const void *data, size_t size, struct elf_file **elf, struct pt_err *err);
+void elf_file_close(struct elf_file *elf);
 
 /* size bytes at a file offset, or at an address that the file backs; NULL: not all in the file. */
 const void *elf_at(const struct elf_file *elf, uint64_t offset, uint64_t size);

@@ -227,9 +227,9 @@ static bool holds_cpython(const struct pt_module *module, struct pt_file_cache *
 		return false;
 	if (cache && !pt_file_cache_get(cache, &st, &holds))
 		return holds;
-	if (!elf_open(module->open_path, &elf, NULL)) {
+	if (!elf_file_open(module->open_path, &elf, NULL)) {
 		holds = elf_symbol(elf, SYMBOL_OF_CPYTHON, &symbol);
-		elf_close(elf);
+		elf_file_close(elf);
 	}
 	if (cache)
 		pt_file_cache_put(cache, &st, holds);
@@ -313,11 +313,11 @@ uint64_t pt_module_bias(const struct pt_module *module)
 	struct elf_file *elf;
 	uint64_t vaddr, bias = 0;
 
-	if (elf_open(module->open_path, &elf, NULL))
+	if (elf_file_open(module->open_path, &elf, NULL))
 		return 0;
 	if (elf->type != ET_EXEC && elf_offset_to_vaddr(elf, module->file_offset, &vaddr))
 		bias = module->start - vaddr;
-	elf_close(elf);
+	elf_file_close(elf);
 	return bias;
 }
 
