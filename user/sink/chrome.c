@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "base/utf8.h"
 #include "sink/format.h"
 #include "sink/json_text.h"
 
@@ -126,7 +127,7 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 	write_head(chrome, info, &head);
 	rc = put_buf(chrome, &head);
 	if (!rc)
-		rc = pt_destination_flush(destination);
+		rc = pt_destination_flush(destination, true);
 	pt_buf_release(&head);
 	if (rc)
 		chrome_free(chrome);
@@ -453,10 +454,12 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 			struct pt_buf *tail)
 {
 	const struct chrome *chrome = state;
-	bool limited = pt_destination_error(chrome->destination) != 0;
+	bool limited = pt_destination_flush(chrome->destination, false) != 0;
+	char name[1024];
 
+	pt_utf8_clean(name, sizeof(name), path, strlen(path));
 	pt_buf_add_str(tail, "\n  ],\n  \"traceName\": ");
-	pt_json_string(tail, path);
+	pt_json_string(tail, name);
 	pt_buf_printf(tail,
 		      ",\n  \"pytrace-bpf summary\": {\n"
 		      "    \"events\": %llu,\n"

@@ -87,7 +87,7 @@ static int write_piece(struct pt_destination *d, const char *data, size_t len, b
 		return -EFBIG;
 	rc = pt_outfile_append(&d->file, out, out_len);
 	if (rc)
-		return rc;
+		return rc == -EFBIG ? -EDQUOT : rc; /* the system's limit, not max_bytes */
 	d->crc = (uint32_t)crc32(d->crc, (const Bytef *)data, (uInt)len);
 	d->raw_bytes += (uint32_t)len;
 	atomic_store(&d->bytes, d->file.bytes);
@@ -279,10 +279,10 @@ void pt_destination_used(struct pt_destination *d, size_t len)
 	d->current->len += len;
 }
 
-int pt_destination_flush(struct pt_destination *d)
+int pt_destination_flush(struct pt_destination *d, bool whole)
 {
 	if (d->current->len)
-		submit(d, true);
+		submit(d, whole);
 	pthread_mutex_lock(&d->lock);
 	while (d->count)
 		pthread_cond_wait(&d->changed, &d->lock);

@@ -37,9 +37,8 @@ int pt_destination_open(const char *path, const struct pt_destination_options *o
  * pt_destination_used() says so. */
 char *pt_destination_room(struct pt_destination *destination, size_t len);
 void pt_destination_used(struct pt_destination *destination, size_t len);
-/* Hands over what is there, although the block is not full: what follows can be cut off, this
- * cannot. Waits until it is written. 0, or -errno. */
-int pt_destination_flush(struct pt_destination *destination);
+/* Waits until what is there is written; whole: it must not be cut. 0, or -errno. */
+int pt_destination_flush(struct pt_destination *destination, bool whole);
 /* 0, or why nothing is written any more: -EFBIG (max_bytes), -ENOSPC, ... */
 int pt_destination_error(const struct pt_destination *destination);
 uint64_t pt_destination_bytes(const struct pt_destination *destination);

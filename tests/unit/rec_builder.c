@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "rec_builder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void rec_init(struct rec_builder *b, rec_fn emit, void *ctx)
+{
+	memset(b, 0, sizeof(*b));
+	b->emit = emit;
+	b->ctx = ctx;
+}
+
+struct rec_thread rec_thread(uint32_t tgid, uint32_t tid, uint32_t image_id, const char *comm)
+{
+	struct rec_thread t = {.tgid = tgid, .tid = tid, .image_id = image_id};
+
+	memcpy(t.comm, comm, strnlen(comm, sizeof(t.comm) - 1));
+	return t;
+}
+
+static void emit(struct rec_builder *b, const struct pt_rec *record)
+{
+	int rc = b->emit(record, record->len, b->ctx);
+
+	if (rc && !b->rc)
+		b->rc = rc;
+}
+
+/* A zeroed record with len rounded up; the caller frees it. */
+static void *make(enum pt_rec_kind kind, size_t len, uint32_t tgid, uint32_t tid, uint32_t image_id,
+		  uint64_t time_ns)
+{
+	struct pt_rec *record = calloc(1, (len + 7) & ~(size_t)7);
+
+	if (!record)
+		abort();
+	record->kind = (uint16_t)kind;
+	record->len = (uint32_t)((len + 7) & ~(size_t)7);
+	record->tgid = tgid;
+	record->tid = tid;
+	record->image_id = image_id;
+	record->time_ns = time_ns;
+	return record;
+}
+
+void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
+	      const char *file, uint32_t line)
+{
+	const char *texts[PT_STR_COUNT] = {name, qualname, file};
+	size_t len = sizeof(struct pt_rec_code), lens[PT_STR_COUNT];
+	struct pt_rec_code *code;
+	char *data;
+
+	for (int i = 0; i < PT_STR_COUNT; i++)
+		len += lens[i] = strlen(texts[i]);
+	code = make(PT_REC_CODE, len, 1, 1, 1, 0);
+	code->id = id;
+	code->firstlineno = line;
+	data = code->data;
+	for (int i = 0; i < PT_STR_COUNT; i++) {
+		code->str[i].bytes = (uint16_t)lens[i];
+		code->str[i].width = 1;
+		memcpy(data, texts[i], lens[i]);
+		data += lens[i];
+	}
+	emit(b, &code->hdr);
+	free(code);
+}
+
+void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
+	      uint64_t time_ns, uint32_t parent, const char *comm, const char *cmdline,
+	      int exit_code)
+{
+	size_t text = cmdline ? strlen(cmdline) : 0;
+	struct pt_rec_proc *proc =
+	    make(PT_REC_PROC, sizeof(*proc) + text, tgid, tgid, image_id, time_ns);
+
+	proc->what = what;
+	proc->parent_tgid = parent;
+	proc->exit_code = exit_code;
+	proc->ns_tgid = tgid;
+	proc->text_bytes = (uint32_t)text;
+	memcpy(proc->comm, comm, strnlen(comm, 15));
+	for (size_t i = 0; i < text; i++)
+		proc->data[i] = cmdline[i] == ' ' ? '\0' : cmdline[i];
+	emit(b, &proc->hdr);
+	free(proc);
+}
+
+static void thread_record(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+			  enum pt_thread_what what)
+{
+	struct pt_rec_thread *thread =
+	    make(PT_REC_THREAD, sizeof(*thread), t->tgid, t->tid, t->image_id, time_ns);
+
+	thread->what = what;
+	thread->events_total = what == PT_THREAD_EXIT ? t->events : 0;
+	memcpy(thread->comm, t->comm, sizeof(thread->comm));
+	emit(b, &thread->hdr);
+	free(thread);
+}
+
+void rec_thread_start(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns)
+{
+	thread_record(b, t, time_ns, PT_THREAD_START);
+}
+
+void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns)
+{
+	thread_record(b, t, time_ns, PT_THREAD_EXIT);
+}
+
+void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value)
+{
+	struct pt_rec_note *note = make(PT_REC_NOTE, sizeof(*note), 0, 0, 0, time_ns);
+
+	note->what = what;
+	note->value = value;
+	emit(b, &note->hdr);
+	free(note);
+}
+
+void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+	       const uint32_t *ids, uint32_t count, uint32_t depth)
+{
+	struct pt_rec_stack *stack =
+	    make(PT_REC_STACK, sizeof(*stack) + count * sizeof(stack->frames[0]), t->tgid, t->tid,
+		 t->image_id, time_ns);
+
+	stack->frame_count = count;
+	stack->depth = depth;
+	for (uint32_t i = 0; i < count; i++) {
+		stack->frames[i].code_id = ids[i];
+		stack->frames[i].depth = depth - i;
+	}
+	emit(b, &stack->hdr);
+	free(stack);
+}
+
+/* ---- batches ---- */
+
+void batch_begin(struct rec_builder *b, struct rec_thread *t, uint64_t base_ns)
+{
+	memset(b->space, 0, sizeof(b->space));
+	b->thread = t;
+	b->batch.hdr.kind = PT_REC_BATCH;
+	b->batch.hdr.tgid = t->tgid;
+	b->batch.hdr.tid = t->tid;
+	b->batch.hdr.image_id = t->image_id;
+	b->batch.hdr.time_ns = base_ns;
+	b->batch.base_ns = base_ns;
+	b->batch.events_before = t->events;
+	b->batch.seq = t->seq;
+	b->batch.depth = t->depth;
+	memcpy(b->batch.comm, t->comm, sizeof(b->batch.comm));
+}
+
+unsigned int batch_room(const struct rec_builder *b)
+{
+	return PT_BATCH_WORDS - b->batch.word_count;
+}
+
+static void word(struct rec_builder *b, uint64_t value)
+{
+	if (!batch_room(b))
+		abort();
+	b->batch.words[b->batch.word_count++] = value;
+}
+
+static void item(struct rec_builder *b, unsigned int kind, uint32_t arg, uint64_t ns)
+{
+	b->batch.hdr.time_ns = ns > b->batch.hdr.time_ns ? ns : b->batch.hdr.time_ns;
+	word(b, PT_WORD(kind, arg, ns - b->batch.base_ns));
+}
+
+void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns)
+{
+	if (code_id > PT_WORD_ARG_MASK) {
+		item(b, PT_W_EXT, PT_EXT_ARG(PT_X_ENTER, 1), ns);
+		word(b, code_id);
+	} else {
+		item(b, PT_W_ENTER, code_id, ns);
+	}
+	b->batch.events++;
+	b->thread->depth++;
+}
+
+void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns)
+{
+	item(b, PT_W_EXIT, depth & PT_WORD_ARG_MASK, ns);
+	b->batch.events++;
+	b->thread->depth = depth;
+}
+
+void batch_exit(struct rec_builder *b, uint64_t ns)
+{
+	batch_exit_to(b, b->thread->depth - 1, ns);
+}
+
+void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), ns);
+	word(b, depth);
+	b->thread->depth = depth;
+}
+
+void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_SNAP, 1), ns);
+	word(b, count | (uint64_t)depth << 32);
+	b->thread->depth = depth;
+}
+
+void batch_open(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
+		uint64_t ns)
+{
+	if (!count)
+		return;
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_OPEN, count), ns);
+	for (uint32_t i = 0; i < count; i++)
+		word(b, ids[i] | (uint64_t)(depth - i) << 32);
+}
+
+void batch_snap(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
+		uint64_t ns)
+{
+	batch_snap_head(b, count, depth, ns);
+	batch_open(b, ids, count, depth, ns);
+}
+
+static void hand_out(struct rec_builder *b, uint16_t flags)
+{
+	b->batch.hdr.flags = flags;
+	b->batch.hdr.len = (uint32_t)(sizeof(b->batch) + 8 * b->batch.word_count);
+	emit(b, &b->batch.hdr);
+}
+
+void batch_peek(struct rec_builder *b)
+{
+	hand_out(b, PT_RF_PEEK);
+}
+
+void batch_lose(struct rec_builder *b)
+{
+	b->thread->events += b->batch.events;
+	b->thread->seq++;
+}
+
+void batch_end(struct rec_builder *b, uint16_t flags)
+{
+	hand_out(b, flags);
+	batch_lose(b);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * rec_builder.h - makes records by hand, for tests, golden captures and benchmarks.
+ *
+ * Each rec_*() hands one finished record to the builder's sink. A batch is collected word by word
+ * with batch_*() between batch_begin() and batch_end(). The builder keeps each thread's sequence
+ * and event count only if the test does not set them: fields may be changed before batch_end() to
+ * make damage.
+ */
+#ifndef REC_BUILDER_H
+#define REC_BUILDER_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pt_abi.h"
+
+typedef int (*rec_fn)(const struct pt_rec *record, size_t len, void *ctx);
+
+/* One thread's stream. */
+struct rec_thread {
+	uint32_t tgid, tid, image_id;
+	uint32_t seq, depth;
+	uint64_t events;
+	char comm[16];
+};
+
+struct rec_builder {
+	rec_fn emit;
+	void *ctx;
+	int rc; /* the first that emit returned */
+	union {
+		struct pt_rec_batch batch;
+		uint64_t space[(sizeof(struct pt_rec_batch) / 8) + PT_BATCH_WORDS];
+	};
+	struct rec_thread *thread;
+};
+
+void rec_init(struct rec_builder *b, rec_fn emit, void *ctx);
+struct rec_thread rec_thread(uint32_t tgid, uint32_t tid, uint32_t image_id, const char *comm);
+
+void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
+	      const char *file, uint32_t line);
+void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
+	      uint64_t time_ns, uint32_t parent, const char *comm, const char *cmdline,
+	      int exit_code);
+void rec_thread_start(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
+void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
+void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value);
+/* ids[0 .. count): innermost first, at the depths depth, depth - 1, ... */
+void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+	       const uint32_t *ids, uint32_t count, uint32_t depth);
+
+void batch_begin(struct rec_builder *b, struct rec_thread *t, uint64_t base_ns);
+unsigned int batch_room(const struct rec_builder *b);
+void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns);
+void batch_exit(struct rec_builder *b, uint64_t ns);
+void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns);
+void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns);
+void batch_snap(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
+		uint64_t ns);
+void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns);
+void batch_open(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
+		uint64_t ns);
+/* Hands a copy out; the batch goes on. */
+void batch_peek(struct rec_builder *b);
+void batch_end(struct rec_builder *b, uint16_t flags);
+/* The batch is lost: it takes a sequence number and its events count. */
+void batch_lose(struct rec_builder *b);
+
+#endif

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "sink/report.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sink/report_priv.h"
+
+#define THREADS_SHOWN 20
+
+typedef int (*compare_fn)(const void *, const void *);
+
+/* Larger first; the order of equal ones must not depend on anything but the names. */
+static int by_name(const struct report_function *a, const struct report_function *b)
+{
+	int order = strcmp(a->file, b->file);
+
+	if (!order)
+		order = (a->line > b->line) - (a->line < b->line);
+	return order ? order : strcmp(a->qualname, b->qualname);
+}
+
+static int by_self(const void *left, const void *right)
+{
+	const struct report_function *a = *(const struct report_function *const *)left;
+	const struct report_function *b = *(const struct report_function *const *)right;
+
+	if (a->self_ns != b->self_ns)
+		return a->self_ns < b->self_ns ? 1 : -1;
+	return by_name(a, b);
+}
+
+static int by_total(const void *left, const void *right)
+{
+	const struct report_function *a = *(const struct report_function *const *)left;
+	const struct report_function *b = *(const struct report_function *const *)right;
+
+	if (a->total_ns != b->total_ns)
+		return a->total_ns < b->total_ns ? 1 : -1;
+	return by_name(a, b);
+}
+
+/* The called functions in order; the caller frees the array. */
+static int sorted(const struct pt_report *report, compare_fn compare,
+		  const struct report_function ***result, size_t *count)
+{
+	const struct report_function **list = malloc((report->function_count + 1) * sizeof(*list));
+
+	*count = 0;
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < report->function_count; i++) {
+		if (report->functions[i].calls)
+			list[(*count)++] = &report->functions[i];
+	}
+	qsort(list, *count, sizeof(*list), compare);
+	*result = list;
+	return 0;
+}
+
+static int print_table(const struct pt_report *report, const char *title, compare_fn compare,
+		       size_t top, FILE *out)
+{
+	const struct report_function **list;
+	size_t count;
+	int rc = sorted(report, compare, &list, &count);
+
+	if (rc)
+		return rc;
+	fprintf(out, "\n%s\n%12s %14s %14s  function\n", title, "calls", "self (ms)", "total (ms)");
+	for (size_t i = 0; i < count && i < top; i++)
+		fprintf(out, "%12llu %14.3f %14.3f  %s(%u): %s\n",
+			(unsigned long long)list[i]->calls, (double)list[i]->self_ns / 1e6,
+			(double)list[i]->total_ns / 1e6, list[i]->file, list[i]->line,
+			list[i]->qualname);
+	if (count > top)
+		fprintf(out, "%12s and %zu more\n", "", count - top);
+	free(list);
+	return 0;
+}
+
+static void print_threads(const struct pt_report *report, FILE *out)
+{
+	const struct report_thread *thread;
+	unsigned int shown = 0;
+
+	fprintf(out, "\nThreads\n%12s %10s %10s %12s  name\n", "calls", "pid", "tid", "lost events");
+	for (thread = report->thread_list; thread && shown < THREADS_SHOWN; thread = thread->next) {
+		fprintf(out, "%12llu %10d %10d %12llu  %s\n", (unsigned long long)thread->calls,
+			thread->pid, thread->tid, (unsigned long long)thread->lost_events,
+			thread->name ? thread->name : "");
+		shown++;
+	}
+	if (thread)
+		fprintf(out, "%12s and %u more\n", "", report->thread_count - shown);
+}
+
+int pt_report_print_text(const struct pt_report *report, const struct pt_totals *totals, size_t top,
+			 FILE *out)
+{
+	int rc;
+
+	fprintf(out, "calls %llu, threads %u, time %.3f ms, lost events %llu%s\n",
+		(unsigned long long)report->calls, report->thread_count,
+		(double)(report->end_ns - report->begin_ns) / 1e6,
+		(unsigned long long)totals->lost_events,
+		totals->cut_short ? ", the file was cut short" : "");
+	if (totals->bad_records)
+		fprintf(out, "damaged records %llu\n", (unsigned long long)totals->bad_records);
+	rc = print_table(report, "Functions by self time", by_self, top, out);
+	if (!rc)
+		rc = print_table(report, "Functions by total time", by_total, top, out);
+	if (rc)
+		return rc;
+	print_threads(report, out);
+	return ferror(out) ? -EIO : 0;
+}
+
+static cJSON *functions_json(const struct pt_report *report, compare_fn compare, size_t top)
+{
+	cJSON *array = cJSON_CreateArray(), *item;
+	const struct report_function **list;
+	size_t count;
+
+	if (!array || sorted(report, compare, &list, &count)) {
+		cJSON_Delete(array);
+		return NULL;
+	}
+	for (size_t i = 0; i < count && i < top; i++) {
+		item = cJSON_CreateObject();
+		cJSON_AddStringToObject(item, "file", list[i]->file);
+		cJSON_AddNumberToObject(item, "line", list[i]->line);
+		cJSON_AddStringToObject(item, "name", list[i]->qualname);
+		cJSON_AddNumberToObject(item, "calls", (double)list[i]->calls);
+		cJSON_AddNumberToObject(item, "self_ns", (double)list[i]->self_ns);
+		cJSON_AddNumberToObject(item, "total_ns", (double)list[i]->total_ns);
+		cJSON_AddItemToArray(array, item);
+	}
+	free(list);
+	return array;
+}
+
+static cJSON *threads_json(const struct pt_report *report)
+{
+	cJSON *array = cJSON_CreateArray(), *item;
+	const struct report_thread *thread;
+
+	for (thread = report->thread_list; thread; thread = thread->next) {
+		item = cJSON_CreateObject();
+		cJSON_AddNumberToObject(item, "pid", thread->pid);
+		cJSON_AddNumberToObject(item, "tid", thread->tid);
+		cJSON_AddStringToObject(item, "name", thread->name ? thread->name : "");
+		cJSON_AddNumberToObject(item, "calls", (double)thread->calls);
+		cJSON_AddNumberToObject(item, "lost_events", (double)thread->lost_events);
+		cJSON_AddItemToArray(array, item);
+	}
+	return array;
+}
+
+int pt_report_print_json(const struct pt_report *report, const struct pt_totals *totals, size_t top,
+			 FILE *out)
+{
+	cJSON *root = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddNumberToObject(root, "calls", (double)report->calls);
+	cJSON_AddNumberToObject(root, "duration_ns", (double)(report->end_ns - report->begin_ns));
+	cJSON_AddNumberToObject(root, "lost_events", (double)totals->lost_events);
+	cJSON_AddNumberToObject(root, "lost_records", (double)totals->lost_records);
+	cJSON_AddNumberToObject(root, "damaged_records", (double)totals->bad_records);
+	cJSON_AddBoolToObject(root, "cut_short", totals->cut_short);
+	cJSON_AddItemToObject(root, "by_self", functions_json(report, by_self, top));
+	cJSON_AddItemToObject(root, "by_total", functions_json(report, by_total, top));
+	cJSON_AddItemToObject(root, "threads", threads_json(report));
+	text = cJSON_Print(root);
+	cJSON_Delete(root);
+	if (!text)
+		return -ENOMEM;
+	fprintf(out, "%s\n", text);
+	free(text);
+	return ferror(out) ? -EIO : 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * report_priv.h - what report.c (printing) and report_tally.c (adding up) share.
+ */
+#ifndef PT_SINK_REPORT_PRIV_H
+#define PT_SINK_REPORT_PRIV_H
+
+#include "base/map.h"
+#include "sink/report.h"
+
+struct report_function {
+	char *file, *qualname;
+	uint32_t line;
+	uint64_t calls, self_ns;
+	uint64_t total_ns; /* of calls that no call of the same function encloses */
+};
+
+/* The finished calls whose caller is still running. */
+struct report_group {
+	uint64_t caller;      /* id */
+	uint64_t first_clock; /* of the earliest call in it or below */
+	uint64_t ns;
+};
+
+/* Time that a function has gathered in a thread, by the clock of the last call of it. */
+struct report_span {
+	uint64_t clock, ns;
+};
+
+struct report_spans {
+	struct report_span *spans;
+	uint32_t count, size;
+	struct report_spans *next;
+};
+
+struct report_thread {
+	pid_t pid, tid;
+	char *name;
+	uint64_t calls, lost_events;
+	uint64_t clock; /* calls finished so far */
+	uint32_t number;
+	struct report_group *groups;
+	size_t group_count, group_size;
+	struct report_thread *next;
+};
+
+struct pt_report {
+	struct report_function *functions; /* by function id; empty ones have no qualname */
+	size_t function_count;
+	struct pt_map threads; /* (pid, tid) */
+	struct pt_map spans;   /* (thread number, function id) */
+	struct report_thread *thread_list, **thread_tail;
+	struct report_spans *spans_list;
+	uint64_t calls, begin_ns, end_ns;
+	uint32_t thread_count;
+};
+
+#endif
