@@ -173,8 +173,8 @@ static bool opens_add(struct pt_model *model, struct model_opens *opens, uint32_
 	struct model_open *frames;
 	uint32_t size;
 
-	/* innermost first: depths decrease strictly, or the list is damaged */
-	if (depth > opens->depth || model->open_frames >= MODEL_MAX_FRAMES ||
+	/* innermost first: depths decrease strictly down to 1, or the list is damaged */
+	if (!depth || depth > opens->depth || model->open_frames >= MODEL_MAX_FRAMES ||
 	    (opens->count && opens->frames[opens->count - 1].depth <= depth))
 		return false;
 	if (opens->count == opens->size) {

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "op_recorder.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
+{
+	struct op_slice *slice;
+
+	if (ops->slice_count == ops->slice_size) {
+		ops->slice_size = ops->slice_size ? 2 * ops->slice_size : 64;
+		ops->slices = realloc(ops->slices, ops->slice_size * sizeof(*ops->slices));
+		if (!ops->slices)
+			abort();
+	}
+	if (op->function->id >= COUNT(ops->function_seen) ||
+	    !ops->function_seen[op->function->id])
+		return -EPROTO; /* the function op has to come first */
+	if (!ops->process_count || !ops->thread_count)
+		return -EPROTO;
+	slice = &ops->slices[ops->slice_count++];
+	slice->op = *op;
+	slice->op.function = NULL;
+	snprintf(slice->name, sizeof(slice->name), "%s", op->function->qualname);
+	return 0;
+}
+
+static int keep(const struct pt_op *op, void *ctx)
+{
+	struct op_recorder *ops = ctx;
+
+	switch (op->kind) {
+	case PT_OP_SLICE:
+		return keep_slice(ops, &op->slice);
+	case PT_OP_FUNCTION:
+		if (op->function.id < COUNT(ops->function_seen))
+			ops->function_seen[op->function.id] = true;
+		return 0;
+	case PT_OP_LOSS:
+		if (ops->loss_count < COUNT(ops->losses))
+			ops->losses[ops->loss_count++] = op->loss;
+		return 0;
+	case PT_OP_PROCESS:
+		if (ops->process_count < COUNT(ops->processes)) {
+			size_t i = ops->process_count++;
+
+			ops->processes[i].pid = op->process.pid;
+			ops->processes[i].parent = op->process.parent_pid;
+			snprintf(ops->processes[i].name, 64, "%s", op->process.name);
+			snprintf(ops->processes[i].cmdline, 128, "%s",
+				 op->process.cmdline ? op->process.cmdline : "");
+		}
+		return 0;
+	case PT_OP_THREAD:
+		if (ops->thread_count < COUNT(ops->threads)) {
+			size_t i = ops->thread_count++;
+
+			ops->threads[i].pid = op->thread.pid;
+			ops->threads[i].tid = op->thread.tid;
+			snprintf(ops->threads[i].name, 64, "%s", op->thread.name);
+		}
+		return 0;
+	case PT_OP_INSTANT:
+		if (ops->instant_count < COUNT(ops->instants)) {
+			size_t i = ops->instant_count++;
+
+			snprintf(ops->instants[i].name, 64, "%s", op->instant.name);
+			ops->instants[i].ns = op->instant.time_ns;
+		}
+		return 0;
+	case PT_OP_COUNTER:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int feed(const struct pt_rec *record, size_t len, void *ctx)
+{
+	return pt_model_record(ctx, record, len);
+}
+
+void ops_init(struct op_recorder *ops, const struct pt_model_options *options)
+{
+	struct pt_capture_info info = {.start_mono_ns = 1000, .start_real_ns = 5000};
+
+	memset(ops, 0, sizeof(*ops));
+	if (pt_model_new(options, &info, keep, ops, &ops->model))
+		abort();
+	rec_init(&ops->builder, feed, ops->model);
+}
+
+/* By thread, then outermost first. */
+static int by_begin(const void *left, const void *right)
+{
+	const struct pt_op_slice *a = &((const struct op_slice *)left)->op;
+	const struct pt_op_slice *b = &((const struct op_slice *)right)->op;
+
+	if (a->tid != b->tid)
+		return a->tid < b->tid ? -1 : 1;
+	if (a->begin_ns != b->begin_ns)
+		return a->begin_ns < b->begin_ns ? -1 : 1;
+	return (a->end_ns < b->end_ns) - (a->end_ns > b->end_ns);
+}
+
+static int by_number(const void *left, const void *right)
+{
+	uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+
+	return (a > b) - (a < b);
+}
+
+static bool has_twice(uint64_t *numbers, size_t count)
+{
+	qsort(numbers, count, sizeof(*numbers), by_number);
+	for (size_t i = 1; i < count; i++) {
+		if (numbers[i] == numbers[i - 1])
+			return true;
+	}
+	return false;
+}
+
+/* The slices of one thread, sorted. */
+static const char *check_thread(const struct op_slice *slices, size_t count)
+{
+	const struct pt_op_slice **open = calloc(count + 1, sizeof(*open));
+	uint64_t *bounds = calloc(2 * count + 1, sizeof(*bounds));
+	const char *wrong = NULL;
+	size_t depth = 0;
+
+	if (!open || !bounds)
+		abort();
+	for (size_t i = 0; i < count && !wrong; i++) {
+		const struct pt_op_slice *op = &slices[i].op;
+
+		bounds[2 * i] = op->begin_ns;
+		bounds[2 * i + 1] = op->end_ns;
+		if (op->end_ns <= op->begin_ns)
+			wrong = "a slice that does not last";
+		while (depth && open[depth - 1]->end_ns < op->begin_ns)
+			depth--;
+		if (depth && open[depth - 1]->end_ns < op->end_ns)
+			wrong = "slices overlap in part";
+		if (op->parent_id != (depth ? open[depth - 1]->id : 0))
+			wrong = "the parent is not the enclosing slice";
+		if (op->depth != depth + 1)
+			wrong = "the depth is not that of the nesting";
+		if (depth && op->id <= open[depth - 1]->id)
+			wrong = "a callee's id is not larger than its caller's";
+		open[depth++] = op;
+	}
+	if (!wrong && has_twice(bounds, 2 * count))
+		wrong = "two boundaries at the same time";
+	free(open);
+	free(bounds);
+	return wrong;
+}
+
+const char *ops_finish(struct op_recorder *ops)
+{
+	const char *wrong = NULL;
+	struct op_slice *sorted;
+	uint64_t *ids;
+	size_t from, to;
+
+	if (pt_model_finish(ops->model, &ops->totals))
+		return "the model failed";
+	sorted = calloc(ops->slice_count + 1, sizeof(*sorted));
+	ids = calloc(ops->slice_count + 1, sizeof(*ids));
+	if (!sorted || !ids)
+		abort();
+	if (ops->slice_count)
+		memcpy(sorted, ops->slices, ops->slice_count * sizeof(*sorted));
+	qsort(sorted, ops->slice_count, sizeof(*sorted), by_begin);
+	for (from = 0; from < ops->slice_count && !wrong; from = to) {
+		for (to = from; to < ops->slice_count && sorted[to].op.tid == sorted[from].op.tid;
+		     to++)
+			ids[to] = sorted[to].op.id;
+		wrong = check_thread(sorted + from, to - from);
+	}
+	if (!wrong && has_twice(ids, ops->slice_count))
+		wrong = "an id twice";
+	free(sorted);
+	free(ids);
+	return wrong;
+}
+
+void ops_release(struct op_recorder *ops)
+{
+	pt_model_free(ops->model);
+	free(ops->slices);
+}
+
+const struct pt_op_slice *ops_slice(const struct op_recorder *ops, const char *name, size_t n)
+{
+	for (size_t i = 0; i < ops->slice_count; i++) {
+		if (!strcmp(ops->slices[i].name, name) && n-- == 0)
+			return &ops->slices[i].op;
+	}
+	return NULL;
+}
+
+size_t ops_count(const struct op_recorder *ops, const char *name)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < ops->slice_count; i++)
+		count += !strcmp(ops->slices[i].name, name);
+	return count;
+}

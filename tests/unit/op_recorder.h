@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * op_recorder.h - keeps the ops that a model emits and checks the promises of op.h.
+ *
+ * Connects a builder, a model and a list: build records with .builder, then ops_finish().
+ */
+#ifndef OP_RECORDER_H
+#define OP_RECORDER_H
+
+#include "model/model.h"
+#include "rec_builder.h"
+
+struct op_slice {
+	char name[32];
+	struct pt_op_slice op;
+};
+
+struct op_recorder {
+	struct rec_builder builder;
+	struct pt_model *model;
+	struct pt_totals totals;
+	struct op_slice *slices;
+	size_t slice_count, slice_size;
+	struct pt_op_loss losses[64];
+	size_t loss_count;
+	struct {
+		pid_t pid;
+		char name[64], cmdline[128];
+		pid_t parent;
+	} processes[64];
+	size_t process_count;
+	struct {
+		pid_t pid, tid;
+		char name[64];
+	} threads[64];
+	size_t thread_count;
+	struct {
+		char name[64];
+		uint64_t ns;
+	} instants[64];
+	size_t instant_count;
+	bool function_seen[4096];
+};
+
+/* The recording starts at 1000 ns. */
+void ops_init(struct op_recorder *ops, const struct pt_model_options *options);
+/* Finishes the model and checks all slices: balanced, nested, no boundary twice in a thread, ids
+ * unique, parents enclosing. Returns what is wrong, or NULL. */
+const char *ops_finish(struct op_recorder *ops);
+void ops_release(struct op_recorder *ops);
+/* The n-th slice of that name, or NULL. */
+const struct pt_op_slice *ops_slice(const struct op_recorder *ops, const char *name, size_t n);
+size_t ops_count(const struct op_recorder *ops, const char *name);
+
+#endif
