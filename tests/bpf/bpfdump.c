@@ -2,8 +2,8 @@
 /*
  * bpfdump - attaches by a plan and writes raw records to a file; see README.md.
  *
- * Plan: one item a line; numbers as strtoull(3) reads them.
- *   image PATH                      let the finder analyse PATH (then no other line is needed)
+ * Plan: "image" lets the finder make one; else a file with one item a line and numbers as
+ * strtoull(3) reads them:
  *   layout NAME VALUE               a field of struct pt_layout
  *   site OFFSET VADDR KIND RAW TS SLOT FREG COND DIR BYTES(hex)
  */
@@ -248,13 +248,11 @@ int main(int argc, char **argv)
 	}
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
-	if (!strncmp(argv[optind + 1], "image", 5)) {
-#ifdef HAVE_FINDER
+	if (!strcmp(argv[optind + 1], "image")) {
 		rc = py_image_load(argv[optind], argv[optind], PY_INSN_EMULATED_DEFAULT, NULL,
 				   &image, &err);
 		if (rc)
 			return fail(&err);
-#endif
 	} else if (read_plan(argv[optind + 1], &image, engine)) {
 		return 2;
 	}

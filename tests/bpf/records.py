@@ -68,8 +68,6 @@ class Recording:
             self.peeks[key, seq] = batch
             return
         self.batches.setdefault(key, []).append(batch)
-        for w in words:
-            pass
 
     def thread(self, key):
         """Events of one thread in order: (time, kind, code or depth, depth after)."""
@@ -146,6 +144,10 @@ class Recording:
     def keys(self):
         return sorted(set(self.batches) | {k for k, _ in self.peeks})
 
+    def batches_tgid(self, key):
+        found = self.batches.get(key) or [b for (k, _), b in self.peeks.items() if k == key]
+        return found[0].tgid
+
     def calls(self, key):
         """('enter'|'exit', Code) with a stack kept by depth; frames of snapshots included."""
         stack = []  # (depth, code)
@@ -178,7 +180,8 @@ def main():
         for time, kind, code, depth in rec.calls(key):
             counts[kind] += 1
             if verbose:
-                print(time, kind, depth, code and (code.qualname or code.name))
+                name = (code.qualname or code.name) if isinstance(code, Code) else code
+                print(time, kind, depth, name)
         print(key, dict(counts))
     for p in rec.procs:
         print("proc", p)
