@@ -306,18 +306,18 @@ static __always_inline __u64 cookie_by_address(struct pt_regs *ctx)
 	if (proc && proc->bias) {
 		key.by = PT_SITE_BY_VADDR;
 		key.image_index = proc->image_index;
-		key.addr = ctx->ip - proc->bias;
+		key.addr = REGS_IP(ctx) - proc->bias;
 	} else {
 		/* exec'd while traced, or never named: the bias is a multiple of the page size */
 		key.by = PT_SITE_BY_OFFSET;
-		key.addr = ctx->ip & 4095;
+		key.addr = REGS_IP(ctx) & 4095;
 	}
 	site = bpf_map_lookup_elem(&sites, &key);
 	if (!site || !site->cookie)
 		return 0;
 	if (proc && !proc->bias) {
 		proc->image_index = PT_COOKIE_LAYOUT(site->cookie);
-		proc->bias = ctx->ip - site->vaddr;
+		proc->bias = REGS_IP(ctx) - site->vaddr;
 	}
 	return site->cookie;
 }
@@ -356,9 +356,9 @@ static __always_inline __u64 site_tstate(struct pt_regs *ctx, __u64 cookie)
 	if (likely(where < PT_TS_SLOT))
 		return reg_read(ctx, where);
 	if (where == PT_TS_SLOT)
-		return user_u64(ctx->sp + 8 * PT_COOKIE_SLOT(cookie));
+		return user_u64(REGS_SP(ctx) + 8 * PT_COOKIE_SLOT(cookie));
 	if (where == PT_TS_ABS)
-		return tstate_absolute(ctx->ip, PT_COOKIE_SITE(cookie), PT_COOKIE_LAYOUT(cookie));
+		return tstate_absolute(REGS_IP(ctx), PT_COOKIE_SITE(cookie), PT_COOKIE_LAYOUT(cookie));
 	return 0;
 }
 
@@ -444,7 +444,7 @@ static __always_inline int site_free_code(struct pt_regs *ctx)
 	struct pt_proc *proc = bpf_map_lookup_elem(&procs, &tgid);
 
 	if (proc)
-		code_forget(proc->image_id, ctx->di);
+		code_forget(proc->image_id, REGS_ARG0(ctx));
 	return 0;
 }
 
@@ -466,7 +466,7 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 			return 0;
 	}
 	cond = PT_COOKIE_COND(cookie);
-	if (unlikely(cond) && !condition_met(ctx->flags, cond))
+	if (unlikely(cond) && !condition_met(REGS_FLAGS(ctx), cond))
 		return 0;
 	if (unlikely(t->head.word_count > batch_limit))
 		batch_flush(bpf_ktime_get_ns(), 0);

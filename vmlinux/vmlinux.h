@@ -55,15 +55,20 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
-/* arch/x86/include/asm/ptrace.h; ABI */
+/* What a uprobe program gets; ABI. arch/x86/include/asm/ptrace.h, and struct user_pt_regs in
+ * arch/arm64/include/uapi/asm/ptrace.h */
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx;
 	unsigned long r11, r10, r9, r8, ax, cx, dx, si, di;
 	unsigned long orig_ax, ip, cs, flags, sp, ss;
 };
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	__u64 regs[31], sp, pc, pstate;
+};
 #else
-#error "the BPF programs know the registers of x86-64 only"
+#error "the BPF programs know the registers of x86-64 and arm64 only"
 #endif
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
