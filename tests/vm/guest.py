@@ -20,6 +20,7 @@ from harness import compare, trace  # noqa: E402
 TOOL = "/usr/bin/pytrace-bpf"
 PROGRAMS = "/test/e2e/programs"
 LIMIT_S = 90
+RECORDING = r"^pytrace-bpf: recording .*$"
 UNSUPPORTED = 5
 
 
@@ -131,6 +132,11 @@ def test_check():
     return "exit code 0"
 
 
+def start_tracer(target, path):
+    return subprocess.Popen([TOOL, "-p", str(target.pid), "-o", path], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
 def test_attach(interpreter, program):
     oracle_path, trace_path = "/tmp/oracle.json", "/tmp/trace.json"
     with_oracle = Target(interpreter, program, "--oracle", oracle_path)
@@ -139,11 +145,9 @@ def test_attach(interpreter, program):
     with_oracle.end()
 
     target = Target(interpreter, program)
-    tracer = subprocess.Popen([TOOL, "-p", str(target.pid), "-o", trace_path],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE)
+    tracer = start_tracer(target, trace_path)
     try:
-        line, said = read_until(tracer.stderr, r"^pytrace-bpf: recording .*$", "the tracer")
+        line, said = read_until(tracer.stderr, RECORDING, "the tracer")
         target.go()
         target.wait_done()
         tracer.send_signal(signal.SIGINT)
@@ -159,6 +163,34 @@ def test_attach(interpreter, program):
         log(said)
         return "%d enters and exits of %d threads equal; %s" % (
             events, threads, line.group(0).partition("recording ")[2])
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
+def test_kill(interpreter):
+    """The tracer is killed while the target runs under it; the kernel has to clean up."""
+    target = Target(interpreter, "callforms")
+    tracer = start_tracer(target, "/tmp/killed.json")
+    try:
+        read_until(tracer.stderr, RECORDING, "the tracer")
+        during = text_differences(target.pid)
+        if during == 0:
+            raise Failed("no breakpoint was in the target while it was traced")
+        target.go()
+        time.sleep(0.2)
+        tracer.kill()
+        tracer.wait(LIMIT_S)
+        end = time.monotonic() + 10
+        while text_differences(target.pid):
+            if time.monotonic() > end:
+                raise Failed("%d bytes still differ" % text_differences(target.pid))
+            time.sleep(0.1)
+        target.wait_done()
+        target.end()
+        return "%d bytes differed, then none" % during
     finally:
         if tracer.poll() is None:
             tracer.kill()
@@ -203,6 +235,7 @@ def main():
         label = "Python %s (%s)" % (version_of(interpreter), interpreter.split(":")[0])
         for program in ("callforms", "threads"):
             run_test("%s, %s" % (label, program), test_attach, interpreter, program)
+    run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)
 
