@@ -127,7 +127,7 @@ static void check_process(struct checks *checks, const struct pt_process *proces
 		tell(checks, "interpreter", VERDICT_OK, text, "");
 		check_engines(checks, image->image);
 	}
-	if (rc) {
+	if (rc || !image) {
 		tell(checks, "traceable", VERDICT_NO, err.what, err.hint);
 		fail(checks, err.exit_code);
 		return;

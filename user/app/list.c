@@ -52,7 +52,7 @@ static void add_json(struct listing *listing, const struct pt_process *process,
 			      process->other_mount_ns || process->other_pid_ns ||
 				  process->other_root);
 	cJSON_AddItemToObject(object, "libraries", app_libraries_json(process));
-	if (pt_err_is_set(err))
+	if (!image || pt_err_is_set(err))
 		cJSON_AddStringToObject(object, "refused", err->what);
 	else
 		cJSON_AddStringToObject(object, "engine", pt_engine_name(image->engine));
@@ -69,7 +69,7 @@ static void print_line(const struct pt_process *process, const struct pt_traced_
 		app_build_text(process, py, build, sizeof(build));
 	libraries_text(process, libraries, sizeof(libraries));
 	printf("%7d  %-10s %-7s %-24s %s%s%s%.100s\n", process->pid, py ? py->version_text : "?",
-	       pt_err_is_set(err) ? "none" : pt_engine_name(image->engine), build,
+	       !image || pt_err_is_set(err) ? "none" : pt_engine_name(image->engine), build,
 	       libraries[0] ? "[" : "", libraries, libraries[0] ? "] " : "",
 	       process->cmdline && process->cmdline[0] ? process->cmdline : process->comm);
 	if (pt_err_is_set(err))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /* The main form: record, and say what happens. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -160,6 +161,10 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	if (result.spilled_bytes)
 		pt_verbose("%.0f MB of records lay in a temporary file at most",
 			   (double)result.spilled_bytes / 1e6);
+	/* the command ran without Python: that is said, but its own failure comes first */
+	if (rc == -ESRCH && !result.opened && result.has_wait_status &&
+	    command_status(result.wait_status))
+		err->exit_code = (enum pt_exit)command_status(result.wait_status);
 	if (rc)
 		return rc;
 	if (result.has_wait_status)

@@ -8,8 +8,9 @@
 #include "base/log.h"
 #include "ingest/capture.h"
 
-/* Feeds the whole capture to fn. 1: fn had enough (-EFBIG). */
-static int pump(struct pt_capture_reader *reader, struct pt_output *output, struct pt_err *err)
+/* Feeds the whole capture to the output, and counts. 1: the output has its largest size. */
+static int pump(struct pt_capture_reader *reader, struct pt_output *output, uint64_t *count,
+		struct pt_err *err)
 {
 	const struct pt_rec *record;
 	size_t len;
@@ -19,6 +20,7 @@ static int pump(struct pt_capture_reader *reader, struct pt_output *output, stru
 		rc = pt_output_record(record, len, output);
 		if (rc)
 			return rc == -EFBIG ? 1 : rc;
+		(*count)++;
 	}
 	return rc;
 }
@@ -30,6 +32,7 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 	struct pt_capture_info info;
 	struct pt_output *output;
 	struct pt_totals totals;
+	uint64_t record_count = 0;
 	bool cut_short;
 	int rc, written;
 
@@ -44,9 +47,16 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 		pt_capture_reader_free(reader);
 		return rc;
 	}
-	rc = pump(reader, output, err);
+	rc = pump(reader, output, &record_count, err);
 	cut_short = pt_capture_cut_short(reader);
 	pt_capture_reader_free(reader);
+	if (!record_count) {
+		pt_output_discard(output);
+		return rc ? rc
+			  : pt_err_set(err, -EBADMSG, PT_EXIT_FAILED,
+				       "is it a capture of pytrace-bpf?",
+				       "there is no whole record in '%s'", options->file);
+	}
 	written = pt_output_close(output, &totals, err);
 	if (rc < 0 || written)
 		return rc < 0 ? rc : written;

@@ -1,0 +1,66 @@
+# bash completion for pytrace-bpf                                          -*- shell-script -*-
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+# The options come from the program's own --help, so this file has nothing to keep up with.
+
+_pytrace_bpf_pids() {
+    local pid
+    for pid in /proc/[1-9]*; do
+        [[ $(readlink "$pid/exe" 2>/dev/null) == *python* ]] && echo "${pid#/proc/}"
+    done
+}
+
+_pytrace_bpf() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} verb="" i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} == -- ]]; then
+            # the command that is run completes as if it stood alone
+            if declare -F _command_offset >/dev/null; then
+                _command_offset $((i + 1))
+            else
+                mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+            fi
+            return
+        fi
+    done
+    case ${COMP_WORDS[1]} in
+    check | list | replay | report) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
+    esac
+    case $prev in
+    -p | --pid)
+        mapfile -t COMPREPLY < <(compgen -W "$(_pytrace_bpf_pids)" -- "$cur")
+        return
+        ;;
+    --engine)
+        mapfile -t COMPREPLY < <(compgen -W "auto usdt frame" -- "$cur")
+        return
+        ;;
+    --follow)
+        mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
+        return
+        ;;
+    -o | --output | --config)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --cache-dir)
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        return
+        ;;
+    -d | --duration | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
+        --buffer | --max-events | --max-file-size | --gzip-level | --top)
+        return
+        ;;
+    esac
+    if [[ $cur == -* ]]; then
+        # shellcheck disable=SC2086 # no verb is no word
+        mapfile -t COMPREPLY < <(compgen -W \
+            "$("${COMP_WORDS[0]}" $verb --help 2>/dev/null | grep -oE '^ +(-[a-z], )?--[a-z-]+' |
+                grep -oE -- '-{1,2}[a-z-]+')" -- "$cur")
+    elif [ -n "$verb" ]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+    elif [ "$COMP_CWORD" = 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "check list replay report" -- "$cur")
+    fi
+}
+complete -o filenames -F _pytrace_bpf pytrace-bpf
