@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "probe/features.h"
 #include "probe/gen_skel.h"
+#include "probe/parallel.h"
 #include "probe/tracer.h"
 
 #define RING_BYTES_DEFAULT (32u << 20)
@@ -225,12 +226,19 @@ int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **ou
 	return 0;
 }
 
+static void release_set(size_t i, void *ctx)
+{
+	struct pt_tracer *tracer = ctx;
+
+	if (i < tracer->image_count)
+		pt_links_release(&tracer->images[i].links);
+	else
+		pt_links_release(&tracer->processes[i - tracer->image_count].links);
+}
+
 static void release_site_links(struct pt_tracer *tracer)
 {
-	for (size_t i = 0; i < tracer->image_count; i++)
-		pt_links_release(&tracer->images[i].links);
-	for (size_t i = 0; i < tracer->process_count; i++)
-		pt_links_release(&tracer->processes[i].links);
+	pt_parallel(tracer->image_count + tracer->process_count, release_set, tracer);
 }
 
 void pt_tracer_free(struct pt_tracer *tracer)

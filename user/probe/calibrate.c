@@ -16,8 +16,11 @@
 #include <inttypes.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -26,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "probe/parallel.h"
 
 #if !defined(__x86_64__)
 #error "calibration knows the instructions of x86-64 only"
@@ -165,7 +169,8 @@ static int probe_site(int type, int program, uint64_t offset)
 	};
 	int fd, rc;
 
-	fd = (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	/* not 0: that would be the helper thread that runs this, and end with it */
+	fd = (int)syscall(SYS_perf_event_open, &attr, getpid(), -1, -1, PERF_FLAG_FD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, program) || ioctl(fd, PERF_EVENT_IOC_ENABLE, 0)) {
@@ -174,6 +179,56 @@ static int probe_site(int type, int program, uint64_t offset)
 		return rc;
 	}
 	return fd;
+}
+
+struct probing {
+	int type, program;
+	int fds[PY_INSN_CLASS_COUNT]; /* or -errno */
+};
+
+static void probe_class(size_t i, void *ctx)
+{
+	struct probing *probing = ctx;
+	uint64_t offset = 0;
+	int rc = file_offset((uint64_t)(uintptr_t)probes[i].site, &offset);
+
+	probing->fds[i] = rc ? rc : probe_site(probing->type, probing->program, offset);
+}
+
+static void unprobe_class(size_t i, void *ctx)
+{
+	struct probing *probing = ctx;
+
+	if (probing->fds[i] >= 0)
+		close(probing->fds[i]);
+}
+
+/* Detaching waits for RCU; nobody has to wait for that. If the program ends first, the kernel does
+ * the same. */
+static void *unprobe_all(void *arg)
+{
+	struct probing *probing = arg;
+
+	pt_parallel(PY_INSN_CLASS_COUNT, unprobe_class, probing);
+	close(probing->program);
+	free(probing);
+	return NULL;
+}
+
+static void unprobe_later(struct probing *probing)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	rc = pthread_create(&thread, NULL, unprobe_all, probing);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		unprobe_all(probing);
+	else
+		pthread_detach(thread);
 }
 
 static void judge(struct pt_calibration *result)
@@ -188,36 +243,35 @@ static void judge(struct pt_calibration *result)
 
 static int measure(struct pt_calibration *result)
 {
-	int type = uprobe_type(), program, fds[PY_INSN_CLASS_COUNT], rc = 0;
+	struct probing *probing = calloc(1, sizeof(*probing));
+	int rc = 0;
 
-	if (type < 0)
-		return -ENOTSUP;
-	program = empty_program();
-	if (program < 0)
-		return program;
-	for (int i = 0; i < PY_INSN_CLASS_COUNT; i++) {
-		uint64_t offset = 0;
-
-		fds[i] = file_offset((uint64_t)(uintptr_t)probes[i].site, &offset);
-		if (!fds[i])
-			fds[i] = probe_site(type, program, offset);
-		if (fds[i] < 0) {
-			pt_debug("calibration: cannot probe '%s': %s", probes[i].name,
-				 strerror(-fds[i]));
-			/* an instruction that this kernel refuses is no place for a probe */
-			if (fds[i] == -EPERM || fds[i] == -EACCES || i == PY_INSN_OTHER)
-				rc = fds[i];
-		}
+	if (!probing)
+		return -ENOMEM;
+	probing->type = uprobe_type();
+	probing->program = probing->type < 0 ? -ENOTSUP : empty_program();
+	if (probing->program < 0) {
+		rc = probing->program;
+		free(probing);
+		return rc;
 	}
+	pt_parallel(PY_INSN_CLASS_COUNT, probe_class, probing);
 	for (int i = 0; i < PY_INSN_CLASS_COUNT; i++) {
-		if (!rc && fds[i] >= 0)
+		int fd = probing->fds[i];
+
+		if (fd >= 0)
+			continue;
+		pt_debug("calibration: cannot probe '%s': %s", probes[i].name, strerror(-fd));
+		/* an instruction that this kernel refuses is no place for a probe */
+		if (fd == -EPERM || fd == -EACCES || i == PY_INSN_OTHER)
+			rc = fd;
+	}
+	for (int i = 0; i < PY_INSN_CLASS_COUNT && !rc; i++) {
+		if (probing->fds[i] >= 0)
 			result->ns[i] = time_calls(probes[i].run);
 		pt_debug("calibration: %s %.0f ns", probes[i].name, result->ns[i]);
 	}
-	for (int i = 0; i < PY_INSN_CLASS_COUNT; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
-	close(program);
+	unprobe_later(probing);
 	if (!rc)
 		judge(result);
 	return rc;

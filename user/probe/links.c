@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "probe/gen_skel.h"
+#include "probe/parallel.h"
 #include "probe/tracer.h"
 
 static const struct py_engine_plan *plan_of(const struct tracer_image *slot)
@@ -67,36 +68,66 @@ out:
 	return rc;
 }
 
+struct perf_job {
+	struct pt_tracer *tracer;
+	const struct py_engine_plan *plan;
+	struct bpf_program *program;
+	struct bpf_link **links;
+	int image_index;
+	pid_t pid;
+	const char *path;
+	int rc;        /* of the first that failed */
+	size_t failed; /* which */
+};
+
+static void attach_one(size_t i, void *ctx)
+{
+	struct perf_job *job = ctx;
+	const struct py_site *site = &job->plan->sites[i];
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = site->ref_ctr_offset);
+	int rc, none = 0;
+
+	if (__atomic_load_n(&job->rc, __ATOMIC_RELAXED))
+		return;
+	/* links to perf events came together with cookies, in 5.15; never tracefs */
+	opts.attach_mode = job->tracer->cookie ? PROBE_ATTACH_MODE_LINK : PROBE_ATTACH_MODE_PERF;
+	if (job->tracer->cookie)
+		opts.bpf_cookie = site_cookie(site, job->image_index);
+	job->links[i] = bpf_program__attach_uprobe_opts(job->program, job->pid, job->path,
+							site->offset, &opts);
+	if (job->links[i])
+		return;
+	rc = errno ? -errno : -EINVAL;
+	if (__atomic_compare_exchange_n(&job->rc, &none, rc, false, __ATOMIC_RELAXED,
+					__ATOMIC_RELAXED))
+		job->failed = i;
+}
+
 static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
 		       struct link_set *set, struct pt_err *err)
 {
-	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
-	struct bpf_program *program = tracer->options.bench_empty ? tracer->skel->progs.pt_empty
-								  : tracer->skel->progs.pt_site;
+	struct perf_job job = {
+	    .tracer = tracer,
+	    .plan = plan_of(&tracer->images[image_index]),
+	    .program = tracer->options.bench_empty ? tracer->skel->progs.pt_empty
+						   : tracer->skel->progs.pt_site,
+	    .links = set->links,
+	    .image_index = image_index,
+	    .pid = pid,
+	    .path = path,
+	};
+	const struct py_site *site;
 	char what[256];
 
-	for (size_t i = 0; i < plan->site_count; i++) {
-		const struct py_site *site = &plan->sites[i];
-		LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = site->ref_ctr_offset);
-		int rc;
-
-		/* links to perf events came together with cookies, in 5.15; never tracefs */
-		opts.attach_mode = tracer->cookie ? PROBE_ATTACH_MODE_LINK : PROBE_ATTACH_MODE_PERF;
-		if (tracer->cookie)
-			opts.bpf_cookie = site_cookie(site, image_index);
-		set->links[set->count] = bpf_program__attach_uprobe_opts(program, pid, path,
-									 site->offset, &opts);
-		if (set->links[set->count]) {
-			set->count++;
-			continue;
-		}
-		rc = -errno;
-		snprintf(what, sizeof(what), "attach probe %zu of %zu to '%s' at %#llx", i + 1,
-			 plan->site_count, path, (unsigned long long)site->offset);
-		pt_probe_error(err, rc, what, site->ref_ctr_offset != 0);
-		return rc;
-	}
-	return 0;
+	set->count = job.plan->site_count; /* those that failed are NULL */
+	pt_parallel(set->count, attach_one, &job);
+	if (!job.rc)
+		return 0;
+	site = &job.plan->sites[job.failed];
+	snprintf(what, sizeof(what), "attach probe %zu of %zu to '%s' at %#llx", job.failed + 1,
+		 job.plan->site_count, path, (unsigned long long)site->offset);
+	pt_probe_error(err, job.rc, what, site->ref_ctr_offset != 0);
+	return job.rc;
 }
 
 int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
@@ -121,10 +152,16 @@ int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const 
 	return rc;
 }
 
+static void release_one(size_t i, void *ctx)
+{
+	struct link_set *set = ctx;
+
+	bpf_link__destroy(set->links[i]);
+}
+
 void pt_links_release(struct link_set *set)
 {
-	for (size_t i = 0; i < set->count; i++)
-		bpf_link__destroy(set->links[i]);
+	pt_parallel(set->count, release_one, set);
 	free(set->links);
 	set->links = NULL;
 	set->count = 0;
