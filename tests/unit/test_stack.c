@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "python/image.h"
+#include "python/layout.h"
 #include "python/stack.h"
 #include "target/process.h"
 
@@ -319,6 +320,48 @@ static void test_memory_that_is_no_interpreter(void **state)
 	assert_int_equal(py_stacks_read(getpid(), &image, 0, &stacks, &err), -ENOTSUP);
 }
 
+/* Memory full of pointers into itself, in which threads, frames and strings are anything: it ends,
+ * within bounds. */
+static void test_random_memory(void **state)
+{
+	static uint64_t arena[8192];
+	const uint32_t versions[] = {0x030a0df0, 0x030b07f0, 0x030c01f0};
+	size_t threads = 0, frames = 0;
+
+	(void)state;
+	srandom(3);
+	for (int i = 0; i < 60; i++) {
+		struct py_image image = {.version = versions[i % 3]};
+		struct py_runtime_layout runtime;
+		struct py_stacks stacks;
+		uint64_t base = (uint64_t)(uintptr_t)arena;
+
+		for (size_t k = 0; k < 8192; k++)
+			arena[k] = k % 8 == 4      ? 0x65 /* a string's state: compact, ASCII */
+				   : random() % 32 ? base + (uint64_t)random() % 1000 * 64
+						   : (uint64_t)random() & 0xff;
+		assert_int_equal(py_layout_from_table(image.version, &image.layout, &runtime, NULL),
+				 0);
+		image.runtime.vaddr = base;
+		/* one thread at least: its state at 4096, its TID where it is looked for */
+		arena[runtime.rt_interp_head / 8] = base + 2048;
+		arena[(2048 + runtime.interp_threads_head) / 8] = base + 4096;
+		arena[(4096 + runtime.ts_interp) / 8] = base + 2048;
+		arena[(4096 + runtime.ts_next) / 8] = i % 2 ? base + 4096 : 0;
+		arena[(4096 + runtime.ts_thread_id) / 8] = base + 8192;
+		arena[(8192 + 0x2d0) / 8] = (uint64_t)getpid();
+		if (runtime.ts_native_thread_id != PY_NO_OFFSET)
+			arena[(4096 + runtime.ts_native_thread_id) / 8] = (uint64_t)getpid();
+		if (py_stacks_read(getpid(), &image, 0, &stacks, NULL))
+			continue;
+		threads += stacks.thread_count;
+		for (size_t t = 0; t < stacks.thread_count; t++)
+			frames += stacks.threads[t].frame_count;
+		py_stacks_release(&stacks);
+	}
+	assert_true(threads > 0 && frames > 0);
+}
+
 static void test_process_that_is_gone(void **state)
 {
 	struct py_image image = {.version = 0x030a0df0, .runtime.vaddr = 4096};
@@ -338,6 +381,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_memory_that_is_no_interpreter),
+	    cmocka_unit_test(test_random_memory),
 	    cmocka_unit_test(test_process_that_is_gone),
 	    cmocka_unit_test(test_stacks_equal_the_interpreters_view),
 	};

@@ -120,13 +120,29 @@ static size_t frame_read_size(const struct pt_layout *layout)
 	return size;
 }
 
-/* Walks the chain from raw->head; -ENOMEM is the only error. A cycle is found by Brent's method: a
- * marker that jumps ahead at each power of two. */
+/* Finds a cycle in a chain by Brent's method: a marker that jumps ahead at each power of two. */
+struct cycle_check {
+	uint64_t marker;
+	size_t steps;
+};
+
+static bool cycle_found(struct cycle_check *check, uint64_t addr)
+{
+	if (check->steps && addr == check->marker)
+		return true;
+	if ((check->steps & (check->steps + 1)) == 0)
+		check->marker = addr;
+	check->steps++;
+	return false;
+}
+
+/* Walks the chain from raw->head; -ENOMEM is the only error. */
 static int walk_frames(const struct reader *reader, struct raw_stack *raw)
 {
 	const struct pt_layout *layout = reader->layout;
-	size_t size = frame_read_size(layout), next_mark = 1, steps = 0;
-	uint64_t addr = raw->head, marker = 0;
+	size_t size = frame_read_size(layout);
+	struct cycle_check check = {0};
+	uint64_t addr = raw->head;
 	uint8_t bytes[FRAME_BYTES] = {0};
 
 	raw->count = 0;
@@ -134,7 +150,7 @@ static int walk_frames(const struct reader *reader, struct raw_stack *raw)
 	while (addr && !raw->cut) {
 		struct raw_frame frame = {.addr = addr};
 
-		if (raw->count >= STACK_MAX_FRAMES || addr == marker ||
+		if (raw->count >= STACK_MAX_FRAMES || cycle_found(&check, addr) ||
 		    pt_memory_read(reader->pid, addr, bytes, size)) {
 			raw->cut = true;
 			break;
@@ -145,10 +161,6 @@ static int walk_frames(const struct reader *reader, struct raw_stack *raw)
 			frame.owner = bytes[layout->frame_owner];
 		if (add_frame(raw, &frame))
 			return -ENOMEM;
-		if (++steps == next_mark) {
-			marker = addr;
-			next_mark *= 2;
-		}
 		addr = field_u64(bytes, layout->frame_back);
 	}
 	return 0;
@@ -326,11 +338,13 @@ static int add_thread(struct reader *reader, uint64_t ts, struct py_stacks *stac
 static int list_threads(const struct reader *reader, uint64_t interp, struct address_list *list)
 {
 	const struct py_runtime_layout *runtime = &reader->runtime;
+	struct cycle_check check = {0};
 	uint64_t ts, back;
 	int rc = pt_memory_read_ptr(reader->pid, interp + runtime->interp_threads_head, &ts);
 
 	while (!rc && ts && list->count < STACK_MAX_THREADS) {
-		if (pt_memory_read_ptr(reader->pid, ts + runtime->ts_interp, &back) ||
+		if (cycle_found(&check, ts) ||
+		    pt_memory_read_ptr(reader->pid, ts + runtime->ts_interp, &back) ||
 		    back != interp)
 			return -EAGAIN;
 		rc = list_add(list, ts);
@@ -342,13 +356,14 @@ static int list_threads(const struct reader *reader, uint64_t interp, struct add
 
 static int list_all_threads(const struct reader *reader, struct address_list *list)
 {
+	struct cycle_check check = {0};
 	uint64_t interp;
 	int rc = pt_memory_read_ptr(reader->pid,
 				    reader->runtime_addr + reader->runtime.rt_interp_head, &interp);
 
 	list->count = 0;
 	for (unsigned int i = 0; !rc && interp && i < STACK_MAX_INTERPRETERS; i++) {
-		rc = list_threads(reader, interp, list);
+		rc = cycle_found(&check, interp) ? -EAGAIN : list_threads(reader, interp, list);
 		if (!rc)
 			rc = pt_memory_read_ptr(reader->pid, interp + reader->runtime.interp_next,
 						&interp);
