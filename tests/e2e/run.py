@@ -4,7 +4,7 @@
 
     tests/e2e/run.py [-j N] [--list] [--keep] [--results FILE] [PATTERN...]
 
-PATTERN is a part of a test's name, or a glob: 'exact', 'exact.attach[pyenv-3.12.1,*]'.
+PATTERN is a part of a test's name, * stands for any text: exact, 'attach*3.12*threads'.
 """
 import argparse
 import importlib

@@ -5,7 +5,7 @@ import random
 from harness import compare, fake, interpreters, process, trace
 from harness.runner import each
 
-PROGRAMS = ["callforms", "threads", "aio", "churn", "limit", "observer", "unicode_names"]
+PROGRAMS = ["callforms", "threads", "aio", "churn", "limit", "closing", "unicode_names"]
 
 
 @each(interp=interpreters.every)

@@ -6,7 +6,7 @@ import os
 from harness import compare, interpreters, process, trace
 from harness.runner import each, limit
 
-PROGRAMS = ["callforms", "threads", "aio", "churn", "limit", "observer", "unicode_names"]
+PROGRAMS = ["callforms", "threads", "aio", "churn", "limit", "closing", "unicode_names"]
 # Above these frames of drive.py a program's workload() stands.
 OUTER = ["<module>", "main"]
 

@@ -7,9 +7,10 @@ Thread.run(). Threads are matched by their sequences, since tids differ from run
 
 What is left out on both sides, and why:
   - what lies below a function of threading.py: whether a lock is free at once is not deterministic;
-  - functions named closed_*, at_limit: see programs/observer.py and programs/limit.py;
-  - __del__ and what lies below it, up to 3.10: sys.setprofile misses the calls that happen while
-    its own callback runs, which is when the last reference to a frame's locals is dropped;
+  - what lies below at_limit(): see programs/limit.py;
+  - __del__ and what lies below it, up to 3.10: before its callback sys.setprofile copies the
+    frame's locals into a dict (PyFrame_FastToLocals), which keeps them alive until the next
+    callback drops them, and calls made then are not reported;
   - the modules _weakrefset.py and weakref.py up to 3.10, for the same reason.
 Files longer than NAME_CHARS are compared up to there (BPF stores 1024 bytes), and what UTF-8 cannot
 hold counts as U+FFFD.
@@ -87,8 +88,6 @@ def left_out(key, version):
     """-1 keep; 0 leave out what lies below; 1 leave out the call itself too."""
     file, _, name = key
     last = name.rpartition(".")[2]
-    if last.startswith("closed_"):
-        return 1
     if version <= (3, 10) and (last == "__del__" or file.endswith("weakrefset.py") or
                                file.endswith("/weakref.py")):
         return 1

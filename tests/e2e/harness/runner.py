@@ -6,8 +6,8 @@ raises Skip with the reason, and fails at any other exception. @each(name=values
 value. Whatever processes a test leaves behind are killed: its process is their subreaper.
 """
 import ctypes
-import fnmatch
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -137,6 +137,12 @@ def run_here(test, folder):
     except Skip as reason:
         print("skipped: %s" % reason)
         status = SKIP
+    except AssertionError as error:
+        # Where the test stood, and what it found; how it was found is the harness's business.
+        where = [f for f in traceback.extract_tb(error.__traceback__)
+                 if f.name == test.function.__name__] or traceback.extract_tb(error.__traceback__)
+        print("%s:%d: %s\n%s" % (os.path.basename(where[-1].filename), where[-1].lineno,
+                                 where[-1].line, error))
     except BaseException:
         traceback.print_exc()
     # The tracer first gets a chance to end by itself, then everything is killed.
@@ -242,7 +248,9 @@ def run(tests, jobs=2, keep=False, out=sys.stdout):
 def choose(tests, patterns):
     if not patterns:
         return tests
-    return [t for t in tests if any(fnmatch.fnmatch(t.name, p) or p in t.name for p in patterns)]
+    # Names hold brackets, so this is no fnmatch: * is any text, and a part of a name is enough.
+    wanted = [re.compile(".*".join(re.escape(part) for part in p.split("*"))) for p in patterns]
+    return [t for t in tests if any(w.search(t.name) for w in wanted)]
 
 
 def summary(results):

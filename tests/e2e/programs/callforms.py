@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """The ways in which one thread of Python code can be entered and left. Deterministic.
 
-Left out on purpose, because the oracle itself changes them: closing a suspended generator that has no
-try block (observer.py), and running into the recursion limit (limit.py).
+Elsewhere: generators that are closed while suspended (closing.py), and recursion into the limit
+(limit.py), which an oracle cannot watch.
 """
 import contextlib
 import dataclasses

@@ -12,6 +12,7 @@ own hooks report them: sys.setprofile up to 3.11, sys.monitoring from 3.12 on.
 import gc
 import importlib
 import json
+import opcode
 import os
 import sys
 import threading
@@ -37,7 +38,30 @@ def on_profile(frame, event, arg):
         record(EXIT, frame.f_code)
 
 
+RESUME = 0  # its number, from 3.13 on
+RESUME_DEPTH1 = 4 if sys.version_info < (3, 15) else 8  # RESUME_OPARG_DEPTH1_MASK, opcode_utils.h
+CLOSED = {}  # thread id -> code of a generator that only the oracle makes CPython run
+
+
+def on_throw(code, offset, exception):
+    """Closing a suspended generator that has no try block around its yield: from 3.13 on CPython
+    clears the frame without running it, unless a tool asks for PY_UNWIND (3.13.18 and later), as
+    this one does. RESUME's argument tells: gen_close() in Objects/genobject.c."""
+    if RESUME and type(exception) is GeneratorExit and code.co_code[offset] == RESUME and \
+            code.co_code[offset + 1] & RESUME_DEPTH1:
+        CLOSED[NATIVE_ID()] = code
+        return
+    record(ENTER, code)
+
+
+def on_unwind(code, offset, exception):
+    if CLOSED and CLOSED.pop(NATIVE_ID(), None) is code:
+        return
+    record(EXIT, code)
+
+
 def oracle_start():
+    global RESUME
     if sys.version_info < (3, 12):
         threading.setprofile(on_profile)
         sys.setprofile(on_profile)
@@ -45,12 +69,14 @@ def oracle_start():
     mon = sys.monitoring
     tool = mon.PROFILER_ID
     mon.use_tool_id(tool, "oracle")
+    if sys.version_info >= (3, 13):
+        RESUME = opcode.opmap["RESUME"]
     enter = lambda code, *rest: record(ENTER, code)
     leave = lambda code, *rest: record(EXIT, code)
     mask = 0
     for event, callback in ((mon.events.PY_START, enter), (mon.events.PY_RESUME, enter),
-                            (mon.events.PY_THROW, enter), (mon.events.PY_RETURN, leave),
-                            (mon.events.PY_YIELD, leave), (mon.events.PY_UNWIND, leave)):
+                            (mon.events.PY_THROW, on_throw), (mon.events.PY_RETURN, leave),
+                            (mon.events.PY_YIELD, leave), (mon.events.PY_UNWIND, on_unwind)):
         mon.register_callback(tool, event, callback)
         mask |= event
     mon.set_events(tool, mask)
