@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The command line, the environment and the configuration file, and which of them wins. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "app/options.h"
+#include "record/session.h"
+
+#define ARGS_MAX 16
+
+struct parsed {
+	char *argv[ARGS_MAX + 2];
+	struct app_options options;
+	struct pt_err err;
+	int rc;
+};
+
+/* Parses the words of line, which are separated by single spaces. */
+static void parse(struct parsed *parsed, const char *line)
+{
+	char *copy = strdup(line), *rest = copy, *word;
+	int argc = 0;
+
+	memset(parsed, 0, sizeof(*parsed));
+	parsed->argv[argc++] = strdup("pytrace-bpf");
+	while (rest && *line && (word = strsep(&rest, " ")) && argc <= ARGS_MAX)
+		parsed->argv[argc++] = strdup(word);
+	free(copy);
+	parsed->rc = app_options_parse(argc, parsed->argv, &parsed->options, &parsed->err);
+	if (parsed->rc) {
+		assert_int_equal(parsed->err.exit_code, PT_EXIT_USAGE);
+		assert_true(parsed->err.what[0]);
+		assert_true(parsed->err.hint[0]);
+	}
+}
+
+static void done(struct parsed *parsed)
+{
+	app_options_release(&parsed->options);
+	for (char **arg = parsed->argv; *arg; arg++)
+		free(*arg);
+}
+
+static void test_attach(void **state)
+{
+	struct parsed p;
+
+	parse(&p, "-p 12,34 -o x.json -d 500ms --engine frame --follow=late --buffer 1M "
+		  "--include-file a* --include-file b* -v");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.verb, APP_RECORD);
+	assert_int_equal(p.options.pid_count, 2);
+	assert_int_equal(p.options.pids[1], 34);
+	assert_string_equal(p.options.output, "x.json");
+	assert_int_equal(p.options.duration_ns, 500000000);
+	assert_int_equal(p.options.engine, PT_ENGINE_FRAME);
+	assert_int_equal(p.options.follow, PT_FOLLOW_LATE);
+	assert_int_equal(p.options.buffer_bytes, 1 << 20);
+	assert_int_equal(p.options.include_files.count, 2);
+	assert_string_equal(p.options.include_files.items[1], "b*");
+	assert_null(p.options.include_files.items[2]);
+	assert_true(p.options.verbose);
+	assert_null(p.options.command);
+	done(&p);
+}
+
+static void test_command(void **state)
+{
+	struct parsed p;
+
+	/* what stands behind -- is the command's */
+	parse(&p, "--no-follow -- python3 -v --help x");
+	assert_int_equal(p.rc, 0);
+	assert_string_equal(p.options.command[0], "python3");
+	assert_string_equal(p.options.command[1], "-v");
+	assert_string_equal(p.options.command[3], "x");
+	assert_null(p.options.command[4]);
+	assert_false(p.options.verbose);
+	assert_false(p.options.help);
+	assert_int_equal(p.options.follow, PT_FOLLOW_NO);
+	done(&p);
+}
+
+static void test_verbs(void **state)
+{
+	struct parsed p;
+
+	parse(&p, "replay x.ptcap -o y.json --min-duration 1ms");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.verb, APP_REPLAY);
+	assert_string_equal(p.options.file, "x.ptcap");
+	assert_string_equal(p.options.output, "y.json");
+	assert_int_equal(p.options.min_duration_ns, 1000000);
+	done(&p);
+	parse(&p, "report --top 5 --json x.json");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.top, 5);
+	assert_true(p.options.json);
+	done(&p);
+	parse(&p, "check -p 1");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.verb, APP_CHECK);
+	done(&p);
+	parse(&p, "list --help");
+	assert_int_equal(p.rc, 0);
+	assert_true(p.options.help);
+	done(&p);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *line, *word;
+	} cases[] = {
+	    {"", "-p"},
+	    {"--no-such-option", "no-such-option"},
+	    {"-X", "-X"},
+	    {"recrod", "recrod"},
+	    {"python3 x.py", "python3"},
+	    {"-p abc", "abc"},
+	    {"-p", "-p"},
+	    {"-p -5", "-5"},
+	    {"-p 1 -- true", "exclude"},
+	    {"-p 1 -a", "exclude"},
+	    {"--", "--"},
+	    {"-p 1 -d soon", "soon"},
+	    {"-p 1 --engine steam", "steam"},
+	    {"-p 1 --buffer 99999999999G", "large"},
+	    {"-p 1 --quiet=1", "quiet"},
+	    {"-p 1 --top 3", "top"},
+	    {"-p 1 --json", "json"},
+	    {"--dry-run -- true", "dry-run"},
+	    {"replay", "file"},
+	    {"replay x.ptcap", "-o"},
+	    {"replay x.ptcap y.ptcap -o z.json", "y.ptcap"},
+	    {"report", "file"},
+	    {"report x.json --engine frame", "engine"},
+	    {"list x", "'x'"},
+	    {"check -p 1,2", "one"},
+	    {"--config /no/such/file -p 1", "/no/such/file"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct parsed p;
+
+		parse(&p, cases[i].line);
+		if (p.rc != -EINVAL || !strstr(p.err.what, cases[i].word))
+			fail_msg("'%s': %d '%s'", cases[i].line, p.rc, p.err.what);
+		done(&p);
+	}
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void test_layers(void **state)
+{
+	char path[] = "/tmp/test_options-XXXXXX", line[256];
+	struct parsed p;
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	write_file(path, "{\"duration\": 7, \"engine\": \"usdt\", \"quiet\": true, \"top\": 3, "
+			 "\"max-events\": 1000000, \"exclude-file\": [\"a\", \"b\"]}");
+	snprintf(line, sizeof(line), "-p 1 --config %s --engine auto", path);
+	setenv("PYTRACE_BPF_DURATION", "8s", 1);
+	setenv("PYTRACE_BPF_MAX_FILE_SIZE", "1M", 1);
+	parse(&p, line);
+	unsetenv("PYTRACE_BPF_DURATION");
+	unsetenv("PYTRACE_BPF_MAX_FILE_SIZE");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.duration_ns, 8000000000ull); /* environment over file */
+	assert_int_equal(p.options.engine, PT_ENGINE_AUTO);     /* command line over file */
+	assert_int_equal(p.options.max_events, 1000000);
+	assert_int_equal(p.options.max_file_bytes, 1 << 20);
+	assert_int_equal(p.options.exclude_files.count, 2);
+	assert_true(p.options.quiet);
+	done(&p);
+	setenv("PYTRACE_BPF_BUFFER", "huge", 1);
+	parse(&p, "-p 1");
+	unsetenv("PYTRACE_BPF_BUFFER");
+	assert_int_equal(p.rc, -EINVAL);
+	assert_non_null(strstr(p.err.what, "PYTRACE_BPF_BUFFER"));
+	done(&p);
+	unlink(path);
+}
+
+static void test_bad_config(void **state)
+{
+	static const char *const bad[] = {
+	    "",
+	    "[]",
+	    "{",
+	    "{\"no-such\": 1}",
+	    "{\"pid\": 1}",
+	    "{\"duration\": {}}",
+	    "{\"duration\": \"soon\"}",
+	    "{\"quiet\": 7}",
+	    "{\"exclude-file\": [[]]}",
+	    "{\"engine\": [\"auto\"]}",
+	};
+	char path[] = "/tmp/test_options-XXXXXX", line[256];
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	snprintf(line, sizeof(line), "-p 1 --config %s", path);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct parsed p;
+
+		write_file(path, bad[i]);
+		parse(&p, line);
+		if (p.rc != -EINVAL)
+			fail_msg("'%s' was taken", bad[i]);
+		done(&p);
+	}
+	unlink(path);
+}
+
+/* What --help prints must be what is understood. */
+static void test_help_is_complete(void **state)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	app_options_help(APP_RECORD, out);
+	fclose(out);
+	for (char *at = text; (at = strstr(at, "  --")); at++) {
+		char name[64], line[160];
+		struct parsed p;
+
+		assert_int_equal(sscanf(at + 4, "%60[a-z-]", name), 1);
+		snprintf(line, sizeof(line), "--%s", name);
+		parse(&p, line);
+		assert_null(strstr(p.err.what, "there is no option"));
+		done(&p);
+	}
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_attach),
+	    cmocka_unit_test(test_command),
+	    cmocka_unit_test(test_verbs),
+	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_layers),
+	    cmocka_unit_test(test_bad_config),
+	    cmocka_unit_test(test_help_is_complete),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
