@@ -16,8 +16,8 @@
 #include "base/err.h"
 #include "python/image.h"
 
-struct py_code_text { /* strings are UTF-8, owned by whoever holds the struct; may be NULL */
-	char *name, *qualname, *filename;
+struct py_code_text {                     /* strings are UTF-8, owned by whoever holds the struct */
+	char *name, *qualname, *filename; /* qualname may be NULL, is so up to 3.10 */
 	uint32_t firstlineno, co_flags;
 };
 

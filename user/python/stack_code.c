@@ -96,14 +96,18 @@ static int read_code(pid_t pid, const struct pt_layout *layout, uint64_t addr,
 	return 0;
 }
 
-static char *copy_string(struct code_cache *cache, const char *text)
+/* 0; -EFAULT: the budget for text is spent, which only a hostile process manages. */
+static int copy_string(struct code_cache *cache, const char *text, char **copy)
 {
 	size_t size = text ? strlen(text) + 1 : 0;
 
-	if (!text || cache->text_bytes + size > STACK_MAX_TEXT_BYTES)
-		return NULL;
+	if (!text)
+		return 0;
+	if (cache->text_bytes + size > STACK_MAX_TEXT_BYTES)
+		return -EFAULT;
 	cache->text_bytes += size;
-	return strdup(text);
+	*copy = strdup(text);
+	return *copy ? 0 : -ENOMEM;
 }
 
 /* The entry for this address, read now unless it is known. */
@@ -145,14 +149,16 @@ int code_cache_get(struct code_cache *cache, pid_t pid, const struct pt_layout *
 	rc = get_entry(cache, pid, layout, code_addr, &entry);
 	if (rc)
 		return rc;
-	*text = (struct py_code_text){
-	    .name = copy_string(cache, entry->text.name),
-	    .qualname = copy_string(cache, entry->text.qualname),
-	    .filename = copy_string(cache, entry->text.filename),
-	    .firstlineno = entry->text.firstlineno,
-	    .co_flags = entry->text.co_flags,
-	};
-	return 0;
+	text->firstlineno = entry->text.firstlineno;
+	text->co_flags = entry->text.co_flags;
+	rc = copy_string(cache, entry->text.name, &text->name);
+	if (!rc)
+		rc = copy_string(cache, entry->text.qualname, &text->qualname);
+	if (!rc)
+		rc = copy_string(cache, entry->text.filename, &text->filename);
+	if (rc)
+		py_code_text_release(text);
+	return rc;
 }
 
 void code_cache_release(struct code_cache *cache)

@@ -14,7 +14,7 @@
 #define STACK_MAX_THREADS      65536
 #define STACK_MAX_FRAMES       (1u << 16) /* of one thread, hidden ones included */
 #define STACK_MAX_FRAMES_ALL   (1u << 19)
-#define STACK_MAX_TEXT_BYTES   (64u << 20) /* names of all frames; later ones are left NULL */
+#define STACK_MAX_TEXT_BYTES   (64u << 20) /* names of all frames; there the stack ends */
 
 /* The threads of a process: TIDs here and in the process's own pid namespace. */
 struct tid_pair {
@@ -44,8 +44,8 @@ struct code_cache {
 	size_t text_bytes; /* handed out */
 };
 
-/* Fills *text with copies that the caller owns (py_code_text_release). -EFAULT: there is no code
- * object. */
+/* Fills *text with copies that the caller owns (py_code_text_release); name and filename are set.
+ * -EFAULT: there is no code object, or too much text. */
 int code_cache_get(struct code_cache *cache, pid_t pid, const struct pt_layout *layout,
 		   uint64_t code_addr, struct py_code_text *text);
 void code_cache_release(struct code_cache *cache);
