@@ -71,6 +71,12 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			enum py_engine engine, enum pt_reach reach, const char *open_path,
 			struct pt_err *err);
 
+/* Refuses unless the process's memory has the bytes that were analysed. pt_tracer_trace_process()
+ * does this too, but with PT_REACH_FILE it must be done before pt_tracer_add_image(): afterwards
+ * breakpoints stand there. */
+int pt_text_check_process(const struct py_image *image, enum py_engine engine, pid_t pid,
+			  uint64_t bias, struct pt_err *err);
+
 /* Marks the process as traced; with PT_REACH_PROCESS attaches the image's sites to it. bias as in
  * pt_module_bias(): the fallback without cookies needs it. image_id: see struct pt_rec. */
 int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,

@@ -98,7 +98,7 @@ int pt_text_check_process(const struct py_image *image, enum py_engine engine, p
 			    err, -EINVAL, PT_EXIT_UNSUPPORTED,
 			    "Something has patched the interpreter in memory, or the "
 			    "process maps another file than the one analysed.",
-			    "process %d runs other code than '%s' at %#llx: refusing to "
+			    "the code of process %d differs from '%s' at %#llx: refusing to "
 			    "probe it",
 			    pid, image->path, (unsigned long long)(site->vaddr + bias));
 	}

@@ -61,11 +61,9 @@ int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const 
 		    struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
 
-/* Refuses unless the file, or the process's memory, has the bytes that were analysed. */
+/* Refuses unless the file has the bytes that were analysed. */
 int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,
 		       struct pt_err *err);
-int pt_text_check_process(const struct py_image *image, enum py_engine engine, pid_t pid,
-			  uint64_t bias, struct pt_err *err);
 
 /* What a failed bpf(2) or perf_event_open(2) means to the user. what: "load the BPF programs". */
 int pt_probe_error(struct pt_err *err, int code, const char *what, bool semaphore);

@@ -59,12 +59,30 @@ int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enu
 			  image->version_text, image->path, frame->reason, usdt->reason);
 }
 
+/* By name: only to explain why nothing was found. */
+static const char *maps_libpython(const struct pt_process *process)
+{
+	for (size_t i = 0; i < process->module_count; i++) {
+		const char *slash = strrchr(process->modules[i].path, '/');
+
+		if (slash && !strncmp(slash + 1, "libpython3.", 11))
+			return process->modules[i].path;
+	}
+	return NULL;
+}
+
 int pt_process_check(const struct pt_process *process, struct pt_err *err)
 {
 	if (process->is_32bit)
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
 				  "only 64-bit CPython can be traced", "process %d (%s) is 32-bit",
 				  process->pid, process->comm);
+	if (process->interpreter < 0 && maps_libpython(process))
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+				  "was the file damaged, or stripped of its dynamic symbols?",
+				  "process %d (%s) maps '%s', but no CPython can be found in its "
+				  "symbol table",
+				  process->pid, process->comm, maps_libpython(process));
 	if (process->interpreter < 0)
 		return pt_err_set(
 		    err, -ESRCH, PT_EXIT_NO_TARGET,

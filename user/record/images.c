@@ -62,6 +62,7 @@ struct pt_traced_image *pt_images_find(struct pt_images *images, const struct pt
 static int load(const struct pt_images_options *options, const struct pt_module *module,
 		struct pt_traced_image *traced, struct pt_err *err)
 {
+	char *name;
 	int rc;
 
 	traced->fd = open(module->open_path, O_RDONLY | O_CLOEXEC);
@@ -81,6 +82,12 @@ static int load(const struct pt_images_options *options, const struct pt_module 
 		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "cannot read the interpreter '%s'",
 			   module->path);
 		return rc;
+	}
+	/* messages name the file as the process sees it */
+	name = strdup(module->path);
+	if (name) {
+		free(traced->image->path);
+		traced->image->path = name;
 	}
 	pt_verbose("CPython %s in '%s'%s, analysed in %.1f ms%s", traced->image->version_text,
 		   module->path, module->deleted ? " (deleted)" : "", traced->image->find_ms,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "python/stack.h"
 #include "record/session_parts.h"
 #include "record/stacks.h"
 #include "target/maps.h"
@@ -120,6 +121,22 @@ enum pt_reach target_reach(struct session *session, const struct pt_module *modu
 	return count == 0 ? PT_REACH_FILE : PT_REACH_PROCESS;
 }
 
+/* The file was analysed by what it says of itself, perhaps in an earlier run of this program; the
+ * process must say the same. */
+static int check_version(const struct pt_process *process, const struct py_image *image,
+			 uint64_t bias, struct pt_err *err)
+{
+	uint32_t version;
+
+	if (py_process_version(process->pid, image, bias, &version) || version == image->version)
+		return 0;
+	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+			  "was the file changed in place? --no-cache has it analysed anew",
+			  "process %d says that it is CPython %u.%u.%u, but '%s' was taken for %s",
+			  process->pid, version >> 24, version >> 16 & 0xff, version >> 8 & 0xff,
+			  image->path, image->version_text);
+}
+
 /* The interpreter of a traced process is known: attach what must be attached to it. */
 static int attach_image(struct session *session, const struct pt_process *process,
 			struct pt_traced_image *image, struct pt_err *err)
@@ -131,6 +148,14 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	int rc = 0;
 
 	if (image->index < 0) {
+		/* one that was only just executed may not be mapped whole yet */
+		if (!session->options->command && !session->gate_open)
+			rc = check_version(process, image->image, bias, err);
+		if (!rc)
+			rc = pt_text_check_process(image->image, image->engine, process->pid, bias,
+						   err);
+		if (rc)
+			return rc;
 		rc = pt_images_attach(image, session->tracer, target_reach(session, module), err);
 		if (rc)
 			return rc;
