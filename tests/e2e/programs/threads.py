@@ -85,11 +85,12 @@ def workload(rounds="12"):
     threads = [threading.Thread(target=f, args=(rounds,)) for f in
                (work_fib, work_generators, work_deep, work_raising, work_sorted, work_nested)]
     threads.append(threading.Thread(target=work_queue, args=(rounds, inbox)))
-    for thread in threads:
-        thread.start()
+    # filled before it is read: whether the reader has to wait must not depend on the machine
     for i in range(rounds):
         inbox.put(i % 6)
     inbox.put(None)
+    for thread in threads:
+        thread.start()
     for thread in threads:
         thread.join()
     work_fib(2)
