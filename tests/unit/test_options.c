@@ -19,6 +19,7 @@
 
 struct parsed {
 	char *argv[ARGS_MAX + 2];
+	char *words[ARGS_MAX + 2]; /* the same, to free: argv gets rearranged */
 	struct app_options options;
 	struct pt_err err;
 	int rc;
@@ -35,6 +36,7 @@ static void parse(struct parsed *parsed, const char *line)
 	while (rest && *line && (word = strsep(&rest, " ")) && argc <= ARGS_MAX)
 		parsed->argv[argc++] = strdup(word);
 	free(copy);
+	memcpy(parsed->words, parsed->argv, sizeof(parsed->argv));
 	parsed->rc = app_options_parse(argc, parsed->argv, &parsed->options, &parsed->err);
 	if (parsed->rc) {
 		assert_int_equal(parsed->err.exit_code, PT_EXIT_USAGE);
@@ -46,7 +48,7 @@ static void parse(struct parsed *parsed, const char *line)
 static void done(struct parsed *parsed)
 {
 	app_options_release(&parsed->options);
-	for (char **arg = parsed->argv; *arg; arg++)
+	for (char **arg = parsed->words; *arg; arg++)
 		free(*arg);
 }
 
@@ -105,6 +107,11 @@ static void test_verbs(void **state)
 	assert_int_equal(p.rc, 0);
 	assert_int_equal(p.options.top, 5);
 	assert_true(p.options.json);
+	done(&p);
+	parse(&p, "-q --verbose report x.json");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.verb, APP_REPORT);
+	assert_true(p.options.quiet && p.options.verbose);
 	done(&p);
 	parse(&p, "check -p 1");
 	assert_int_equal(p.rc, 0);

@@ -455,16 +455,37 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	return 0;
 }
 
-static void choose_verb(int *argc, char ***argv, struct app_options *options)
+/* An option without a value that every form knows, such as -q: a verb may stand behind it. */
+static bool is_common_flag(const char *word)
 {
+	for (size_t i = 0; i < ROW_COUNT; i++) {
+		const struct row *row = &rows[i];
+		const char letter[3] = {'-', row->letter, '\0'};
+
+		if (row->kind != KIND_FLAG || row->verbs != EVERYWHERE)
+			continue;
+		if ((row->letter && !strcmp(word, letter)) ||
+		    (!strncmp(word, "--", 2) && !strcmp(word + 2, row->name)))
+			return true;
+	}
+	return false;
+}
+
+/* Finds the verb and takes it out of argv. */
+static void choose_verb(int *argc, char **argv, struct app_options *options)
+{
+	int at = 1;
+
 	options->verb = APP_RECORD;
-	for (size_t i = 1; i < VERB_COUNT; i++) {
-		if (*argc > 1 && !strcmp((*argv)[1], verbs[i].name)) {
-			options->verb = verbs[i].verb;
-			(*argc)--;
-			(*argv)++;
-			return;
-		}
+	while (at < *argc && is_common_flag(argv[at]))
+		at++;
+	for (size_t i = 1; at < *argc && i < VERB_COUNT; i++) {
+		if (strcmp(argv[at], verbs[i].name))
+			continue;
+		options->verb = verbs[i].verb;
+		memmove(&argv[at], &argv[at + 1], (size_t)(*argc - at) * sizeof(*argv));
+		(*argc)--;
+		return;
 	}
 }
 
@@ -473,7 +494,7 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 	int rc;
 
 	*options = (struct app_options){.top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES};
-	choose_verb(&argc, &argv, options);
+	choose_verb(&argc, argv, options);
 	rc = parse_flags(argc, argv, options, true, err);
 	if (!rc && options->config)
 		rc = read_config(options, err);
