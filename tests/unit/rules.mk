@@ -6,7 +6,8 @@ ASAN_FLAGS := -std=gnu11 -O1 -g $(WARN) -fno-omit-frame-pointer -fsanitize=addre
 ASAN_OBJ := $(LIB_OBJ:$(BUILD)/%.o=$(ASAN)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(ASAN)/unit/%)
-UNIT_HELP := $(ASAN)/unit/rec_builder.o $(ASAN)/unit/op_recorder.o $(ASAN)/unit/scratch.o
+UNIT_HELP := $(ASAN)/unit/rec_builder.o $(ASAN)/unit/op_recorder.o $(ASAN)/unit/scratch.o \
+	$(ASAN)/unit/golden_outputs.o
 CMOCKA := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
 
 $(ASAN)/user/%.o: user/%.c $(SKEL)

@@ -230,6 +230,7 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 		break;
 	case PT_PROC_LATE:
 		process_started(model, process, ns);
+		model_announce_process(model, process);
 		instant(model, process, ns, "probes attached late",
 			"calls before this moment are missing");
 		break;

@@ -28,7 +28,7 @@ struct pt_destination_options {
 };
 
 /* An event has to fit into a block. */
-#define PT_BLOCK_BYTES (1u << 20)
+#define PT_BLOCK_BYTES (256u << 10)
 
 int pt_destination_open(const char *path, const struct pt_destination_options *options,
 			struct pt_destination **destination, struct pt_err *err);

@@ -60,6 +60,21 @@ static int sorted(const struct pt_report *report, compare_fn compare,
 	return 0;
 }
 
+/* Names come from the traced program; they must not reach the terminal's control codes. */
+static void print_plain(const char *text, FILE *out)
+{
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		/* U+0080 .. U+009F are control codes too: C2 80 .. C2 9F */
+		bool control = c < 0x20 || c == 0x7f ||
+			       (c == 0xc2 && (unsigned char)text[1] < 0xa0);
+
+		if (control && c == 0xc2)
+			text++;
+		putc(control ? '?' : c, out);
+	}
+}
+
 static int print_table(const struct pt_report *report, const char *title, compare_fn compare,
 		       size_t top, FILE *out)
 {
@@ -70,11 +85,14 @@ static int print_table(const struct pt_report *report, const char *title, compar
 	if (rc)
 		return rc;
 	fprintf(out, "\n%s\n%12s %14s %14s  function\n", title, "calls", "self (ms)", "total (ms)");
-	for (size_t i = 0; i < count && i < top; i++)
-		fprintf(out, "%12llu %14.3f %14.3f  %s(%u): %s\n",
-			(unsigned long long)list[i]->calls, (double)list[i]->self_ns / 1e6,
-			(double)list[i]->total_ns / 1e6, list[i]->file, list[i]->line,
-			list[i]->qualname);
+	for (size_t i = 0; i < count && i < top; i++) {
+		fprintf(out, "%12llu %14.3f %14.3f  ", (unsigned long long)list[i]->calls,
+			(double)list[i]->self_ns / 1e6, (double)list[i]->total_ns / 1e6);
+		print_plain(list[i]->file, out);
+		fprintf(out, "(%u): ", list[i]->line);
+		print_plain(list[i]->qualname, out);
+		putc('\n', out);
+	}
 	if (count > top)
 		fprintf(out, "%12s and %zu more\n", "", count - top);
 	free(list);
@@ -88,9 +106,10 @@ static void print_threads(const struct pt_report *report, FILE *out)
 
 	fprintf(out, "\nThreads\n%12s %10s %10s %12s  name\n", "calls", "pid", "tid", "lost events");
 	for (thread = report->thread_list; thread && shown < THREADS_SHOWN; thread = thread->next) {
-		fprintf(out, "%12llu %10d %10d %12llu  %s\n", (unsigned long long)thread->calls,
-			thread->pid, thread->tid, (unsigned long long)thread->lost_events,
-			thread->name ? thread->name : "");
+		fprintf(out, "%12llu %10d %10d %12llu  ", (unsigned long long)thread->calls,
+			thread->pid, thread->tid, (unsigned long long)thread->lost_events);
+		print_plain(thread->name ? thread->name : "", out);
+		putc('\n', out);
 		shown++;
 	}
 	if (thread)

@@ -14,7 +14,7 @@
 #include "sink/report.h"
 
 /* The longest line that chrome.c can write is an event that fills a block. */
-#define LINE_MAX_BYTES (1u << 20)
+#define LINE_MAX_BYTES (256u << 10)
 #define HEAD_MAX_LINES 64
 #define NESTING_MAX    16
 #define TIME_MAX_NS    (1ull << 62)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Writes the golden captures and what each leads to: make_golden DIR. Run by make golden-update;
+ * tests/unit/test_golden.c replays the captures and compares byte for byte.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "golden_outputs.h"
+#include "ingest/capture.h"
+#include "rec_builder.h"
+
+#define START_NS 1000000000ull
+
+static int write_record(const struct pt_rec *record, size_t len, void *ctx)
+{
+	return pt_capture_write(ctx, record, len, NULL);
+}
+
+static void codes(struct rec_builder *b)
+{
+	rec_code(b, 1, "<module>", "<module>", "/srv/app/main.py", 1);
+	rec_code(b, 2, "handle", "Server.handle", "/srv/app/server.py", 40);
+	rec_code(b, 3, "parse", "", "/srv/app/parse.py", 7);
+	rec_code(b, 4, "<lambda>", "f.<locals>.<lambda>", "C:\\odd \"name\"\n.py", 0xffffffff);
+	rec_code(b, 5, "na\xefve", "Caf\xe9.na\xefve", "/srv/caf\xe9.py", 3);
+	rec_code(b, PT_CODE_ID_USER, "wait", "Condition.wait", "/usr/lib/python3.12/threading.py",
+		 323);
+}
+
+/* Two threads, recursion, a generator's hidden frames, open at both ends, a silent thread. */
+static void make_calls(struct rec_builder *b)
+{
+	static const uint32_t open[] = {2, 1}, silent[] = {PT_CODE_ID_USER};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	struct rec_thread u = rec_thread(100, 101, 1, "worker-\xff"), s = t;
+	uint64_t ns = START_NS + 1000;
+
+	s.tid = 102;
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3 -m \"app\"", 0);
+	rec_stack(b, &s, START_NS + 500, silent, 1, 1);
+	batch_begin(b, &t, ns);
+	batch_snap(b, open, 2, 2, ns);
+	for (uint32_t i = 0; i < 6; i++)
+		batch_enter(b, 3 + i % 2, ns += 111);
+	for (uint32_t i = 0; i < 6; i++)
+		batch_exit(b, ns += i < 3 ? 0 : 222);
+	batch_depth(b, 4, ns += 10);
+	batch_enter(b, 5, ns);
+	batch_exit_to(b, 2, ns += 1);
+	batch_end(b, 0);
+	rec_thread_start(b, &u, START_NS + 2000);
+	batch_begin(b, &u, START_NS + 3000);
+	batch_snap(b, NULL, 0, 0, START_NS + 3000);
+	batch_enter(b, 2, START_NS + 3000);
+	batch_enter(b, 77, START_NS + 3001); /* never defined */
+	batch_peek(b);
+	batch_exit_to(b, 0, START_NS + 4000);
+	batch_end(b, PT_RF_LAST);
+	rec_thread_exit(b, &u, START_NS + 4001);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 1234567, 0);
+}
+
+static void make_loss(struct rec_builder *b)
+{
+	static const uint32_t after[] = {4, 2, 1}, jump[] = {5, 1};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", NULL, 0);
+	batch_begin(b, &t, ns);
+	batch_snap(b, NULL, 0, 0, ns);
+	for (uint32_t id = 1; id <= 3; id++)
+		batch_enter(b, id, ns += 100);
+	batch_end(b, 0);
+	for (int i = 0; i < 2; i++) {
+		batch_begin(b, &t, ns += 1000);
+		batch_enter(b, 5, ns);
+		batch_exit(b, ns + 10);
+		batch_lose(b);
+	}
+	batch_begin(b, &t, ns += 1000);
+	batch_snap(b, after, 3, 3, ns);
+	batch_exit(b, ns += 50);
+	batch_snap(b, jump, 2, 2, ns += 50);
+	batch_exit(b, ns += 50);
+	batch_end(b, 0);
+	batch_begin(b, &t, ns += 50);
+	batch_exit(b, ns);
+	batch_lose(b);
+	rec_thread_exit(b, &t, ns + 500);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
+	rec_note(b, PT_NOTE_LOST_EVENTS, ns + 1000, 5);
+	rec_note(b, PT_NOTE_LOST_RECORDS, ns + 1000, 1);
+}
+
+static void make_processes(struct rec_builder *b)
+{
+	static const uint32_t open[] = {1};
+	struct rec_thread parent = rec_thread(100, 100, 1, "python3");
+	struct rec_thread child = rec_thread(200, 200, 2, "python3");
+	struct rec_thread image = rec_thread(200, 200, 3, "task");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3 pool.py", 0);
+	batch_begin(b, &parent, ns);
+	batch_snap(b, open, 1, 1, ns);
+	batch_enter(b, 2, ns);
+	batch_exit(b, ns + 9000);
+	batch_end(b, 0);
+	rec_proc(b, PT_PROC_FORK, 200, 2, ns + 1000, 100, "python3", NULL, 0);
+	batch_begin(b, &child, ns + 2000);
+	batch_snap(b, open, 1, 1, ns + 2000);
+	batch_enter(b, 3, ns + 2000);
+	batch_end(b, 0);
+	rec_proc(b, PT_PROC_EXEC, 200, 3, ns + 3000, 0, "task", NULL, 0);
+	rec_proc(b, PT_PROC_LATE, 200, 3, ns + 3500, 0, "", NULL, 0);
+	batch_begin(b, &image, ns + 4000);
+	batch_snap(b, open, 1, 1, ns + 4000);
+	batch_enter(b, 4, ns + 4000);
+	batch_exit(b, ns + 4500);
+	batch_end(b, PT_RF_LAST);
+	rec_proc(b, PT_PROC_EXIT, 200, 3, ns + 5000, 0, "", NULL, 11);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 10000, 0);
+}
+
+static void make_damage(struct rec_builder *b)
+{
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	for (uint32_t i = 0; i < 6; i++) {
+		batch_begin(b, &t, ns += 1000);
+		if (i == 0)
+			batch_snap(b, NULL, 0, 0, ns);
+		batch_enter(b, 1 + i % 5, ns);
+		if (i == 2)
+			b->batch.words[0] |= 7; /* a kind of word that there is not */
+		if (i == 4)
+			b->batch.seq = 1;
+		batch_end(b, 0);
+	}
+}
+
+static int make(const char *name, void (*fill)(struct rec_builder *b))
+{
+	static const struct pt_capture_info info = {
+	    .start_mono_ns = START_NS,
+	    .start_real_ns = 1790000000123456789ull,
+	    .tool_version = "0.0.0",
+	    .kernel = "6.18.0",
+	    .host = "golden",
+	    .engine = "frame",
+	    .interpreter = "CPython 3.12.1",
+	};
+	struct pt_capture_writer *writer;
+	struct pt_err err = {0};
+	struct rec_builder b;
+	const char *wrong;
+	char path[256];
+
+	/* not deflated: versions of zlib differ in their output */
+	snprintf(path, sizeof(path), "%s.ptcap", name);
+	if (pt_capture_create(path, &info, false, &writer, &err))
+		goto fail;
+	rec_init(&b, write_record, writer);
+	fill(&b);
+	if (b.rc || pt_capture_close(writer, true, &err))
+		goto fail;
+	wrong = golden_outputs(path, name);
+	if (!wrong)
+		return 0;
+	fprintf(stderr, "make_golden: %s: %s\n", name, wrong);
+	return 1;
+fail:
+	fprintf(stderr, "make_golden: %s: %s\n", name, err.what);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	static void (*const fills[])(struct rec_builder *) = {make_calls, make_loss,
+							       make_processes, make_damage};
+
+	if (argc != 2 || chdir(argv[1])) {
+		fprintf(stderr, "usage: make_golden DIR\n");
+		return 2;
+	}
+	for (size_t i = 0; golden_names[i]; i++) {
+		if (make(golden_names[i], fills[i]))
+			return 1;
+	}
+	return 0;
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The captures in tests/golden (or $GOLDEN_DIR) lead to exactly the outputs beside them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "golden_outputs.h"
+#include "scratch.h"
+#include "sink/sink.h"
+
+static char golden[4096];
+
+static void same_file(const char *name, const char *suffix)
+{
+	char expected_path[4352], path[256];
+	char *expected, *got;
+	size_t expected_len, len, at;
+
+	snprintf(path, sizeof(path), "%s%s", name, suffix);
+	snprintf(expected_path, sizeof(expected_path), "%s/%s", golden, path);
+	expected = scratch_read(expected_path, &expected_len);
+	got = scratch_read(scratch_path(path), &len);
+	for (at = 0; at < len && at < expected_len && got[at] == expected[at]; at++)
+		;
+	if (at != len || at != expected_len)
+		fail_msg("%s differs at byte %zu: '%.60s', expected '%.60s' (make golden-update "
+			 "if that is right)",
+			 path, at, got + at, expected + at);
+	free(expected);
+	free(got);
+}
+
+static void replay_one(const char *name)
+{
+	char capture[4352];
+	const char *wrong;
+
+	snprintf(capture, sizeof(capture), "%s/%s.ptcap", golden, name);
+	assert_int_equal(chdir(scratch_path("")), 0); /* the trace holds the name it was given */
+	wrong = golden_outputs(capture, name);
+	if (wrong)
+		fail_msg("%s failed", wrong);
+	same_file(name, ".json");
+	same_file(name, ".report.txt");
+	same_file(name, ".report.json");
+}
+
+static void test_calls(void **state)
+{
+	replay_one("calls");
+}
+
+static void test_loss(void **state)
+{
+	replay_one("loss");
+}
+
+static void test_processes(void **state)
+{
+	replay_one("processes");
+}
+
+static void test_damage(void **state)
+{
+	replay_one("damage");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_calls),
+	    cmocka_unit_test(test_loss),
+	    cmocka_unit_test(test_processes),
+	    cmocka_unit_test(test_damage),
+	};
+	const char *dir = getenv("GOLDEN_DIR");
+
+	if (!realpath(dir ? dir : "tests/golden", golden)) {
+		perror("tests/golden");
+		return 1;
+	}
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
