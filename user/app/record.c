@@ -11,6 +11,7 @@
 #include "record/session.h"
 
 struct screen {
+	bool is_command; /* Ctrl-C goes to it */
 	uint64_t last_ns, last_events;
 };
 
@@ -32,9 +33,12 @@ static const char *grouped(uint64_t number, char *text, size_t size)
 
 static void opened(const struct pt_session_opened *o, void *ctx)
 {
-	pt_info("recording %s, %s, engine %s, %zu probes by %s%s; Ctrl-C ends it", o->targets,
-		o->interpreter, o->engine, o->probe_count, o->link_kind,
-		o->reach_file ? "" : ", in these processes only");
+	const struct screen *screen = ctx;
+
+	pt_info("recording %s, %s, engine %s, %zu probes by %s%s%s", o->targets, o->interpreter,
+		o->engine, o->probe_count, o->link_kind,
+		o->reach_file ? "" : ", in these processes only",
+		screen->is_command ? "" : "; Ctrl-C ends it");
 	pt_verbose("engine %s: %s", o->engine, o->why);
 	pt_verbose("attached in %.0f ms", o->attach_ms);
 }
@@ -52,7 +56,7 @@ static void progress(const struct pt_session_progress *p, void *ctx)
 		snprintf(line, sizeof(line), "writing: %.0f MB of records to go, file %.1f MB",
 			 (double)p->backlog_bytes / 1e6, (double)p->file_bytes / 1e6);
 	else
-		snprintf(line, sizeof(line), "%.0f s, %s events, %.0f k/s, %llu lost, file %.1f MB",
+		snprintf(line, sizeof(line), "%.1f s, %s events, %.0f k/s, %llu lost, file %.1f MB",
 			 (double)p->elapsed_ns / 1e9, grouped(p->events, events, sizeof(events)),
 			 rate / 1e3, (unsigned long long)p->lost_events,
 			 (double)p->file_bytes / 1e6);
@@ -147,7 +151,7 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	char cache_dir[4096];
 	struct pt_session_options session;
 	struct pt_session_result result;
-	struct screen screen = {0};
+	struct screen screen = {.is_command = options->command != NULL};
 	const struct pt_session_watch watch = {opened, progress, &screen};
 	int rc;
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -611,6 +612,7 @@ static void wait_for_writer(struct session *session)
 static int finish(struct session *session, int rc, enum pt_session_stop *stop, struct pt_err *err)
 {
 	int written, spool_error;
+	struct stat st;
 
 	stop_recording(session);
 	pt_tracer_free(session->tracer); /* the probes are gone before the file is finished */
@@ -623,6 +625,8 @@ static int finish(struct session *session, int rc, enum pt_session_stop *stop, s
 	session->spool = NULL;
 	written = pt_output_close(session->output, &session->result->totals, err);
 	session->output = NULL;
+	if (!stat(session->result->path, &st))
+		session->result->file_bytes = (uint64_t)st.st_size;
 	if (spool_error == -EFBIG) {
 		*stop = PT_STOP_MAX_FILE;
 		rc = 0;
@@ -748,6 +752,8 @@ int pt_session_run(const struct pt_session_options *options, const struct pt_ses
 	if (session.launch && (result->opened || pt_launch_ended(session.launch, NULL)))
 		await_command(&session, stop);
 	release(&session);
+	while (sigtimedwait(&set, NULL, &(struct timespec){0}) >= 0)
+		; /* a Ctrl-C too many must not end us before the summary */
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
