@@ -76,7 +76,6 @@ struct thread {
 	__u32 start; /* a PT_THREAD_START is due */
 	__u64 peeked;
 	struct walk walk;
-	__u8 window[64];
 	__u32 hidden[HIDDEN_MAX];
 	struct code_scratch code;
 	/* the batch, laid out as it is sent */

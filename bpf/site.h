@@ -358,7 +358,8 @@ static __always_inline __u64 site_tstate(struct pt_regs *ctx, __u64 cookie)
 	if (where == PT_TS_SLOT)
 		return user_u64(REGS_SP(ctx) + 8 * PT_COOKIE_SLOT(cookie));
 	if (where == PT_TS_ABS)
-		return tstate_absolute(REGS_IP(ctx), PT_COOKIE_SITE(cookie), PT_COOKIE_LAYOUT(cookie));
+		return tstate_absolute(REGS_IP(ctx), PT_COOKIE_SITE(cookie),
+				       PT_COOKIE_LAYOUT(cookie));
 	return 0;
 }
 
@@ -366,15 +367,15 @@ static __always_inline __u64 site_tstate(struct pt_regs *ctx, __u64 cookie)
 static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u64 cookie)
 {
 	__u32 layout_index = PT_COOKIE_LAYOUT(cookie), depth;
-	const struct pt_image *image = image_at(layout_index);
-	__u64 tstate = site_tstate(ctx, cookie), frame = 0;
+	const struct pt_layout *layout = &image_at(layout_index)->layout;
+	__u64 tstate = site_tstate(ctx, cookie), frame = 0, counter;
 	int raw = PT_COOKIE_RAW_DELTA(cookie), verdict;
 	__s32 delta;
 
-	if (bpf_probe_read_user(t->window, PT_WINDOW_BYTES,
-				(void *)(tstate + image->layout.ts_remaining)))
+	/* the limit lies next to it: sys.setrecursionlimit() shifts both */
+	if (bpf_probe_read_user(&counter, sizeof(counter), (void *)(tstate + layout->ts_remaining)))
 		return 0;
-	depth = ((__u32 *)t->window)[1] - ((__u32 *)t->window)[0] - raw;
+	depth = (__u32)(counter >> 32) - (__u32)counter - raw;
 	delta = depth - t->depth;
 	if (delta == 0 && !t->attention && tstate == t->tstate)
 		return 0;
@@ -392,19 +393,9 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 	}
 	if (verdict == EV_EXIT)
 		return event_exit(t, depth);
-	if (!frame) {
-		__u32 at = image->window_frame;
-
-		opaque(at);
-		if (likely(at <= PT_WINDOW_BYTES - 8)) {
-			frame = *(__u64 *)&t->window[at];
-			if (image->layout.cframe_frame != PT_NO_FIELD)
-				frame = user_u64(frame + image->layout.cframe_frame);
-		} else {
-			frame = frame_current(&image->layout, tstate);
-		}
-	}
-	return event_enter(t, &image->layout, frame, depth, layout_index);
+	if (!frame)
+		frame = frame_current(layout, tstate);
+	return event_enter(t, layout, frame, depth, layout_index);
 }
 
 /* Up to 3.11: the depth is counted here. */

@@ -17,19 +17,11 @@ enum pt_gate {
 	PT_GATE_REACHED = 3, /* max_events was reached */
 };
 
-/*
- * The counter, its limit and the frame pointer (or cframe) lie close together in PyThreadState, so
- * one read of so many bytes from ts_remaining on gets all three. A user read costs the same for
- * 8 bytes and for 40.
- */
-#define PT_WINDOW_BYTES 40
-
 /* One interpreter file. */
 struct pt_image {
 	struct pt_layout layout;
 	__u64 tstate_vaddr; /* PT_TS_ABS: the variable that points to the running tstate, or 0 */
-	__u16 window_frame; /* ts_frame - ts_remaining if within the window, else PT_NO_FIELD */
-	__u16 reserved[3];
+	__u64 reserved;
 };
 _Static_assert(sizeof(struct pt_image) == 64, "image");
 

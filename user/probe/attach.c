@@ -260,14 +260,6 @@ void pt_tracer_free(struct pt_tracer *tracer)
 
 /* ---- images and processes ---- */
 
-static uint16_t window_frame(const struct pt_layout *layout)
-{
-	if (layout->ts_remaining == PT_NO_FIELD || layout->ts_frame < layout->ts_remaining + 8 ||
-	    layout->ts_frame + 8 > layout->ts_remaining + PT_WINDOW_BYTES)
-		return PT_NO_FIELD;
-	return layout->ts_frame - layout->ts_remaining;
-}
-
 static int set_site(struct pt_tracer *tracer, const struct pt_site_key *key,
 		    const struct pt_site_value *value)
 {
@@ -310,7 +302,6 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 	memset(slot, 0, sizeof(*slot));
 	slot->layout = image->layout;
 	slot->tstate_vaddr = image->tstate_current.vaddr;
-	slot->window_frame = window_frame(&image->layout);
 	for (size_t i = 0; i < plan->site_count && !rc; i++)
 		rc = register_site(tracer, &plan->sites[i], image_index);
 	if (rc)
