@@ -338,52 +338,106 @@ static size_t next_jcc(const struct region *region, size_t i, unsigned int withi
 /* x86 condition codes, Intel SDM volume 1, appendix B. */
 enum { CC_E = 4, CC_NE = 5, CC_S = 8, CC_NS = 9, CC_L = 12, CC_GE = 13, CC_LE = 14, CC_G = 15 };
 
-/* The two ways behind a decrement: enough is left, or a check is called. */
-static void split(const struct region *region, size_t i, size_t *enough, size_t *check)
-{
-	size_t jcc = next_jcc(region, i, 4);
+/* Below the limit _Py_CheckRecursiveCall() lets 50 more frames run while an error is being handled
+ * (Python/ceval.c, 3.11 to 3.15); where it is inlined, the comparison gives it away. */
+#define HEADROOM_LIMIT (-50)
 
-	*enough = region_next(region, i);
-	*check = REGION_NONE;
-	if (jcc == REGION_NONE)
-		return;
-	switch (region->insns[jcc].cc) {
+static bool is_headroom_compare(const struct mc_insn *insn)
+{
+	return insn->op == MC_OP_CMP && !insn->mem && insn->has_imm &&
+	       (int32_t)insn->imm == HEADROOM_LIMIT;
+}
+
+/*
+ * The branch that says how the check ended, on the way that starts at instruction i:
+ *   call _Py_CheckRecursiveCall; test eax, eax; je passed (or jne failed)
+ *   cmp remaining, -50; jge passed (or jl failed)
+ */
+static size_t check_result(const struct region *region, size_t i, bool *taken)
+{
+	for (unsigned int n = 0; n < 12 && i != REGION_NONE; n++) {
+		const struct mc_insn *insn = &region->insns[i];
+
+		if (insn->flow == MC_FLOW_CALL || is_headroom_compare(insn)) {
+			size_t jcc = next_jcc(region, i, 8);
+			uint8_t cc = jcc == REGION_NONE ? 0 : region->insns[jcc].cc;
+
+			*taken = cc == CC_E || cc == CC_GE;
+			if (insn->flow == MC_FLOW_CALL ? cc == CC_E || cc == CC_NE
+						       : cc == CC_GE || cc == CC_L)
+				return jcc;
+			return REGION_NONE;
+		}
+		if (insn->flow == MC_FLOW_JMP)
+			i = region_index(region, insn->target);
+		else if (insn->flow == MC_FLOW_NEXT || insn->flow == MC_FLOW_JCC)
+			i = region_next(region, i);
+		else
+			break;
+	}
+	return REGION_NONE;
+}
+
+bool counter_check_find(struct counter_check *check, const struct region *region, size_t insn)
+{
+	size_t slow;
+
+	*check = (struct counter_check){next_jcc(region, insn, 4), REGION_NONE, false, false};
+	if (check->branch == REGION_NONE)
+		return false;
+	switch (region->insns[check->branch].cc) {
 	case CC_LE:
 	case CC_L:
 	case CC_S:
-		*check = region_index(region, region->insns[jcc].target);
+		slow = region_index(region, region->insns[check->branch].target);
 		break;
 	case CC_G:
 	case CC_GE:
 	case CC_NS:
-		*check = region_next(region, jcc);
-		*enough = region_index(region, region->insns[jcc].target);
+		slow = region_next(region, check->branch);
+		check->branch_taken = true;
 		break;
 	default:
-		break;
+		return false;
 	}
+	check->passed = check_result(region, slow, &check->passed_taken);
+	return true;
 }
 
-/* Where the check's success leads: "call _Py_CheckRecursiveCall; test eax, eax; je/jne". */
-static size_t check_passed(const struct region *region, size_t i)
+size_t counter_checks_find(struct counter_check checks[2], const struct region *region, size_t insn)
 {
-	size_t jcc;
+	size_t jcc, ways[2], count = 0;
 
-	for (unsigned int n = 0; n < 10 && i != REGION_NONE; n++) {
-		if (region->insns[i].flow == MC_FLOW_CALL)
-			break;
-		if (region->insns[i].flow != MC_FLOW_NEXT)
-			return REGION_NONE;
-		i = region_next(region, i);
-	}
-	if (i == REGION_NONE || region->insns[i].flow != MC_FLOW_CALL)
-		return REGION_NONE;
-	jcc = next_jcc(region, i, 8);
+	if (counter_check_find(&checks[0], region, insn))
+		return 1;
+	jcc = next_jcc(region, insn, 4);
 	if (jcc == REGION_NONE)
+		return 0;
+	ways[0] = region_next(region, jcc);
+	ways[1] = region_index(region, region->insns[jcc].target);
+	for (int w = 0; w < 2; w++) {
+		/* the first instruction of a way cannot be the branch: the flags are test's */
+		if (ways[w] == REGION_NONE || !counter_check_find(&checks[count], region, ways[w]))
+			return 0;
+		count++;
+	}
+	return count;
+}
+
+/* Where a branch goes. */
+static size_t way(const struct region *region, size_t branch, bool taken)
+{
+	if (branch == REGION_NONE)
 		return REGION_NONE;
-	if (region->insns[jcc].cc == CC_E)
-		return region_index(region, region->insns[jcc].target);
-	return region->insns[jcc].cc == CC_NE ? region_next(region, jcc) : REGION_NONE;
+	return taken ? region_index(region, region->insns[branch].target)
+		     : region_next(region, branch);
+}
+
+void counters_drop_corrections(struct counters *counters, const struct region *region)
+{
+	for (size_t i = 0; i < counters->count; i++)
+		if (counters->items[i].delta < 0 && is_after_check(region, counters->items[i].insn))
+			counters->items[i].dropped = true;
 }
 
 void counters_drop_brackets(struct counters *counters, const struct region *region)
@@ -391,21 +445,20 @@ void counters_drop_brackets(struct counters *counters, const struct region *regi
 	for (size_t i = 0; i < counters->count; i++) {
 		struct counter *open = &counters->items[i];
 		struct counter *close;
-		size_t enough, check;
+		struct counter_check check;
+		size_t enough = region_next(region, open->insn);
 
-		if (open->delta > 0)
+		if (open->delta > 0 || open->dropped)
 			continue;
-		if (is_after_check(region, open->insn)) {
-			open->dropped = true;
-			continue;
-		}
-		split(region, open->insn, &enough, &check);
+		if (counter_check_find(&check, region, open->insn))
+			enough = way(region, check.branch, check.branch_taken);
 		close = closing(counters, region, enough, open->base);
 		if (!close)
 			continue;
 		open->dropped = close->dropped = true;
 		/* The way through the check may have a copy of the call and its closing. */
-		close = closing(counters, region, check_passed(region, check), open->base);
+		close = closing(counters, region, way(region, check.passed, check.passed_taken),
+				open->base);
 		if (close)
 			close->dropped = true;
 	}

@@ -16,7 +16,7 @@ struct counter {
 	size_t insn;  /* index in the region */
 	int delta;    /* what it adds to the counter: -2, -1, 1; 0: not known statically */
 	uint8_t base; /* register that holds the thread state there */
-	bool dropped; /* brackets a C call (3.11) */
+	bool dropped; /* brackets a C call (3.11), or no frame starts or ends there */
 };
 
 struct counters {
@@ -36,8 +36,24 @@ bool counter_matches(const struct mc_insn *insn, uint16_t offset);
  * to hold the thread state (*vaddr tells which). */
 int counters_find(struct counters *counters, const struct region *region, const struct flow *flow,
 		  uint16_t offset, uint64_t *vaddr);
+/* Marks as dropped what only takes back the correction of a failed check: no frame starts there. */
+void counters_drop_corrections(struct counters *counters, const struct region *region);
 /* 3.11: marks those that bracket C calls and the clearing of frames as dropped. */
 void counters_drop_brackets(struct counters *counters, const struct region *region);
+/* The check for too deep a recursion behind a decrement (_Py_EnterRecursivePy, start_frame of
+ * Python/ceval.c): where it branches, and where it turns out well after all. Indices in the region
+ * or REGION_NONE; *_taken: the good way is the branch's target. */
+struct counter_check {
+	size_t branch, passed;
+	bool branch_taken, passed_taken;
+};
+
+/* false: the decrement is not followed by such a check. */
+bool counter_check_find(struct counter_check *check, const struct region *region, size_t insn);
+/* Likewise, on both ways if the decrement is first followed by another branch (on throwflag, at the
+ * entry). How many there are: 0, 1 or 2. */
+size_t counter_checks_find(struct counter_check checks[2], const struct region *region,
+			   size_t insn);
 void counters_release(struct counters *counters);
 const struct counter *counter_at(const struct counters *counters, size_t insn);
 

@@ -103,6 +103,19 @@ static bool edge_add(const struct place_finder *finder, const struct counter *co
 	return true;
 }
 
+struct place place_branch(const struct place_finder *finder, size_t branch, bool taken,
+			  unsigned int preferred)
+{
+	struct place place = NOWHERE;
+
+	if (branch != REGION_NONE && is_emulated(finder, branch) &&
+	    finder->region->insns[branch].class == PY_INSN_JCC)
+		place = place_at(finder, branch, preferred, 0);
+	if (place.insn != REGION_NONE)
+		place.condition = condition_of(&finder->region->insns[branch], taken);
+	return place;
+}
+
 /* All direct jumps to instruction i. */
 static bool edges_to(const struct place_finder *finder, const struct counter *counter, size_t i,
 		     struct place *edges, size_t *count)
@@ -166,7 +179,7 @@ struct place place_handler(const struct place_finder *finder, size_t handler)
 	for (unsigned int n = 0; n < HANDLER_MAX && i != REGION_NONE; n++) {
 		const struct mc_insn *insn = &finder->region->insns[i];
 
-		if (insn->flow == MC_FLOW_JCC && is_emulated(finder, i))
+		if (is_emulated(finder, i))
 			return place_at(finder, i, PT_TS_NONE, n);
 		if (insn->flow == MC_FLOW_JMP)
 			i = region_index(finder->region, insn->target);
@@ -212,7 +225,6 @@ struct frame_search {
 	const struct place_finder *finder;
 	uint16_t offset;
 	unsigned int reg; /* found, or PT_REG_NONE */
-	bool late;        /* a store whose register is only loaded behind the place */
 	unsigned int steps;
 };
 
@@ -227,9 +239,8 @@ static void search_from(struct frame_search *search, size_t i, unsigned int writ
 		const struct mc_insn *insn = &region->insns[i];
 
 		if (is_frame_store(search->finder, i, search->offset)) {
-			if (written >> insn->reg[1] & 1)
-				search->late = true;
-			else
+			/* else its register is only loaded behind the place */
+			if (!(written >> insn->reg[1] & 1))
 				search->reg = insn->reg[1];
 			return;
 		}
@@ -249,7 +260,7 @@ static void search_from(struct frame_search *search, size_t i, unsigned int writ
 int place_frame_register(const struct place_finder *finder, const struct counter *counter,
 			 const struct place *place, uint16_t offset)
 {
-	struct frame_search search = {finder, offset, PT_REG_NONE, false, 0};
+	struct frame_search search = {finder, offset, PT_REG_NONE, 0};
 
 	if (stored_before(finder, counter->insn, offset))
 		return PT_REG_NONE;
@@ -257,7 +268,5 @@ int place_frame_register(const struct place_finder *finder, const struct counter
 		if (is_frame_store(finder, i, offset))
 			return PT_REG_NONE;
 	search_from(&search, place->insn, 0, 0);
-	if (search.reg != PT_REG_NONE)
-		return (int)search.reg;
-	return search.late ? -EAGAIN : PT_REG_NONE;
+	return search.reg != PT_REG_NONE ? (int)search.reg : -EAGAIN;
 }

@@ -40,13 +40,17 @@ struct place place_raw(const struct place_finder *finder, const struct counter *
  * (the block is reached through a table, or a call lies between). */
 size_t place_edges(const struct place_finder *finder, const struct counter *counter,
 		   struct place edges[PLACE_EDGES_MAX]);
-/* The first conditional jump of an opcode's handler. */
+/* A conditional jump, counting only when it goes that way. */
+struct place place_branch(const struct place_finder *finder, size_t branch, bool taken,
+			  unsigned int preferred);
+/* The first emulated instruction of an opcode's handler, mostly a conditional jump. */
 struct place place_handler(const struct place_finder *finder, size_t handler);
 
 /*
  * A frame that starts: the register that holds it at this place, if the thread state's current
  * frame is only stored later (offset: of current_frame in PyThreadState, 3.13+). PT_REG_NONE:
- * memory is right there already. -EAGAIN: neither; another place must be found.
+ * memory is right there already. -EAGAIN: neither can be shown; the frame must be noticed
+ * elsewhere.
  */
 int place_frame_register(const struct place_finder *finder, const struct counter *counter,
 			 const struct place *place, uint16_t offset);

@@ -86,6 +86,13 @@ struct wanted { /* what a site's cookie says beside its place */
 	const char *method;
 };
 
+/* Two reasons for a probe at one branch: unless both mean the same way, it counts always. */
+static void cookie_widen(uint64_t *cookie, unsigned int condition)
+{
+	if (PT_COOKIE_COND(*cookie) != condition)
+		*cookie &= ~((uint64_t)0x3f << 26);
+}
+
 static int site_add(struct search *s, const struct place *place, const struct wanted *wanted,
 		    const struct counter *counter)
 {
@@ -95,8 +102,10 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 
 	/* On 3.12+ one probe may stand for several counters. */
 	for (size_t i = 0; s->delta && i < s->plan->site_count; i++)
-		if (s->plan->sites[i].vaddr == insn->vaddr)
+		if (s->plan->sites[i].vaddr == insn->vaddr) {
+			cookie_widen(&s->plan->sites[i].cookie, place->condition);
 			return 0;
+		}
 	if (s->plan->site_count >= SITES_WANTED_MAX)
 		return py_plan_refuse(s->plan, "implausibly many sites");
 	ret = py_site_init(&site, s->finder->elf, insn->vaddr);
@@ -116,6 +125,17 @@ static enum pt_site_kind kind_of(const struct search *s, const struct counter *c
 	return counter->delta < 0 ? PT_SITE_ENTER : PT_SITE_EXIT;
 }
 
+/*
+ * _Py_EnterRecursivePy() at start_frame and at the entry for throw() (Python/ceval.c, 3.12
+ * to 3.15): the frame is the current one there, whoever made it so.
+ */
+static bool is_checked(const struct search *s, const struct counter *counter)
+{
+	struct counter_check checks[2];
+
+	return counter_checks_find(checks, &s->region, counter->insn) > 0;
+}
+
 /* Puts a probe at this place if the entered frame can be found there; -EAGAIN: it cannot. */
 static int try_place(struct search *s, const struct counter *counter, const struct place *place,
 		     int raw_delta, const char *method)
@@ -125,7 +145,8 @@ static int try_place(struct search *s, const struct counter *counter, const stru
 	if (place->insn == REGION_NONE)
 		return -EAGAIN;
 	/* 3.11 and 3.12 reach the frame through cframe, which is up to date already. */
-	if (counter->delta <= 0 && s->layout->cframe_frame == PT_NO_FIELD) {
+	if (counter->delta <= 0 && s->layout->cframe_frame == PT_NO_FIELD &&
+	    !is_checked(s, counter)) {
 		int reg = place_frame_register(&s->places, counter, place, s->layout->ts_frame);
 
 		if (reg < 0)
@@ -133,6 +154,40 @@ static int try_place(struct search *s, const struct counter *counter, const stru
 		wanted.frame_reg = (unsigned int)reg;
 	}
 	return site_add(s, place, &wanted, counter);
+}
+
+/*
+ * A frame that does not start because the recursion is too deep is no call. So the branch that
+ * tells whether enough is left counts only if it is, and the branch behind the check only if it
+ * passed. In 3.11 both count always: the exit of such a frame cannot be told from others there.
+ */
+static int add_checked(struct search *s, const struct counter *counter)
+{
+	struct counter_check checks[2];
+	struct place places[4];
+	size_t count = counter_checks_find(checks, &s->region, counter->insn);
+
+	if (!s->delta || counter->delta >= 0 || !count)
+		return -EAGAIN;
+	for (size_t i = 0; i < count; i++) {
+		const struct counter_check *check = &checks[i];
+
+		places[2 * i] = place_branch(&s->places, check->branch, check->branch_taken,
+					     counter->base);
+		places[2 * i + 1] = place_branch(&s->places, check->passed, check->passed_taken,
+						 counter->base);
+	}
+	for (size_t i = 0; i < 2 * count; i++)
+		if (places[i].insn == REGION_NONE)
+			return -EAGAIN;
+	for (size_t i = 0; i < 2 * count; i++) {
+		int ret = try_place(s, counter, &places[i], 0,
+				    i & 1 ? "check passed" : "enough left");
+
+		if (ret)
+			return ret;
+	}
+	return 0;
 }
 
 static int add_edges(struct search *s, const struct counter *counter)
@@ -175,8 +230,10 @@ static bool has_resume(const struct search *s)
 static int add_counter(struct search *s, const struct counter *counter)
 {
 	struct place place = place_forward(&s->places, counter);
-	int ret = try_place(s, counter, &place, 0, method_moved(place.distance));
+	int ret = add_checked(s, counter);
 
+	if (ret == -EAGAIN)
+		ret = try_place(s, counter, &place, 0, method_moved(place.distance));
 	if (ret != -EAGAIN)
 		return ret;
 	if (counter->delta <= 0 && has_resume(s)) {
@@ -354,6 +411,7 @@ static int find_counters(struct search *s)
 				      (unsigned long long)vaddr);
 	if (ret)
 		return ret;
+	counters_drop_corrections(&s->counters, &s->region);
 	if (!s->delta)
 		counters_drop_brackets(&s->counters, &s->region);
 	for (size_t i = 0; i < s->counters.count; i++) {
