@@ -133,7 +133,7 @@ def test_check():
 
 
 def start_tracer(target, path):
-    return subprocess.Popen([TOOL, "-p", str(target.pid), "-o", path], stdin=subprocess.DEVNULL,
+    return subprocess.Popen([TOOL, "-v", "-p", str(target.pid), "-o", path], stdin=subprocess.DEVNULL,
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

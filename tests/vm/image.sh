@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 
 # skeleton DIR: the folders, and the links that every Debian root has today.
 skeleton() {
-    mkdir -p "$1"/{proc,sys,dev,tmp,root,run,etc} "$1"/usr/{bin,sbin,lib,lib64}
+    mkdir -p "$1"/{proc,sys,dev,tmp,root,run,etc,var/cache} "$1"/usr/{bin,sbin,lib,lib64}
     local name
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$1/$name"; done
 }
