@@ -29,14 +29,21 @@
 static char paths[FILES_MAX][PATH_MAX];
 static size_t path_count;
 
-/* Builds that were traced exactly: what must be found in them, the code destructor not counted.
- * counters: instructions of the loop that a probe stands for (RESUME handlers stand for several).
- */
+/* Builds that were traced exactly: what must be found in them, the code destructor not counted. */
 static const struct known {
 	const char *build_id; /* how it starts */
 	unsigned int sites, single_stepped;
 } known[] = {
+    {"49daf84ed369fe58", 6, 0},  /* 3.11.7, pyenv */
     {"571d98e01096d5c1", 10, 0}, /* 3.11.2, Debian 12 */
+    {"f9d5c82f5f2c22df", 10, 0}, /* 3.12.1, pyenv */
+    {"d11d13fb0f82d32f", 14, 1}, /* 3.13.0, pyenv; the dear one is YIELD_VALUE */
+    {"7e8d5f6d0cd6cd1e", 16, 1}, /* 3.13.5, Debian 13 */
+    {"f9de766c3a031e07", 15, 1}, /* 3.13.18, Debian sid */
+    {"eed13024f47cd567", 15, 0}, /* 3.14.8, Debian forky */
+    {"cccda113240f3ba4", 15, 0}, /* 3.14.10, Debian sid */
+    {"707ba6ee7fc4b6e4", 23, 0}, /* 3.14.10, its debug build */
+    {"d41ac9e28ff414f1", 25, 0}, /* 3.15.2, Debian sid */
 };
 
 static void add_matches(const char *pattern)

@@ -215,6 +215,52 @@ static void test_two_of_one_direction_share_a_probe_but_on_3_11(void **state)
 	bench_close(b);
 }
 
+CODE(covered, "dec dword ptr [rdi+0x30]\n mov rax, rsi\n jmp 1f\n nop\n"
+	      "1: mov eax, [rdi+0x30]\n lea edx, [rax-1]\n mov [rdi+0x30], edx\n test eax, eax\n"
+	      "jle 2f\n ret\n 2: ret");
+
+static void test_a_shim_needs_no_probe(void **state)
+{
+	struct bench *b = OPEN(covered, ALL, 2);
+
+	(void)state;
+	assert_true(place_is_covered(&b->places, &b->counters.items[0]));
+	assert_false(place_is_covered(&b->places, &b->counters.items[1]));
+	b->places.merge = false;
+	assert_false(place_is_covered(&b->places, &b->counters.items[0]));
+	bench_close(b);
+}
+
+/* Entry: on each way of the branch on throwflag a check, one called, one inlined. */
+CODE(checked, "mov rbx, rdi\n mov eax, [rbx+0x30]\n test esi, esi\n lea edx, [rax-1]\n"
+	      "mov [rbx+0x30], edx\n jne 2f\n test eax, eax\n checked_at: jg 1f\n"
+	      "mov rdi, rbx\n call 9f\n test eax, eax\n je 1f\n jmp 8f\n 1: jmp rcx\n"
+	      "2: test eax, eax\n checked_to: jle 3f\n jmp rcx\n"
+	      "3: mov ecx, [rbx+0x38]\n test ecx, ecx\n je 8f\n cmp edx, -50\n jge 1b\n"
+	      "8: xor eax, eax\n 9: ret");
+
+static void test_checks_of_the_recursion(void **state)
+{
+	struct bench *b = OPEN(checked, ALL, 1);
+	struct counter_check checks[2];
+	struct place place;
+
+	(void)state;
+	assert_int_equal(counter_checks_find(checks, &b->region, b->counters.items[0].insn), 2);
+	assert_int_equal(checks[0].branch, AT(b, checked, _at));
+	assert_true(checks[0].branch_taken);
+	assert_true(checks[0].passed_taken);
+	assert_int_equal(b->region.insns[checks[0].passed].cc, 4); /* je */
+	assert_int_equal(checks[1].branch, AT(b, checked, _to));
+	assert_false(checks[1].branch_taken);
+	assert_true(checks[1].passed_taken);
+	assert_int_equal(b->region.insns[checks[1].passed].cc, 13); /* jge */
+	place = place_branch(&b->places, checks[1].branch, checks[1].branch_taken, MC_RBX);
+	assert_int_equal(place.condition, PT_COND_VALID | 14);
+	assert_int_equal(place.ts, MC_RBX);
+	bench_close(b);
+}
+
 CODE(edges, "test esi, esi\n edges_at: je 1f\n cmp esi, 3\n edges_to: jne 2f\n"
 	    "mov rax, rsi\n 1: add dword ptr [rdi+0x30], 1\n pop rbx\n ret\n"
 	    "2: cmp esi, 4\n jg 3f\n jmp 1b\n 3: ret");
@@ -440,6 +486,8 @@ int main(void)
 	    cmocka_unit_test(test_ignores_another_structures_field),
 	    cmocka_unit_test(test_does_not_pass_a_counter_of_the_other_direction),
 	    cmocka_unit_test(test_two_of_one_direction_share_a_probe_but_on_3_11),
+	    cmocka_unit_test(test_a_shim_needs_no_probe),
+	    cmocka_unit_test(test_checks_of_the_recursion),
 	    cmocka_unit_test(test_branch_edges),
 	    cmocka_unit_test(test_no_edge_before_a_call),
 	    cmocka_unit_test(test_frame_register),

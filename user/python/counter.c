@@ -353,7 +353,7 @@ static bool is_headroom_compare(const struct mc_insn *insn)
  *   call _Py_CheckRecursiveCall; test eax, eax; je passed (or jne failed)
  *   cmp remaining, -50; jge passed (or jl failed)
  */
-static size_t check_result(const struct region *region, size_t i, bool *taken)
+size_t counter_check_result(const struct region *region, size_t i, bool *taken)
 {
 	for (unsigned int n = 0; n < 12 && i != REGION_NONE; n++) {
 		const struct mc_insn *insn = &region->insns[i];
@@ -400,7 +400,7 @@ bool counter_check_find(struct counter_check *check, const struct region *region
 	default:
 		return false;
 	}
-	check->passed = check_result(region, slow, &check->passed_taken);
+	check->passed = counter_check_result(region, slow, &check->passed_taken);
 	return true;
 }
 

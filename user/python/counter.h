@@ -50,6 +50,9 @@ struct counter_check {
 
 /* false: the decrement is not followed by such a check. */
 bool counter_check_find(struct counter_check *check, const struct region *region, size_t insn);
+/* The branch on the outcome of the check whose call is, or follows on, instruction i; *taken: it is
+ * taken when the check passed. REGION_NONE: there is none. */
+size_t counter_check_result(const struct region *region, size_t i, bool *taken);
 /* Likewise, on both ways if the decrement is first followed by another branch (on throwflag, at the
  * entry). How many there are: 0, 1 or 2. */
 size_t counter_checks_find(struct counter_check checks[2], const struct region *region,

@@ -75,6 +75,29 @@ struct place place_behind(const struct place_finder *finder, const struct counte
 	return place_at(finder, i, counter->base, 1);
 }
 
+bool place_is_covered(const struct place_finder *finder, const struct counter *counter)
+{
+	const struct region *region = finder->region;
+	size_t i = counter->insn;
+
+	for (unsigned int n = 0; finder->merge && n < FORWARD_MAX; n++) {
+		const struct counter *other;
+
+		if (region->insns[i].flow == MC_FLOW_JMP)
+			i = region_index(region, region->insns[i].target);
+		else if (region->insns[i].flow == MC_FLOW_NEXT)
+			i = region_next(region, i);
+		else
+			return false;
+		if (i == REGION_NONE)
+			return false;
+		other = counter_at(finder->counters, i);
+		if (other && !other->dropped)
+			return counter->delta * other->delta > 0;
+	}
+	return false;
+}
+
 struct place place_raw(const struct place_finder *finder, const struct counter *counter)
 {
 	return place_at(finder, counter->insn, counter->base, 0);

@@ -33,6 +33,9 @@ struct place_finder {
 struct place place_forward(const struct place_finder *finder, const struct counter *counter);
 /* The instruction right behind the counter, emulated or not, if it is reached from there only. */
 struct place place_behind(const struct place_finder *finder, const struct counter *counter);
+/* Does the counter lead, without any branch, to another one of its direction, as the shim of an
+ * __init__ does? That one's probe tells of both. */
+bool place_is_covered(const struct place_finder *finder, const struct counter *counter);
 /* The counter's own instruction. */
 struct place place_raw(const struct place_finder *finder, const struct counter *counter);
 /* The branches that lead to the counter's block: exactly one of them is passed, in the direction

@@ -190,6 +190,40 @@ static int add_checked(struct search *s, const struct counter *counter)
 	return 0;
 }
 
+/* The same for _Py_EnterRecursivePy() out of line: its caller tests what it returns. */
+static int add_called(struct search *s, const struct counter *counter)
+{
+	uint64_t vaddr = s->region.insns[counter->insn].vaddr;
+	const struct eh_range *range = eh_range_at(s->finder->eh, vaddr);
+	struct place places[PLACE_EDGES_MAX];
+	size_t count = 0;
+
+	if (!range || range->start == s->image->eval.vaddr || counter->delta >= 0 ||
+	    !is_checked(s, counter))
+		return -EAGAIN;
+	for (size_t i = 0; i < s->region.insn_count; i++) {
+		const struct mc_insn *insn = &s->region.insns[i];
+		bool taken;
+		size_t branch;
+
+		if (insn->flow != MC_FLOW_CALL || insn->target != range->start)
+			continue;
+		branch = counter_check_result(&s->region, i, &taken);
+		if (count == PLACE_EDGES_MAX)
+			return -EAGAIN;
+		places[count] = place_branch(&s->places, branch, taken, PT_TS_NONE);
+		if (places[count++].insn == REGION_NONE)
+			return -EAGAIN;
+	}
+	for (size_t i = 0; i < count; i++) {
+		int ret = try_place(s, counter, &places[i], 0, "check passed");
+
+		if (ret)
+			return ret;
+	}
+	return count ? 0 : -EAGAIN;
+}
+
 static int add_edges(struct search *s, const struct counter *counter)
 {
 	struct place edges[PLACE_EDGES_MAX];
@@ -230,8 +264,13 @@ static bool has_resume(const struct search *s)
 static int add_counter(struct search *s, const struct counter *counter)
 {
 	struct place place = place_forward(&s->places, counter);
-	int ret = add_checked(s, counter);
+	int ret;
 
+	if (place_is_covered(&s->places, counter))
+		return 0;
+	ret = add_called(s, counter);
+	if (ret == -EAGAIN)
+		ret = add_checked(s, counter);
 	if (ret == -EAGAIN)
 		ret = try_place(s, counter, &place, 0, method_moved(place.distance));
 	if (ret != -EAGAIN)
