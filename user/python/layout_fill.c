@@ -35,9 +35,10 @@ static int check_machine(const struct elf_file *elf, struct pt_err *err)
 {
 	if (elf->machine == EM_X86_64)
 		return 0;
-	return pt_err_set(
-	    err, -ENOTSUP, PT_EXIT_UNSUPPORTED, "only x86-64 interpreters can be traced so far",
-	    "this CPython is built for another processor (ELF machine %u)", elf->machine);
+	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
+			  "only x86-64 interpreters can be traced so far",
+			  "this CPython is built for another processor (%sELF machine %u)",
+			  elf->machine == EM_AARCH64 ? "arm64, " : "", elf->machine);
 }
 
 /* Fills version and version_text, and refuses what is too old to have the rest. */
