@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 # The checks for arm64 that need no arm64 machine; each prints one PASS, FAIL or SKIP line.
 #
-#   tests/vm/arm64.sh TOOL BUILD
+#   tests/vm/arm64.sh BUILD
 #
 # - The BPF objects cross-build, by the same Makefile rule as on an arm64 machine.
 # - An arm64 interpreter (Debian's python3.11-minimal, fetched by apt with its own state) is
@@ -11,7 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/private-apt.sh"
-tool=$1 build=$(realpath -m "$2")
+build=$(realpath -m "$1")
 suite=bookworm package=python3.11-minimal
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/arm64
 log=$(mktemp)
@@ -46,14 +46,19 @@ fetch() {
     rm -rf "$cache/apt/state"
 }
 
-# The file alone is judged: as the command to launch, which needs no arm64 process.
+# The file alone is judged: nothing here can run it. This machine's own interpreter has to pass, or
+# the check would pass for any file.
 refusal() {
-    local code=0
+    local code=0 load=$build/tests/vm/load_image
     if ! fetch; then
         result SKIP "refusal of an arm64 interpreter" "cannot fetch $package; see $cache/apt/log"
         return
     fi
-    "$tool" --dry-run -- "$cache/root/usr/bin/python3.11" -c pass >"$log" 2>&1 || code=$?
+    if ! "$load" "$(realpath /usr/bin/python3)" >"$log" 2>&1; then
+        result FAIL "refusal of an arm64 interpreter" "this machine's is refused too: $(head -n 1 "$log")"
+        return
+    fi
+    "$load" "$cache/root/usr/bin/python3.11" >"$log" 2>&1 || code=$?
     if [ $code = 5 ] && grep -qiE 'arm64|aarch64' "$log"; then
         result PASS "refusal of an arm64 interpreter" "$(grep -iE -m1 'arm64|aarch64' "$log")"
     else

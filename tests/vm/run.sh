@@ -109,7 +109,7 @@ done
 if [ $# = 0 ] || [[ " $* " = *" arm64 "* ]]; then
     while IFS=$'\t' read -r verdict where name detail; do
         result "$verdict" "$where" "$name" "$detail"
-    done < <("$here/arm64.sh" "$tool" "$build")
+    done < <("$here/arm64.sh" "$build")
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
