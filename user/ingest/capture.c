@@ -69,8 +69,8 @@ static int append_chunk(struct pt_capture_writer *writer, const char *data, size
 	head->raw_bytes = (uint32_t)writer->raw_bytes;
 	head->crc = (uint32_t)crc32(0, (const Bytef *)writer->raw, (uInt)writer->raw_bytes);
 	head->flags = flags;
-	head->header_crc =
-	    (uint32_t)crc32(0, (const Bytef *)head, offsetof(struct pt_capture_chunk, header_crc));
+	head->header_crc = (uint32_t)crc32(0, (const Bytef *)head,
+					   offsetof(struct pt_capture_chunk, header_crc));
 	if (data != writer->packed + sizeof(*head))
 		memcpy(writer->packed + sizeof(*head), data, stored_bytes);
 	/* one append, so that a full disk leaves whole chunks only */
@@ -197,7 +197,8 @@ int pt_capture_write(struct pt_capture_writer *writer, const struct pt_rec *reco
 
 uint64_t pt_capture_bytes(const struct pt_capture_writer *writer)
 {
-	return writer->file.bytes;
+	/* What waits for its chunk to fill is counted as if it could not be compressed. */
+	return writer->file.bytes + writer->raw_bytes + 2 * sizeof(struct pt_capture_chunk);
 }
 
 int pt_capture_close(struct pt_capture_writer *writer, bool keep, struct pt_err *err)
@@ -292,8 +293,12 @@ int pt_capture_open(const char *path, struct pt_capture_reader **result,
 		goto fail;
 	}
 	memset(&head, 0, sizeof(head));
-	if (fread(&head, 1, sizeof(head), reader->file) != sizeof(head) && ferror(reader->file)) {
+	if (fread(&head, 1, sizeof(head), reader->file) != sizeof(head)) {
 		rc = -EIO;
+		if (!ferror(reader->file))
+			rc = pt_err_set(err, -EBADMSG, PT_EXIT_FAILED,
+					"Record one with -o FILE.ptcap.",
+					"'%s' is too short for a capture file", path);
 		goto fail;
 	}
 	rc = check_header(path, &head, err);
@@ -400,7 +405,8 @@ static bool record_fits(const struct pt_rec *record, size_t room)
 
 	if (room < least)
 		return false;
-	if (record->kind < sizeof(fixed_bytes) / sizeof(fixed_bytes[0]) && fixed_bytes[record->kind])
+	if (record->kind < sizeof(fixed_bytes) / sizeof(fixed_bytes[0]) &&
+	    fixed_bytes[record->kind])
 		least = fixed_bytes[record->kind];
 	return record->len >= least && record->len <= room && record->len % 8 == 0;
 }

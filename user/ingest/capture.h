@@ -4,8 +4,9 @@
  * replayed anywhere, without root.
  *
  * File: struct pt_capture_header, then chunks. A chunk is {magic, byte counts, CRC-32, flags} and a
- * run of whole records, deflated if flags say so (capture_format.h). A file that ends in the middle of a chunk is read
- * up to its last whole chunk and reported as cut short. Capture files are hostile input.
+ * run of whole records, deflated if flags say so (capture_format.h). A file that ends in the middle
+ * of a chunk is read up to its last whole chunk and reported as cut short. Capture files are
+ * hostile input.
  */
 #ifndef PT_INGEST_CAPTURE_H
 #define PT_INGEST_CAPTURE_H
@@ -37,6 +38,7 @@ int pt_capture_create(const char *path, const struct pt_capture_info *info, bool
 		      struct pt_capture_writer **writer, struct pt_err *err);
 int pt_capture_write(struct pt_capture_writer *writer, const struct pt_rec *record, size_t len,
 		     struct pt_err *err);
+/* The most that the file can have if it is closed now. */
 uint64_t pt_capture_bytes(const struct pt_capture_writer *writer);
 /* Frees the writer; keep false removes the file. What reached the disk is kept on a write error. */
 int pt_capture_close(struct pt_capture_writer *writer, bool keep, struct pt_err *err);
