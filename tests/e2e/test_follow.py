@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children: fork, exec, subprocess, multiprocessing, in the three ways of following."""
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import alone, each
 
 # in_child() calls leaf() 50 times, in_parent() 30 times: {action: {children's total}}
 LEAVES = {"exec": 100, "subprocess": 100, "tree": 200, "thread": 50}
@@ -100,6 +100,7 @@ def test_two_pids(t):
         t.equal(len(runs), 20, "slices of run_text() in %d" % target.pid)
 
 
+@alone
 def test_all(t):
     """-a: those that run, and those that start later."""
     first = process.Target(interpreters.one("3.12"), "churn", "20")
@@ -118,6 +119,3 @@ def test_all(t):
     for target, count in ((first, 20), (second, 10), (third, 7)):
         runs = [s for s in got.named("run_text") if s.event["pid"] == target.pid]
         t.equal(len(runs), count, "slices of run_text() in %s" % target.interpreter)
-
-
-test_all.alone = True

@@ -6,14 +6,20 @@ import signal
 import time
 
 from harness import interpreters, process, trace
-from harness.runner import each, limit
+from harness.runner import alone, each, limit
 
 MINORS = ["3.8", "3.10", "3.11", "3.12", "3.13"]
 
 
+def own(minor, name, *args):
+    """A program on its own copy of the interpreter, which the probes of other tests do not reach."""
+    copy = process.Copy(interpreters.one(minor))
+    command = copy.command(process.install_programs(copy.interpreter) + "/" + name, *args)
+    return process.Target(copy.interpreter, name, command=command, env=copy.env()), copy
+
+
 def spinning(minor, *args):
-    interp = interpreters.one(minor)
-    return process.Target(interp, "spin", command=process.script(interp, "spin.py", *args))
+    return own(minor, "spin.py", *args)[0]
 
 
 def settled(pid, before, limit_s=10):
@@ -96,8 +102,7 @@ def test_fifty_cycles(t, minor):
 @each(link=["exact", "late", "no"])
 def test_forked_child(t, link):
     """A child made while traced has a clean text after the end, whichever kind of link it was."""
-    interp = interpreters.one("3.12")
-    target = process.Target(interp, "forks", command=process.script(interp, "forks.py", "hold"))
+    target, _ = own("3.12", "forks.py", "hold")
     before = process.text_of(target.pid)
     tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
     tracer.recording()
@@ -115,8 +120,7 @@ def test_forked_child(t, link):
 @each(sig=["SIGKILL"])
 @each(link=["exact", "late", "no"])
 def test_forked_child_after_kill(t, link, sig):
-    interp = interpreters.one("3.12")
-    target = process.Target(interp, "forks", command=process.script(interp, "forks.py", "hold"))
+    target, _ = own("3.12", "forks.py", "hold")
     before = process.text_of(target.pid)
     tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
     tracer.recording()
@@ -130,7 +134,9 @@ def test_forked_child_after_kill(t, link, sig):
 
 def test_bystander_is_not_touched(t):
     """Another process on the same interpreter, not asked for, keeps its bytes while -p records."""
-    target, other = spinning("3.12"), spinning("3.12")
+    target, copy = own("3.12", "spin.py")
+    other = process.Target(copy.interpreter, "spin", env=copy.env(), command=copy.command(
+        process.install_programs(copy.interpreter) + "/spin.py"))
     before = process.text_of(other.pid)
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
     tracer.recording()
@@ -178,6 +184,7 @@ def test_own_profiler_goes_on(t):
             "what the target's own profiler saw")
 
 
+@alone
 def test_speed_is_back(t):
     """Not a benchmark: a breakpoint left behind would cost a factor of ten and more."""
     target = spinning("3.12", "0")

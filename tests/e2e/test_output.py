@@ -91,8 +91,9 @@ def test_same_in_every_format(t):
     first, second = trace.load(t.path("a.json")), trace.load(t.path("b.json.gz"))
     t.check(first.count > 1000, "only %d slices", first.count)
     t.equal(shape(first), shape(second), "slices")
-    with open(t.path("a.json"), "rb") as plain:
-        t.equal(gzip.open(t.path("b.json.gz")).read(), plain.read(), "bytes but for gzip")
+    with open(t.path("a.json"), "rb") as plain, gzip.open(t.path("b.json.gz")) as packed:
+        t.check(packed.read().replace(b"b.json.gz", b"a.json") == plain.read(),
+                "the bytes differ by more than the name")
     interp = interpreters.one("3.12")
     oracle = compare.Oracle(process.run_oracle(interp, "threads", "5", folder=t.folder))
     compare.compare(oracle, first, pid)
@@ -201,7 +202,9 @@ def test_max_file_size(t, suffix):
     path = t.path("trace." + suffix)
     process.run_tool("-p", target.pid, "--max-file-size", "200K", "-o", path)
     size = os.path.getsize(path)
-    t.check(100 * 1024 <= size <= 210 * 1024, "the file has %d bytes", size)
+    # A capture's last chunk is counted before it is compressed.
+    least = 20 if suffix == "ptcap" else 100
+    t.check(least * 1024 <= size <= 200 * 1024, "the file has %d bytes", size)
     if suffix == "ptcap":
         process.run_tool("replay", path, "-o", t.path("trace.json"))
         path = t.path("trace.json")
@@ -258,7 +261,7 @@ def test_list(t):
 
 def test_check(t):
     out, _ = process.run_tool("check")
-    t.has(out, "BTF", "ring buffer", "uprobe")
+    t.has(out, "type information", "ring buffer", "uprobe", "attach cookies")
     target = process.Target(interpreters.one("3.12"), "churn", "3")
     out, _ = process.run_tool("check", "-p", target.pid)
     t.has(out, target.interpreter.version, "frame")
@@ -281,17 +284,35 @@ def test_report(t, suffix):
     counts = {}
     for s in got.slices():
         counts[s.key] = counts.get(s.key, 0) + 1
-    functions = document["functions"]
-    t.check(len(functions) >= 10, "only %d functions", len(functions))
-    for row in functions:
-        key = (row["file"], row["line"], row["name"])
-        t.equal(row["calls"], counts.get(key), "calls of %s" % (key,))
-    own = {}
+    own, total = {}, {}
     for s in got.slices():
         own[s.key] = own.get(s.key, 0) + s.end - s.begin - sum(c.end - c.begin for c in s.children)
-    for row in functions:
-        t.equal(row["self_ns"], own[(row["file"], row["line"], row["name"])],
-                "self time of %s" % row["name"])
+    for roots in got.threads.values():
+        for root in roots:
+            add_outermost(root, total)
+    for field, expected in (("self_ns", own), ("total_ns", total)):
+        functions = document["by_" + field[:-3]]
+        t.check(len(functions) >= 10, "only %d functions", len(functions))
+        values = [row[field] for row in functions]
+        t.equal(values, sorted(values, reverse=True), "order by " + field)
+        t.equal(values, sorted(expected.values(), reverse=True)[:len(values)], "the top by " + field)
+        for row in functions:
+            key = (row["file"], row["line"], row["name"])
+            t.equal(row["calls"], counts[key], "calls of %s" % (key,))
+            t.equal(row["self_ns"], own[key], "self time of %s" % (key,))
+            t.equal(row["total_ns"], total[key], "total time of %s" % (key,))
+    t.equal(document["calls"], got.count, "calls in all")
+
+
+def add_outermost(root, total):
+    """Total time counts a recursive function once, by its outermost call."""
+    stack = [(root, frozenset())]
+    while stack:
+        s, above = stack.pop()
+        if s.key not in above:
+            total[s.key] = total.get(s.key, 0) + s.end - s.begin
+            above = above | {s.key}
+        stack.extend((c, above) for c in s.children)
 
 
 def test_command_runs_as_the_invoking_user(t):

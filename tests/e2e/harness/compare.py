@@ -6,7 +6,8 @@ that matters: on the main thread everything within workload(), on other threads 
 Thread.run(). Threads are matched by their sequences, since tids differ from run to run.
 
 What is left out on both sides, and why:
-  - what lies below a function of threading.py: whether a lock is free at once is not deterministic;
+  - what lies below a function of threading.py or queue.py: whether a lock is free at once, or an
+    item there, is not deterministic;
   - what lies below at_limit(): see programs/limit.py;
   - __del__ and what lies below it, up to 3.10: before its callback sys.setprofile copies the
     frame's locals into a dict (PyFrame_FastToLocals), which keeps them alive until the next
@@ -91,7 +92,8 @@ def left_out(key, version):
     if version <= (3, 10) and (last == "__del__" or file.endswith("weakrefset.py") or
                                file.endswith("/weakref.py")):
         return 1
-    if last == "at_limit" or (file.endswith("/threading.py") and last != "run"):
+    if last == "at_limit" or file.endswith("/queue.py") or (
+            file.endswith("/threading.py") and last != "run"):
         return 0
     return -1
 
