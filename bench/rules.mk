@@ -6,12 +6,24 @@ $(BENCH_DIR)/event_cost: bench/event_cost.c $(BUILD)/libpytrace.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
 
+# The synthetic captures are built with the unit tests' record builder.
+$(BENCH_DIR)/replay_gen: bench/replay_gen.c tests/unit/rec_builder.c $(BUILD)/libpytrace.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Itests/unit $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
+
+$(BENCH_DIR)/replay_bench: bench/replay_bench.c $(BUILD)/libpytrace.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
+
+BENCH_NEEDS := $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost $(BENCH_DIR)/replay_gen \
+	$(BENCH_DIR)/replay_bench
+
 .PHONY: bench bench-quick
-bench: $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost
+bench: $(BENCH_NEEDS)
 	/usr/bin/python3 bench/run.py --build $(BUILD) --results bench/results.json \
 		--table docs/BENCHMARKS.md $(BENCH_SECTIONS)
 
 # A few rounds of everything, to see that the benchmarks run; the figures mean little.
-bench-quick: $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost
+bench-quick: $(BENCH_NEEDS)
 	/usr/bin/python3 bench/run.py --quick --build $(BUILD) --results $(BENCH_DIR)/results.json \
 		--table $(BENCH_DIR)/BENCHMARKS.md $(BENCH_SECTIONS)

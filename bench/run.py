@@ -21,6 +21,7 @@ from lib import attach, convert, cost, machine, noloss, proc, report, slowdown  
 
 class Bench:
     def __init__(self, build, quick):
+        self.build = build
         self.tool = os.path.join(build, "pytrace-bpf")
         self.cost_program = os.path.join(build, "bench/event_cost")
         self.quick = quick
@@ -77,9 +78,9 @@ def noloss_rows(bench):
 def convert_rows(bench):
     interpreter = bench.chosen("system-3.11")[0]
     for program, events, rounds in (("jsonre.py", bench.pick(10_000_000, 500_000), 3),
-                                    ("fib.py", bench.pick(convert.MEMORY_EVENTS, 1_000_000), 1)):
-        say("capture to JSON: %s" % program)
-        yield convert.measure(bench.tool, interpreter, program, events, rounds)
+                                    (None, bench.pick(50_000_000, 1_000_000), 1)):
+        say("capture to JSON: %s" % (program or "synthetic"))
+        yield convert.measure(bench.build, interpreter, program, events, rounds)
 
 
 def slowdown_rows(bench):

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 
-from lib import proc, stats
+from lib import private, proc, stats
 
 LIMIT_GATE_MS = 300
 LIMIT_FIND_COLD_MS = 100
@@ -16,7 +16,7 @@ def measure(tool, interpreter, rounds):
     folder = tempfile.mkdtemp(prefix="pytrace-bench-")
     found = {"cold_ms": [], "cached_ms": []}
     try:
-        with proc.Target(interpreter, "fib.py", 0) as target:
+        with private.Private(interpreter) as copy, proc.Target(copy, "fib.py", 0) as target:
             for number in range(rounds):
                 env = {"XDG_CACHE_HOME": os.path.join(folder, "cache-%d" % number)}
                 for name in ("cold_ms", "cached_ms"):

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""Capture to JSON: events a second on one core, with and without gzip, and the memory it takes."""
+"""Capture to JSON: events a second on one core, with and without gzip, and the memory it takes.
+
+Two captures: one recorded from a real program, and a large synthetic one (bench/replay_gen.c) with
+thousands of functions in several threads. The conversion is the program's own `replay`;
+bench/replay_bench.c tells what reading and modelling alone take of it.
+"""
+import json
 import os
 import re
 import shutil
@@ -7,19 +13,20 @@ import subprocess
 import tempfile
 import time
 
-from lib import proc, stats
+from lib import private, proc, stats
 
 LIMIT_EVENTS_PER_SECOND = 3e6
 LIMIT_MIB = 64
-MEMORY_EVENTS = 50_000_000
 CPU = 0
+SYNTHETIC_THREADS = 8
+RECORD_LIMIT = "10m"
 
 
 def _record(tool, interpreter, program, out, events):
-    """Records until the target made about so many events."""
-    with proc.Target(interpreter, program, 0) as target:
-        run = proc.Recording(tool, target.traced_pid, out, 1, ("-d", "10m", "--max-events",
-                                                              str(events)))
+    """Records until the target made about so many events; returns how many it holds."""
+    with private.Private(interpreter) as copy, proc.Target(copy, program, 0) as target:
+        run = proc.Recording(tool, target.traced_pid, out, 1,
+                             ("-d", RECORD_LIMIT, "--max-events", str(events)))
         target.start(600)
         code = run.wait()
         if code not in (0, 6):
@@ -31,7 +38,7 @@ def _record(tool, interpreter, program, out, events):
 
 
 def _replay(tool, capture, out, stdout):
-    """Returns (wall s, CPU s, largest resident MiB) of one conversion, pinned to one CPU."""
+    """Returns (wall s, largest resident MiB) of one conversion, pinned to one CPU."""
     begin = time.monotonic()
     child = subprocess.Popen([tool, "replay", capture, "-o", out, "-q"], stdout=stdout,
                              stderr=subprocess.PIPE, preexec_fn=proc.pin(CPU))
@@ -41,29 +48,43 @@ def _replay(tool, capture, out, stdout):
     child.stderr.close()
     if child.returncode not in (0, 6):
         raise proc.BenchError("replay ended with %d: %r" % (child.returncode, text[-500:]))
-    return (time.monotonic() - begin, usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024)
+    return time.monotonic() - begin, usage.ru_maxrss / 1024
 
 
 def _rates(tool, capture, events, out, rounds):
-    walls, memory = [], 0
+    rates, memory = [], 0
     for _ in range(rounds):
         with open(os.devnull, "wb") as null:
-            wall, _, mib = _replay(tool, capture, out, null if out == "-" else None)
-        walls.append(events / wall / 1e6)
+            wall, mib = _replay(tool, capture, out, null if out == "-" else None)
+        rates.append(events / wall / 1e6)
         memory = max(memory, mib)
-    return stats.summary(walls, 2), round(memory, 1)
+    return stats.summary(rates, 2), round(memory, 1)
 
 
-def measure(tool, interpreter, program, events, rounds):
+def _model_rate(replay_bench, capture):
+    out = subprocess.run([replay_bench, capture, "none"], stdout=subprocess.PIPE, check=True,
+                         preexec_fn=proc.pin(CPU), timeout=900).stdout
+    found = json.loads(out)
+    return found["events"], round(found["events_per_s"] / 1e6, 2)
+
+
+def measure(build, interpreter, program, events, rounds):
+    """program: a target of ours to record, or None for the synthetic capture."""
+    tool = os.path.join(build, "pytrace-bpf")
     folder = tempfile.mkdtemp(prefix="pytrace-bench-", dir="/var/tmp")
     capture = os.path.join(folder, "bench.ptcap")
     try:
-        count = _record(tool, interpreter, program, capture, events)
+        if program:
+            _record(tool, interpreter, program, capture, events)
+        else:
+            subprocess.run([os.path.join(build, "bench/replay_gen"), capture, str(events),
+                            str(SYNTHETIC_THREADS)], check=True, stdout=subprocess.DEVNULL)
+        count, model = _model_rate(os.path.join(build, "bench/replay_bench"), capture)
         plain, plain_mib = _rates(tool, capture, count, "-", rounds)
         packed_file = os.path.join(folder, "bench.json.gz")
         packed, packed_mib = _rates(tool, capture, count, packed_file, rounds)
-        return {"program": program, "version": interpreter.version, "events": count,
+        return {"program": program or "synthetic, %d threads" % SYNTHETIC_THREADS,
+                "events": count, "model_million_events_per_second": model,
                 "capture_bytes_per_event": round(os.path.getsize(capture) / count, 2),
                 "json_gz_bytes_per_event": round(os.path.getsize(packed_file) / count, 2),
                 "million_events_per_second": plain, "gzip_million_events_per_second": packed,

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 
-from lib import proc, stats
+from lib import private, proc, stats
 
 LIMIT_RATIO = 1.25
 LIMIT_BYTES = 12
@@ -40,10 +40,11 @@ def measure(program, interpreter, rounds, seconds, cpus=(0,), tracer_cpu=1, engi
             reach="process"):
     targets, cache = [], tempfile.mkdtemp(prefix="pytrace-bench-")
     try:
-        for cpu in cpus:
-            targets.append(proc.Target(interpreter, "fib.py", cpu))
-        with proc.CostProbe(program, targets, tracer_cpu, engine, reach, cache) as probe:
-            return _measure(probe, targets, rounds, seconds)
+        with private.Private(interpreter) as copy:
+            for cpu in cpus:
+                targets.append(proc.Target(copy, "fib.py", cpu))
+            with proc.CostProbe(program, targets, tracer_cpu, engine, reach, cache) as probe:
+                return _measure(probe, targets, rounds, seconds)
     finally:
         for target in targets:
             target.__exit__()

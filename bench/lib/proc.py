@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -93,9 +94,9 @@ class Process:
 class Target(Process):
     """A Python program from bench/targets that does its work when asked."""
 
-    def __init__(self, interpreter, program, cpu=None, env=None, command=None):
-        command = command or interpreter.command("-c", source(program))
-        super().__init__(command, cpu, env)
+    def __init__(self, interpreter, program, cpu=None, arguments=()):
+        super().__init__(interpreter.command("-c", source(program), *arguments), cpu,
+                         getattr(interpreter, "env", None))
         self.greeting = self.lines.next(ANSWER_SECONDS)
         if not self.greeting.startswith("ready"):
             raise BenchError("%s said %r" % (program, self.greeting))
@@ -112,16 +113,23 @@ class Target(Process):
         return self.finish(seconds + ANSWER_SECONDS)
 
 
+class System:
+    """The interpreter that the benchmark itself runs on."""
+
+    @staticmethod
+    def command(*args):
+        return [sys.executable, *args]
+
+
 class WebTarget(Target):
     """A server in the interpreter under test and its client, which is the one that is asked."""
 
-    def __init__(self, interpreter, cpu, client_cpu, env=None, command=None):
-        command = command or interpreter.command("-c", source("webserver.py"))
-        self.server = Process(command, cpu, env)
+    def __init__(self, interpreter, cpu, client_cpu):
+        self.server = Process(interpreter.command("-c", source("webserver.py")), cpu,
+                              getattr(interpreter, "env", None))
         try:
             port = self.server.lines.next(ANSWER_SECONDS).split()[1]
-            client = ["/usr/bin/python3", os.path.join(HERE, "targets/webclient.py"), port]
-            super().__init__(None, "webclient.py", client_cpu, command=client)
+            super().__init__(System, "webclient.py", client_cpu, (port,))
         except BaseException:
             self.server.__exit__()
             raise
@@ -148,9 +156,9 @@ class CostProbe(Process):
 
 
 class Recording:
-    """pytrace-bpf around a target; gate_seconds: from its start to the line that says it records."""
+    """pytrace-bpf around a target; gate_seconds: from its start to its line that it records."""
 
-    GATE = re.compile(r"recording PID")
+    GATE = re.compile(r"recording (PID )?\d+")
 
     def __init__(self, tool, pid, out, cpu=None, options=(), env=None):
         self.out, self.text = out, []

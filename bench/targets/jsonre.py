@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 # What many scripts do: take log lines apart with a regular expression, turn them into JSON and
-# back, and sum them up. One unit is 100 lines. Protocol as in fib.py; the calls are not counted (0).
+# back, and sum them up. One unit is 100 lines. Protocol as in fib.py; calls are not counted (0).
 import json
 import re
 import sys
