@@ -31,7 +31,9 @@ TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-easily-swappable-parameters,-bugprone-bra
 TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-reserved-identifier,-bugprone-assignment-in-if-condition,
 TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-narrowing-conversions,-bugprone-implicit-widening-*,
 TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-multi-level-implicit-pointer-conversion,
-TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-macro-parentheses,-bugprone-suspicious-string-compare
+TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-macro-parentheses,-bugprone-suspicious-string-compare,
+TIDY_CHECKS := $(TIDY_CHECKS)-bugprone-sizeof-expression,-clang-analyzer-optin.performance.Padding,
+TIDY_CHECKS := $(TIDY_CHECKS)-clang-analyzer-valist.Uninitialized
 
 .PHONY: lint lint-fmt lint-includes lint-tidy lint-cppcheck lint-shell
 lint: lint-fmt lint-includes lint-shell lint-cppcheck lint-tidy

@@ -356,7 +356,7 @@ static int visit_if_python(pid_t pid, void *ctx)
 	struct pt_process *process;
 	int rc = 0;
 
-	if (pid == getpid() || pt_process_open_cached(pid, walk->cache, &process, NULL))
+	if (pid == getpid() || pt_process_open_cached(pid, walk->cache, &process, NULL) || !process)
 		return 0;
 	if (process->interpreter >= 0)
 		rc = walk->fn(process, walk->ctx);
