@@ -11,12 +11,12 @@
 #include "ingest/capture.h"
 #include "rec_builder.h"
 
-#define FUNCTIONS    2000
-#define THREADS_MAX  64
-#define DEPTH_LEAST  5
-#define DEPTH_MOST   40
-#define START_NS     1000000000000ull
-#define START_REAL   1790000000000000000ull
+#define FUNCTIONS   2000
+#define THREADS_MAX 64
+#define DEPTH_LEAST 5
+#define DEPTH_MOST  40
+#define START_NS    1000000000000ull
+#define START_REAL  1790000000000000000ull
 
 static uint64_t random_state = 88172645463325252ull;
 

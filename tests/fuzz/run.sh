@@ -11,8 +11,8 @@ for name in "$@"; do
 	found=$build/corpus/$name
 	mkdir -p "$found"
 	echo "fuzz_$name: ${FUZZ_SECONDS:-60} s"
-	if "$build/fuzz_$name" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=65536 -timeout=10 \
-		-rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -close_fd_mask=1 \
+	if "$build/fuzz_$name" -max_total_time="${FUZZ_SECONDS:-60}" -max_len=65536 -timeout=60 \
+		-rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -close_fd_mask=1 \
 		-artifact_prefix="$build/$name-" "$found" "tests/fuzz/corpus/$name" \
 		>"$build/$name.log" 2>&1; then
 		grep -h 'stat::number_of_executed_units\|stat::peak_rss_mb' "$build/$name.log"

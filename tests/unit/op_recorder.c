@@ -18,8 +18,7 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 		if (!ops->slices)
 			abort();
 	}
-	if (op->function->id >= COUNT(ops->function_seen) ||
-	    !ops->function_seen[op->function->id])
+	if (op->function->id >= COUNT(ops->function_seen) || !ops->function_seen[op->function->id])
 		return -EPROTO; /* the function op has to come first */
 	if (!ops->process_count || !ops->thread_count)
 		return -EPROTO;

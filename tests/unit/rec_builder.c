@@ -73,8 +73,8 @@ void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint
 	      int exit_code)
 {
 	size_t text = cmdline ? strlen(cmdline) : 0;
-	struct pt_rec_proc *proc =
-	    make(PT_REC_PROC, sizeof(*proc) + text, tgid, tgid, image_id, time_ns);
+	struct pt_rec_proc *proc = make(PT_REC_PROC, sizeof(*proc) + text, tgid, tgid, image_id,
+					time_ns);
 
 	proc->what = what;
 	proc->parent_tgid = parent;
@@ -91,8 +91,8 @@ void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint
 static void thread_record(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 			  enum pt_thread_what what)
 {
-	struct pt_rec_thread *thread =
-	    make(PT_REC_THREAD, sizeof(*thread), t->tgid, t->tid, t->image_id, time_ns);
+	struct pt_rec_thread *thread = make(PT_REC_THREAD, sizeof(*thread), t->tgid, t->tid,
+					    t->image_id, time_ns);
 
 	thread->what = what;
 	thread->events_total = what == PT_THREAD_EXIT ? t->events : 0;
@@ -124,9 +124,9 @@ void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, u
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 	       const uint32_t *ids, uint32_t count, uint32_t depth)
 {
-	struct pt_rec_stack *stack =
-	    make(PT_REC_STACK, sizeof(*stack) + count * sizeof(stack->frames[0]), t->tgid, t->tid,
-		 t->image_id, time_ns);
+	struct pt_rec_stack *stack = make(PT_REC_STACK,
+					  sizeof(*stack) + count * sizeof(stack->frames[0]),
+					  t->tgid, t->tid, t->image_id, time_ns);
 
 	stack->frame_count = count;
 	stack->depth = depth;

@@ -31,11 +31,11 @@ struct rec_builder {
 	rec_fn emit;
 	void *ctx;
 	int rc; /* the first that emit returned */
-	union {
+	struct rec_thread *thread;
+	union { /* last: it ends in a flexible array */
 		struct pt_rec_batch batch;
 		uint64_t space[(sizeof(struct pt_rec_batch) / 8) + PT_BATCH_WORDS];
 	};
-	struct rec_thread *thread;
 };
 
 void rec_init(struct rec_builder *b, rec_fn emit, void *ctx);

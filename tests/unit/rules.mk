@@ -39,16 +39,4 @@ unit: $(UNIT_BIN) $(GOLDEN_GEN)
 golden-update: $(GOLDEN_GEN)
 	$(GOLDEN_GEN) tests/golden
 
-# bench/run.py measures with these two.
-REPLAY_DIR := $(BUILD)/bench
-$(REPLAY_DIR)/replay_gen: bench/replay_gen.c tests/unit/rec_builder.c $(BUILD)/libpytrace.a
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -Itests/unit $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
-$(REPLAY_DIR)/replay_bench: bench/replay_bench.c $(BUILD)/libpytrace.a
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
-.PHONY: replay-bench
-replay-bench: $(REPLAY_DIR)/replay_gen $(REPLAY_DIR)/replay_bench
-	bench/replay.sh $(REPLAY_DIR)
-
 -include $(wildcard $(ASAN)/user/*/*.d $(ASAN)/unit/*.d)

@@ -40,15 +40,14 @@ static const struct pt_function function = {
 
 static struct pt_sink *open_sink(const char *path, const struct pt_sink_options *options)
 {
-	struct pt_op process = {
-	    .kind = PT_OP_PROCESS,
-	    .process = {.pid = 10,
-			.ns_pid = 3,
-			.parent_pid = 1,
-			.image_id = 1,
-			.time_ns = 1000000,
-			.name = "python3",
-			.cmdline = "python3 -c \"x\""}};
+	struct pt_op process = {.kind = PT_OP_PROCESS,
+				.process = {.pid = 10,
+					    .ns_pid = 3,
+					    .parent_pid = 1,
+					    .image_id = 1,
+					    .time_ns = 1000000,
+					    .name = "python3",
+					    .cmdline = "python3 -c \"x\""}};
 	struct pt_op thread = {.kind = PT_OP_THREAD,
 			       .thread = {.pid = 10, .tid = 11, .time_ns = 1000000, .name = "wo"}};
 	struct pt_op define = {.kind = PT_OP_FUNCTION, .function = function};
@@ -96,8 +95,7 @@ static const cJSON *nth(const cJSON *json, const char *phase, int n)
 {
 	const cJSON *event;
 
-	cJSON_ArrayForEach(event, cJSON_GetObjectItem(json, "traceEvents"))
-	{
+	cJSON_ArrayForEach (event, cJSON_GetObjectItem(json, "traceEvents")) {
 		if (!strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(event, "ph")), phase) &&
 		    n-- == 0)
 			return event;
@@ -124,14 +122,11 @@ static void assert_in_order(const char *text, const char *const *keys)
 
 static void test_schema(void **state)
 {
-	static const char *const order[] = {"\"schemaVersion\": 1",
-					    "\"deviceProperties\"",
-					    "\n    \"rank\": 0\n",
-					    "\"displayTimeUnit\": \"ms\"",
-					    "\"baseTimeNanoseconds\"",
-					    "\"traceEvents\"",
-					    "\"traceName\"",
-					    NULL};
+	static const char *const order[] = {
+	    "\"schemaVersion\": 1",    "\"deviceProperties\"",
+	    "\n    \"rank\": 0\n",     "\"displayTimeUnit\": \"ms\"",
+	    "\"baseTimeNanoseconds\"", "\"traceEvents\"",
+	    "\"traceName\"",           NULL};
 	const char *path = scratch_path("schema.json");
 	struct pt_sink *sink = open_sink(path, NULL);
 	struct pt_totals totals = {.lost_events = 7};
@@ -192,9 +187,9 @@ static void test_no_call_ids(void **state)
 
 static void test_any_name(void **state)
 {
-	static const char *const names[] = {
-	    "quote\" back\\slash / <lambda>", "control \x01\x1f\x7f\n\r\t", "\xc3\xa9\xf0\x9f\x98\x80",
-	    "\xef\xbf\xbd"};
+	static const char *const names[] = {"quote\" back\\slash / <lambda>",
+					    "control \x01\x1f\x7f\n\r\t",
+					    "\xc3\xa9\xf0\x9f\x98\x80", "\xef\xbf\xbd"};
 	const char *path = scratch_path("names.json.gz");
 	struct pt_sink *sink = open_sink(path, NULL);
 	struct pt_totals totals = {0};
@@ -271,8 +266,7 @@ static unsigned int count_slices(const char *path)
 	unsigned int count = 0;
 	double last = -1;
 
-	cJSON_ArrayForEach(event, cJSON_GetObjectItem(json, "traceEvents"))
-	{
+	cJSON_ArrayForEach (event, cJSON_GetObjectItem(json, "traceEvents")) {
 		if (strcmp(text_of(event, "ph"), "X"))
 			continue;
 		/* none is missing in between */
@@ -376,15 +370,15 @@ static void test_cannot_write(void **state)
 	assert_string_not_equal(err.hint, "");
 	pt_err_clear(&err);
 	assert_int_equal(symlink("/dev/full", scratch_path("full.json")), 0);
-	assert_int_equal(pt_sink_open(scratch_path("full.json"), &info, NULL, &sink, &err), -ENOSPC);
+	assert_int_equal(pt_sink_open(scratch_path("full.json"), &info, NULL, &sink, &err),
+			 -ENOSPC);
 	assert_true(pt_err_is_set(&err));
 }
 
 static void test_numbers(void **state)
 {
-	static const uint64_t values[] = {0,     1,      9,       10,       99,
-					  100,   999,    1000,    12345,    999999,
-					  1000000, 1u << 31, 1ull << 53, ~0ull};
+	static const uint64_t values[] = {
+	    0, 1, 9, 10, 99, 100, 999, 1000, 12345, 999999, 1000000, 1u << 31, 1ull << 53, ~0ull};
 	char got[32], want[32];
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {

@@ -159,7 +159,8 @@ static void test_strings(void **state)
 	pt_str_utf8(code_record(ucs2, sizeof(ucs2), 2), PT_STR_NAME, out, 64);
 	assert_string_equal(out, "a\xc3\xa9\xe2\x82\xac\xef\xbf\xbd\xef\xbf\xbd");
 	pt_str_utf8(code_record(ucs4, sizeof(ucs4), 4), PT_STR_NAME, out, 64);
-	assert_string_equal(out, "\xf0\x9f\x98\x80" "b\xef\xbf\xbd\xef\xbf\xbd");
+	assert_string_equal(out, "\xf0\x9f\x98\x80"
+				 "b\xef\xbf\xbd\xef\xbf\xbd");
 	/* whole characters only, and the NUL */
 	assert_int_equal(pt_str_utf8(code_record("x\xe9y", 3, 1), PT_STR_NAME, out, 3), 5);
 	assert_string_equal(out, "x");

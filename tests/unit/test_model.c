@@ -297,6 +297,64 @@ static void test_peeks(void **state)
 	ops_release(&ops);
 }
 
+/* After a peek BPF learns that the last enter's frame lies above a hidden one. */
+static void test_peek_rewritten(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+	start(&ops, NULL);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_enter(&ops.builder, 2, 2100);
+	batch_peek(&ops.builder);
+	ops.builder.batch.word_count--;
+	ops.builder.batch.events--;
+	batch_depth(&ops.builder, 2, 2100);
+	batch_enter(&ops.builder, 2, 2100);
+	batch_exit_to(&ops.builder, 2, 2200);
+	batch_exit_to(&ops.builder, 1, 2300); /* the hidden one's */
+	batch_exit_to(&ops.builder, 0, 2400);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.slice_count, 2);
+	assert_slice(&ops, "a", 0, 2000, 2400, 0);
+	assert_slice(&ops, "b", 0, 2100, 2200, 0);
+	assert_int_equal(ops.totals.bad_records, 0);
+	assert_int_equal(ops.totals.events, 5);
+	ops_release(&ops);
+}
+
+/* A thread that starts at depth 0 sends no snapshot; neither does one whose only frame returns. */
+static void test_no_snapshot_at_depth_0(void **state)
+{
+	static const uint32_t only[] = {7};
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 11, 1, "new"), u = rec_thread(10, 12, 1, "old");
+
+	start(&ops, NULL);
+	rec_stack(&ops.builder, &u, 1100, only, 1, 1);
+	rec_thread_start(&ops.builder, &t, 2000);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_exit(&ops.builder, 2100);
+	batch_end(&ops.builder, 0);
+	rec_thread_start(&ops.builder, &u, 2500); /* told at its first event */
+	batch_begin(&ops.builder, &u, 2500);
+	batch_exit_to(&ops.builder, 0, 2500);
+	batch_enter(&ops.builder, 2, 2600);
+	batch_exit(&ops.builder, 2700);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.slice_count, 3);
+	assert_slice(&ops, "a", 0, 2000, 2100, 0);
+	assert_slice(&ops, "g", 0, 1000, 2500, PT_SLICE_OPEN_AT_START);
+	assert_slice(&ops, "b", 0, 2600, 2700, 0);
+	assert_int_equal(ops.totals.stack_jumps, 0);
+	ops_release(&ops);
+}
+
 /* A batch that was peeked and then lost: what the peek showed is not lost. */
 static void test_peek_then_loss(void **state)
 {
@@ -409,7 +467,8 @@ static void test_fork_exec_exit(void **state)
 {
 	static const uint32_t open[] = {1};
 	struct op_recorder ops;
-	struct rec_thread child = rec_thread(20, 20, 2, "child"), image = rec_thread(20, 20, 3, "py");
+	struct rec_thread child = rec_thread(20, 20, 2, "child"),
+			  image = rec_thread(20, 20, 3, "py");
 	struct rec_thread again;
 
 	start(&ops, NULL);
@@ -713,9 +772,8 @@ static void test_random_without_loss(void **state)
 		random_state = seed * 0x9e3779b97f4a7c15ull;
 		start(&ops, NULL);
 		for (uint32_t i = 0; i < 3; i++)
-			sims[i] = (struct sim){.t = rec_thread(10, 10 + i, 1, "t"),
-					       .ns = 2000,
-					       .need_snap = true};
+			sims[i] = (struct sim){
+			    .t = rec_thread(10, 10 + i, 1, "t"), .ns = 2000, .need_snap = true};
 		for (int i = 0; i < 30; i++)
 			sim_batch(&ops.builder, &sims[random_below(3)], false);
 		for (int i = 0; i < 3; i++) {
@@ -736,8 +794,7 @@ static void test_random_with_loss(void **state)
 {
 	for (uint64_t seed = 1; seed <= 300; seed++) {
 		struct op_recorder ops;
-		struct sim sim = {
-		    .t = rec_thread(10, 10, 1, "t"), .ns = 2000, .need_snap = true};
+		struct sim sim = {.t = rec_thread(10, 10, 1, "t"), .ns = 2000, .need_snap = true};
 		uint64_t told = 0;
 
 		random_state = seed * 0x9e3779b97f4a7c15ull;
@@ -810,6 +867,8 @@ int main(void)
 	    cmocka_unit_test(test_loss_heals),
 	    cmocka_unit_test(test_loss_at_both_ends),
 	    cmocka_unit_test(test_peeks),
+	    cmocka_unit_test(test_peek_rewritten),
+	    cmocka_unit_test(test_no_snapshot_at_depth_0),
 	    cmocka_unit_test(test_peek_then_loss),
 	    cmocka_unit_test(test_snapshot_over_batches),
 	    cmocka_unit_test(test_depth_jump),

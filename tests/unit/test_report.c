@@ -113,10 +113,9 @@ static void assert_true_to(const struct pt_report *report, const struct truth *t
 	const cJSON *item;
 	uint64_t last = UINT64_MAX, calls = 0;
 
-	cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "by_self"))
-	{
-		unsigned int f =
-		    (unsigned int)atoi(cJSON_GetObjectItem(item, "name")->valuestring + 1);
+	cJSON_ArrayForEach (item, cJSON_GetObjectItem(json, "by_self")) {
+		unsigned int f = (unsigned int)atoi(cJSON_GetObjectItem(item, "name")->valuestring +
+						    1);
 
 		assert_int_equal(number(item, "line"), f + 1);
 		assert_int_equal(number(item, "calls"), truth->calls[f]);
@@ -236,15 +235,16 @@ static void test_foreign_and_damaged(void **state)
 	assert_true(totals.cut_short);
 	assert_int_equal(totals.slices, 2);
 	/* a damaged line is counted, the others are used */
-	assert_int_equal(read_text(HEAD CALL("1") ",\n{\"ph\":\"X\",,}\n" CALL("0") "\n" CALL("-1")
-				       "\n{\"name\":\"\\ud8\"}\n{\"a\":[[[[[[[[[[[[[[[[[[[[[[]}\n"
-				       "{\"ts\":99999999999999999999999}\n" CALL("3")
-				       "\n  ]\n}\n",
-				   &totals, &err),
-			 0);
+	assert_int_equal(
+	    read_text(HEAD CALL("1") ",\n{\"ph\":\"X\",,}\n" CALL("0") "\n" CALL(
+			  "-1") "\n{\"name\":\"\\ud8\"}\n{\"a\":[[[[[[[[[[[[[[[[[[[[[[]}\n"
+				"{\"ts\":99999999999999999999999}\n" CALL("3") "\n  ]\n}\n",
+		      &totals, &err),
+	    0);
 	assert_int_equal(totals.slices, 2);
 	assert_int_equal(totals.bad_records, 6);
-	assert_int_equal(read_text(HEAD "{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"a\"}\n",
+	assert_int_equal(read_text(HEAD
+				   "{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"a\"}\n",
 				   &totals, &err),
 			 -ENODATA); /* no call ids */
 	assert_int_equal(pt_report_read_trace("/nonexistent.json", NULL, &totals, NULL), -ENOENT);
@@ -302,8 +302,7 @@ static void test_many_calls_few_spans(void **state)
 		ns += 20;
 	}
 	json = report_json(report, &totals);
-	cJSON_ArrayForEach(item, cJSON_GetObjectItem(json, "by_total"))
-	{
+	cJSON_ArrayForEach (item, cJSON_GetObjectItem(json, "by_total")) {
 		bool f1 = !strcmp(cJSON_GetObjectItem(item, "name")->valuestring, "f1");
 
 		assert_int_equal(number(item, "calls"), f1 ? 200000 : 100000);
@@ -317,10 +316,8 @@ static void test_many_calls_few_spans(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_random_trees),
-	    cmocka_unit_test(test_read_back),
-	    cmocka_unit_test(test_foreign_and_damaged),
-	    cmocka_unit_test(test_text),
+	    cmocka_unit_test(test_random_trees),         cmocka_unit_test(test_read_back),
+	    cmocka_unit_test(test_foreign_and_damaged),  cmocka_unit_test(test_text),
 	    cmocka_unit_test(test_many_calls_few_spans),
 	};
 

@@ -23,10 +23,11 @@ static void release(struct pt_outfile *file)
 
 static int open_failed(struct pt_outfile *file, int code, struct pt_err *err)
 {
-	const char *hint = code == -ENOSPC ? "Free some space, or write to another file system with -o."
-					   : "Choose another file with -o.";
-	enum pt_exit exit_code =
-	    code == -EACCES || code == -EPERM ? PT_EXIT_PERMISSION : PT_EXIT_FAILED;
+	const char *hint = code == -ENOSPC
+			       ? "Free some space, or write to another file system with -o."
+			       : "Choose another file with -o.";
+	enum pt_exit exit_code = code == -EACCES || code == -EPERM ? PT_EXIT_PERMISSION
+								   : PT_EXIT_FAILED;
 
 	pt_err_set(err, code, exit_code, hint, "cannot create '%s': %s", file->path,
 		   strerror(-code));

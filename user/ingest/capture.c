@@ -254,7 +254,8 @@ static void take_text(char *out, size_t size, const char *text, size_t len)
 	pt_utf8_clean(out, size, text, strnlen(text, len));
 }
 
-static int check_header(const char *path, struct pt_capture_header *head, struct pt_err *err)
+static int check_header(const char *path, struct pt_capture_header *head, size_t bytes,
+			struct pt_err *err)
 {
 	uint32_t crc = head->crc;
 
@@ -263,6 +264,9 @@ static int check_header(const char *path, struct pt_capture_header *head, struct
 				  "Record one with -o FILE.ptcap; traces (.json, .json.gz) are not "
 				  "captures.",
 				  "'%s' is not a capture file", path);
+	if (bytes < sizeof(*head))
+		return pt_err_set(err, -EBADMSG, PT_EXIT_FAILED, "Record it again.",
+				  "'%s' ends within its header: nothing was recorded", path);
 	if (head->version != PT_CAPTURE_VERSION || head->abi_version != PT_ABI_VERSION ||
 	    head->header_bytes != sizeof(*head))
 		return pt_err_set(err, -EPROTONOSUPPORT, PT_EXIT_UNSUPPORTED,
@@ -283,6 +287,7 @@ int pt_capture_open(const char *path, struct pt_capture_reader **result,
 	struct pt_capture_reader *reader = calloc(1, sizeof(*reader));
 	struct pt_capture_header head;
 	int rc = -ENOMEM;
+	size_t bytes;
 
 	if (!reader)
 		goto fail;
@@ -293,15 +298,12 @@ int pt_capture_open(const char *path, struct pt_capture_reader **result,
 		goto fail;
 	}
 	memset(&head, 0, sizeof(head));
-	if (fread(&head, 1, sizeof(head), reader->file) != sizeof(head)) {
+	bytes = fread(&head, 1, sizeof(head), reader->file);
+	if (ferror(reader->file)) {
 		rc = -EIO;
-		if (!ferror(reader->file))
-			rc = pt_err_set(err, -EBADMSG, PT_EXIT_FAILED,
-					"Record one with -o FILE.ptcap.",
-					"'%s' is too short for a capture file", path);
 		goto fail;
 	}
-	rc = check_header(path, &head, err);
+	rc = check_header(path, &head, bytes, err);
 	if (rc)
 		goto fail;
 	reader->offset = sizeof(head);

@@ -47,7 +47,8 @@ int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event);
 int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words);
 
 /* Converts a PT_REC_CODE string to UTF-8 (always valid: what cannot be converted becomes U+FFFD,
- * lone surrogates too). out gets at most size bytes with the NUL; returns the size needed, NUL included. */
+ * lone surrogates too). out gets at most size bytes with the NUL; returns the size needed, NUL
+ * included. */
 size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size);
 
 #endif

@@ -52,9 +52,8 @@ struct model_code *model_code_get(struct pt_model *model, uint32_t id)
 	}
 	id &= (1u << CODE_PAGE_BITS) - 1;
 	if (!(*page)[id])
-		(*page)[id] = code_new(model, (uint32_t)(page - model->code_pages)
-							  << CODE_PAGE_BITS |
-						      id);
+		(*page)[id] = code_new(model,
+				       (uint32_t)(page - model->code_pages) << CODE_PAGE_BITS | id);
 	return (*page)[id];
 }
 
@@ -77,8 +76,8 @@ static struct model_function *function_new(struct pt_model *model, uint32_t code
 {
 	size_t name_len = strlen(name) + 1, qualname_len = strlen(qualname) + 1;
 	size_t file_len = strlen(file) + 1;
-	struct model_function *function =
-	    calloc(1, sizeof(*function) + name_len + qualname_len + file_len);
+	struct model_function *function = calloc(1, sizeof(*function) + name_len + qualname_len +
+							file_len);
 	const struct pt_model_options *options = &model->options;
 	char *text = (char *)(function + 1);
 
@@ -92,9 +91,9 @@ static struct model_function *function_new(struct pt_model *model, uint32_t code
 	function->pub.name = memcpy(text, name, name_len);
 	function->pub.qualname = memcpy(text + name_len, qualname, qualname_len);
 	function->pub.file = memcpy(text + name_len + qualname_len, file, file_len);
-	function->excluded =
-	    (options->include_files && !matches_any(options->include_files, file)) ||
-	    matches_any(options->exclude_files, file);
+	function->excluded = (options->include_files &&
+			      !matches_any(options->include_files, file)) ||
+			     matches_any(options->exclude_files, file);
 	function->next = model->function_list;
 	model->function_list = function;
 	return function;
@@ -118,8 +117,7 @@ static struct model_function *function_intern(struct pt_model *model, uint32_t c
 
 	for (function = head; function; function = function->next_same_hash) {
 		if (function->pub.line == line && !strcmp(function->pub.name, name) &&
-		    !strcmp(function->pub.qualname, qualname) &&
-		    !strcmp(function->pub.file, file))
+		    !strcmp(function->pub.qualname, qualname) && !strcmp(function->pub.file, file))
 			return function;
 	}
 	function = function_new(model, code_id, line, name, qualname, file);

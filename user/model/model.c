@@ -33,8 +33,8 @@ void model_emit(struct pt_model *model, const struct pt_op *op)
 static struct model_process *process_get(struct pt_model *model, const struct pt_rec *record)
 {
 	pid_t pid = (pid_t)record->tgid;
-	struct model_process *process =
-	    pt_map_get(&model->processes, record->tgid, record->image_id);
+	struct model_process *process = pt_map_get(&model->processes, record->tgid,
+						   record->image_id);
 
 	if (process || model->processes.count >= MODEL_MAX_THREADS)
 		return process;
@@ -88,8 +88,7 @@ static void emit_process(struct pt_model *model, const struct model_process *pro
 		    .ns_pid = process->ns_pid ? process->ns_pid : process->pid,
 		    .parent_pid = process->parent_pid,
 		    .image_id = process->image_id,
-		    .time_ns =
-			process->start_ns ? process->start_ns : model->gate_open_ns,
+		    .time_ns = process->start_ns ? process->start_ns : model->gate_open_ns,
 		    .name = process->name[0] ? process->name : "python",
 		    .cmdline = process->cmdline,
 		},
@@ -255,8 +254,6 @@ static void take_thread(struct pt_model *model, const struct pt_rec_thread *reco
 	if (thread->ended && record->hdr.time_ns > thread->end_ns)
 		model_thread_reset(model, thread);
 	model_thread_name(model, thread, record->comm);
-	thread->start_ns = record->hdr.time_ns;
-	model_thread_redate(model, thread);
 }
 
 static void take_note(struct pt_model *model, const struct pt_rec_note *note)
@@ -295,8 +292,7 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		rc = record->kind == PT_REC_BATCH
 			 ? model_thread_batch(model, thread, (const struct pt_rec_batch *)record,
 					      len)
-			 : model_thread_outside(model, thread,
-						(const struct pt_rec_stack *)record);
+			 : model_thread_outside(model, thread, (const struct pt_rec_stack *)record);
 		return rc;
 	case PT_REC_CODE:
 		model_code_define(model, (const struct pt_rec_code *)record);

@@ -65,15 +65,14 @@ struct model_thread {
 	char comm[16], name[16 * 3 + 1];
 	bool announced, started, ended;
 
-	uint64_t start_ns; /* of the thread, if known */
-	uint64_t last_ns;  /* the last boundary given out */
-	uint64_t end_ns;   /* once ended */
+	uint64_t last_ns; /* the last boundary given out */
+	uint64_t end_ns;  /* once ended */
 
 	/* the stream */
 	uint32_t next_seq, words_seen; /* of the batch next_seq, by a peek */
 	uint64_t events;               /* seen or lost so far */
 
-	uint32_t events_peeked;        /* of these, in the first words_seen words */
+	uint32_t events_peeked; /* of these, in the first words_seen words */
 
 	/* the stack */
 	struct model_frame *frames; /* outermost first; depths increase strictly */
@@ -98,11 +97,11 @@ struct model_thread {
 };
 
 /* All frames of all threads together: bounds the memory that hostile input can take. */
-#define MODEL_MAX_FRAMES (1u << 22)
+#define MODEL_MAX_FRAMES  (1u << 22)
 /* pid_max is at most 4 Mi (include/linux/threads.h); this many in one recording is damage */
 #define MODEL_MAX_THREADS (1u << 20)
-#define CODE_PAGE_BITS   10
-#define CODE_PAGES       (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
+#define CODE_PAGE_BITS    10
+#define CODE_PAGES        (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
 
 struct pt_model {
 	struct pt_model_options options;
@@ -117,9 +116,9 @@ struct pt_model {
 	struct pt_totals totals;
 	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
 
-	struct pt_map processes;        /* (pid, image_id) */
-	struct pt_map threads;          /* (pid << 32 | tid, image_id) */
-	struct pt_map images;           /* pid: its newest process */
+	struct pt_map processes; /* (pid, image_id) */
+	struct pt_map threads;   /* (pid << 32 | tid, image_id) */
+	struct pt_map images;    /* pid: its newest process */
 	struct model_process *process_list, **process_tail;
 	struct model_code **code_pages[CODE_PAGES]; /* ids that fit into a word */
 	struct pt_map codes;                        /* the others: id */

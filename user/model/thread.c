@@ -36,9 +36,9 @@ static uint64_t recording_start(const struct pt_model *model, const struct model
 {
 	uint64_t start_ns = model->gate_open_ns;
 
-	if (thread->process->start_ns > start_ns)
-		start_ns = thread->process->start_ns;
-	return thread->start_ns > start_ns ? thread->start_ns : start_ns;
+	/* A thread's own start says nothing: BPF tells of it at the thread's first event, and a
+	 * thread that was born later has no frames open at its start. */
+	return thread->process->start_ns > start_ns ? thread->process->start_ns : start_ns;
 }
 
 static void announce(struct pt_model *model, struct model_thread *thread)
@@ -520,11 +520,13 @@ static void without_snapshot(struct pt_model *model, struct model_thread *thread
 {
 	if (thread->snap_active)
 		return;
-	if (!thread->started) {
-		if (thread->outside.depth != batch->depth)
-			opens_release(model, &thread->outside);
+	if (!thread->started && batch->depth && batch->depth == thread->outside.depth) {
 		start_from_outside(model, thread, ns);
-		thread->depth = batch->depth < DEPTH_MAX ? batch->depth : DEPTH_MAX;
+	} else if (!thread->started) {
+		/* as an empty snapshot, which is not sent */
+		thread->snap_ns = ns;
+		thread->snap.depth = batch->depth < DEPTH_MAX ? batch->depth : DEPTH_MAX;
+		first_snapshot(model, thread);
 	} else if (thread->gap) {
 		set_depth(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
 		set_depth(model, thread, batch->depth, ns, 0);
@@ -551,6 +553,33 @@ static bool is_stale(struct pt_model *model, struct model_thread *thread,
 	return true;
 }
 
+/* Passes over the words that a peek has shown. One thing may have changed since: when the frame
+ * of the last enter turns out to lie above a hidden one, BPF puts a depth before the enter. */
+static int skip_seen(struct model_thread *thread, struct pt_batch_iter *iter)
+{
+	const struct pt_rec_batch *batch = iter->batch;
+	uint32_t seen = thread->words_seen, last = seen - 1;
+	struct model_frame *top;
+
+	if (seen > batch->word_count)
+		seen = batch->word_count;
+	if (!pt_batch_skip(iter, seen))
+		return 0;
+	/* [.. ENTER] became [.. DEPTH payload ENTER] */
+	if (iter->pos != seen + 1 || iter->pos >= batch->word_count || !thread->frame_count ||
+	    batch->words[last] << (64 - 3 - PT_WORD_ARG_BITS) !=
+		PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), 0) << (64 - 3 - PT_WORD_ARG_BITS) ||
+	    PT_WORD_KIND(batch->words[last + 2]) != PT_W_ENTER)
+		return -EBADMSG;
+	top = &thread->frames[thread->frame_count - 1];
+	if (top->depth != thread->depth || batch->words[last + 1] != thread->depth ||
+	    PT_WORD_ARG(batch->words[last + 2]) != top->code->id)
+		return -EBADMSG;
+	top->depth = ++thread->depth;
+	iter->pos++;
+	return 0;
+}
+
 /* Checks the sequence, and passes over what a peek has shown already. */
 static int resume_at(struct pt_model *model, struct model_thread *thread,
 		     struct pt_batch_iter *iter)
@@ -560,9 +589,7 @@ static int resume_at(struct pt_model *model, struct model_thread *thread,
 	bool missing = batch->seq != thread->next_seq;
 
 	if (!missing && thread->words_seen) {
-		uint32_t words = thread->words_seen < batch->word_count ? thread->words_seen
-									: batch->word_count;
-		int rc = pt_batch_skip(iter, words);
+		int rc = skip_seen(thread, iter);
 
 		if (rc)
 			return rc;

@@ -40,8 +40,8 @@ struct chrome_thread {
 struct chrome {
 	struct pt_destination *destination;
 	bool call_ids, any_event;
-	uint64_t base_ns;   /* unix time */
-	uint64_t mono_base; /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
+	uint64_t base_ns;       /* unix time */
+	uint64_t mono_base;     /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
 	struct text *functions; /* by id: ,\n{..,"name":"..." */
 	uint32_t function_count;
 	struct pt_map threads;
@@ -364,8 +364,7 @@ static int put_process(struct chrome *chrome, const struct pt_op_process *proces
 						       process->time_ns, "labels", labels.data);
 	}
 	pt_buf_release(&labels);
-	return rc ? rc
-		  : put_sort_index(chrome, "process_sort_index", pid, pid, process->time_ns);
+	return rc ? rc : put_sort_index(chrome, "process_sort_index", pid, pid, process->time_ns);
 }
 
 static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
@@ -460,23 +459,22 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	pt_utf8_clean(name, sizeof(name), path, strlen(path));
 	pt_buf_add_str(tail, "\n  ],\n  \"traceName\": ");
 	pt_json_string(tail, name);
-	pt_buf_printf(tail,
-		      ",\n  \"pytrace-bpf summary\": {\n"
-		      "    \"events\": %llu,\n"
-		      "    \"lost events\": %llu,\n"
-		      "    \"lost records\": %llu,\n"
-		      "    \"damaged records\": %llu,\n"
-		      "    \"stack jumps\": %llu,\n"
-		      "    \"unknown code objects\": %llu,\n"
-		      "    \"capture cut short\": %s,\n"
-		      "    \"document cut short\": %s\n"
-		      "  }\n}\n",
-		      (unsigned long long)totals->events, (unsigned long long)totals->lost_events,
-		      (unsigned long long)totals->lost_records,
-		      (unsigned long long)totals->bad_records,
-		      (unsigned long long)totals->stack_jumps,
-		      (unsigned long long)totals->unknown_codes,
-		      totals->cut_short ? "true" : "false", limited ? "true" : "false");
+	pt_buf_printf(
+	    tail,
+	    ",\n  \"pytrace-bpf summary\": {\n"
+	    "    \"events\": %llu,\n"
+	    "    \"lost events\": %llu,\n"
+	    "    \"lost records\": %llu,\n"
+	    "    \"damaged records\": %llu,\n"
+	    "    \"stack jumps\": %llu,\n"
+	    "    \"unknown code objects\": %llu,\n"
+	    "    \"capture cut short\": %s,\n"
+	    "    \"document cut short\": %s\n"
+	    "  }\n}\n",
+	    (unsigned long long)totals->events, (unsigned long long)totals->lost_events,
+	    (unsigned long long)totals->lost_records, (unsigned long long)totals->bad_records,
+	    (unsigned long long)totals->stack_jumps, (unsigned long long)totals->unknown_codes,
+	    totals->cut_short ? "true" : "false", limited ? "true" : "false");
 }
 
 const struct pt_format pt_format_chrome = {

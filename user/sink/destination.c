@@ -11,7 +11,7 @@
 
 #include "base/outfile.h"
 
-#define BLOCKS 4
+#define BLOCKS        4
 /* Held back for the tail: on disk, and of max_bytes. */
 #define RESERVE_BYTES 16384
 #define TAIL_BYTES    4096

@@ -104,7 +104,8 @@ static void print_threads(const struct pt_report *report, FILE *out)
 	const struct report_thread *thread;
 	unsigned int shown = 0;
 
-	fprintf(out, "\nThreads\n%12s %10s %10s %12s  name\n", "calls", "pid", "tid", "lost events");
+	fprintf(out, "\nThreads\n%12s %10s %10s %12s  name\n", "calls", "pid", "tid",
+		"lost events");
 	for (thread = report->thread_list; thread && shown < THREADS_SHOWN; thread = thread->next) {
 		fprintf(out, "%12llu %10d %10d %12llu  ", (unsigned long long)thread->calls,
 			thread->pid, thread->tid, (unsigned long long)thread->lost_events);

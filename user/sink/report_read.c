@@ -510,8 +510,7 @@ static int read_failed(const char *path, int rc, struct pt_err *err)
 				  "Copy it again, or report on the .ptcap capture.",
 				  "'%s' is damaged", path);
 	default:
-		return pt_err_set(err, rc,
-				  rc == -EACCES ? PT_EXIT_PERMISSION : PT_EXIT_FAILED,
+		return pt_err_set(err, rc, rc == -EACCES ? PT_EXIT_PERMISSION : PT_EXIT_FAILED,
 				  "Give the path of a trace that you may read.",
 				  "cannot read '%s': %s", path, strerror(-rc));
 	}

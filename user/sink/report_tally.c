@@ -95,8 +95,7 @@ static int add_function(struct pt_report *report, const struct pt_function *func
 
 static struct report_thread *thread_get(struct pt_report *report, pid_t pid, pid_t tid)
 {
-	struct report_thread *thread =
-	    pt_map_get(&report->threads, (uint32_t)pid, (uint32_t)tid);
+	struct report_thread *thread = pt_map_get(&report->threads, (uint32_t)pid, (uint32_t)tid);
 
 	if (thread)
 		return thread;
