@@ -88,8 +88,10 @@ static int write_piece(struct pt_destination *d, const char *data, size_t len, b
 	rc = pt_outfile_append(&d->file, out, out_len);
 	if (rc)
 		return rc == -EFBIG ? -EDQUOT : rc; /* the system's limit, not max_bytes */
-	d->crc = (uint32_t)crc32(d->crc, (const Bytef *)data, (uInt)len);
-	d->raw_bytes += (uint32_t)len;
+	if (d->options.gzip) {
+		d->crc = (uint32_t)crc32(d->crc, (const Bytef *)data, (uInt)len);
+		d->raw_bytes += (uint32_t)len;
+	}
 	atomic_store(&d->bytes, d->file.bytes);
 	return 0;
 }
