@@ -20,8 +20,10 @@ from harness import compare, trace  # noqa: E402
 TOOL = "/usr/bin/pytrace-bpf"
 PROGRAMS = "/test/e2e/programs"
 LIMIT_S = 90
-RECORDING = r"^pytrace-bpf: recording .*$"
+RECORDING = r"^pytrace-bpf: recording \d+, (.*?)(; .*)?$"
 UNSUPPORTED = 5
+# what the tracer can do without, and the kernel that brought it
+SINCE = {"task storage": (5, 12), "attach cookies": (5, 15), "uprobe.multi": (6, 6)}
 
 
 results = 0
@@ -68,14 +70,17 @@ def read_until(pipe, pattern, what):
         text += chunk
 
 
+def command_of(interpreter, *args):
+    root, path = interpreter.split(":")
+    chroot = [] if root == "host" else ["chroot", "/roots/" + root]
+    return [*chroot, path, "-B", *args]
+
+
 class Target:
     """drive.py with one of its programs, under an interpreter of this guest."""
 
     def __init__(self, interpreter, program, *options):
-        root, path = interpreter.split(":")
-        command = [path, "-B", PROGRAMS + "/drive.py", *options, program]
-        if root != "host":
-            command = ["chroot", "/roots/" + root] + command
+        command = command_of(interpreter, PROGRAMS + "/drive.py", *options, program)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         read_until(self.process.stdout, r"^ready \d+$", "the target")
         self.pid = self.process.pid
@@ -129,23 +134,35 @@ def test_check():
     if done.returncode != 0:
         raise Failed("exit code %d\n%s" % (done.returncode, done.stdout))
     log(done.stdout)
-    return "exit code 0"
+    kernel = tuple(int(x) for x in re.findall(r"\d+", os.uname().release)[:2])
+    expected = {name for name, since in SINCE.items() if kernel < since}
+    fallbacks = set(re.findall(r"^fallback +(\S+(?: \S+)*)", done.stdout, re.MULTILINE))
+    fallbacks = {name for name in SINCE if any(f.startswith(name) for f in fallbacks)}
+    if fallbacks != expected:
+        raise Failed("fallbacks for %s, expected for %s\n%s" % (fallbacks, expected, done.stdout))
+    return "fallbacks: " + (", ".join(sorted(fallbacks)) or "none")
 
 
-def start_tracer(target, path):
-    return subprocess.Popen([TOOL, "-v", "-p", str(target.pid), "-o", path], stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def start_tracer(target, path, *options):
+    return subprocess.Popen([TOOL, "-v", *options, "-p", str(target.pid), "-o", path],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
 
 
-def test_attach(interpreter, program):
-    oracle_path, trace_path = "/tmp/oracle.json", "/tmp/trace.json"
-    with_oracle = Target(interpreter, program, "--oracle", oracle_path)
-    with_oracle.go()
-    with_oracle.wait_done()
-    with_oracle.end()
+def run_oracle(interpreter, program):
+    path = "/tmp/oracle.json"
+    target = Target(interpreter, program, "--oracle", path)
+    target.go()
+    target.wait_done()
+    target.end()
+    return compare.Oracle(path)
 
+
+def test_attach(interpreter, program, *options):
+    trace_path = "/tmp/trace.json"
+    oracle = run_oracle(interpreter, program)
     target = Target(interpreter, program)
-    tracer = start_tracer(target, trace_path)
+    tracer = start_tracer(target, trace_path, *options)
     try:
         line, said = read_until(tracer.stderr, RECORDING, "the tracer")
         target.go()
@@ -159,15 +176,30 @@ def test_attach(interpreter, program):
             raise Failed("%d bytes of the target's text differ after the end" % left)
         target.end()
         got = trace.load(trace_path)
-        events, threads = compare.compare(compare.Oracle(oracle_path), got, target.pid)
+        events, threads = compare.compare(oracle, got, target.pid)
         log(said)
         return "%d enters and exits of %d threads equal; %s" % (
-            events, threads, line.group(0).partition("recording ")[2])
+            events, threads, line.group(1))
     finally:
         if tracer.poll() is None:
             tracer.kill()
             tracer.wait()
         target.kill()
+
+
+def test_launch(interpreter, program):
+    """Launched, the target is exec'd under the tracer: the probes are there before the process."""
+    oracle = run_oracle(interpreter, program)
+    command = command_of(interpreter, PROGRAMS + "/drive.py", "--go", "--exit", program)
+    done = subprocess.run([TOOL, "-o", "/tmp/trace.json", "--", *command], timeout=LIMIT_S,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, errors="replace")
+    ready = re.search(r"^ready (\d+)$", done.stdout, re.MULTILINE)
+    if done.returncode != 0 or not ready:
+        raise Failed("exit code %d\n%s%s" % (done.returncode, done.stdout, done.stderr))
+    events, threads = compare.compare(oracle, trace.load("/tmp/trace.json"), int(ready[1]))
+    log(done.stderr)
+    return "%d enters and exits of %d threads equal" % (events, threads)
 
 
 def test_kill(interpreter):
@@ -220,10 +252,7 @@ def test_no_btf(interpreter):
 
 
 def version_of(interpreter):
-    root, path = interpreter.split(":")
-    command = [path, "-c", "import platform; print(platform.python_version())"]
-    if root != "host":
-        command = ["chroot", "/roots/" + root] + command
+    command = command_of(interpreter, "-c", "import platform; print(platform.python_version())")
     return subprocess.check_output(command, text=True).strip()
 
 
@@ -235,6 +264,9 @@ def main():
         label = "Python %s (%s)" % (version_of(interpreter), interpreter.split(":")[0])
         for program in ("callforms", "threads"):
             run_test("%s, %s" % (label, program), test_attach, interpreter, program)
+        if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
+            run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
+    run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)

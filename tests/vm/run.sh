@@ -4,8 +4,8 @@
 #
 #   tests/vm/run.sh TOOL BUILD [SUITE ...]
 #
-# Needs root (the interpreters' roots are entered with chroot), the packages in packages.txt and
-# the roots that scripts/interpreters.sh makes. One line per test; the consoles are kept in
+# Needs root (the interpreters' roots are entered with chroot), what `scripts/setup.sh
+# all` installs, and the roots that scripts/interpreters.sh makes. One line per test; the consoles are kept in
 # BUILD/vm/SUITE.log. VM_ALL=1 tests every interpreter on every kernel instead of two or three.
 set -euo pipefail
 
