@@ -26,6 +26,7 @@ enum verdict {
 };
 
 #define INFO_COUNTING 0x100 /* event_slow: depth is counted, not read */
+#define INFO_BEFORE   0x200 /* an exit whose frame is still the current one */
 #define INFO_DIR(x)   ((x) << 10)
 
 static __always_inline void hidden_push(struct thread *t, __u32 depth)
@@ -92,10 +93,10 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 		}
 		return EV_DROP;
 	}
-	if (direction == EV_ENTER) {
+	if (direction == EV_ENTER || (direction == EV_EXIT && (info & INFO_BEFORE)))
 		frame = user_u64(frame + layout->frame_back);
+	if (direction == EV_ENTER)
 		at = depth - 1;
-	}
 	if (snapshot(t, frame, &at, counting, now)) {
 		t->depth = direction == EV_ENTER ? at + 1 : at;
 		t->tstate = tstate;
@@ -414,8 +415,10 @@ static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, 
 		frame = reg_read(ctx, PT_COOKIE_FRAME_REG(cookie));
 	if (unlikely(t->attention || (tstate && tstate != t->tstate) ||
 		     (direction == EV_EXIT && t->depth == 0))) {
+		__u32 before = PT_COOKIE_RAW_DELTA(cookie) > 0 ? INFO_BEFORE : 0;
+
 		direction = event_slow(tstate ? tstate : t->tstate, frame, 0,
-				       layout_index | INFO_COUNTING | INFO_DIR(direction));
+				       layout_index | INFO_COUNTING | before | INFO_DIR(direction));
 		if (direction == EV_DROP)
 			return 0;
 	}
@@ -457,8 +460,11 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 			return 0;
 	}
 	cond = PT_COOKIE_COND(cookie);
-	if (unlikely(cond) && !condition_met(REGS_FLAGS(ctx), cond))
+	if (unlikely(cond) && !condition_met(REGS_FLAGS(ctx), cond)) {
+		if (PT_COOKIE_KIND(cookie) == PT_SITE_CHECKED)
+			t->skip_exit = 1;
 		return 0;
+	}
 	if (unlikely(t->head.word_count > batch_limit))
 		batch_flush(bpf_ktime_get_ns(), 0);
 	switch (PT_COOKIE_KIND(cookie)) {
@@ -467,6 +473,7 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 	case PT_SITE_ENTER:
 	case PT_SITE_EXIT:
 	case PT_SITE_ENTER_REG:
+	case PT_SITE_CHECKED:
 		return site_counting(ctx, t, cookie);
 	case PT_SITE_FREE_CODE:
 		return site_free_code(ctx);

@@ -64,6 +64,10 @@ enum pt_site_kind {
 	PT_SITE_EXIT = 3,      /* the running frame is left: up to 3.11, usdt */
 	PT_SITE_ENTER_REG = 4, /* a frame starts; pointer to it in frame_reg: up to 3.10 */
 	PT_SITE_FREE_CODE = 5, /* code object in rdi is freed: forget its id */
+	/* The outcome of the recursion check, on a jcc with a condition: met, a frame starts as at
+	 * PT_SITE_ENTER; not met, the frame gives up, and the exit that follows ends no call: 3.11
+	 */
+	PT_SITE_CHECKED = 6,
 };
 
 /*
@@ -97,15 +101,15 @@ enum pt_site_kind {
 #define PT_COOKIE(kind, raw_delta, ts, slot, freg, cond, layout, site)                             \
 	((__u64)(kind) | (__u64)((raw_delta) + 8) << 4 | (__u64)(ts) << 8 | (__u64)(slot) << 13 |  \
 	 (__u64)(freg) << 21 | (__u64)(cond) << 26 | (__u64)(layout) << 32 | (__u64)(site) << 40)
-#define PT_COOKIE_KIND(c)      ((unsigned int)((c)&0xf))
-#define PT_COOKIE_RAW_DELTA(c) ((int)((c) >> 4 & 0xf) - 8)
-#define PT_COOKIE_TS(c)        ((unsigned int)((c) >> 8 & 0x1f))
-#define PT_COOKIE_SLOT(c)      ((unsigned int)((c) >> 13 & 0xff))
-#define PT_COOKIE_FRAME_REG(c) ((unsigned int)((c) >> 21 & 0x1f))
-#define PT_COOKIE_COND(c)      ((unsigned int)((c) >> 26 & 0x3f))
-#define PT_COOKIE_LAYOUT(c)    ((unsigned int)((c) >> 32 & 0xff))
-#define PT_COOKIE_SITE(c)      ((unsigned int)((c) >> 40 & 0xffff))
-#define PT_COOKIE_DIR(c)       ((unsigned int)((c) >> 56 & 3))
+#define PT_COOKIE_KIND(c)          ((unsigned int)((c)&0xf))
+#define PT_COOKIE_RAW_DELTA(c)     ((int)((c) >> 4 & 0xf) - 8)
+#define PT_COOKIE_TS(c)            ((unsigned int)((c) >> 8 & 0x1f))
+#define PT_COOKIE_SLOT(c)          ((unsigned int)((c) >> 13 & 0xff))
+#define PT_COOKIE_FRAME_REG(c)     ((unsigned int)((c) >> 21 & 0x1f))
+#define PT_COOKIE_COND(c)          ((unsigned int)((c) >> 26 & 0x3f))
+#define PT_COOKIE_LAYOUT(c)        ((unsigned int)((c) >> 32 & 0xff))
+#define PT_COOKIE_SITE(c)          ((unsigned int)((c) >> 40 & 0xffff))
+#define PT_COOKIE_DIR(c)           ((unsigned int)((c) >> 56 & 3))
 #define PT_COOKIE_WITH_DIR(c, dir) ((c) | (__u64)(dir) << 56)
 
 #endif /* PT_LAYOUT_H */

@@ -109,7 +109,8 @@ static void check_site(const struct py_image *image, const struct py_site *site)
 	if (delta)
 		assert_int_equal(kind, PT_SITE_DELTA);
 	else
-		assert_true(kind == PT_SITE_ENTER || kind == PT_SITE_EXIT);
+		assert_true(kind == PT_SITE_ENTER || kind == PT_SITE_EXIT ||
+			    kind == PT_SITE_CHECKED);
 	assert_true(ts < 16 || ts == PT_TS_SLOT);
 	assert_int_not_equal(ts, 4); /* rsp */
 	if (PT_COOKIE_COND(site->cookie))

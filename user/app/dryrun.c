@@ -45,6 +45,7 @@ static const char *site_kind_name(uint64_t cookie)
 		return "delta";
 	case PT_SITE_ENTER:
 	case PT_SITE_ENTER_REG:
+	case PT_SITE_CHECKED:
 		return "enter";
 	case PT_SITE_EXIT:
 		return "exit";

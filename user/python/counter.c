@@ -322,14 +322,18 @@ static struct counter *closing(const struct counters *counters, const struct reg
 	return NULL;
 }
 
-/* The next conditional jump within so many instructions, with no call on the way. */
+/* The next conditional jump within so many instructions, with no call on the way. Unconditional
+ * jumps are followed: several decrements may share the check behind them. */
 static size_t next_jcc(const struct region *region, size_t i, unsigned int within)
 {
 	for (unsigned int n = 0; n < within; n++) {
-		i = region_next(region, i);
+		const struct mc_insn *insn = &region->insns[i];
+
+		i = insn->flow == MC_FLOW_JMP ? region_index(region, insn->target)
+					      : region_next(region, i);
 		if (i == REGION_NONE || region->insns[i].flow == MC_FLOW_JCC)
 			return i;
-		if (region->insns[i].flow != MC_FLOW_NEXT)
+		if (region->insns[i].flow != MC_FLOW_NEXT && region->insns[i].flow != MC_FLOW_JMP)
 			break;
 	}
 	return REGION_NONE;

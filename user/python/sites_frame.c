@@ -100,12 +100,21 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 	struct py_site site;
 	int ret;
 
-	/* On 3.12+ one probe may stand for several counters. */
-	for (size_t i = 0; s->delta && i < s->plan->site_count; i++)
-		if (s->plan->sites[i].vaddr == insn->vaddr) {
-			cookie_widen(&s->plan->sites[i].cookie, place->condition);
-			return 0;
-		}
+	/* On 3.12+ one probe may stand for several counters; in 3.11 for those that share a check.
+	 */
+	for (size_t i = 0; i < s->plan->site_count; i++) {
+		uint64_t *cookie = &s->plan->sites[i].cookie;
+
+		if (s->plan->sites[i].vaddr != insn->vaddr)
+			continue;
+		if (s->delta)
+			cookie_widen(cookie, place->condition);
+		else if (PT_COOKIE_KIND(*cookie) != wanted->kind ||
+			 PT_COOKIE_COND(*cookie) != place->condition)
+			return py_plan_refuse(s->plan, "two reasons for a probe at %#llx",
+					      (unsigned long long)insn->vaddr);
+		return 0;
+	}
 	if (s->plan->site_count >= SITES_WANTED_MAX)
 		return py_plan_refuse(s->plan, "implausibly many sites");
 	ret = py_site_init(&site, s->finder->elf, insn->vaddr);
@@ -137,10 +146,10 @@ static bool is_checked(const struct search *s, const struct counter *counter)
 }
 
 /* Puts a probe at this place if the entered frame can be found there; -EAGAIN: it cannot. */
-static int try_place(struct search *s, const struct counter *counter, const struct place *place,
-		     int raw_delta, const char *method)
+static int try_kind(struct search *s, const struct counter *counter, const struct place *place,
+		    enum pt_site_kind kind, int raw_delta, const char *method)
 {
-	struct wanted wanted = {kind_of(s, counter), raw_delta, PT_REG_NONE, method};
+	struct wanted wanted = {kind, raw_delta, PT_REG_NONE, method};
 
 	if (place->insn == REGION_NONE)
 		return -EAGAIN;
@@ -156,10 +165,17 @@ static int try_place(struct search *s, const struct counter *counter, const stru
 	return site_add(s, place, &wanted, counter);
 }
 
+static int try_place(struct search *s, const struct counter *counter, const struct place *place,
+		     int raw_delta, const char *method)
+{
+	return try_kind(s, counter, place, kind_of(s, counter), raw_delta, method);
+}
+
 /*
  * A frame that does not start because the recursion is too deep is no call. So the branch that
  * tells whether enough is left counts only if it is, and the branch behind the check only if it
- * passed. In 3.11 both count always: the exit of such a frame cannot be told from others there.
+ * passed. In 3.11 the exit of such a frame cannot be told from others where it happens, but the
+ * failed check announces it.
  */
 static int add_checked(struct search *s, const struct counter *counter)
 {
@@ -167,7 +183,7 @@ static int add_checked(struct search *s, const struct counter *counter)
 	struct place places[4];
 	size_t count = counter_checks_find(checks, &s->region, counter->insn);
 
-	if (!s->delta || counter->delta >= 0 || !count)
+	if (counter->delta >= 0 || !count)
 		return -EAGAIN;
 	for (size_t i = 0; i < count; i++) {
 		const struct counter_check *check = &checks[i];
@@ -181,8 +197,10 @@ static int add_checked(struct search *s, const struct counter *counter)
 		if (places[i].insn == REGION_NONE)
 			return -EAGAIN;
 	for (size_t i = 0; i < 2 * count; i++) {
-		int ret = try_place(s, counter, &places[i], 0,
-				    i & 1 ? "check passed" : "enough left");
+		int ret = i & 1 ? try_kind(s, counter, &places[i],
+					   s->delta ? PT_SITE_DELTA : PT_SITE_CHECKED, 0,
+					   "check passed")
+				: try_place(s, counter, &places[i], 0, "enough left");
 
 		if (ret)
 			return ret;
