@@ -190,6 +190,12 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 		return pt_probe_error(err, -errno, "open the BPF programs", false);
 	configure(tracer);
 	rc = pytrace_bpf__load(tracer->skel);
+	/* the verifier says EACCES and EINVAL, too; missing privileges were ruled out before */
+	if (rc == -EACCES || rc == -EINVAL)
+		return pt_err_set(err, rc, PT_EXIT_UNSUPPORTED,
+				  "Run with -vv for the verifier's reasons, and please report them "
+				  "with the kernel's version.",
+				  "this kernel refuses the BPF programs: %s", strerror(-rc));
 	if (rc)
 		return pt_probe_error(err, rc, "load the BPF programs", false);
 	rc = refill_ids(tracer, 0, 0);
