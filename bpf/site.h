@@ -389,7 +389,9 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 		if (!hint && raw)
 			hint = raw < 0 ? EV_ENTER : EV_EXIT;
 		verdict = event_slow(tstate, frame, depth,
-				     layout_index | (raw > 0 ? INFO_BEFORE : 0) | INFO_DIR(hint));
+				     layout_index |
+					 (cookie & PT_COOKIE_BEFORE_POP ? INFO_BEFORE : 0) |
+					 INFO_DIR(hint));
 		if (verdict == EV_DROP)
 			return 0;
 	}

@@ -76,7 +76,9 @@ enum pt_site_kind {
  *
  *   0-3   kind             enum pt_site_kind
  *   4-7   raw_delta + 8    the probe sits on the counter's own instruction, before it runs: add
- *                          this to remaining (-2..+1); 0 at moved positions
+ *                          this to remaining (-2..+1); 0 at moved positions. Where BPF counts
+ *                          (up to 3.11), 1 says that the frame that is left is still the current
+ *                          one
  *   8-12  tstate register  0-15 in machine order (rax rcx rdx rbx rsp rbp rsi rdi r8 ..), or
  *                          PT_TS_SLOT: pointer at [rsp + 8 * slot], or PT_TS_ABS: pointer at the
  *                          process's tstate variable (usdt engine, up to 3.10), or PT_TS_NONE
@@ -88,6 +90,7 @@ enum pt_site_kind {
  *   40-55 site             number within the plan, for messages
  *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
  *                          the first event of a thread that was running before needs it
+ *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
  */
 #define PT_TS_SLOT    16
 #define PT_TS_ABS     17
@@ -111,5 +114,6 @@ enum pt_site_kind {
 #define PT_COOKIE_SITE(c)          ((unsigned int)((c) >> 40 & 0xffff))
 #define PT_COOKIE_DIR(c)           ((unsigned int)((c) >> 56 & 3))
 #define PT_COOKIE_WITH_DIR(c, dir) ((c) | (__u64)(dir) << 56)
+#define PT_COOKIE_BEFORE_POP       (1ull << 58)
 
 #endif /* PT_LAYOUT_H */

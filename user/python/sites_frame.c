@@ -30,6 +30,8 @@
 #define HELPER_MAX_BYTES 128 /* _Py_EnterRecursivePy() out of line, in a -Og build */
 #define HELPERS_MAX      16
 #define SITES_WANTED_MAX 200
+#define FIRST_EVENT_BITS (PT_COOKIE_WITH_DIR(0, 3) | PT_COOKIE_BEFORE_POP)
+#define POP_LOOK_BACK    12 /* instructions before the counter among which the store may be */
 /* A tail-calling interpreter (3.14+, --with-tail-call-interp) has one function per opcode and next
  * to nothing in _PyEval_EvalFrameDefault(); the smallest loop seen has 10 000 instructions. */
 #define LOOP_MIN_INSNS   3000
@@ -86,17 +88,64 @@ struct wanted { /* what a site's cookie says beside its place */
 	const char *method;
 };
 
-/* Two reasons for a probe at one branch: unless both mean the same way, it counts always. */
-static void cookie_widen(uint64_t *cookie, unsigned int condition)
+/* Two reasons for a probe at one place: what they do not both mean is not said. */
+static void cookie_widen(uint64_t *cookie, unsigned int condition, uint64_t first_event)
 {
 	if (PT_COOKIE_COND(*cookie) != condition)
 		*cookie &= ~((uint64_t)0x3f << 26);
+	if ((*cookie & FIRST_EVENT_BITS) != first_event)
+		*cookie &= ~FIRST_EVENT_BITS;
+}
+
+static bool sets_current_frame(const struct search *s, size_t i, uint8_t base)
+{
+	const struct mc_insn *insn = &s->region.insns[i];
+
+	return insn->mem == 1 && insn->mem_bytes == 8 && insn->base == base &&
+	       insn->disp == s->layout->ts_frame;
+}
+
+/*
+ * Is the frame that is left still the current one where the probe fires? Where the pointer to it is
+ * in the thread state (3.13+), the store says. 3.12 stores into the C frame right behind the
+ * counter, with no call or branch between. 3.11 counts back first (RETURN_VALUE and exit_unwind in
+ * Python/ceval.c), so there it still is, unless the C frame was left on the way to the probe.
+ */
+static bool exits_before_pop(const struct search *s, const struct counter *counter,
+			     const struct place *place)
+{
+	size_t i = counter->insn;
+
+	if (counter->delta <= 0 || place->insn == REGION_NONE)
+		return false;
+	if (minor_of(s->image) == 12)
+		return place->insn <= counter->insn + 1;
+	while (s->delta && i > 0 && counter->insn - i < POP_LOOK_BACK &&
+	       s->region.insns[i - 1].flow == MC_FLOW_NEXT)
+		i--;
+	for (; i < place->insn; i++)
+		if (sets_current_frame(s, i, counter->base))
+			return false;
+	return true;
+}
+
+/* What the first event of a thread that was running before is: its depth alone does not tell. */
+static uint64_t first_event_bits(const struct search *s, const struct counter *counter,
+				 const struct place *place)
+{
+	if (!s->delta || (counter && !counter->delta))
+		return 0;
+	if (!counter || counter->delta < 0)
+		return PT_COOKIE_WITH_DIR(0, PT_DIR_ENTER);
+	return PT_COOKIE_WITH_DIR(0, PT_DIR_EXIT) |
+	       (exits_before_pop(s, counter, place) ? PT_COOKIE_BEFORE_POP : 0);
 }
 
 static int site_add(struct search *s, const struct place *place, const struct wanted *wanted,
 		    const struct counter *counter)
 {
 	const struct mc_insn *insn = &s->region.insns[place->insn];
+	uint64_t first_event = first_event_bits(s, counter, place);
 	struct py_site site;
 	int ret;
 
@@ -108,7 +157,7 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 		if (s->plan->sites[i].vaddr != insn->vaddr)
 			continue;
 		if (s->delta)
-			cookie_widen(cookie, place->condition);
+			cookie_widen(cookie, place->condition, first_event);
 		else if (PT_COOKIE_KIND(*cookie) != wanted->kind ||
 			 PT_COOKIE_COND(*cookie) != place->condition)
 			return py_plan_refuse(s->plan, "two reasons for a probe at %#llx",
@@ -122,6 +171,7 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 		return ret;
 	site.cookie = PT_COOKIE(wanted->kind, wanted->raw_delta, place->ts, place->slot,
 				wanted->frame_reg, place->condition, 0, s->plan->site_count);
+	site.cookie |= first_event;
 	site.counter_vaddr = counter ? s->region.insns[counter->insn].vaddr : 0;
 	site.method = wanted->method;
 	return py_plan_add(s->plan, &site);
@@ -168,6 +218,8 @@ static int try_kind(struct search *s, const struct counter *counter, const struc
 static int try_place(struct search *s, const struct counter *counter, const struct place *place,
 		     int raw_delta, const char *method)
 {
+	if (!s->delta && exits_before_pop(s, counter, place))
+		raw_delta = 1;
 	return try_kind(s, counter, place, kind_of(s, counter), raw_delta, method);
 }
 
@@ -245,8 +297,7 @@ static int add_called(struct search *s, const struct counter *counter)
 static int add_edges(struct search *s, const struct counter *counter)
 {
 	struct place edges[PLACE_EDGES_MAX];
-	struct wanted wanted = {kind_of(s, counter), s->delta ? counter->delta : 0, PT_REG_NONE,
-				"branch edge"};
+	struct wanted wanted = {kind_of(s, counter), counter->delta, PT_REG_NONE, "branch edge"};
 	size_t count = place_edges(&s->places, counter, edges);
 
 	if (!count)
