@@ -58,7 +58,7 @@ const browser = await chromium.launch({
 	       '--enable-unsafe-swiftshader'],
 });
 try {
-	const page = await browser.newPage({viewport: {width: 1280, height: 720}, acceptDownloads: true});
+	const page = await browser.newPage({viewport: {width: 1280, height: 440}, acceptDownloads: true});
 	const complaints = [];
 	page.on('console', m => ['error', 'warning'].includes(m.type()) && complaints.push(m.text()));
 	page.on('pageerror', error => complaints.push(String(error)));

@@ -15,7 +15,10 @@ def check_own_counts(t, got, result):
     """limit.py counts its calls itself."""
     if not result or "endless" not in result:
         return
-    counts = got.counts()
+    counts = {}
+    for s in got.slices():
+        if s.file.endswith("/limit.py"):
+            counts[s.name] = counts.get(s.name, 0) + 1
     qualified = any("." in name for name in counts)
     for name, count in result.items():
         short = name if qualified else name.rpartition(".")[2]

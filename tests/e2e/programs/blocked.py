@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""A thread that waits for a lock until the test says so."""
+"""A thread that waits for a lock until the test says so.
+
+    blocked.py call|callback|generator
+"""
 import os
+import sys
 import threading
 
 lock = threading.Lock()
@@ -11,15 +15,34 @@ def after_lock(n):
     return n
 
 
-def waits():
-    waiting.set()
-    lock.acquire()
+def wait():
+    def waits(*args):
+        waiting.set()
+        lock.acquire()
+    return waits
+
+
+def wait_in_generator():
+    def waits():
+        waiting.set()
+        lock.acquire()
+        yield 1
+    return waits
 
 
 def outer():
-    waits()
+    if sys.argv[1] == "call":
+        CALL()
+    elif sys.argv[1] == "callback":
+        sorted([1], key=CALL)
+    else:
+        next(GENERATOR)
     for i in range(3):
         after_lock(i)
+
+
+CALL = wait()
+GENERATOR = wait_in_generator()()
 
 
 def leaf(n):
