@@ -50,13 +50,13 @@ def cost_rows(bench):
     plan = [(i, {}) for i in bench.chosen("pyenv-3.8", "pyenv-3.10", "system-3.11", "pyenv-3.12",
                                           "pyenv-3.13", "sid-3.13", "sid-3.14", "sid-3.15")]
     plan += [(i, {"engine": "usdt"}) for i in bench.chosen("bullseye-3.9")]
-    plan += [(i, {"reach": "file"}) for i in bench.chosen("system-3.11", "pyenv-3.12")]
-    plan += [(i, {"cpus": (0, 1), "tracer_cpu": None, "reach": "file"})
+    plan += [(i, {"reach": "process"}) for i in bench.chosen("system-3.11", "pyenv-3.12")]
+    plan += [(i, {"cpus": (0, 1), "tracer_cpu": None})
              for i in bench.chosen("system-3.11", "pyenv-3.12")]
     for interpreter, options in plan[:bench.pick(None, 4)]:
         say("cost per event: %s %s" % (interpreter, options or ""))
         row = cost.measure(bench.cost_program, interpreter, rounds, seconds, **options)
-        yield dict(row, interpreter=interpreter.name, reach=options.get("reach", "process"),
+        yield dict(row, interpreter=interpreter.name, reach=options.get("reach", "file"),
                    processes=len(options.get("cpus", (0,))))
 
 
@@ -118,8 +118,8 @@ def run(options):
     results = load(options.results)
     failed = False
     for name in options.sections or SECTIONS:
-        section = dict(machine.moment(), quick=options.quick, machine=machine.describe(bench.tool),
-                       rows=[])
+        moment = machine.Moment()
+        section = {"quick": options.quick, "machine": machine.describe(bench.tool), "rows": []}
         try:
             for row in SECTIONS[name](bench):
                 section["rows"].append(row)
@@ -128,7 +128,7 @@ def run(options):
             say("%s: %s" % (name, error))
             section["error"] = str(error)
             failed = True
-        results[name] = section
+        results[name] = dict(moment.fields(), **section)
         save(options.results, json.dumps(results, indent=1) + "\n")
         save(options.table, report.table(results))
     return failed

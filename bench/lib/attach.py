@@ -18,11 +18,12 @@ def measure(tool, interpreter, rounds):
     try:
         with private.Private(interpreter) as copy, proc.Target(copy, "fib.py", 0) as target:
             for number in range(rounds):
-                env = {"XDG_CACHE_HOME": os.path.join(folder, "cache-%d" % number)}
+                cache = os.path.join(folder, "cache-%d" % number)
                 for name in ("cold_ms", "cached_ms"):
                     target.start(2)
                     out = os.path.join(folder, "attach.ptcap")
-                    run = proc.Recording(tool, target.traced_pid, out, 1, ("-d", "200ms"), env)
+                    run = proc.Recording(tool, target.traced_pid, out, 1,
+                                         ("-d", "200ms", "--cache-dir", cache))
                     if run.wait() not in (0, 6):
                         raise proc.BenchError("%s failed: %r" % (tool, run.text))
                     target.finish()

@@ -38,7 +38,7 @@ def _record(tool, interpreter, program, out, events):
 
 
 def _replay(tool, capture, out, stdout):
-    """Returns (wall s, largest resident MiB) of one conversion, pinned to one CPU."""
+    """Returns (wall s, CPU s, largest resident MiB) of one conversion, pinned to one CPU."""
     begin = time.monotonic()
     child = subprocess.Popen([tool, "replay", capture, "-o", out, "-q"], stdout=stdout,
                              stderr=subprocess.PIPE, preexec_fn=proc.pin(CPU))
@@ -48,24 +48,27 @@ def _replay(tool, capture, out, stdout):
     child.stderr.close()
     if child.returncode not in (0, 6):
         raise proc.BenchError("replay ended with %d: %r" % (child.returncode, text[-500:]))
-    return time.monotonic() - begin, usage.ru_maxrss / 1024
+    return (time.monotonic() - begin, usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss / 1024)
 
 
 def _rates(tool, capture, events, out, rounds):
-    rates, memory = [], 0
+    """Million events per second of CPU time, the same per second of wall time, and MiB."""
+    rates, walls, memory = [], [], 0
     for _ in range(rounds):
         with open(os.devnull, "wb") as null:
-            wall, mib = _replay(tool, capture, out, null if out == "-" else None)
-        rates.append(events / wall / 1e6)
+            wall, cpu, mib = _replay(tool, capture, out, null if out == "-" else None)
+        rates.append(events / cpu / 1e6)
+        walls.append(events / wall / 1e6)
         memory = max(memory, mib)
-    return stats.summary(rates, 2), round(memory, 1)
+    return stats.summary(rates, 2), stats.summary(walls, 2), round(memory, 1)
 
 
 def _model_rate(replay_bench, capture):
     out = subprocess.run([replay_bench, capture, "none"], stdout=subprocess.PIPE, check=True,
                          preexec_fn=proc.pin(CPU), timeout=900).stdout
     found = json.loads(out)
-    return found["events"], round(found["events_per_s"] / 1e6, 2)
+    return found["events"], round(found["events_per_cpu_s"] / 1e6, 2)
 
 
 def measure(build, interpreter, program, events, rounds):
@@ -80,14 +83,16 @@ def measure(build, interpreter, program, events, rounds):
             subprocess.run([os.path.join(build, "bench/replay_gen"), capture, str(events),
                             str(SYNTHETIC_THREADS)], check=True, stdout=subprocess.DEVNULL)
         count, model = _model_rate(os.path.join(build, "bench/replay_bench"), capture)
-        plain, plain_mib = _rates(tool, capture, count, "-", rounds)
+        plain, plain_wall, plain_mib = _rates(tool, capture, count, "-", rounds)
         packed_file = os.path.join(folder, "bench.json.gz")
-        packed, packed_mib = _rates(tool, capture, count, packed_file, rounds)
+        packed, packed_wall, packed_mib = _rates(tool, capture, count, packed_file, rounds)
         return {"program": program or "synthetic, %d threads" % SYNTHETIC_THREADS,
                 "events": count, "model_million_events_per_second": model,
                 "capture_bytes_per_event": round(os.path.getsize(capture) / count, 2),
                 "json_gz_bytes_per_event": round(os.path.getsize(packed_file) / count, 2),
                 "million_events_per_second": plain, "gzip_million_events_per_second": packed,
+                "wall_million_events_per_second": plain_wall,
+                "gzip_wall_million_events_per_second": packed_wall,
                 "resident_mib": max(plain_mib, packed_mib)}
     finally:
         shutil.rmtree(folder)

@@ -37,7 +37,7 @@ def _round(probe, targets, seconds, order):
 
 
 def measure(program, interpreter, rounds, seconds, cpus=(0,), tracer_cpu=1, engine="frame",
-            reach="process"):
+            reach="file"):
     targets, cache = [], tempfile.mkdtemp(prefix="pytrace-bench-")
     try:
         with private.Private(interpreter) as copy:

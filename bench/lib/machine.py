@@ -29,7 +29,7 @@ def describe(tool):
     return {
         "cpu": _field("/proc/cpuinfo", "model name"),
         "cpus": os.cpu_count(),
-        "virtual": _first_line(["systemd-detect-virt"]) or "unknown",
+        "virtual": _first_line(["systemd-detect-virt", "--vm"]) or "unknown",
         "memory_mib": int(_field("/proc/meminfo", "MemTotal").split()[0]) // 1024,
         "kernel": platform.release(),
         "distribution": _field("/etc/os-release", "PRETTY_NAME"),
@@ -41,7 +41,22 @@ def describe(tool):
     }
 
 
-def moment():
-    """When a section ran, and how busy the machine was with other things right before."""
-    return {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "load_before": round(os.getloadavg()[0], 2)}
+class Moment:
+    """When a section ran, how busy the machine was right before it, and how much of the CPUs' time
+    the host took away meanwhile."""
+
+    def __init__(self):
+        self.at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.load = os.getloadavg()[0]
+        self.ticks = self._ticks()
+
+    @staticmethod
+    def _ticks():
+        with open("/proc/stat") as file:
+            fields = [int(x) for x in file.readline().split()[1:9]]
+        return sum(fields), fields[7]  # the eighth is "steal"
+
+    def fields(self):
+        total, stolen = (b - a for a, b in zip(self.ticks, self._ticks()))
+        return {"at": self.at, "load_before": round(self.load, 2),
+                "stolen_percent": round(100 * stolen / max(1, total), 1)}

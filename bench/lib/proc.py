@@ -160,13 +160,12 @@ class Recording:
 
     GATE = re.compile(r"recording (PID )?\d+")
 
-    def __init__(self, tool, pid, out, cpu=None, options=(), env=None):
+    def __init__(self, tool, pid, out, cpu=None, options=()):
         self.out, self.text = out, []
         begin = time.monotonic()
         self.child = subprocess.Popen([tool, "-p", str(pid), "-o", out, *options],
                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                      preexec_fn=pin(cpu),
-                                      env=dict(os.environ, **env) if env else None)
+                                      preexec_fn=pin(cpu))
         lines = Lines(self.child.stderr)
         try:
             while not self.text or not self.GATE.search(self.text[-1]):

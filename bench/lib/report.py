@@ -66,12 +66,15 @@ def _noloss(section):
 
 def _convert(section):
     return ("`pytrace-bpf replay` pinned to one CPU; without gzip to /dev/null, with gzip to a "
-            "file. Resident memory is the largest of the runs.\n\n" + _rows(
-                ["recorded program", "events", "million events/s", "with gzip",
-                 "reading and modelling alone",
-                 "capture, bytes an event", ".json.gz, bytes an event", "resident MiB"],
+            "file. Million events per second of its CPU time (and of wall time, which other work on "
+            "the machine lengthens). Resident memory is the largest of the runs.\n\n" + _rows(
+                ["capture", "events", "JSON", "JSON, wall", ".json.gz", ".json.gz, wall",
+                 "reading and modelling alone", "capture, bytes an event",
+                 ".json.gz, bytes an event", "resident MiB"],
                 [[r["program"], r["events"], _spread(r["million_events_per_second"]),
+                  r["wall_million_events_per_second"]["median"],
                   _spread(r["gzip_million_events_per_second"]),
+                  r["gzip_wall_million_events_per_second"]["median"],
                   r["model_million_events_per_second"], r["capture_bytes_per_event"],
                   r["json_gz_bytes_per_event"], r["resident_mib"]] for r in section["rows"]]))
 
@@ -167,9 +170,10 @@ def table(results):
         if not section:
             continue
         parts.append("## %s\n" % title)
-        parts.append("Measured %s, commit %s, load before %g%s.\n" % (
+        parts.append("Measured %s, commit %s; load before %g, stolen by the host meanwhile "
+                     "%g %%%s.\n" % (
             section["at"], section["machine"]["commit"], section["load_before"],
-            ", **a quick run**" if section["quick"] else ""))
+            section["stolen_percent"], "; **a quick run**" if section["quick"] else ""))
         if section.get("error"):
             parts.append("Not complete: %s\n" % section["error"])
         if section["rows"]:
