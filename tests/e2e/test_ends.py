@@ -55,7 +55,7 @@ def test_end(t, minor, action):
 @each(action=["_exit", "crash", "exit", "exec"])
 def test_launched(t, action):
     """Launched, the command's exit status is passed on; a signal as the shell says it."""
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     status = STATUS[action] if STATUS[action] >= 0 else 128 - STATUS[action]
     process.run_tool("-o", t.path("trace.json"), "--",
                      *process.script(interp, "ends.py", action, "--go"), code=status)
@@ -67,7 +67,7 @@ def test_launched(t, action):
 
 def test_exec_is_followed(t):
     """exec() in the traced process itself: the new image is traced from its first call."""
-    target = start("3.12", "exec")
+    target = start(None, "exec")
     tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
     tracer.recording()
     target.go()
@@ -130,7 +130,7 @@ def test_kill_from_outside(t, minor):
 
 def test_duration(t):
     """-d ends the recording, not the target; frames still open are closed at its end."""
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "2"))
     begin = time.monotonic()
     process.run_tool("-p", target.pid, "-d", "1s", "-o", t.path("trace.json.gz"))

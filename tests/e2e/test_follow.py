@@ -48,7 +48,7 @@ def test_pool(t, minor):
 @each(action=sorted(LEAVES))
 def test_late(t, action):
     """Probes reach the child when the fork is seen; the parent's own calls are exact."""
-    target, _, got, _ = run(t, "3.12", action, "--follow=late")
+    target, _, got, _ = run(t, None, action, "--follow=late")
     t.equal(leaves(got, target.pid), 30, "calls in the parent")
     t.check(leaves(got) <= 30 + LEAVES[action], "more calls than were made: %d", leaves(got))
 
@@ -56,7 +56,7 @@ def test_late(t, action):
 @each(option=["--no-follow", "--follow=no"])
 @each(action=["exec", "tree", "thread"])
 def test_not_followed(t, action, option):
-    target, _, got, _ = run(t, "3.12", action, option)
+    target, _, got, _ = run(t, None, action, option)
     t.equal(set(got.processes), {target.pid}, "processes in the trace")
     t.equal(leaves(got), 30, "calls in all")
 
@@ -76,14 +76,14 @@ def test_launch_shell(t, minor):
 
 @each(status=[0, 3, 77])
 def test_exit_status_is_passed_on(t, status):
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     process.run_tool("-o", t.path("trace.json"), "--", interp.path, "-c",
                      "import sys; sys.exit(%d)" % status, code=status)
     trace.load(t.path("trace.json"))
 
 
 def test_two_pids(t):
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     other = interpreters.one("3.10")
     targets = [process.Target(i, "churn", "20") for i in (interp, interp, other)]
     tracer = process.Tracer("-p", ",".join(str(x.pid) for x in targets), "-o",
@@ -103,10 +103,10 @@ def test_two_pids(t):
 @alone
 def test_all(t):
     """-a: those that run, and those that start later."""
-    first = process.Target(interpreters.one("3.12"), "churn", "20")
+    first = process.Target(interpreters.one(), "churn", "20")
     tracer = process.Tracer("-a", "-o", t.path("trace.json.gz"))
     tracer.recording()
-    second = process.Target(interpreters.one("3.12"), "churn", "10")
+    second = process.Target(interpreters.one(), "churn", "10")
     third = process.Target(interpreters.one("3.9"), "churn", "7")
     for target in (first, second, third):
         target.go()

@@ -102,7 +102,7 @@ def test_fifty_cycles(t, minor):
 @each(link=["exact", "late", "no"])
 def test_forked_child(t, link):
     """A child made while traced has a clean text after the end, whichever kind of link it was."""
-    target, _ = own("3.12", "forks.py", "hold")
+    target, _ = own(None, "forks.py", "hold")
     before = process.text_of(target.pid)
     tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
     tracer.recording()
@@ -120,7 +120,7 @@ def test_forked_child(t, link):
 @each(sig=["SIGKILL"])
 @each(link=["exact", "late", "no"])
 def test_forked_child_after_kill(t, link, sig):
-    target, _ = own("3.12", "forks.py", "hold")
+    target, _ = own(None, "forks.py", "hold")
     before = process.text_of(target.pid)
     tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
     tracer.recording()
@@ -134,7 +134,7 @@ def test_forked_child_after_kill(t, link, sig):
 
 def test_bystander_is_not_touched(t):
     """Another process on the same interpreter, not asked for, keeps its bytes while -p records."""
-    target, copy = own("3.12", "spin.py")
+    target, copy = own(None, "spin.py")
     other = process.Target(copy.interpreter, "spin", env=copy.env(), command=copy.command(
         process.install_programs(copy.interpreter) + "/spin.py"))
     before = process.text_of(other.pid)
@@ -168,7 +168,7 @@ def test_hooks_untouched(t, interp):
 
 def test_own_profiler_goes_on(t):
     """A target that has a profiler of its own keeps it, and it sees the same calls."""
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     oracle = t.path("oracle.json")
     target = process.Target(interp, "callforms", options=("--oracle", oracle))
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
@@ -187,7 +187,7 @@ def test_own_profiler_goes_on(t):
 @alone
 def test_speed_is_back(t):
     """Not a benchmark: a breakpoint left behind would cost a factor of ten and more."""
-    target = spinning("3.12", "0")
+    target = spinning(None, "0")
 
     def rate():
         target.out.lines.clear()

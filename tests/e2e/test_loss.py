@@ -84,7 +84,7 @@ def test_threads(t, minor):
 
 def test_default_buffer_loses_nothing(t):
     """The same calls with default options."""
-    interp = interpreters.one("3.12")
+    interp = interpreters.one()
     target = process.Target(interp, "calls",
                             command=process.script(interp, "calls.py", str(CALLS)))
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))

@@ -140,7 +140,7 @@ def test_sympy(t):
 @each(minor=["3.8", "3.11", "3.12", "3.13", "3.14"])
 def test_asyncio(t, minor):
     """300 tasks all the time; a phase of 500 coroutines is counted."""
-    interp = interpreters.one(minor, outside_root=False)
+    interp = interpreters.one(minor)
     target = process.Target(interp, "asyncio", command=process.script(interp, "real_asyncio.py"))
     time.sleep(0.3)
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
