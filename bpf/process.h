@@ -114,7 +114,7 @@ __noinline int thread_refresh(__u32 image_index)
 	proc = bpf_map_lookup_elem(&procs, &tgid);
 	if (!proc && trace_all)
 		proc = proc_add_unknown(tgid, image_index);
-	if (!proc) {
+	if (!proc || proc->flags & PT_PF_REFUSED) {
 		t = thread_get();
 		if (t && t->image_id) {
 			batch_flush(now, 0);
@@ -152,6 +152,11 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	if (!from || !(from->flags & PT_PF_FOLLOW))
 		return 0;
 	proc = *from;
+	if (proc.flags & PT_PF_REFUSED) {
+		/* what is wrong with the parent is wrong with the child */
+		bpf_map_update_elem(&procs, &tgid, &proc, BPF_ANY);
+		return 0;
+	}
 	proc.flags &= ~PT_PF_START_KNOWN;
 	proc.image_id = image_id_new();
 	if (!proc.image_id) {
@@ -203,7 +208,7 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 	proc->image_id = id;
 	proc->bias = 0;
 	proc->start_depth = 0;
-	proc->flags &= ~PT_PF_START_KNOWN;
+	proc->flags &= ~(PT_PF_START_KNOWN | PT_PF_REFUSED);
 	if (control.gate == PT_GATE_OPEN)
 		proc->flags |= PT_PF_START_KNOWN;
 	event.tgid = tgid;
@@ -235,7 +240,7 @@ static __always_inline int process_exit(struct task_struct *task)
 		return 0;
 	copy = *proc;
 	/* two last threads may both see no other alive: one of them deletes it */
-	if (bpf_map_delete_elem(&procs, &tgid))
+	if (bpf_map_delete_elem(&procs, &tgid) || copy.flags & PT_PF_REFUSED)
 		return 0;
 	code = BPF_CORE_READ(task, signal, group_exit_code);
 	event.exit_code = code ? code : BPF_CORE_READ(task, exit_code);

@@ -32,6 +32,9 @@ _Static_assert(sizeof(struct pt_image) == 64, "image");
 #define PT_PF_START_KNOWN                                                                          \
 	0x4 /* start_depth is the depth at which the first thread of this image began */
 
+#define PT_PF_REFUSED                                                                              \
+	0x8 /* not traced, nor its children; unlike a missing entry, also under trace_all */
+
 struct pt_proc {
 	__u32 flags; /* PT_PF_* */
 	__u32 image_id;

@@ -8,6 +8,7 @@
 #include "app/inspect.h"
 #include "app/verbs.h"
 #include "probe/features.h"
+#include "python/jit.h"
 #include "target/maps.h"
 
 struct checks {
@@ -103,6 +104,29 @@ static void check_engines(struct checks *checks, const struct py_image *image)
 	}
 }
 
+static void check_jit(struct checks *checks, const struct pt_process *process,
+		      const struct py_image *image)
+{
+	uint64_t bias = pt_module_bias(&process->modules[process->interpreter]);
+	const char *remedy = "restart it with PYTHON_JIT=0 in its environment";
+
+	switch (py_jit_state(process->pid, image, bias, false)) {
+	case PY_JIT_NONE:
+		break;
+	case PY_JIT_OFF:
+		tell(checks, "JIT", VERDICT_OK, "off", "");
+		break;
+	case PY_JIT_ON:
+		tell(checks, "JIT", VERDICT_NO, "on", remedy);
+		break;
+	case PY_JIT_UNKNOWN:
+		tell(checks, "JIT", VERDICT_FALLBACK,
+		     "whether it is on cannot be told; calls made in JIT code would be missing",
+		     remedy);
+		break;
+	}
+}
+
 static void check_process(struct checks *checks, const struct pt_process *process,
 			  struct app_inspector *inspector)
 {
@@ -126,6 +150,7 @@ static void check_process(struct checks *checks, const struct pt_process *proces
 			 build, process->modules[process->interpreter].path);
 		tell(checks, "interpreter", VERDICT_OK, text, "");
 		check_engines(checks, image->image);
+		check_jit(checks, process, image->image);
 	}
 	if (rc || !image) {
 		tell(checks, "traceable", VERDICT_NO, err.what, err.hint);

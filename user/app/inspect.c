@@ -8,6 +8,7 @@
 
 #include "app/verbs.h"
 #include "probe/calibrate.h"
+#include "python/jit.h"
 
 int app_inspector_init(struct app_inspector *inspector, const struct app_options *options,
 		       struct pt_err *err)
@@ -48,6 +49,10 @@ int app_inspect(struct app_inspector *inspector, const struct pt_process *proces
 				    image, err);
 	if (rc)
 		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "this interpreter was refused before");
+	else if (py_jit_state(process->pid, (*image)->image,
+			      pt_module_bias(&process->modules[process->interpreter]),
+			      false) == PY_JIT_ON)
+		rc = py_jit_refuse(process->pid, (*image)->image, err);
 	return rc;
 }
 

@@ -445,6 +445,29 @@ void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
 	}
 }
 
+int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid;
+	struct pt_proc proc = {0};
+
+	if (bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, &proc)) {
+		proc.image_id = tracer->next_image_id++;
+		proc.flags = (tracer->options.follow_children ? PT_PF_FOLLOW : 0) |
+			     (tracer->options.trace_all ? PT_PF_FILE : 0);
+	}
+	proc.flags |= PT_PF_REFUSED;
+	return set_proc(tracer, pid, &proc);
+}
+
+bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid;
+	struct pt_proc proc;
+
+	return !bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, &proc) &&
+	       proc.flags & PT_PF_REFUSED;
+}
+
 /* ---- recording ---- */
 
 int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns)

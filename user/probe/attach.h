@@ -83,6 +83,11 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 			    const char *open_path, uint32_t *image_id, struct pt_err *err);
 /* Detaches what was attached for this process alone, and stops recording it. */
 void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
+/* Passes the process and what it forks over from now on, whichever probes it hits, until it
+ * executes something else or pt_tracer_trace_process() is called for it. Probes of its own stay:
+ * removing them takes the kernel a second or two. */
+int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid);
+bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid);
 
 int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns);
 int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);

@@ -39,6 +39,7 @@ struct cache_head {
 	struct pt_layout layout;
 	struct cache_engine engines[PY_ENGINE_COUNT];
 	struct py_symbol runtime, tstate_current, eval;
+	uint32_t jit_built, interp_jit, rt_interp_head, interp_next;
 };
 
 struct cache_site {
@@ -197,6 +198,10 @@ static void head_to_image(const struct cache_head *head, struct py_image *image)
 	image->runtime = head->runtime;
 	image->tstate_current = head->tstate_current;
 	image->eval = head->eval;
+	image->jit = (struct py_jit){.built = head->jit_built == 1,
+				     .interp_jit = head->interp_jit,
+				     .rt_interp_head = head->rt_interp_head,
+				     .interp_next = head->interp_next};
 }
 
 static int parse(const struct cache_head *head, const uint8_t *data, const struct elf_file *elf,
@@ -264,6 +269,10 @@ static void image_to_head(const struct py_image *image, struct cache_head *head)
 	head->runtime = image->runtime;
 	head->tstate_current = image->tstate_current;
 	head->eval = image->eval;
+	head->jit_built = image->jit.built;
+	head->interp_jit = image->jit.interp_jit;
+	head->rt_interp_head = image->jit.rt_interp_head;
+	head->interp_next = image->jit.interp_next;
 	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
 		const struct py_engine_plan *plan = &image->engines[e];
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "python/cache.h"
+#include "python/jit.h"
 #include "python/parts.h"
 
 struct image_owner { /* what py_image_load() allocates; image is the first member */
@@ -117,6 +118,8 @@ static int analyse(struct py_image *image, const struct elf_file *elf, const cha
 				  "'%s' has no usable .eh_frame", label);
 	ret = find_sites(image, &finder);
 	eh_ranges_release(&eh);
+	if (!ret)
+		ret = py_jit_find(image, elf);
 	if (ret)
 		return pt_err_set(err, ret, PT_EXIT_FAILED, NULL, "cannot analyse '%s': %s", label,
 				  strerror(-ret));

@@ -64,6 +64,14 @@ struct py_symbol { /* vaddr 0: not there */
 	uint64_t size;
 };
 
+#define PY_JIT_NO_FIELD UINT32_MAX
+
+struct py_jit { /* see python/jit.h */
+	bool built;          /* the file has a JIT or a tier 2 interpreter */
+	uint32_t interp_jit; /* offset of PyInterpreterState.jit, or PY_JIT_NO_FIELD */
+	uint32_t rt_interp_head, interp_next; /* the way there; set if interp_jit is */
+};
+
 struct py_image {
 	char *path;          /* as given to py_image_load() */
 	uint64_t dev, inode; /* of the file that was read */
@@ -78,6 +86,7 @@ struct py_image {
 	/* up to 3.10: the variable that points to the running thread's state (usdt engine) */
 	struct py_symbol tstate_current;
 	struct py_symbol eval; /* _PyEval_EvalFrameDefault */
+	struct py_jit jit;
 	double find_ms;        /* how long finding took; 0 if from the cache */
 	bool from_cache;
 };

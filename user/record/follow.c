@@ -107,16 +107,20 @@ static bool has_probes(const struct session *session, const struct target *targe
 	return target && target->attached && target->image == image;
 }
 
+static void warn_not_traced(const struct pt_process *process, const struct pt_err *err)
+{
+	pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm, err->what);
+}
+
 static int attach_late(struct session *session, const struct pt_process *process, bool was_late)
 {
 	struct pt_err err = {0};
 	struct target *target;
-	int rc = target_attach(session, process, &err);
+	int rc = target_attach(session, process, true, &err);
 
 	if (rc) {
 		if (rc != -ESRCH && pt_err_is_set(&err))
-			pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm,
-				err.what);
+			warn_not_traced(process, &err);
 		return 0;
 	}
 	target = target_find(session, process->pid);
@@ -134,11 +138,20 @@ static int trace_exec(struct session *session, const struct task *task,
 	struct pt_traced_image *image = pt_images_find(session->images, module);
 	struct target *target = target_find(session, task->pid);
 	bool file_wide = image && image->index >= 0 && image->reach == PT_REACH_FILE;
+	struct pt_err err = {0};
 
+	/* chroot, env and the like: two execs, both of which led here */
+	if (pt_tracer_refuses(session->tracer, task->pid))
+		return 0;
 	if (!task->image_id && file_wide)
 		return 0; /* -a: BPF tells of it at its first call */
 	if (!has_probes(session, target, image))
 		return attach_late(session, process, !file_wide);
+	if (target_check_jit(session, task->pid, image, pt_module_bias(module), true, &err)) {
+		target_drop(session, task->pid);
+		warn_not_traced(process, &err);
+		return 0;
+	}
 	target = target_add(session, task->pid, task->image_id);
 	if (!target)
 		return -ENOMEM;

@@ -30,6 +30,7 @@ struct pt_traced_image {
 	enum pt_reach reach;
 	int index;   /* of the tracer */
 	int refused; /* -errno: it cannot be traced, and this has been said */
+	bool jit_doubt_said;
 };
 
 struct pt_images;

@@ -293,7 +293,7 @@ static int attach_pid(struct session *session, pid_t pid, struct pt_err *err)
 	rc = pt_process_open_cached(pid, session->files, &process, err);
 	if (rc)
 		return rc;
-	rc = target_attach(session, process, err);
+	rc = target_attach(session, process, false, err);
 	pt_process_free(process);
 	return rc;
 }
@@ -303,7 +303,7 @@ static int attach_found(const struct pt_process *process, void *ctx)
 {
 	struct session *session = ctx;
 	struct pt_err err = {0};
-	int rc = target_attach(session, process, &err);
+	int rc = target_attach(session, process, false, &err);
 
 	if (rc == -ENOMEM)
 		return rc;
@@ -342,7 +342,7 @@ static int look_at_launched(pid_t pid, void *ctx)
 		return 0;
 	}
 	pt_err_clear(&session->image_err);
-	rc = target_attach(session, process, &session->image_err);
+	rc = target_attach(session, process, true, &session->image_err);
 	if (rc && session->gate_open) {
 		pt_warn("process %d (%s) is not traced: %s", pid, process->comm,
 			session->image_err.what);
@@ -486,7 +486,8 @@ static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 	return tick_ns;
 }
 
-static int record_until_stop(struct session *session, enum pt_session_stop *stop)
+static int record_until_stop(struct session *session, enum pt_session_stop *stop,
+			     struct pt_err *err)
 {
 	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
 	uint64_t progress_ns = now_ns + PROGRESS_NS, stale_ns = now_ns + STALE_NS;
@@ -507,6 +508,9 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			if (limit_reached(session, stop))
 				return 0;
 			pt_spool_flush(session->spool);
+			rc = targets_check_jit(session, err);
+			if (rc)
+				return rc;
 			tick_ns = next_tick(session, now_ns);
 		}
 		if (now_ns >= scan_ns) {
@@ -706,7 +710,7 @@ static int run(struct session *session, enum pt_session_stop *stop, struct pt_er
 			rc = session_open_gate(session, err);
 	}
 	if (!rc)
-		rc = record_until_stop(session, stop);
+		rc = record_until_stop(session, stop, err);
 	if (session->spool)
 		rc = finish(session, rc, stop, err);
 	return rc;

@@ -75,8 +75,16 @@ void target_drop(struct session *session, pid_t pid);
 /* Drops those that have ended; true if any is left. */
 bool targets_alive(struct session *session);
 void targets_release(struct session *session);
-/* Loads the process's interpreter and attaches to it; the gate may be open already. */
-int target_attach(struct session *session, const struct pt_process *process, struct pt_err *err);
+/* Loads the process's interpreter and attaches to it; the gate may be open already. starting: the
+ * process has only just executed it. */
+int target_attach(struct session *session, const struct pt_process *process, bool starting,
+		  struct pt_err *err);
+/* -ENOTSUP (err set): the process runs, or is about to run, with the JIT on. */
+int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image *image,
+		     uint64_t bias, bool starting, struct pt_err *err);
+/* Has the JIT been turned on since? Drops those processes; -ENOTSUP (err set) if it was the only
+ * one. Called ten times a second. */
+int targets_check_jit(struct session *session, struct pt_err *err);
 /* The ATTACH (or LATE) record, and unless it only just began, the frames it has open. */
 int target_announce(struct session *session, const struct target *target, enum pt_proc_what what,
 		    bool with_stacks, uint64_t time_ns);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "python/jit.h"
 #include "python/stack.h"
 #include "record/session_parts.h"
 #include "record/stacks.h"
@@ -137,16 +138,64 @@ static int check_version(const struct pt_process *process, const struct py_image
 			  image->path, image->version_text);
 }
 
+int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image *image,
+		     uint64_t bias, bool starting, struct pt_err *err)
+{
+	int rc;
+
+	switch (py_jit_state(pid, image->image, bias, starting)) {
+	case PY_JIT_NONE:
+	case PY_JIT_OFF:
+		break;
+	case PY_JIT_ON:
+		rc = pt_tracer_refuse_process(session->tracer, pid);
+		if (rc)
+			pt_verbose("cannot mark process %d as refused: %s", pid, strerror(-rc));
+		return py_jit_refuse(pid, image->image, err);
+	case PY_JIT_UNKNOWN:
+		if (!image->jit_doubt_said)
+			pt_warn("CPython %s of process %d has a JIT, and whether it is on cannot "
+				"be told: calls made in JIT code would be missing; set "
+				"PYTHON_JIT=0 to be sure",
+				image->image->version_text, pid);
+		image->jit_doubt_said = true;
+		break;
+	}
+	return 0;
+}
+
+int targets_check_jit(struct session *session, struct pt_err *err)
+{
+	for (size_t i = session->target_count; i-- > 0;) {
+		struct target *target = &session->targets[i];
+		pid_t pid = target->pid;
+		struct pt_err why = {0};
+
+		if (!target->runs_python || !target->image ||
+		    !py_jit_is_on(pid, target->image->image, target->bias))
+			continue;
+		py_jit_refuse(pid, target->image->image, &why);
+		pt_tracer_refuse_process(session->tracer, pid);
+		if (session->target_count == 1 && !session->options->all)
+			return pt_err_set(err, -ENOTSUP, why.exit_code, why.hint, "%s", why.what);
+		pt_warn("no longer traced: %s", why.what);
+		target_drop(session, pid);
+	}
+	return 0;
+}
+
 /* The interpreter of a traced process is known: attach what must be attached to it. */
 static int attach_image(struct session *session, const struct pt_process *process,
-			struct pt_traced_image *image, struct pt_err *err)
+			struct pt_traced_image *image, bool starting, struct pt_err *err)
 {
 	const struct pt_module *module = &process->modules[process->interpreter];
 	uint64_t bias = pt_module_bias(module);
 	struct target *target;
 	uint32_t image_id = 0;
-	int rc = 0;
+	int rc = target_check_jit(session, process->pid, image, bias, starting, err);
 
+	if (rc)
+		return rc;
 	if (image->index < 0) {
 		/* one that was only just executed may not be mapped whole yet */
 		if (!session->options->command && !session->gate_open)
@@ -176,7 +225,8 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	return 0;
 }
 
-int target_attach(struct session *session, const struct pt_process *process, struct pt_err *err)
+int target_attach(struct session *session, const struct pt_process *process, bool starting,
+		  struct pt_err *err)
 {
 	struct pt_traced_image *image;
 	int rc = pt_process_check(process, err);
@@ -187,7 +237,7 @@ int target_attach(struct session *session, const struct pt_process *process, str
 	if (rc)
 		return pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "",
 				  "the interpreter of process %d was refused before", process->pid);
-	return attach_image(session, process, image, err);
+	return attach_image(session, process, image, starting, err);
 }
 
 static int put_proc(struct session *session, const struct target *target, enum pt_proc_what what,
