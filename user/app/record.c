@@ -86,11 +86,23 @@ static uint64_t lost(const struct pt_session_result *result)
 								      : result->totals.lost_events;
 }
 
+/* Whether the trace lacks anything. */
+static bool incomplete(const struct pt_session_result *result)
+{
+	return lost(result) || result->stats.lost_records || result->stats.missed;
+}
+
 static void tell_summary(const struct pt_session_result *result)
 {
 	char events[32], lost_text[64] = "nothing lost", number[32];
 	const char *path = result->path;
 
+	if (result->stats.missed) {
+		pt_warn("%s calls and returns are missing: the kernel gave no memory for a "
+			"thread's state",
+			grouped(result->stats.missed, number, sizeof(number)));
+		snprintf(lost_text, sizeof(lost_text), "some LOST");
+	}
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
@@ -173,5 +185,5 @@ int app_record(const struct app_options *options, struct pt_err *err)
 		return rc;
 	if (result.has_wait_status)
 		return command_status(result.wait_status);
-	return lost(&result) || result.stats.lost_records ? PT_EXIT_LOST : PT_EXIT_DONE;
+	return incomplete(&result) ? PT_EXIT_LOST : PT_EXIT_DONE;
 }

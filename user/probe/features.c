@@ -166,10 +166,55 @@ static bool helper_in_kprobe(struct pt_feature_result *result, enum bpf_func_id 
 	return fail(result, rc == 0 ? "the kernel does not have the helper" : strerror(-rc));
 }
 
+/* A map of this process's own storage, as large as a thread's state is; the fd, or -errno. */
+static int own_task_storage(uint32_t bytes)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	struct btf *btf = btf__new_empty();
+	int fd, error;
+
+	if (!btf)
+		return -ENOMEM;
+	opts.btf_key_type_id = btf__add_int(btf, "int", sizeof(int), BTF_INT_SIGNED);
+	opts.btf_value_type_id = btf__add_array(btf, opts.btf_key_type_id, opts.btf_key_type_id,
+						bytes / sizeof(int));
+	error = btf__load_into_kernel(btf);
+	opts.btf_fd = error ? 0 : btf__fd(btf);
+	fd = error ? error
+		   : bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, "pt_probe", sizeof(int), bytes, 0,
+				    &opts);
+	btf__free(btf);
+	return fd;
+}
+
+/*
+ * Knowing the helper is not enough: Linux 7.2 gives no memory for it on a processor without
+ * cmpxchg16b (mm/slub.c, kmalloc_nolock()). The allocator's stock may be empty for a moment, hence
+ * the second try.
+ */
 static bool test_task_storage(struct pt_feature_result *result)
 {
+	static const char value[8192];
+	int map, pidfd, rc = -1, error = 0;
+
 	/* 5.11 has it for LSM programs only */
-	return helper_in_kprobe(result, BPF_FUNC_task_storage_get);
+	if (!helper_in_kprobe(result, BPF_FUNC_task_storage_get))
+		return false;
+	map = own_task_storage(sizeof(value));
+	if (map < 0)
+		return fail(result, strerror(-map));
+	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	for (int i = 0; i < 2 && rc && pidfd >= 0; i++) {
+		rc = bpf_map_update_elem(map, &pidfd, value, BPF_ANY);
+		error = errno;
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	close(map);
+	if (rc && pidfd >= 0)
+		snprintf(result->reason, sizeof(result->reason),
+			 "the kernel gives no memory for it: %s", strerror(error));
+	return pidfd < 0 || !rc;
 }
 
 static bool test_cookie(struct pt_feature_result *result)
