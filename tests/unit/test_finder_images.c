@@ -34,8 +34,8 @@ static const struct known {
 	const char *build_id; /* how it starts */
 	unsigned int sites, single_stepped;
 } known[] = {
-    {"49daf84ed369fe58", 6, 0},  /* 3.11.7, pyenv */
-    {"571d98e01096d5c1", 10, 0}, /* 3.11.2, Debian 12 */
+    {"49daf84ed369fe58", 8, 0},  /* 3.11.7, pyenv */
+    {"571d98e01096d5c1", 12, 0}, /* 3.11.2, Debian 12 */
     {"f9d5c82f5f2c22df", 10, 0}, /* 3.12.1, pyenv */
     {"d11d13fb0f82d32f", 14, 1}, /* 3.13.0, pyenv; the dear one is YIELD_VALUE */
     {"7e8d5f6d0cd6cd1e", 16, 1}, /* 3.13.5, Debian 13 */
