@@ -293,3 +293,43 @@ int place_frame_register(const struct place_finder *finder, const struct counter
 	search_from(&search, place->insn, 0, 0);
 	return search.reg != PT_REG_NONE ? (int)search.reg : -EAGAIN;
 }
+
+static bool takes_stack(const struct place_finder *finder, size_t i, uint16_t stacktop)
+{
+	const struct mc_insn *insn = &finder->region->insns[i];
+
+	if (insn->op != MC_OP_MOV || insn->mem != 1 || insn->mem_bytes != 4 ||
+	    insn->disp != stacktop || insn->index != MC_NO_REG || !insn->has_imm ||
+	    (int32_t)insn->imm != -1)
+		return false;
+	return insn->base < MC_RIP && insn->base != MC_RSP &&
+	       !flow_proves(finder->flow, i, insn->base) &&
+	       (insn->base != MC_RBP || finder->flow->states[i].fp == FLOW_SP_UNKNOWN);
+}
+
+unsigned int place_started_frame(const struct place_finder *finder, const struct place *place,
+				 uint16_t stacktop)
+{
+	const struct region *region = finder->region;
+	const struct mc_insn *insn = &region->insns[place->insn];
+	unsigned int written = 0;
+	size_t i;
+
+	if (insn->flow != MC_FLOW_JCC || !(place->condition & PT_COND_VALID))
+		return PT_REG_NONE;
+	i = place->condition & PT_COND_TAKEN ? region_index(region, insn->target)
+					     : region_next(region, place->insn);
+	for (unsigned int n = 0; n < STORE_MAX && i != REGION_NONE; n++) {
+		insn = &region->insns[i];
+		if (takes_stack(finder, i, stacktop))
+			return written >> insn->base & 1 ? PT_REG_NONE : insn->base;
+		written |= insn->writes;
+		if (insn->flow == MC_FLOW_JMP)
+			i = region_index(region, insn->target);
+		else if (insn->flow == MC_FLOW_NEXT)
+			i = region_next(region, i);
+		else
+			break;
+	}
+	return PT_REG_NONE;
+}

@@ -58,4 +58,12 @@ struct place place_handler(const struct place_finder *finder, size_t handler);
 int place_frame_register(const struct place_finder *finder, const struct counter *counter,
 			 const struct place *place, uint16_t offset);
 
+/*
+ * The same on 3.11 and 3.12, behind a passed check, where memory is right but two reads away: the
+ * register through which the loop then takes over the frame's stack pointer, which leaves its mark
+ * (frame->stacktop = -1 in _PyFrame_GetStackPointer(), pycore_frame.h). PT_REG_NONE: not seen.
+ */
+unsigned int place_started_frame(const struct place_finder *finder, const struct place *place,
+				 uint16_t stacktop);
+
 #endif

@@ -195,6 +195,13 @@ static bool is_checked(const struct search *s, const struct counter *counter)
 	return counter_checks_find(checks, &s->region, counter->insn) > 0;
 }
 
+/* _PyInterpreterFrame.stacktop of 3.11 and 3.12 (pycore_frame.h): an int, with owner and another
+ * small field in the 8 bytes that it begins. */
+static uint16_t stacktop_offset(const struct search *s)
+{
+	return s->layout->frame_owner & ~7u;
+}
+
 /* Puts a probe at this place if the entered frame can be found there; -EAGAIN: it cannot. */
 static int try_kind(struct search *s, const struct counter *counter, const struct place *place,
 		    enum pt_site_kind kind, int raw_delta, const char *method)
@@ -212,6 +219,8 @@ static int try_kind(struct search *s, const struct counter *counter, const struc
 			return reg;
 		wanted.frame_reg = (unsigned int)reg;
 	}
+	if (counter->delta < 0 && s->layout->cframe_frame != PT_NO_FIELD)
+		wanted.frame_reg = place_started_frame(&s->places, place, stacktop_offset(s));
 	return site_add(s, place, &wanted, counter);
 }
 
