@@ -113,7 +113,8 @@ struct pt_rec {
 };
 
 /* ---- PT_REC_BATCH ---- */
-#define PT_RF_PEEK 0x1 /* a copy of a batch still being filled; it comes again, longer, same seq   \
+#define PT_RF_PEEK                                                                                 \
+	0x1            /* a copy of a batch still being filled; it comes again, longer, same seq   \
 			*/
 #define PT_RF_LAST 0x2 /* the thread exits; no more batches follow */
 
@@ -151,7 +152,7 @@ struct pt_rec_code {
 	__u32 co_flags;
 	struct pt_str str[PT_STR_COUNT];
 	__u32 reserved, reserved_2; /* data[] begins where sizeof ends */
-	char data[]; /* the strings' bytes, one behind the other, padded to 8 */
+	char data[];                /* the strings' bytes, one behind the other, padded to 8 */
 };
 
 /* ---- PT_REC_PROC ---- */

@@ -66,7 +66,7 @@ struct py_symbol { /* vaddr 0: not there */
 
 #define PY_JIT_NO_FIELD UINT32_MAX
 
-struct py_jit { /* see python/jit.h */
+struct py_jit {              /* see python/jit.h */
 	bool built;          /* the file has a JIT or a tier 2 interpreter */
 	uint32_t interp_jit; /* offset of PyInterpreterState.jit, or PY_JIT_NO_FIELD */
 	uint32_t rt_interp_head, interp_next; /* the way there; set if interp_jit is */
@@ -87,7 +87,7 @@ struct py_image {
 	struct py_symbol tstate_current;
 	struct py_symbol eval; /* _PyEval_EvalFrameDefault */
 	struct py_jit jit;
-	double find_ms;        /* how long finding took; 0 if from the cache */
+	double find_ms; /* how long finding took; 0 if from the cache */
 	bool from_cache;
 };
 

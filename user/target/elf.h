@@ -7,8 +7,8 @@
  * opening, so a page that nobody asks for costs nothing. All access goes through elf_at(), which
  * says NULL for what lies outside; pointers stay good until elf_file_close().
  *
- * Life cycle: elf_file_open() or elf_file_memory() -> use -> elf_file_close(). One thread at a time: reading
- * on demand and the relocation index change hidden state even behind a const pointer.
+ * Life cycle: elf_file_open() or elf_file_memory() -> use -> elf_file_close(). One thread at a
+ * time: reading on demand and the relocation index change hidden state even behind a const pointer.
  */
 #ifndef PT_TARGET_ELF_H
 #define PT_TARGET_ELF_H
