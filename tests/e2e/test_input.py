@@ -273,7 +273,8 @@ def test_changed_text(t):
     t.check(places, "--dry-run names no address:\n%s", plan)
     with open("/proc/%d/maps" % target.pid) as maps:
         python = [line for line in maps if "python3" in line.rpartition("/")[2]]
-    # The first mapping of libpython, or of an executable that is not linked to a fixed address.
+    # The first mapping of libpython, else of the executable, which may be linked to a fixed address.
+    python = [line for line in python if "libpython3" in line] or python
     base = min(int(line.split("-")[0], 16) for line in python)
     base = 0 if base == 0x400000 else base
     with open("/proc/%d/mem" % target.pid, "r+b", 0) as memory:
