@@ -82,6 +82,7 @@ struct thread {
 	struct pt_rec_batch head;
 	__u64 words[PT_BATCH_WORDS];
 };
+_Static_assert(sizeof(struct thread) <= PT_THREAD_BYTES_MAX, "thread");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

@@ -17,6 +17,10 @@ enum pt_gate {
 	PT_GATE_REACHED = 3, /* max_events was reached */
 };
 
+/* The largest that a thread's state may be: task storage comes in pieces of at most 8 KiB, the
+ * kernel's own header included (mm/slub.c, KMALLOC_MAX_CACHE_SIZE, where Linux 7.2 takes it from). */
+#define PT_THREAD_BYTES_MAX 8000
+
 /* One interpreter file. */
 struct pt_image {
 	struct pt_layout layout;

@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "pt_maps.h"
+
 #ifndef CAP_PERFMON
 #define CAP_PERFMON 38 /* include/uapi/linux/capability.h, 5.8 */
 #define CAP_BPF     39
@@ -194,7 +196,7 @@ static int own_task_storage(uint32_t bytes)
  */
 static bool test_task_storage(struct pt_feature_result *result)
 {
-	static const char value[8192];
+	static const char value[PT_THREAD_BYTES_MAX];
 	int map, pidfd, rc = -1, error = 0;
 
 	/* 5.11 has it for LSM programs only */
