@@ -175,9 +175,8 @@ def test_attach(interpreter, program, *options):
         if left:
             raise Failed("%d bytes of the target's text differ after the end" % left)
         target.end()
-        got = trace.load(trace_path)
-        events, threads = compare.compare(oracle, got, target.pid)
         log(said)
+        events, threads = compare.compare(oracle, trace.load(trace_path), target.pid)
         return "%d enters and exits of %d threads equal; %s" % (
             events, threads, line.group(1))
     finally:
@@ -197,8 +196,8 @@ def test_launch(interpreter, program):
     ready = re.search(r"^ready (\d+)$", done.stdout, re.MULTILINE)
     if done.returncode != 0 or not ready:
         raise Failed("exit code %d\n%s%s" % (done.returncode, done.stdout, done.stderr))
-    events, threads = compare.compare(oracle, trace.load("/tmp/trace.json"), int(ready[1]))
     log(done.stderr)
+    events, threads = compare.compare(oracle, trace.load("/tmp/trace.json"), int(ready[1]))
     return "%d enters and exits of %d threads equal" % (events, threads)
 
 
