@@ -58,5 +58,5 @@ class Moment:
 
     def fields(self):
         total, stolen = (b - a for a, b in zip(self.ticks, self._ticks()))
-        return {"at": self.at, "load_before": round(self.load, 2),
+        return {"at": self.at, "load_before": round(self.load, 2), "nice": os.nice(0),
                 "stolen_percent": round(100 * stolen / max(1, total), 1)}

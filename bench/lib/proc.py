@@ -155,8 +155,18 @@ class CostProbe(Process):
         return json.loads(self.ask(name))
 
 
+def _waited_seconds(pid):
+    """How long the process's first thread was ready to run while something else had its CPU."""
+    try:
+        with open("/proc/%d/schedstat" % pid) as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
 class Recording:
-    """pytrace-bpf around a target; gate_seconds: from its start to its line that it records."""
+    """pytrace-bpf around a target. gate_seconds: from its start to its line that it records;
+    queue_seconds: how much of that it waited for its CPU, which others had."""
 
     GATE = re.compile(r"recording (PID )?\d+")
 
@@ -174,6 +184,7 @@ class Recording:
             self.kill()
             raise BenchError("%s did not start recording: %s" % (tool, error)) from None
         self.gate_seconds = time.monotonic() - begin
+        self.queue_seconds = _waited_seconds(self.child.pid)
         self.lines = lines
 
     def kill(self):
@@ -203,28 +214,35 @@ class Recording:
 
 
 class Bpftrace:
-    """bpftrace counting the hits of named symbols in one file."""
+    """bpftrace counting the hits of named symbols in one file. It does not say when its probes are
+    in place, and forgets a SIGINT that comes earlier; so a timer before and one behind them tell."""
+
+    TIMER = 'interval:ms:300 { printf("%s\\n"); }'
 
     def __init__(self, pid, file, symbols, cpu=None):
         probes = ",".join("uprobe:%s:%s" % (file, s) for s in symbols)
-        self.child = subprocess.Popen(["bpftrace", "-p", str(pid), "-e",
-                                       "%s { @hits = count(); }" % probes],
+        text = "%s %s { @hits = count(); } %s" % (self.TIMER % "first", probes, self.TIMER % "last")
+        self.child = subprocess.Popen(["bpftrace", "-B", "line", "-p", str(pid), "-e", text],
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, preexec_fn=pin(cpu))
-        self.lines = Lines(self.child.stdout)
+        self.lines, due = Lines(self.child.stdout), {"first", "last"}
         try:
-            while not self.lines.next(ANSWER_SECONDS).startswith("Attaching"):
-                pass
+            while due:
+                due.discard(self.lines.next(ANSWER_SECONDS).strip())
         except BenchError as error:
-            self.stop()
+            self.child.kill()
+            self.child.wait()
             raise BenchError("bpftrace: %s" % error) from None
-        time.sleep(1.5)  # it says so before it attaches, and nothing after
 
     def stop(self):
         """Ends it; returns the hits it counted."""
         if self.child.poll() is None:
             self.child.send_signal(signal.SIGINT)
-        out, _ = self.child.communicate(timeout=ANSWER_SECONDS)
+        try:
+            out, _ = self.child.communicate(timeout=ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            out, _ = self.child.communicate()
         out = self.lines.rest.decode(errors="replace") + out.decode(errors="replace")
         found = re.search(r"@hits: (\d+)", out)
         if not found:

@@ -38,9 +38,11 @@ def _cost(section):
 def _attach(section):
     return ("From the start of `pytrace-bpf -p PID` to its line that it records, the target being "
             "busy. *Cold*: nothing cached, neither the finder's results nor the kernel's "
-            "calibration.\n\n" + _rows(
-                ["interpreter", "cold, ms", "cached, ms"],
-                [[r["interpreter"], _spread(r["cold_ms"]), _spread(r["cached_ms"])]
+            "calibration. *Queue*: the part of it in which other work of the machine had the "
+            "CPU.\n\n" + _rows(
+                ["interpreter", "cold, ms", "of it queue", "cached, ms", "of it queue"],
+                [[r["interpreter"], _spread(r["cold_ms"]), r["cold_queue_ms"]["median"],
+                  _spread(r["cached_ms"]), r["cached_queue_ms"]["median"]]
                  for r in section["rows"]]))
 
 
@@ -66,8 +68,8 @@ def _noloss(section):
 
 def _convert(section):
     return ("`pytrace-bpf replay` pinned to one CPU; without gzip to /dev/null, with gzip to a "
-            "file. Million events per second of its CPU time (and of wall time, which other work on "
-            "the machine lengthens). Resident memory is the largest of the runs.\n\n" + _rows(
+            "file. Million events per second of its CPU time (and of wall time, which other work "
+            "on the machine lengthens). Resident memory is the largest of the runs.\n\n" + _rows(
                 ["capture", "events", "JSON", "JSON, wall", ".json.gz", ".json.gz, wall",
                  "reading and modelling alone", "capture, bytes an event",
                  ".json.gz, bytes an event", "resident MiB"],
@@ -170,10 +172,11 @@ def table(results):
         if not section:
             continue
         parts.append("## %s\n" % title)
-        parts.append("Measured %s, commit %s; load before %g, stolen by the host meanwhile "
-                     "%g %%%s.\n" % (
-            section["at"], section["machine"]["commit"], section["load_before"],
-            section["stolen_percent"], "; **a quick run**" if section["quick"] else ""))
+        parts.append("Measured %s, commit %s; load before %g, nice %d, stolen by the host "
+                     "meanwhile %g %%%s.\n" % (
+                         section["at"], section["machine"]["commit"], section["load_before"],
+                         section["nice"], section["stolen_percent"],
+                         "; **a quick run**" if section["quick"] else ""))
         if section.get("error"):
             parts.append("Not complete: %s\n" % section["error"])
         if section["rows"]:
