@@ -77,7 +77,7 @@ def noloss_rows(bench):
 
 def convert_rows(bench):
     interpreter = bench.chosen("system-3.11")[0]
-    for program, events, rounds in (("jsonre.py", bench.pick(10_000_000, 500_000), 3),
+    for program, events, rounds in (("jsonre.py", bench.pick(5_000_000, 500_000), 3),
                                     (None, bench.pick(50_000_000, 1_000_000), 1)):
         say("capture to JSON: %s" % (program or "synthetic"))
         yield convert.measure(bench.build, interpreter, program, events, rounds)
@@ -90,7 +90,7 @@ def slowdown_rows(bench):
         for program in slowdown.PROGRAMS:
             say("slowdown: %s %s" % (interpreter, program))
             row = slowdown.measure(bench.tool, bench.cost_program, interpreter, program,
-                                   bench.pick(7, 1), bench.pick(1.5, 0.3))
+                                   bench.pick(5, 1), bench.pick(1.2, 0.3))
             yield dict(row, interpreter=interpreter.name)
 
 

@@ -215,7 +215,7 @@ class Recording:
 
 class Bpftrace:
     """bpftrace counting the hits of named symbols in one file. It does not say when its probes are
-    in place, and forgets a SIGINT that comes earlier; so a timer before and one behind them tell."""
+    in place, and forgets a SIGINT that comes earlier; so a timer before and one behind tell."""
 
     TIMER = 'interval:ms:300 { printf("%s\\n"); }'
 
