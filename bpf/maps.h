@@ -113,6 +113,13 @@ struct {
 	__type(value, struct pt_proc);
 } procs SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PT_SINCE_MAX);
+	__type(key, __u32); /* image_id */
+	__type(value, __u64);
+} since SEC(".maps");
+
 struct code_key {
 	__u32 image_id;
 	__u32 zero;

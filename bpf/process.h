@@ -61,6 +61,21 @@ static __always_inline struct pt_proc *proc_add_unknown(__u32 tgid, __u32 image_
 	return bpf_map_lookup_elem(&procs, &tgid);
 }
 
+/* Was this thread born while the probes of its process were in place? */
+static __always_inline bool born_with_probes(const struct pt_proc *proc, __u64 born)
+{
+	__u32 image_id = proc->image_id;
+	__u64 since_ns = proc->since_ns, *known;
+
+	if (since_ns == PT_SINCE_UNKNOWN) {
+		known = bpf_map_lookup_elem(&since, &image_id);
+		if (!known)
+			return false;
+		since_ns = *known;
+	}
+	return born > control.gate_open_ns && born > since_ns;
+}
+
 /*
  * A thread starts on an image. Its depth is known where we know that it has run no Python code on
  * it: it was born, or its process was forked or exec'd, while the probes were in place.
@@ -88,7 +103,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
 		t->depth = proc->start_depth;
 		t->attention = t->depth ? ATT_SNAP : 0;
-	} else if (id >> 32 != (__u32)id && born > control.gate_open_ns && born > proc->since_ns) {
+	} else if (id >> 32 != (__u32)id && born_with_probes(proc, born)) {
 		t->attention = 0;
 	}
 	t->head.seq = 0;
@@ -164,7 +179,7 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 		return 0;
 	}
 	if (!(from->flags & PT_PF_FILE))
-		proc.since_ns = (__u64)-1; /* no probes there until user space attaches them */
+		proc.since_ns = PT_SINCE_UNKNOWN; /* until user space has attached them */
 	t = thread_get();
 	if (t && t->image_id == from->image_id && !(t->attention & ATT_UNKNOWN) &&
 	    (from->flags & PT_PF_FILE) && control.gate == PT_GATE_OPEN) {
@@ -240,7 +255,7 @@ static __always_inline int process_exit(struct task_struct *task)
 		return 0;
 	copy = *proc;
 	/* two last threads may both see no other alive: one of them deletes it */
-	if (bpf_map_delete_elem(&procs, &tgid) || copy.flags & PT_PF_REFUSED)
+	if (bpf_map_delete_elem(&procs, &tgid))
 		return 0;
 	code = BPF_CORE_READ(task, signal, group_exit_code);
 	event.exit_code = code ? code : BPF_CORE_READ(task, exit_code);

@@ -44,10 +44,14 @@ struct pt_proc {
 	__u32 image_id;
 	__u32 image_index; /* in pt_control.images */
 	__u32 start_depth;
-	__u64 bias; /* where the image's vaddr 0 lies; 0 unknown */
-	__u64
-	    since_ns; /* its probes are in place since then; threads born later start at depth 0 */
+	__u64 bias;     /* where the image's vaddr 0 lies; 0 unknown */
+	__u64 since_ns; /* threads born later start at depth 0, see there; PT_SINCE_UNKNOWN */
 };
+
+/* since: image_id -> CLOCK_MONOTONIC ns since when its probes are in place, where pt_proc does not
+ * say. Apart from procs, whose entries BPF changes at an exec that user space cannot see coming. */
+#define PT_SINCE_UNKNOWN (~0ull)
+#define PT_SINCE_MAX     8192 /* the oldest are forgotten: their new threads send a snapshot */
 
 /* sites: what to do at an address, for kernels without attach cookies, and where a site lies, to
  * find the bias of an image that was exec'd while traced. */

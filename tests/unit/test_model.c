@@ -505,6 +505,33 @@ static void test_fork_exec_exit(void **state)
 	ops_release(&ops);
 }
 
+/* Two images of one thread whose exec nobody told of: the second begins where the first ends. */
+static void test_image_replaced(void **state)
+{
+	static const uint32_t open[] = {3, 2};
+	struct op_recorder ops;
+	struct rec_thread old = rec_thread(10, 10, 2, "py"), new = rec_thread(10, 10, 3, "py");
+
+	start(&ops, NULL);
+	rec_thread_start(&ops.builder, &old, 1500);
+	batch_begin(&ops.builder, &old, 1500);
+	batch_snap(&ops.builder, NULL, 0, 0, 1500);
+	batch_enter(&ops.builder, 1, 1500);
+	batch_enter(&ops.builder, 2, 1600);
+	batch_end(&ops.builder, 0);
+	rec_thread_start(&ops.builder, &new, 2000);
+	batch_begin(&ops.builder, &new, 2000);
+	batch_snap(&ops.builder, open, 2, 2, 2000);
+	batch_exit(&ops.builder, 2100);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_slice(&ops, "b", 0, 1600, 2000, PT_SLICE_OPEN_AT_END);
+	assert_slice(&ops, "a", 0, 1500, 2001, PT_SLICE_OPEN_AT_END);
+	assert_slice(&ops, "b", 1, 2002, 2101, PT_SLICE_OPEN_AT_START | PT_SLICE_OPEN_AT_END);
+	assert_slice(&ops, "c", 0, 2003, 2100, PT_SLICE_OPEN_AT_START);
+	ops_release(&ops);
+}
+
 static void test_tid_reused(void **state)
 {
 	struct op_recorder ops;
@@ -874,6 +901,7 @@ int main(void)
 	    cmocka_unit_test(test_depth_jump),
 	    cmocka_unit_test(test_bounded_walk),
 	    cmocka_unit_test(test_fork_exec_exit),
+	    cmocka_unit_test(test_image_replaced),
 	    cmocka_unit_test(test_tid_reused),
 	    cmocka_unit_test(test_names_come_late),
 	    cmocka_unit_test(test_filters),

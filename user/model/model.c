@@ -53,8 +53,26 @@ static struct model_process *process_get(struct pt_model *model, const struct pt
 	return process;
 }
 
+/* A thread runs one image at a time: one that comes ends what its tid ran before, and begins after
+ * that. It matters where the record of an exec is lost, or came while probes were being attached. */
+static void thread_takes_over(struct pt_model *model, struct model_thread *thread, uint64_t key,
+			      uint64_t ns)
+{
+	struct model_thread *before = pt_map_get(&model->newest_threads, key, 0);
+
+	if (before == thread)
+		return;
+	if (before) {
+		model_thread_end(model, before, ns, 0);
+		thread->floor_ns = before->end_ns;
+	}
+	if (pt_map_put(&model->newest_threads, key, 0, thread))
+		model_fail(model, -ENOMEM);
+}
+
 static struct model_thread *thread_get(struct pt_model *model, const struct pt_rec *record)
 {
+	bool batch = record->kind == PT_REC_BATCH;
 	uint64_t key = (uint64_t)record->tgid << 32 | record->tid;
 	struct model_thread *thread = pt_map_get(&model->threads, key, record->image_id);
 	struct model_process *process;
@@ -75,6 +93,8 @@ static struct model_thread *thread_get(struct pt_model *model, const struct pt_r
 	process->threads_tail = &thread->next_in_process;
 	if (pt_map_put(&model->threads, key, record->image_id, thread))
 		model_fail(model, -ENOMEM);
+	thread_takes_over(model, thread, key,
+			  batch ? ((const struct pt_rec_batch *)record)->base_ns : record->time_ns);
 	return thread;
 }
 
@@ -253,6 +273,8 @@ static void take_thread(struct pt_model *model, const struct pt_rec_thread *reco
 	}
 	if (thread->ended && record->hdr.time_ns > thread->end_ns)
 		model_thread_reset(model, thread);
+	thread_takes_over(model, thread, (uint64_t)record->hdr.tgid << 32 | record->hdr.tid,
+			  record->hdr.time_ns);
 	model_thread_name(model, thread, record->comm);
 }
 
@@ -385,5 +407,6 @@ void pt_model_free(struct pt_model *model)
 	pt_map_release(&model->processes);
 	pt_map_release(&model->images);
 	pt_map_release(&model->threads);
+	pt_map_release(&model->newest_threads);
 	free(model);
 }

@@ -67,6 +67,7 @@ struct model_thread {
 
 	uint64_t last_ns; /* the last boundary given out */
 	uint64_t end_ns;  /* once ended */
+	uint64_t floor_ns; /* all boundaries lie after this: the end of the tid's earlier image */
 
 	/* the stream */
 	uint32_t next_seq, words_seen; /* of the batch next_seq, by a peek */
@@ -118,6 +119,7 @@ struct pt_model {
 
 	struct pt_map processes; /* (pid, image_id) */
 	struct pt_map threads;   /* (pid << 32 | tid, image_id) */
+	struct pt_map newest_threads; /* pid << 32 | tid: of its newest image */
 	struct pt_map images;    /* pid: its newest process */
 	struct model_process *process_list, **process_tail;
 	struct model_code **code_pages[CODE_PAGES]; /* ids that fit into a word */

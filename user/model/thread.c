@@ -226,6 +226,8 @@ static void begin_before(struct pt_model *model, struct model_thread *thread, ui
 	if (start_ns + count + 1 >= first_ns)
 		start_ns = first_ns > count + 2 ? first_ns - count - 2 : 1;
 	thread->last_ns = start_ns ? start_ns - 1 : 0;
+	if (thread->last_ns < thread->floor_ns)
+		thread->last_ns = thread->floor_ns;
 	thread->first_ns = first_ns;
 	if (!model->totals.first_ns || first_ns < model->totals.first_ns)
 		model->totals.first_ns = first_ns;

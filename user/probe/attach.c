@@ -371,25 +371,42 @@ static int set_proc(struct pt_tracer *tracer, pid_t pid, const struct pt_proc *p
 	return rc;
 }
 
-/* The process as BPF shall know it. A child that BPF saw being forked keeps its image id. */
-static void fill_proc(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
-		      struct pt_proc *proc)
+/*
+ * Tells BPF of a process. BPF changes the entry itself when the process executes another program,
+ * at any time: so it is written at once after it was read, and only if something is new; a forked
+ * child's is right already. What takes longer to find out goes into another map (set_since).
+ */
+static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
+		      uint32_t *image_id)
 {
+	bool file = tracer->images[image_index].reach == PT_REACH_FILE;
 	uint32_t tgid = (uint32_t)pid;
+	struct pt_proc before = {0}, proc;
+	bool known = !bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, &before);
 
-	memset(proc, 0, sizeof(*proc));
-	if (bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, proc))
-		proc->image_id = tracer->next_image_id++;
-	proc->flags &= PT_PF_START_KNOWN;
-	if (tracer->images[image_index].reach == PT_REACH_FILE)
-		proc->flags |= PT_PF_FILE;
-	else
-		proc->flags = 0; /* it has run without probes so far */
+	proc = before;
+	if (!known)
+		proc.image_id = tracer->next_image_id++;
+	/* without probes of the file it has run unseen so far */
+	proc.flags = file ? (before.flags & PT_PF_START_KNOWN) | PT_PF_FILE : 0;
 	if (tracer->options.follow_children)
-		proc->flags |= PT_PF_FOLLOW;
-	proc->image_index = (uint32_t)image_index;
-	proc->bias = bias;
-	proc->since_ns = now_ns();
+		proc.flags |= PT_PF_FOLLOW;
+	proc.image_index = (uint32_t)image_index;
+	proc.bias = bias;
+	proc.since_ns = file ? now_ns() : PT_SINCE_UNKNOWN;
+	*image_id = proc.image_id;
+	if (known && proc.flags == before.flags && proc.image_index == before.image_index &&
+	    proc.bias == before.bias && before.since_ns == proc.since_ns)
+		return 0;
+	return set_proc(tracer, pid, &proc);
+}
+
+static int set_since(struct pt_tracer *tracer, uint32_t image_id)
+{
+	uint64_t since_ns = now_ns();
+
+	return bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.since), &image_id, &since_ns,
+				   BPF_ANY);
 }
 
 int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
@@ -397,7 +414,7 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 {
 	const struct tracer_image *image;
 	struct tracer_process *slot;
-	struct pt_proc proc;
+	uint32_t id;
 	int rc;
 
 	if (image_index < 0 || (size_t)image_index >= tracer->image_count)
@@ -410,23 +427,21 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 	if (!slot)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
 	slot->image_index = image_index;
-	fill_proc(tracer, image_index, pid, bias, &proc);
-	rc = set_proc(tracer, pid, &proc);
+	rc = set_traced(tracer, image_index, pid, bias, &id);
 	if (rc)
 		return pt_probe_error(err, rc, "add a process to the BPF maps", false);
 	if (image->reach == PT_REACH_PROCESS) {
 		pt_links_release(&slot->links);
 		rc = pt_links_attach(tracer, image_index, pid, open_path, &slot->links, err);
-		proc.since_ns = now_ns();
 		if (!rc)
-			rc = set_proc(tracer, pid, &proc);
+			rc = set_since(tracer, id);
 		if (rc) {
 			pt_tracer_forget_process(tracer, pid);
 			return rc;
 		}
 	}
 	if (image_id)
-		*image_id = proc.image_id;
+		*image_id = id;
 	return 0;
 }
 
