@@ -146,7 +146,47 @@ static __always_inline void code_forget(__u32 image_id, __u64 addr)
 {
 	struct code_key key = {.image_id = image_id, .addr = addr};
 
-	bpf_map_delete_elem(&codes, &key);
+	if (!bpf_map_delete_elem(&codes, &key))
+		count_add(&codes_forgotten, 1);
+}
+
+/* What t->near holds for, or nothing any more. */
+static __always_inline __u64 near_codes(const struct thread *t)
+{
+	return (__u64)t->image_id << 32 ^ *(volatile __u64 *)&codes_forgotten;
+}
+
+static __always_inline struct near_code *near_slot(struct thread *t, __u64 addr)
+{
+	/* code objects are 16-aligned and a few hundred bytes long */
+	__u32 slot = (addr >> 4 ^ addr >> 9) & (NEAR_CODES - 1);
+
+	return &t->near[slot];
+}
+
+/* As code_define(), for a code object that is probably known. */
+__noinline __u64 code_lookup(__u64 addr, __u32 layout_index, __u64 now)
+{
+	struct thread *t = thread_get();
+	struct code_value *known;
+	struct near_code *near;
+	__u64 valid;
+
+	if (!t)
+		return 0;
+	valid = near_codes(t); /* before the lookup: what is freed meanwhile counts */
+	known = code_find(t->image_id, addr);
+	if (!known || known->flags & CODE_PENDING)
+		return code_define(addr, layout_index, now);
+	if (t->near_valid != valid) {
+		__builtin_memset(t->near, 0, sizeof(t->near));
+		t->near_valid = valid;
+	}
+	near = near_slot(t, addr);
+	near->addr = addr;
+	near->id = known->id;
+	near->flags = known->flags;
+	return known->id | (__u64)known->flags << 32;
 }
 
 #endif /* PT_BPF_CODE_H */

@@ -28,6 +28,8 @@ const volatile __u64 wake_bytes; /* pending bytes from which on the reader is wo
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
+/* Code objects that were freed, in any process. */
+__u64 codes_forgotten __attribute__((aligned(128)));
 
 /* struct thread.attention: what keeps an event off the fast path */
 #define ATT_UNKNOWN 0x1 /* the depth is not known yet */
@@ -54,6 +56,14 @@ struct code_scratch {
  * Only the thread itself writes it, in its own probes, so nothing here needs a lock or an atomic;
  * .peeked belongs to the iterator. Zeroed when created.
  */
+/* The code objects that this thread entered last. Saves the lookup in codes: 12 ns an enter. */
+#define NEAR_CODES 16
+struct near_code {
+	__u64 addr;
+	__u32 id;
+	__u32 flags; /* co_flags */
+};
+
 struct thread {
 	__u32 generation; /* control.generation when the process was looked up */
 	__u32 attention;  /* ATT_* */
@@ -77,6 +87,8 @@ struct thread {
 	__u64 peeked;
 	struct walk walk;
 	__u32 hidden[HIDDEN_MAX];
+	__u64 near_valid; /* near_codes() for which near[] holds */
+	struct near_code near[NEAR_CODES];
 	struct code_scratch code;
 	/* the batch, laid out as it is sent */
 	struct pt_rec_batch head;

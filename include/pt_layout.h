@@ -91,6 +91,8 @@ enum pt_site_kind {
  *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
  *                          the first event of a thread that was running before needs it
  *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
+ *   59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
+ *                          code object, as the frame has it (frame_code_mask applies)
  */
 #define PT_TS_SLOT    16
 #define PT_TS_ABS     17
@@ -115,5 +117,7 @@ enum pt_site_kind {
 #define PT_COOKIE_DIR(c)           ((unsigned int)((c) >> 56 & 3))
 #define PT_COOKIE_WITH_DIR(c, dir) ((c) | (__u64)(dir) << 56)
 #define PT_COOKIE_BEFORE_POP       (1ull << 58)
+#define PT_COOKIE_CODE_REG(c)      ((unsigned int)((c) >> 59 & 0x1f))
+#define PT_COOKIE_WITH_CODE(c, r)  ((c) | (__u64)((r) + 1) << 59)
 
 #endif /* PT_LAYOUT_H */

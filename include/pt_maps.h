@@ -18,7 +18,8 @@ enum pt_gate {
 };
 
 /* The largest that a thread's state may be: task storage comes in pieces of at most 8 KiB, the
- * kernel's own header included (mm/slub.c, KMALLOC_MAX_CACHE_SIZE, where Linux 7.2 takes it from). */
+ * kernel's own header included (mm/slub.c, KMALLOC_MAX_CACHE_SIZE, where Linux 7.2 takes it from).
+ */
 #define PT_THREAD_BYTES_MAX 8000
 
 /* One interpreter file. */

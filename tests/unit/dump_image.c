@@ -21,6 +21,8 @@ static void dump_site(const struct py_site *site)
 	       kind < 6 ? kinds[kind] : "?", classes[site->insn_class]);
 	printf(" raw %+d ts %u slot %u freg %u", PT_COOKIE_RAW_DELTA(c), PT_COOKIE_TS(c),
 	       PT_COOKIE_SLOT(c), PT_COOKIE_FRAME_REG(c));
+	if (PT_COOKIE_CODE_REG(c))
+		printf(" creg %u", PT_COOKIE_CODE_REG(c) - 1);
 	if (cond & PT_COND_VALID)
 		printf(" cc %u %s", cond & 0xf, cond & PT_COND_TAKEN ? "taken" : "not-taken");
 	printf(" | for %#llx %s |", (unsigned long long)site->counter_vaddr,

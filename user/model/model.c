@@ -54,7 +54,8 @@ static struct model_process *process_get(struct pt_model *model, const struct pt
 }
 
 /* A thread runs one image at a time: one that comes ends what its tid ran before, and begins after
- * that. It matters where the record of an exec is lost, or came while probes were being attached. */
+ * that. It matters where the record of an exec is lost, or came while probes were being attached.
+ */
 static void thread_takes_over(struct pt_model *model, struct model_thread *thread, uint64_t key,
 			      uint64_t ns)
 {

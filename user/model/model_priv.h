@@ -65,8 +65,8 @@ struct model_thread {
 	char comm[16], name[16 * 3 + 1];
 	bool announced, started, ended;
 
-	uint64_t last_ns; /* the last boundary given out */
-	uint64_t end_ns;  /* once ended */
+	uint64_t last_ns;  /* the last boundary given out */
+	uint64_t end_ns;   /* once ended */
 	uint64_t floor_ns; /* all boundaries lie after this: the end of the tid's earlier image */
 
 	/* the stream */
@@ -117,10 +117,10 @@ struct pt_model {
 	struct pt_totals totals;
 	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
 
-	struct pt_map processes; /* (pid, image_id) */
-	struct pt_map threads;   /* (pid << 32 | tid, image_id) */
+	struct pt_map processes;      /* (pid, image_id) */
+	struct pt_map threads;        /* (pid << 32 | tid, image_id) */
 	struct pt_map newest_threads; /* pid << 32 | tid: of its newest image */
-	struct pt_map images;    /* pid: its newest process */
+	struct pt_map images;         /* pid: its newest process */
 	struct model_process *process_list, **process_tail;
 	struct model_code **code_pages[CODE_PAGES]; /* ids that fit into a word */
 	struct pt_map codes;                        /* the others: id */

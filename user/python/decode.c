@@ -188,6 +188,8 @@ static uint8_t op_of(unsigned int id)
 		return MC_OP_CMP;
 	case X86_INS_TEST:
 		return MC_OP_TEST;
+	case X86_INS_AND:
+		return MC_OP_AND;
 	case X86_INS_XCHG:
 		return MC_OP_XCHG;
 	case X86_INS_ENDBR64:

@@ -52,6 +52,7 @@ enum mc_op {
 	MC_OP_DEC,
 	MC_OP_CMP,
 	MC_OP_TEST,
+	MC_OP_AND,
 	MC_OP_XCHG,
 	MC_OP_ENDBR,
 };

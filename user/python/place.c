@@ -215,7 +215,72 @@ struct place place_handler(const struct place_finder *finder, size_t handler)
 	return place_at(finder, handler, PT_TS_NONE, 0);
 }
 
-/* ---- where the new frame is ---- */
+/* ---- where the frame is ---- */
+
+struct handler_regs {
+	unsigned int frame;             /* PT_REG_NONE: not seen so far */
+	unsigned int code_from[MC_RIP]; /* by register: it holds the code object of the frame in
+					   this one, or PT_REG_NONE */
+};
+
+/* 8 bytes at [register + disp]; operand 1 it stores, operand 2 it loads. */
+static bool moves_field(const struct mc_insn *insn, unsigned int operand, uint16_t disp)
+{
+	return insn->op == MC_OP_MOV && insn->mem == operand && insn->mem_bytes == 8 &&
+	       insn->disp == disp && insn->index == MC_NO_REG && insn->base < MC_RIP &&
+	       insn->base != MC_RSP;
+}
+
+/* Tag bits cleared: -2 or -4. */
+static bool clears_tag(const struct mc_insn *insn)
+{
+	return insn->op == MC_OP_AND && !insn->mem && insn->reg_bytes == 8 && insn->has_imm &&
+	       (insn->imm == -2 || insn->imm == -4);
+}
+
+static void handler_step(struct handler_regs *regs, const struct mc_insn *insn, uint16_t instr_ptr,
+			 uint16_t code)
+{
+	if (moves_field(insn, 1, instr_ptr) && insn->reg[1] < MC_RIP)
+		regs->frame = insn->base;
+	if (clears_tag(insn))
+		return;
+	for (unsigned int reg = 0; reg < MC_RIP; reg++) {
+		if (!(insn->writes >> reg & 1))
+			continue;
+		regs->code_from[reg] = PT_REG_NONE;
+		for (unsigned int i = 0; i < MC_RIP; i++)
+			if (regs->code_from[i] == reg)
+				regs->code_from[i] = PT_REG_NONE;
+		if (regs->frame == reg)
+			regs->frame = PT_REG_NONE;
+	}
+	if (moves_field(insn, 2, code) && insn->reg[0] < MC_RIP && insn->reg[0] != insn->base)
+		regs->code_from[insn->reg[0]] = insn->base;
+}
+
+struct place_frame place_handler_frame(const struct place_finder *finder, size_t handler,
+				       const struct place *place, uint16_t instr_ptr, uint16_t code)
+{
+	struct place_frame found = {PT_REG_NONE, PT_REG_NONE};
+	struct handler_regs regs = {.frame = PT_REG_NONE};
+
+	for (unsigned int i = 0; i < MC_RIP; i++)
+		regs.code_from[i] = PT_REG_NONE;
+	for (size_t i = handler; i != place->insn; i = region_next(finder->region, i)) {
+		if (i == REGION_NONE || finder->region->insns[i].flow != MC_FLOW_NEXT ||
+		    (i != handler && is_entered(finder, i)))
+			return found;
+		handler_step(&regs, &finder->region->insns[i], instr_ptr, code);
+	}
+	if (is_entered(finder, place->insn) || regs.frame == PT_REG_NONE)
+		return found;
+	found.frame = regs.frame;
+	for (unsigned int i = 0; i < MC_RIP; i++)
+		if (regs.code_from[i] == regs.frame)
+			found.code = i;
+	return found;
+}
 
 static bool is_frame_store(const struct place_finder *finder, size_t i, uint16_t offset)
 {

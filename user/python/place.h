@@ -50,6 +50,19 @@ struct place place_branch(const struct place_finder *finder, size_t branch, bool
 struct place place_handler(const struct place_finder *finder, size_t handler);
 
 /*
+ * The registers that hold the running frame and its code object at a place in a handler. Shown by
+ * what the handler does on the straight way there: it stores the instruction pointer into the frame
+ * (offset instr_ptr, 3.13+), and reads the code object (offset code) from it. PT_REG_NONE: not
+ * shown.
+ */
+struct place_frame {
+	unsigned int frame, code;
+};
+struct place_frame place_handler_frame(const struct place_finder *finder, size_t handler,
+				       const struct place *place, uint16_t instr_ptr,
+				       uint16_t code);
+
+/*
  * A frame that starts: the register that holds it at this place, if the thread state's current
  * frame is only stored later (offset: of current_frame in PyThreadState, 3.13+). PT_REG_NONE:
  * memory is right there already. -EAGAIN: neither can be shown; the frame must be noticed

@@ -86,6 +86,7 @@ struct wanted { /* what a site's cookie says beside its place */
 	int raw_delta;
 	unsigned int frame_reg;
 	const char *method;
+	unsigned int code_reg; /* 1 + register, 0 none */
 };
 
 /* Two reasons for a probe at one place: what they do not both mean is not said. */
@@ -171,7 +172,7 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 		return ret;
 	site.cookie = PT_COOKIE(wanted->kind, wanted->raw_delta, place->ts, place->slot,
 				wanted->frame_reg, place->condition, 0, s->plan->site_count);
-	site.cookie |= first_event;
+	site.cookie |= first_event | (uint64_t)wanted->code_reg << 59;
 	site.counter_vaddr = counter ? s->region.insns[counter->insn].vaddr : 0;
 	site.method = wanted->method;
 	return py_plan_add(s->plan, &site);
@@ -206,7 +207,7 @@ static uint16_t stacktop_offset(const struct search *s)
 static int try_kind(struct search *s, const struct counter *counter, const struct place *place,
 		    enum pt_site_kind kind, int raw_delta, const char *method)
 {
-	struct wanted wanted = {kind, raw_delta, PT_REG_NONE, method};
+	struct wanted wanted = {kind, raw_delta, PT_REG_NONE, method, 0};
 
 	if (place->insn == REGION_NONE)
 		return -EAGAIN;
@@ -306,7 +307,7 @@ static int add_called(struct search *s, const struct counter *counter)
 static int add_edges(struct search *s, const struct counter *counter)
 {
 	struct place edges[PLACE_EDGES_MAX];
-	struct wanted wanted = {kind_of(s, counter), counter->delta, PT_REG_NONE, "branch edge"};
+	struct wanted wanted = {kind_of(s, counter), counter->delta, PT_REG_NONE, "branch edge", 0};
 	size_t count = place_edges(&s->places, counter, edges);
 
 	if (!count)
@@ -372,10 +373,14 @@ static int add_counter(struct search *s, const struct counter *counter)
 
 /* ---- RESUME ---- */
 
+/* Of instr_ptr in _PyInterpreterFrame, 3.13 and 3.14 (pycore_frame.h); 3.15 needs no handlers. */
+#define INSTR_PTR 56
+
 static int add_handler(struct search *s, uint64_t table, unsigned int opcode)
 {
-	struct wanted wanted = {PT_SITE_DELTA, 0, PT_REG_NONE, "RESUME handler"};
+	struct wanted wanted = {PT_SITE_DELTA, 0, PT_REG_NONE, "RESUME handler", 0};
 	size_t handler = region_table_entry(&s->region, table, opcode);
+	struct place_frame frame;
 	struct place place;
 
 	if (handler == REGION_NONE)
@@ -385,6 +390,9 @@ static int add_handler(struct search *s, uint64_t table, unsigned int opcode)
 	if (place.insn == REGION_NONE)
 		return py_plan_refuse(
 		    s->plan, "the thread state is not known in the handler of opcode %u", opcode);
+	frame = place_handler_frame(&s->places, handler, &place, INSTR_PTR, s->layout->frame_code);
+	wanted.frame_reg = frame.frame;
+	wanted.code_reg = frame.code == PT_REG_NONE ? 0 : frame.code + 1;
 	return site_add(s, &place, &wanted, NULL);
 }
 
