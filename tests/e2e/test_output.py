@@ -23,6 +23,12 @@ def record(t, *options, program="churn", args=("20",), name="trace.json", minor=
     return (trace.load(t.path(name)) if ".json" in name else None), text, target.pid
 
 
+def counts(text):
+    """(events, threads) of a summary."""
+    found = re.search(r"([\d,]+) events(?: of|,) (\d+) threads", text)
+    return int(found.group(1).replace(",", "")), int(found.group(2))
+
+
 def shape(got):
     """What two traces of one recording must share: all slices with their times."""
     return sorted((s.event["pid"], s.event["tid"], s.begin, s.end, s.key) for s in got.slices())
@@ -85,9 +91,10 @@ def test_log_json(t):
 
 def test_same_in_every_format(t):
     """A capture replayed equals, slice by slice, whatever is made of it."""
-    _, _, pid = record(t, name="trace.ptcap", program="threads", args=("5",))
+    _, text, pid = record(t, name="trace.ptcap", program="threads", args=("5",))
     for name in ("a.json", "b.json.gz"):
-        process.run_tool("replay", t.path("trace.ptcap"), "-o", t.path(name))
+        _, replayed = process.run_tool("replay", t.path("trace.ptcap"), "-o", t.path(name))
+        t.equal(counts(text), counts(replayed), "events and threads in the two summaries")
     first, second = trace.load(t.path("a.json")), trace.load(t.path("b.json.gz"))
     t.check(first.count > 1000, "only %d slices", first.count)
     t.equal(shape(first), shape(second), "slices")
@@ -216,7 +223,8 @@ def test_max_file_size(t, suffix):
 def test_duration_units(t, text):
     seconds = {"500ms": 0.5, "1s": 1.0, "0.02m": 1.2}[text]
     interp = interpreters.one()
-    target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "1"))
+    target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "1", "0",
+                                                                   "0.01"))
     process.run_tool("-p", target.pid, "-d", text, "-o", t.path("trace.json.gz"))
     got = trace.load(t.path("trace.json.gz"))
     spin, = got.named("spin")

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "record/tidset.h"
+#include "record/tally.h"
 
 struct pt_output {
 	const struct pt_output_options *options;
@@ -21,7 +21,7 @@ struct pt_output {
 	struct pt_err err; /* of the capture writer's failed write */
 	int failed;        /* the first -errno */
 	struct pt_totals capture_totals;
-	struct pt_tidset threads;
+	struct pt_tally tally; /* of a capture */
 	atomic_ullong bytes;
 };
 
@@ -132,11 +132,7 @@ static int record_capture(struct pt_output *output, const struct pt_rec *record,
 	if (max_bytes && pt_capture_bytes(output->capture) + len > max_bytes)
 		return -EFBIG;
 	if (record->kind == PT_REC_BATCH && len >= sizeof(struct pt_rec_batch)) {
-		const struct pt_rec_batch *batch = (const struct pt_rec_batch *)record;
-
-		pt_tidset_add(&output->threads, record->tgid, record->tid);
-		if (!(record->flags & PT_RF_PEEK))
-			totals->events += batch->events;
+		pt_tally_batch(&output->tally, (const struct pt_rec_batch *)record);
 	} else if (record->kind == PT_REC_NOTE && len >= sizeof(struct pt_rec_note)) {
 		const struct pt_rec_note *note = (const struct pt_rec_note *)record;
 
@@ -192,7 +188,7 @@ static void give_to_owner(const struct pt_output_options *options)
 static void release(struct pt_output *output)
 {
 	pt_model_free(output->model);
-	pt_tidset_release(&output->threads);
+	pt_tally_release(&output->tally);
 	free(output);
 }
 
@@ -205,7 +201,8 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 		totals = &own;
 	if (output->capture) {
 		*totals = output->capture_totals;
-		totals->threads = output->threads.used;
+		totals->events = output->tally.events;
+		totals->threads = pt_tally_threads(&output->tally);
 		rc2 = pt_capture_close(output->capture, true, err);
 	} else {
 		if (!output->failed)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """A process under load: says "ready PID", then runs unit() again and again, in THREADS threads.
 
-    spin.py [THREADS [DEPTH]]
+    spin.py [THREADS [DEPTH [PAUSE]]]
 
-A byte on stdin starts the counted phase: counted() calls leaf() 1000 times, while the load goes on.
-It says "done" and its counters as JSON; a byte more ends it.
+PAUSE is slept after each unit, in seconds. A byte on stdin starts the counted phase: counted()
+calls leaf() 1000 times, while the load goes on. It says "done" and its counters as JSON; a byte
+more ends it.
 """
 import json
 import os
@@ -35,11 +36,13 @@ def nested_unit(depth):
     return nested_unit(depth - 1)
 
 
-def spin(depth):
+def spin(depth, pause):
     global units
     while running:
         nested_unit(depth)
         units += 1
+        if pause:
+            time.sleep(pause)
 
 
 def counted_leaf(x):
@@ -71,7 +74,8 @@ def main():
     global running
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     depth = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    threads = [threading.Thread(target=spin, args=(depth,), daemon=True) for _ in range(count)]
+    pause = float(sys.argv[3]) if len(sys.argv) > 3 else 0
+    threads = [threading.Thread(target=spin, args=(depth, pause), daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     os.write(1, b"ready %d\n" % os.getpid())
