@@ -309,6 +309,60 @@ def test_not_root(t):
     t.check(not os.path.exists(t.path("x.json")), "a trace was written")
 
 
+def capable(t, pid, *options):
+    """The tool as another user with CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE, and no more."""
+    os.chmod(t.folder, 0o777)
+    tool = t.path("pytrace-bpf")
+    process.shutil.copy2(process.TOOL, tool)
+    capabilities = "+bpf,+perfmon,+sys_ptrace"
+    return nobody("--inh-caps", capabilities, "--ambient-caps", capabilities, tool, "-p", str(pid),
+                  "-o", t.path("x.json"), *options)
+
+
+def test_three_capabilities(t):
+    """They suffice to trace root's process, with probes for the whole file."""
+    interp = interpreters.system()
+    target = process.Target(interp, "churn", "20")
+    command = capable(t, target.pid, "--follow=exact")
+    popen = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    err = process.Lines(popen.stderr)
+    err.wait("recording", " ".join(command))
+    target.go()
+    target.done()
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.equal(popen.wait(60), 0, "exit code; it said:\n" + err.text())
+    t.has(err.text(), "its age is trusted instead")
+    t.equal(os.stat(t.path("x.json")).st_uid, 65534, "owner of the trace")
+    t.equal(trace.load(t.path("x.json")).counts()["run_text"], 20, "slices of run_text()")
+
+
+def test_three_capabilities_one_process(t):
+    """Probes of one process alone want CAP_SYS_ADMIN, on newer kernels."""
+    target = process.Target(interpreters.system(), "churn", "20")
+    done = subprocess.run(capable(t, target.pid, "--no-follow", "-d", "100ms"),
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, universal_newlines=True,
+                          timeout=60)
+    if done.returncode != 0:
+        t.equal(done.returncode, PERMISSION, "exit code; it said:\n" + done.stderr)
+        t.has(done.stderr, "CAP_SYS_ADMIN", "--follow=exact")
+    target.kill()
+
+
+def test_unreadable_interpreter(t):
+    """With these capabilities, but an interpreter in a folder that is closed to this user."""
+    folder = t.path("closed")
+    os.mkdir(folder)
+    python = os.path.join(folder, "python3")
+    process.shutil.copy2(interpreters.system().file, python)
+    popen = subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE)
+    os.chmod(folder, 0o700)
+    done = subprocess.run(capable(t, popen.pid), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                          universal_newlines=True, timeout=60)
+    popen.communicate(b"\n", timeout=60)
+    t.equal(done.returncode, PERMISSION, "exit code; it said:\n" + done.stderr)
+    t.has(done.stderr, python, "may not be read", "CAP_DAC_READ_SEARCH")
+
+
 def test_unwritable_output(t):
     target = process.Target(interpreters.one(), "churn", "3")
     path = t.path("no/such/folder/trace.json")

@@ -62,6 +62,13 @@ static bool read_capabilities(uint64_t *effective)
 	return found;
 }
 
+bool pt_has_sys_admin(void)
+{
+	uint64_t caps;
+
+	return read_capabilities(&caps) && (caps >> CAP_SYS_ADMIN & 1);
+}
+
 static bool test_privilege(struct pt_feature_result *result)
 {
 	static const struct {

@@ -32,4 +32,7 @@ struct pt_feature_result {
 
 const struct pt_feature_result *pt_feature(enum pt_feature feature);
 
+/* Does this process have CAP_SYS_ADMIN? */
+bool pt_has_sys_admin(void);
+
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "probe/features.h"
 #include "probe/gen_skel.h"
 #include "probe/parallel.h"
 #include "probe/tracer.h"
@@ -125,7 +126,15 @@ static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, con
 		return 0;
 	site = &job.plan->sites[job.failed];
 	snprintf(what, sizeof(what), "attach probe %zu of %zu to '%s' at %#llx", job.failed + 1,
-		 job.plan->site_count, path, (unsigned long long)site->offset);
+		 job.plan->site_count, tracer->images[image_index].image->path,
+		 (unsigned long long)site->offset);
+	/* seen on 6.18; CAP_PERFMON was enough once: perf_uprobe_event_init() */
+	if ((job.rc == -EACCES || job.rc == -EPERM) && !pt_has_sys_admin())
+		return pt_err_set(err, job.rc, PT_EXIT_PERMISSION,
+				  "Newer kernels want CAP_SYS_ADMIN for probes that one process "
+				  "alone gets. Add it, or use --follow=exact: probes for all that "
+				  "run this interpreter.",
+				  "cannot %s: %s", what, strerror(-job.rc));
 	pt_probe_error(err, job.rc, what, site->ref_ctr_offset != 0);
 	return job.rc;
 }

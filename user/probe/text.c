@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "probe/tracer.h"
+#include "target/memory.h"
 
 #define INT3       0xcc
 #define CALL_REL32 0xe8
@@ -68,27 +69,24 @@ int pt_text_check_process(const struct py_image *image, enum py_engine engine, p
 {
 	const struct py_engine_plan *plan = &image->engines[engine];
 	uint8_t found[sizeof(plan->sites->bytes)];
-	char path[64];
-	int fd, rc = 0;
+	int rc = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		rc = -errno;
-		if (rc == -ENOENT)
-			return pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET, NULL, "no process %d",
-					  pid);
-		return pt_err_set(err, rc, PT_EXIT_PERMISSION,
-				  "Reading a process's memory needs CAP_SYS_PTRACE; run with sudo.",
-				  "cannot read the memory of process %d: %s", pid, strerror(-rc));
-	}
 	for (size_t i = 0; i < plan->site_count && !rc; i++) {
 		const struct py_site *site = &plan->sites[i];
-		ssize_t n = -1;
+		int failed = -EFAULT;
 
 		if (site_sane(site))
-			n = pread(fd, found, site->byte_count, (off_t)(site->vaddr + bias));
-		if (n != site->byte_count)
+			failed = pt_memory_read(pid, site->vaddr + bias, found, site->byte_count);
+		if (failed == -EPERM)
+			return pt_err_set(err, failed, PT_EXIT_PERMISSION,
+					  "Reading a process's memory needs CAP_SYS_PTRACE; run "
+					  "with sudo.",
+					  "cannot read the memory of process %d: %s", pid,
+					  strerror(-failed));
+		if (failed == -ESRCH)
+			return pt_err_set(err, failed, PT_EXIT_NO_TARGET, NULL, "no process %d",
+					  pid);
+		if (failed)
 			rc = pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET,
 					"It may have ended, or run another program meanwhile.",
 					"cannot read the code of process %d at %#llx", pid,
@@ -102,6 +100,5 @@ int pt_text_check_process(const struct py_image *image, enum py_engine engine, p
 			    "probe it",
 			    pid, image->path, (unsigned long long)(site->vaddr + bias));
 	}
-	close(fd);
 	return rc;
 }

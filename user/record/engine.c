@@ -77,6 +77,11 @@ int pt_process_check(const struct pt_process *process, struct pt_err *err)
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
 				  "only 64-bit CPython can be traced", "process %d (%s) is 32-bit",
 				  process->pid, process->comm);
+	if (process->interpreter < 0 && process->unreadable >= 0)
+		return pt_err_set(err, -EACCES, PT_EXIT_PERMISSION,
+				  "run it as root, or give it CAP_DAC_READ_SEARCH as well",
+				  "process %d (%s) runs '%s', which may not be read", process->pid,
+				  process->comm, process->modules[process->unreadable].path);
 	if (process->interpreter < 0 && maps_libpython(process))
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
 				  "was the file damaged, or stripped of its dynamic symbols?",

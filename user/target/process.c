@@ -244,6 +244,16 @@ static int look_at_module(struct pt_process *process, size_t i, struct pt_file_c
 	return 0;
 }
 
+static bool named_python(const struct pt_module *module)
+{
+	return strstr(base_name(module->path), "python");
+}
+
+static bool may_read(const struct pt_module *module)
+{
+	return !access(module->open_path, R_OK) || (errno != EACCES && errno != EPERM);
+}
+
 /* What is called python comes first: it nearly always ends the search at once. */
 static void find_interpreter(struct pt_process *process, struct pt_file_cache *cache)
 {
@@ -254,14 +264,17 @@ static void find_interpreter(struct pt_process *process, struct pt_file_cache *c
 	n = readlink(path, exe, sizeof(exe) - 1);
 	exe[n > 0 ? n : 0] = '\0';
 	process->exe_is_loader = !strncmp(base_name(exe), "ld-", 3);
-	process->interpreter = -1;
-	for (size_t i = 0; i < process->module_count; i++)
-		if (strstr(base_name(process->modules[i].path), "python") &&
-		    !look_at_module(process, i, cache))
+	process->interpreter = process->unreadable = -1;
+	for (size_t i = 0; i < process->module_count; i++) {
+		if (!named_python(&process->modules[i]))
+			continue;
+		if (!look_at_module(process, i, cache))
 			return;
+		if (process->unreadable < 0 && !may_read(&process->modules[i]))
+			process->unreadable = (int)i;
+	}
 	for (size_t i = 0; i < process->module_count; i++)
-		if (!strstr(base_name(process->modules[i].path), "python") &&
-		    !look_at_module(process, i, cache))
+		if (!named_python(&process->modules[i]) && !look_at_module(process, i, cache))
 			return;
 }
 

@@ -41,6 +41,7 @@ struct pt_process {
 	struct pt_module *modules;
 	/* the module that holds _PyEval_EvalFrameDefault, or -1 */
 	int interpreter;
+	int unreadable; /* a module called python whose file we may not read, or -1 */
 	bool other_mount_ns, other_pid_ns;
 	bool other_root; /* chroot: paths mean something else there */
 	bool is_32bit;

@@ -89,6 +89,11 @@ def one(minor=None):
     raise Skip("no Python %s on this machine" % (minor or "3.10 - 3.13"))
 
 
+def system():
+    """The machine's own /usr/bin/python3, which every user may read."""
+    return next(i for i in every() if i.name.startswith("system-"))
+
+
 def missing_minors():
     return [m for m in WANTED_MINORS
             if tuple(int(x) for x in m.split(".")) not in {i.minor for i in every()}]
