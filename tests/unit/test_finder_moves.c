@@ -333,6 +333,48 @@ static void test_handler(void **state)
 	bench_close(b);
 }
 
+#define INSTR_PTR 0x38
+
+/* rdi: the thread state; rbx: the frame. The code object is read from it and loses its tag. */
+CODE(resume, "mov rbp, rdi\n mov rax, [rbx]\n mov [rbx+0x38], r10\n mov rcx, [rbp+0x18]\n"
+	     "and rax, -2\n cmp [rax+0xa8], rcx\n resume_at: jne 1f\n 1: ret");
+/* what is read at offset 0 is no frame's: nothing was stored there */
+CODE(other_base, "mov rbp, rdi\n mov rax, [r12]\n mov [rbx+0x38], r10\n cmp [rax+0xa8], rcx\n"
+		 "other_base_at: jne 1f\n 1: ret");
+CODE(reloaded, "mov rbp, rdi\n mov rax, [rbx]\n mov [rbx+0x38], r10\n mov eax, [rbp+0x18]\n"
+	       "cmp eax, ecx\n reloaded_at: jne 1f\n 1: ret");
+CODE(another_frame, "mov rbp, rdi\n mov rax, [rbx]\n mov [rbx+0x38], r10\n mov rbx, [rbx+8]\n"
+		    "cmp eax, ecx\n another_frame_at: jne 1f\n 1: ret");
+CODE(arithmetic, "mov rbp, rdi\n mov rax, [rbx]\n mov [rbx+0x38], r10\n or rax, -2\n"
+		 "cmp eax, ecx\n arithmetic_at: jne 1f\n 1: ret");
+/* somebody else comes to the branch without having read anything */
+CODE(met_halfway, "mov rbp, rdi\n test ecx, ecx\n je 2f\n mov rax, [rbx]\n mov [rbx+0x38], r10\n"
+		  "2: cmp eax, ecx\n met_halfway_at: jne 1f\n 1: ret");
+
+static void handler_frame(const uint8_t *code, const uint8_t *end, size_t from, unsigned int frame,
+			  unsigned int object)
+{
+	struct bench *b = bench_open(code, end, ALL, 0);
+	struct place place = place_handler(&b->places, from);
+	struct place_frame found = place_handler_frame(&b->places, from, &place, INSTR_PTR, 0);
+
+	assert_int_not_equal(place.insn, REGION_NONE);
+	assert_int_equal(found.frame, frame);
+	assert_int_equal(found.code, object);
+	bench_close(b);
+}
+
+static void test_frame_and_code_in_a_handler(void **state)
+{
+	(void)state;
+	handler_frame(resume, resume_end, 0, MC_RBX, MC_RAX);
+	handler_frame(other_base, other_base_end, 0, MC_RBX, PT_REG_NONE);
+	handler_frame(reloaded, reloaded_end, 0, MC_RBX, PT_REG_NONE);
+	handler_frame(another_frame, another_frame_end, 0, PT_REG_NONE, PT_REG_NONE);
+	handler_frame(arithmetic, arithmetic_end, 0, MC_RBX, PT_REG_NONE);
+	handler_frame(met_halfway, met_halfway_end, 3, PT_REG_NONE, PT_REG_NONE);
+}
+
 /* 3.11: "dec; test; jle check; call *; inc", and what the check leads to. */
 CODE(bracket, "push rbx\n mov rbx, rdi\n mov eax, [rbx+0x30]\n lea ecx, [rax-1]\n"
 	      "mov [rbx+0x30], ecx\n test eax, eax\n jle 2f\n call rdx\n"
@@ -492,6 +534,7 @@ int main(void)
 	    cmocka_unit_test(test_no_edge_before_a_call),
 	    cmocka_unit_test(test_frame_register),
 	    cmocka_unit_test(test_handler),
+	    cmocka_unit_test(test_frame_and_code_in_a_handler),
 	    cmocka_unit_test(test_brackets_of_c_calls_are_dropped),
 	    cmocka_unit_test(test_the_correction_behind_a_check_is_dropped),
 	    cmocka_unit_test(test_direction_where_paths_meet),
