@@ -122,20 +122,45 @@ def test_turned_on_later(t):
         shutil.rmtree(folder)
 
 
+def touch(path):
+    with open(path, "w"):
+        pass
+
+
+def pid_in(path):
+    """The number in a file, or None as long as there is none."""
+    try:
+        with open(path) as file:
+            return int(file.read() or "0") or None
+    except FileNotFoundError:
+        return None
+
+
 @each(follow=["exact", "late"])
 def test_child_on(t, follow):
     """A child that executes Python with the JIT on is left out; its parent is traced."""
     interp = one()
+    names = process.install_programs(interp) + "/child-" + follow
+    child = ("def in_child(): pass\nimport os, time\n"
+             "with open(%r, 'w') as file: file.write(str(os.getpid()))\n"
+             "while not os.path.exists(%r): time.sleep(0.02)\n"
+             "for i in range(7): in_child()")
     text = ("import os, subprocess, sys\n"
             "def child(jit):\n"
-            "    subprocess.run([sys.executable, '-c', 'def in_child(): pass\\nimport time\\n'\n"
-            "                    'time.sleep(1)\\nfor i in range(7): in_child()'],\n"
+            "    subprocess.run([sys.executable, '-c', %r.replace('JIT', jit)],\n"
             "                   env=dict(os.environ, PYTHON_JIT=jit), check=True)\n"
             "child('1')\n"
-            "child('0')\n")
-    _, err = process.run_tool("--follow=" + follow, "-o", t.path("trace.json"), "--",
-                              *interp.command("-c", text), env=environment("0"))
+            "child('0')\n" % (child % (names + "-pid.JIT", names + "-go.JIT")))
+    outside = (interp.root or "") + names
+    tracer = process.Tracer("--follow=" + follow, "-o", t.path("trace.json"), "--",
+                            *interp.command("-c", text), env=environment("0"))
     # Probes for each of its forks take a while: it may have got as far as turning its JIT on.
+    tracer.err.wait(WHY, "pytrace-bpf")
+    touch(outside + "-go.1")
+    process.wait_until(lambda: pid_in(outside + "-pid.0"), "the second child")
+    process.wait_until(lambda: process.has_probes(pid_in(outside + "-pid.0")), "its probes")
+    touch(outside + "-go.0")
+    err = tracer.expect(0)
     t.check("is not traced" in err or "no longer traced" in err, "no warning in:\n%s", err)
     t.equal(err.count(WHY), 1, "warnings in:\n" + err)
     got = trace.load(t.path("trace.json"))

@@ -207,6 +207,19 @@ def text_of(pid):
     return result
 
 
+def has_probes(pid):
+    """Does the code in its memory differ from that in the files?"""
+    for (_, offset, path), data in text_of(pid).items():
+        try:
+            with open(path, "rb") as file:
+                file.seek(int(offset, 16))
+                if file.read(len(data)) != data[:os.path.getsize(file.name) - int(offset, 16)]:
+                    return True
+        except FileNotFoundError:
+            pass  # the vDSO's like
+    return False
+
+
 def text_differences(before, after):
     """How many bytes differ; the mappings must be the same."""
     if sorted(before) != sorted(after):
