@@ -24,7 +24,8 @@ const volatile __u64 max_events; /* 0: no limit */
 /* A batch is flushed before an event if it holds more words than this. An event takes up to three
  * words, and a same-frame repair two more. */
 const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
-const volatile __u64 wake_bytes; /* pending bytes from which on the reader is woken */
+const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */
+const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -50,6 +51,17 @@ struct walk {
 struct code_scratch {
 	struct pt_rec_code rec;
 	__u8 data[STRINGS_BYTES + 8]; /* 8 for the padding */
+};
+
+struct rt_scratch {
+	struct pt_rec_runtime rec;
+	__u8 data[PT_RT_ITEMS_MAX * PT_RT_ITEM_MAX_BYTES + 8];
+};
+
+/* gc.generation_stats: struct gc_generation_stats of three generations, each collections,
+ * collected, uncollectable (Include/internal/pycore_gc.h, 3.9 to 3.13; pycore_pymem.h in 3.8) */
+struct gc_stats {
+	__u64 values[9];
 };
 
 /*
@@ -89,7 +101,13 @@ struct thread {
 	__u32 hidden[HIDDEN_MAX];
 	__u64 near_valid; /* near_codes() for which near[] holds */
 	struct near_code near[NEAR_CODES];
-	struct code_scratch code;
+	__u32 rt_serial; /* of the last PT_REC_RUNTIME */
+	__u64 gc_at;     /* where the collector's statistics lie, or 0 */
+	struct gc_stats gc_before;
+	union {
+		struct code_scratch code;
+		struct rt_scratch rt;
+	};
 	/* the batch, laid out as it is sent */
 	struct pt_rec_batch head;
 	__u64 words[PT_BATCH_WORDS];

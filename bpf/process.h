@@ -99,6 +99,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->events_total = 0;
 	t->lost = 0;
 	t->ext_words = 0;
+	t->gc_at = 0;
 	t->attention = ATT_UNKNOWN | ATT_SNAP;
 	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
 		t->depth = proc->start_depth;

@@ -11,6 +11,7 @@
  *   code.h     code objects and their names
  *   frame.h    walks and snapshots
  *   process.h  who is traced; fork, exec, exit
+ *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..
  *   site.h     what happens at a probe
  *   peek.h     copies of half-full batches
  */

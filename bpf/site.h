@@ -18,6 +18,7 @@
 
 #include "process.h"
 #include "regs.h"
+#include "runtime.h"
 
 enum verdict {
 	EV_DROP,
@@ -525,6 +526,8 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 		return site_counting(ctx, t, cookie);
 	case PT_SITE_FREE_CODE:
 		return site_free_code(ctx);
+	case PT_SITE_RUNTIME:
+		return want_runtime ? site_runtime(ctx, cookie) : 0;
 	default:
 		return 0;
 	}

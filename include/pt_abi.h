@@ -30,7 +30,7 @@
 #ifndef PT_ABI_H
 #define PT_ABI_H
 
-#define PT_ABI_VERSION 1
+#define PT_ABI_VERSION 2
 
 /* Words per batch: with its header a batch fills one 4 KiB page. */
 #define PT_BATCH_WORDS 502
@@ -70,16 +70,49 @@ enum pt_word_kind {
  * OPEN   n payload words: frames of the snapshot under way, each: code id in the low 32 bits, its
  *        depth in the high 32 bits. The frames of one snapshot may be spread over several OPEN
  *        words and over a batch boundary.
+ * RT_BEGIN, RT_END, RT_INSTANT
+ *        Something of the runtime that is no Python frame begins, ends or happens: enum pt_rt_what.
+ *        1 to 4 payload words, the low three bits of each 0: a PT_RT_DESC, then the values that it
+ *        counts, each shifted left by PT_RT_SHIFT. What begins lies on top of the frames that are
+ *        open then, and is over when the frame below it ends, if not before. An end closes the
+ *        innermost of its kind. These words are not counted as events.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
 	PT_X_SNAP = 2,
 	PT_X_OPEN = 3,
 	PT_X_ENTER = 4,
+	PT_X_RT_BEGIN = 15,
+	PT_X_RT_END = 16,
+	PT_X_RT_INSTANT = 17,
 };
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
 #define PT_EXT_TYPE(arg)                ((arg)&0xff)
 #define PT_EXT_WORDS(arg)               ((arg) >> 8)
+
+/* What the PT_X_RT_* words tell of, and the values that they carry. */
+enum pt_rt_what {
+	/* A garbage collection. Begin: generation. End, by which values there are: the objects
+	 * found unreachable; or generation, collected, uncollectable. */
+	PT_RT_GC = 1,
+	/* A wait for the GIL. End: 1 if it timed out, so that the thread asks again at once. */
+	PT_RT_GIL = 2,
+	PT_RT_IMPORT = 3, /* a module is searched and loaded; ends with its frame. Detail: name */
+	PT_RT_AUDIT = 4,  /* an audit event. Details: its name, then arguments */
+	/* An exception reaches Python code. Details: its type's name, then its message */
+	PT_RT_EXCEPTION = 5,
+};
+#define PT_RT_VALUES_MAX 3
+#define PT_RT_SHIFT      3
+#define PT_RT_CANCEL     0x1 /* an end: it turned out that nothing had begun */
+/* Value 0 is the number of the PT_REC_RUNTIME of the same thread that has the details; that record
+ * comes before the batch, in order. */
+#define PT_RT_DETAILS    0x2
+#define PT_RT_DESC(what, values, flags)                                                            \
+	((__u64)(what) << PT_RT_SHIFT | (__u64)(values) << 16 | (__u64)(flags) << 24)
+#define PT_RT_DESC_WHAT(w)   ((unsigned int)((w) >> PT_RT_SHIFT) & 0x1fff)
+#define PT_RT_DESC_VALUES(w) ((unsigned int)((w) >> 16) & 0xff)
+#define PT_RT_DESC_FLAGS(w)  ((unsigned int)((w) >> 24) & 0xff)
 
 /*
  * The record kinds: X(ENUM, number, struct, text). One line adds a kind; -Wswitch-enum finds the
@@ -92,7 +125,8 @@ enum pt_ext {
 	X(THREAD, 4, pt_rec_thread, "a thread started or exited")                                  \
 	X(STACK, 5, pt_rec_stack,                                                                  \
 	  "the frames a thread had open when it was attached, as read from outside")               \
-	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")
+	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")               \
+	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -224,6 +258,38 @@ struct pt_rec_note {
 	__u64 value;
 };
 
+/* ---- PT_REC_RUNTIME ---- */
+#define PT_RT_ITEMS_MAX      6
+#define PT_RT_ITEM_MAX_BYTES 256 /* longer texts are cut; struct pt_rt_item tells */
+
+enum pt_rt_type {
+	PT_RT_NONE = 0,   /* None */
+	PT_RT_TEXT = 1,   /* characters of a str: width bytes each, as in struct pt_str */
+	PT_RT_BYTES = 2,  /* UTF-8, as C has it */
+	PT_RT_INT = 3,    /* number, signed */
+	PT_RT_OBJECT = 4, /* another object: its type's name, as PT_RT_BYTES; number: its address */
+};
+
+struct pt_rt_item {
+	__u8 type;      /* enum pt_rt_type */
+	__u8 width;     /* of a PT_RT_TEXT: 1, 2 or 4 */
+	__u8 truncated; /* 1: it is longer; 2: it could not be read */
+	__u8 reserved;
+	__u32 bytes; /* of it in data[], at most PT_RT_ITEM_MAX_BYTES */
+	__s64 number;
+};
+
+struct pt_rec_runtime {
+	struct pt_rec hdr;
+	__u32 serial; /* 1, 2, .. per thread */
+	__u16 what;   /* enum pt_rt_what */
+	__u16 item_count;
+	__u32 more; /* items that did not fit */
+	__u32 reserved;
+	struct pt_rt_item items[PT_RT_ITEMS_MAX];
+	char data[]; /* of the items, one behind the other, padded to 8 */
+};
+
 _Static_assert(sizeof(struct pt_rec) == 32, "record header");
 _Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
 _Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
@@ -235,5 +301,7 @@ _Static_assert(sizeof(struct pt_rec_proc) == 72, "process record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
+_Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
+_Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");
 
 #endif /* PT_ABI_H */

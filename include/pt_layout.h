@@ -68,7 +68,38 @@ enum pt_site_kind {
 	 * PT_SITE_ENTER; not met, the frame gives up, and the exit that follows ends no call: 3.11
 	 */
 	PT_SITE_CHECKED = 6,
+	PT_SITE_RUNTIME = 12, /* something that is no frame: PT_COOKIE_RT */
 };
+
+/* What a PT_SITE_RUNTIME reports. Arguments: what PT_COOKIE_RT packs. */
+enum pt_rt_site {
+	PT_RT_SITE_GC_START = 1, /* USDT gc__start: generation */
+	PT_RT_SITE_GC_DONE,      /* USDT gc__done: objects found unreachable */
+	PT_RT_SITE_GC_ENTER,     /* the collector's first instruction: thread state */
+	PT_RT_SITE_GC_LEAVE,     /* its return */
+	PT_RT_SITE_GIL_WAIT,     /* a timed wait for the GIL begins */
+	PT_RT_SITE_GIL_WAITED,   /* it is over: what pthread_cond_timedwait() returned */
+	PT_RT_SITE_AUDIT,        /* an audit event: its name, and a tuple or NULL */
+	PT_RT_SITE_AUDIT_PYTHON, /* sys.audit() called by Python: array of arguments, their count */
+	PT_RT_SITE_RAISE,        /* an exception reaches a Python frame: thread state */
+};
+
+/*
+ * What BPF must know of an interpreter to tell of its runtime. All offsets are bytes.
+ */
+struct pt_rt_layout {
+	__u64 gc_stats_vaddr; /* of gc.generation_stats (3.8, in _PyRuntime), or 0 */
+	__u32 gc_stats;       /* its offset in PyInterpreterState, or 0 */
+	__u16 ts_interp;      /* PyThreadState.interp */
+	__u16 frame_locals;   /* the first local variable of a frame; PT_NO_FIELD unknown */
+	__u16 locals_mask;    /* low bits to clear in it (3.14+: 3) */
+	__u16 ts_exception;   /* current_exception (3.12+), curexc_type; PT_NO_FIELD unknown */
+	__u16 exc_args;       /* PyBaseExceptionObject.args */
+	__u16 exc_traceback;  /* and .traceback, where there is a current_exception; else 0 */
+	__u16 tuple_items;    /* PyTupleObject.ob_item */
+	__u16 reserved[3];
+};
+_Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
 
 /*
  * A site's description travels in the 64-bit attach cookie (or, before kernel 5.15, in a map keyed
@@ -119,5 +150,21 @@ enum pt_site_kind {
 #define PT_COOKIE_BEFORE_POP       (1ull << 58)
 #define PT_COOKIE_CODE_REG(c)      ((unsigned int)((c) >> 59 & 0x1f))
 #define PT_COOKIE_WITH_CODE(c, r)  ((c) | (__u64)((r) + 1) << 59)
+
+/*
+ * The cookie of a PT_SITE_RUNTIME. Kind, condition (0), layout and site as above, and:
+ *
+ *   8-12  the first argument's register, or PT_REG_NONE
+ *   13-20 PT_RT_MEMORY: the argument is a 32-bit integer at [register + 4 * this], signed
+ *   21-25 the second argument's register, or PT_REG_NONE
+ *   56-61 enum pt_rt_site
+ *   62    PT_RT_MEMORY
+ */
+#define PT_RT_MEMORY (1ull << 62)
+#define PT_COOKIE_RT(what, reg, slot, reg2, site)                                                  \
+	((__u64)PT_SITE_RUNTIME | (__u64)8 << 4 | (__u64)(reg) << 8 | (__u64)((slot)&0xff) << 13 | \
+	 (__u64)(reg2) << 21 | (__u64)(site) << 40 | (__u64)(what) << 56)
+#define PT_COOKIE_RT_WHAT(c) ((unsigned int)((c) >> 56 & 0x3f))
+#define PT_COOKIE_RT_DISP(c) (4 * (int)(__s8)((c) >> 13 & 0xff))
 
 #endif /* PT_LAYOUT_H */

@@ -27,8 +27,9 @@ struct pt_image {
 	struct pt_layout layout;
 	__u64 tstate_vaddr; /* PT_TS_ABS: the variable that points to the running tstate, or 0 */
 	__u64 reserved;
+	struct pt_rt_layout rt;
 };
-_Static_assert(sizeof(struct pt_image) == 64, "image");
+_Static_assert(sizeof(struct pt_image) == 96, "image");
 
 /* procs: tgid -> struct pt_proc. Not there: not traced. */
 #define PT_PF_FOLLOW 0x1 /* its children are traced too */

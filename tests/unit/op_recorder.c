@@ -8,6 +8,17 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+static void keep_bounds(struct op_recorder *ops, pid_t tid, uint64_t begin_ns, uint64_t end_ns)
+{
+	if (ops->bounds_count == ops->bounds_size) {
+		ops->bounds_size = ops->bounds_size ? 2 * ops->bounds_size : 64;
+		ops->bounds = realloc(ops->bounds, ops->bounds_size * sizeof(*ops->bounds));
+		if (!ops->bounds)
+			abort();
+	}
+	ops->bounds[ops->bounds_count++] = (struct op_bounds){tid, begin_ns, end_ns};
+}
+
 static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 {
 	struct op_slice *slice;
@@ -29,13 +40,45 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 	return 0;
 }
 
+/* "key=value key=value" */
+static const char *args_text(const struct pt_arg *args, uint32_t count)
+{
+	static char text[512];
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (uint32_t i = 0; i < count && len < sizeof(text); i++) {
+		const char *space = i ? " " : "";
+
+		len += args[i].text
+			   ? (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%s", space,
+					      args[i].key, args[i].text)
+			   : (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%lld", space,
+					      args[i].key, (long long)args[i].number);
+	}
+	return text;
+}
+
 static int keep(const struct pt_op *op, void *ctx)
 {
 	struct op_recorder *ops = ctx;
 
 	switch (op->kind) {
 	case PT_OP_SLICE:
+		keep_bounds(ops, op->slice.tid, op->slice.begin_ns, op->slice.end_ns);
 		return keep_slice(ops, &op->slice);
+	case PT_OP_SPAN:
+		keep_bounds(ops, op->span.tid, op->span.begin_ns, op->span.end_ns);
+		if (ops->span_count < COUNT(ops->spans)) {
+			size_t i = ops->span_count++;
+
+			ops->spans[i].op = op->span;
+			snprintf(ops->spans[i].name, sizeof(ops->spans[i].name), "%s",
+				 op->span.name);
+			snprintf(ops->spans[i].args, sizeof(ops->spans[i].args), "%s",
+				 args_text(op->span.args, op->span.arg_count));
+		}
+		return 0;
 	case PT_OP_FUNCTION:
 		if (op->function.id < COUNT(ops->function_seen))
 			ops->function_seen[op->function.id] = true;
@@ -70,9 +113,12 @@ static int keep(const struct pt_op *op, void *ctx)
 
 			snprintf(ops->instants[i].name, 64, "%s", op->instant.name);
 			ops->instants[i].ns = op->instant.time_ns;
+			snprintf(ops->instants[i].args, sizeof(ops->instants[i].args), "%s",
+				 args_text(op->instant.args, op->instant.arg_count));
 		}
 		return 0;
 	case PT_OP_COUNTER:
+		ops->counter_count++;
 		return 0;
 	}
 	return -EINVAL;
@@ -159,6 +205,44 @@ static const char *check_thread(const struct op_slice *slices, size_t count)
 	return wrong;
 }
 
+static int bounds_by_begin(const void *left, const void *right)
+{
+	const struct op_bounds *a = left, *b = right;
+
+	if (a->tid != b->tid)
+		return a->tid < b->tid ? -1 : 1;
+	return (a->begin_ns > b->begin_ns) - (a->begin_ns < b->begin_ns);
+}
+
+/* Slices and spans together nest. */
+static const char *check_bounds(struct op_recorder *ops)
+{
+	const struct op_bounds **open = calloc(ops->bounds_count + 1, sizeof(*open));
+	const char *wrong = NULL;
+	size_t depth = 0;
+
+	if (!open)
+		abort();
+	if (ops->bounds_count)
+		qsort(ops->bounds, ops->bounds_count, sizeof(*ops->bounds), bounds_by_begin);
+	for (size_t i = 0; i < ops->bounds_count && !wrong; i++) {
+		const struct op_bounds *one = &ops->bounds[i];
+
+		while (depth && (open[depth - 1]->tid != one->tid ||
+				 open[depth - 1]->end_ns < one->begin_ns))
+			depth--;
+		if (one->end_ns <= one->begin_ns)
+			wrong = "a slice or span that does not last";
+		if (depth && (open[depth - 1]->end_ns <= one->end_ns ||
+			      open[depth - 1]->begin_ns == one->begin_ns ||
+			      open[depth - 1]->end_ns == one->begin_ns))
+			wrong = "a slice or span overlaps another in part";
+		open[depth++] = one;
+	}
+	free(open);
+	return wrong;
+}
+
 const char *ops_finish(struct op_recorder *ops)
 {
 	const char *wrong = NULL;
@@ -183,6 +267,8 @@ const char *ops_finish(struct op_recorder *ops)
 	}
 	if (!wrong && has_twice(ids, ops->slice_count))
 		wrong = "an id twice";
+	if (!wrong)
+		wrong = check_bounds(ops);
 	free(sorted);
 	free(ids);
 	return wrong;
@@ -192,6 +278,7 @@ void ops_release(struct op_recorder *ops)
 {
 	pt_model_free(ops->model);
 	free(ops->slices);
+	free(ops->bounds);
 }
 
 const struct pt_op_slice *ops_slice(const struct op_recorder *ops, const char *name, size_t n)

@@ -35,10 +35,20 @@ struct op_recorder {
 	} threads[64];
 	size_t thread_count;
 	struct {
-		char name[64];
+		char name[64], args[256];
 		uint64_t ns;
 	} instants[64];
 	size_t instant_count;
+	struct {
+		struct pt_op_span op; /* its texts are gone, but for category */
+		char name[64], args[256];
+	} spans[64];
+	size_t span_count, counter_count;
+	struct op_bounds { /* of slices and spans */
+		pid_t tid;
+		uint64_t begin_ns, end_ns;
+	} * bounds;
+	size_t bounds_count, bounds_size;
 	bool function_seen[4096];
 };
 

@@ -205,6 +205,37 @@ void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns)
 	b->thread->depth = depth;
 }
 
+void batch_rt(struct rec_builder *b, unsigned int type, unsigned int what, unsigned int flags,
+	      const int64_t *values, uint32_t count, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(type, 1 + count), ns);
+	word(b, PT_RT_DESC(what, count, flags));
+	for (uint32_t i = 0; i < count; i++)
+		word(b, (uint64_t)values[i] << PT_RT_SHIFT);
+}
+
+void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
+		 unsigned int what, const char *const *texts, uint64_t ns)
+{
+	struct pt_rec_runtime *record = make(PT_REC_RUNTIME, sizeof(*record) + 1024, t->tgid,
+					     t->tid, t->image_id, ns);
+	size_t used = 0;
+
+	record->serial = serial;
+	record->what = (uint16_t)what;
+	for (; *texts; texts++) {
+		struct pt_rt_item *one = &record->items[record->item_count++];
+
+		one->type = PT_RT_BYTES;
+		one->bytes = (uint32_t)strlen(*texts);
+		memcpy(record->data + used, *texts, one->bytes);
+		used += one->bytes;
+	}
+	record->hdr.len = (uint32_t)((sizeof(*record) + used + 7) & ~(size_t)7);
+	emit(b, &record->hdr);
+	free(record);
+}
+
 void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns)
 {
 	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_SNAP, 1), ns);

@@ -64,6 +64,12 @@ void batch_snap(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint
 void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns);
 void batch_open(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
 		uint64_t ns);
+/* type: PT_X_RT_*. flags: PT_RT_* */
+void batch_rt(struct rec_builder *b, unsigned int type, unsigned int what, unsigned int flags,
+	      const int64_t *values, uint32_t count, uint64_t ns);
+/* A PT_REC_RUNTIME of texts, NULL ends them. */
+void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
+		 unsigned int what, const char *const *texts, uint64_t ns);
 /* Hands a copy out; the batch goes on. */
 void batch_peek(struct rec_builder *b);
 void batch_end(struct rec_builder *b, uint16_t flags);

@@ -104,6 +104,21 @@ static void check_engines(struct checks *checks, const struct py_image *image)
 	}
 }
 
+static void check_features(struct checks *checks, const struct py_image *image)
+{
+	for (int f = 0; f < PY_FEATURE_COUNT; f++) {
+		const struct py_engine_plan *plan = &image->features[f];
+		char name[32], detail[300];
+
+		snprintf(name, sizeof(name), "--%s", py_feature_name((enum py_feature)f));
+		snprintf(detail, sizeof(detail), "%zu probes%s%s", plan->site_count,
+			 plan->site_count ? ": " : "",
+			 plan->site_count ? plan->sites[0].method : "");
+		tell(checks, name, plan->usable ? VERDICT_OK : VERDICT_FALLBACK,
+		     plan->usable ? detail : plan->reason, "");
+	}
+}
+
 static void check_jit(struct checks *checks, const struct pt_process *process,
 		      const struct py_image *image)
 {
@@ -150,6 +165,7 @@ static void check_process(struct checks *checks, const struct pt_process *proces
 			 build, process->modules[process->interpreter].path);
 		tell(checks, "interpreter", VERDICT_OK, text, "");
 		check_engines(checks, image->image);
+		check_features(checks, image->image);
 		check_jit(checks, process, image->image);
 	}
 	if (rc || !image) {

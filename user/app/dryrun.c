@@ -51,6 +51,8 @@ static const char *site_kind_name(uint64_t cookie)
 		return "exit";
 	case PT_SITE_FREE_CODE:
 		return "free code";
+	case PT_SITE_RUNTIME:
+		return "runtime";
 	}
 	return "?";
 }

@@ -21,6 +21,9 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 	    .emulated = PY_INSN_EMULATED_DEFAULT,
 	    .cache_dir = app_cache_dir(options, inspector->cache_dir, sizeof(inspector->cache_dir)),
 	};
+	if (options->dry_run)
+		app_options_features(options, &inspector->options.features,
+				     &inspector->options.features_asked);
 	/* measuring needs probes of our own; without the right to make them, the default must do */
 	if (!geteuid() && !pt_calibrate(inspector->options.cache_dir, &calibration, NULL)) {
 		inspector->options.emulated = calibration.emulated;

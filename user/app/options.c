@@ -11,6 +11,7 @@
 #include <cjson/cJSON.h>
 
 #include "app/parse.h"
+#include "python/image.h"
 #include "record/engine.h"
 #include "record/session.h"
 #include "target/maps.h"
@@ -90,6 +91,12 @@ static const struct row rows[] = {
 	 "interpreter pay for the probes too; late attaches about a millisecond after the fork; "
 	 "auto is exact where nobody else runs the interpreter, else late", .choices = follows),
 	ROW("no-follow", 0, FLAG, NULL, no_follow, APP_RECORD, "same as --follow=no"),
+	ROW("gc", 0, FLAG, NULL, gc, APP_RECORD,
+	 "record garbage collections as slices of their own; this is the default where the "
+	 "interpreter lets them be seen, and with the option it is told where it does not"),
+	ROW("no-gc", 0, FLAG, NULL, no_gc, APP_RECORD, "leave garbage collections out"),
+	ROW("gil", 0, FLAG, NULL, gil, APP_RECORD,
+	 "record how long each thread waits for the global interpreter lock"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
 	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
@@ -439,6 +446,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 
 	if (options->no_follow)
 		options->follow = PT_FOLLOW_NO;
+	if (options->gc && options->no_gc)
+		return usage(err, "--gc and --no-gc exclude each other");
 	if (options->verb == APP_RECORD && targets != 1)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
@@ -506,6 +515,14 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 		return rc;
 	rc = take_operands(argc, argv, options, err);
 	return rc ? rc : check_whole(options, err);
+}
+
+void app_options_features(const struct app_options *options, unsigned int *features,
+			  unsigned int *asked)
+{
+	*asked = (unsigned int)options->gc << PY_FEATURE_GC | (unsigned int)options->gil
+								  << PY_FEATURE_GIL;
+	*features = *asked | (unsigned int)!options->no_gc << PY_FEATURE_GC;
 }
 
 static void list_release(struct app_list *list)

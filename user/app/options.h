@@ -47,6 +47,7 @@ struct app_options {
 	int engine; /* enum pt_engine_wish */
 	int follow; /* enum pt_follow */
 	bool no_follow;
+	bool gc, no_gc, gil;
 	struct app_list include_files, exclude_files;
 	bool no_call_ids, no_cache, dry_run, json, quiet, verbose, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;
@@ -56,6 +57,9 @@ struct app_options {
  * return. */
 int app_options_parse(int argc, char **argv, struct app_options *options, struct pt_err *err);
 void app_options_release(struct app_options *options);
+/* The sets that struct pt_images_options wants. */
+void app_options_features(const struct app_options *options, unsigned int *features,
+			  unsigned int *asked);
 void app_options_help(enum app_verb verb, FILE *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include "ingest/decode.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -42,6 +43,36 @@ static int check_stack(const struct pt_rec_stack *stack, size_t len)
 	return stack->frame_count <= room ? 0 : -EBADMSG;
 }
 
+static int check_runtime(const struct pt_rec_runtime *runtime, size_t len)
+{
+	size_t room = len - sizeof(*runtime), used = 0;
+
+	if (runtime->item_count > PT_RT_ITEMS_MAX)
+		return -EBADMSG;
+	for (unsigned int i = 0; i < runtime->item_count; i++) {
+		const struct pt_rt_item *item = &runtime->items[i];
+		bool text = item->type == PT_RT_TEXT;
+
+		if (item->type > PT_RT_OBJECT || item->bytes > PT_RT_ITEM_MAX_BYTES ||
+		    item->truncated > 2)
+			return -EBADMSG;
+		if (text && ((item->width != 1 && item->width != 2 && item->width != 4) ||
+			     item->bytes % item->width))
+			return -EBADMSG;
+		used += item->bytes;
+	}
+	return used <= room ? 0 : -EBADMSG;
+}
+
+/* A description, and as many values as it counts. */
+static bool rt_words_fit(const __u64 *payload, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (PT_WORD_KIND(payload[i]) != 0)
+			return false;
+	return count <= 1 + PT_RT_VALUES_MAX && PT_RT_DESC_VALUES(payload[0]) == count - 1;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -56,6 +87,10 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 		return payload == 1 ? 2 : 0;
 	case PT_X_OPEN:
 		return payload + 1;
+	case PT_X_RT_BEGIN:
+	case PT_X_RT_END:
+	case PT_X_RT_INSTANT:
+		return rt_words_fit(&batch->words[pos + 1], payload) ? payload + 1 : 0;
 	default:
 		return 0;
 	}
@@ -126,6 +161,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_stack((const struct pt_rec_stack *)record, len);
 	case PT_REC_NOTE:
 		return 0; /* a remark that we do not know is no damage */
+	case PT_REC_RUNTIME:
+		return check_runtime((const struct pt_rec_runtime *)record, len);
 	}
 	return -EBADMSG;
 }
@@ -149,6 +186,22 @@ int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words)
 				 : 1;
 	}
 	return iter->pos == words ? 0 : -EBADMSG;
+}
+
+static void next_rt(struct pt_batch_iter *iter, uint32_t type, uint64_t desc, struct pt_ev *event)
+{
+	struct pt_ev_rt *rt = &event->rt;
+
+	event->kind = type == PT_X_RT_BEGIN ? PT_EV_RT_BEGIN
+		      : type == PT_X_RT_END ? PT_EV_RT_END
+					    : PT_EV_RT_INSTANT;
+	*rt = (struct pt_ev_rt){
+	    .what = (uint16_t)PT_RT_DESC_WHAT(desc),
+	    .flags = (uint8_t)PT_RT_DESC_FLAGS(desc),
+	    .values = (uint8_t)PT_RT_DESC_VALUES(desc),
+	};
+	for (unsigned int i = 0; i < rt->values; i++)
+		rt->value[i] = (int64_t)iter->batch->words[iter->pos++] >> PT_RT_SHIFT;
 }
 
 /* Unpacks an extended word; the batch was checked, so the payload is there. */
@@ -177,6 +230,11 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 		event->depth = (uint32_t)(payload >> 32);
 		iter->open_left = PT_EXT_WORDS(arg) - 1;
 		iter->open_time_ns = event->time_ns;
+		break;
+	case PT_X_RT_BEGIN:
+	case PT_X_RT_END:
+	case PT_X_RT_INSTANT:
+		next_rt(iter, PT_EXT_TYPE(arg), payload, event);
 		break;
 	}
 }
@@ -231,17 +289,14 @@ static uint32_t char_at(const char *data, unsigned int width, size_t i)
 	}
 }
 
-size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size)
+/* text: length bytes, width a character. */
+static size_t text_utf8(const char *text, size_t length, unsigned int width, char *out, size_t size)
 {
-	const struct pt_str *str = &code->str[which];
-	const char *data = code->data;
 	size_t need = 0, len = 0;
 
-	for (int i = 0; i < which; i++)
-		data += code->str[i].bytes;
-	for (size_t i = 0; str->width && i < str->bytes / str->width; i++) {
+	for (size_t i = 0; width && i < length / width; i++) {
 		char one[4];
-		size_t put = pt_utf8_put(one, char_at(data, str->width, i));
+		size_t put = pt_utf8_put(one, char_at(text, width, i));
 
 		need += put;
 		if (need < size) { /* leave room for the NUL; whole characters only */
@@ -252,4 +307,27 @@ size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t 
 	if (size)
 		out[len] = '\0';
 	return need + 1;
+}
+
+size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size)
+{
+	const char *data = code->data;
+
+	for (int i = 0; i < which; i++)
+		data += code->str[i].bytes;
+	return text_utf8(data, code->str[which].bytes, code->str[which].width, out, size);
+}
+
+size_t pt_rt_item_utf8(const struct pt_rec_runtime *record, unsigned int which, char *out,
+		       size_t size)
+{
+	const struct pt_rt_item *item = &record->items[which];
+	const char *data = record->data;
+
+	for (unsigned int i = 0; i < which; i++)
+		data += record->items[i].bytes;
+	if (item->type == PT_RT_TEXT)
+		return text_utf8(data, item->bytes, item->width, out, size);
+	pt_utf8_clean(out, size, data, item->bytes);
+	return strlen(out) + 1;
 }

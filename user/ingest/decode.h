@@ -21,7 +21,24 @@
 #define PT_RECORD_MAX_BYTES (4u << 20)
 
 /* One word of a batch, unpacked. */
-enum pt_ev_kind { PT_EV_ENTER, PT_EV_EXIT, PT_EV_DEPTH, PT_EV_SNAP, PT_EV_OPEN };
+enum pt_ev_kind {
+	PT_EV_ENTER,
+	PT_EV_EXIT,
+	PT_EV_DEPTH,
+	PT_EV_SNAP,
+	PT_EV_OPEN,
+	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
+	PT_EV_RT_END,
+	PT_EV_RT_INSTANT,
+};
+
+/* What a PT_X_RT_* word says. */
+struct pt_ev_rt {
+	uint16_t what;  /* enum pt_rt_what, or one that this program does not know */
+	uint8_t flags;  /* PT_RT_* */
+	uint8_t values; /* that are set, at most PT_RT_VALUES_MAX */
+	int64_t value[PT_RT_VALUES_MAX];
+};
 
 struct pt_ev {
 	enum pt_ev_kind kind;
@@ -29,6 +46,7 @@ struct pt_ev {
 	uint32_t depth;   /* EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
 	uint32_t count;   /* SNAP: frames that follow */
 	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	struct pt_ev_rt rt;
 };
 
 /* Walks a batch: pt_batch_begin() checks it whole, then pt_batch_next() until it returns false. */
@@ -50,5 +68,9 @@ int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words);
  * lone surrogates too). out gets at most size bytes with the NUL; returns the size needed, NUL
  * included. */
 size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size);
+
+/* The same for the text of a PT_REC_RUNTIME's item (PT_RT_TEXT, PT_RT_BYTES, PT_RT_OBJECT). */
+size_t pt_rt_item_utf8(const struct pt_rec_runtime *record, unsigned int item, char *out,
+		       size_t size);
 
 #endif

@@ -329,6 +329,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 	case PT_REC_NOTE:
 		take_note(model, (const struct pt_rec_note *)record);
 		return 0;
+	case PT_REC_RUNTIME:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		model_runtime_record(model, thread, (const struct pt_rec_runtime *)record, len);
+		return 0;
 	}
 	return -EBADMSG;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * model_priv.h - the model's state, shared by its three files:
+ * model_priv.h - the model's state, shared by its files:
  *   model.c      records, processes, the life of the model
  *   thread.c     one thread's stack: events, snapshots, losses
  *   function.c   code objects: names, filters
+ *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -27,8 +28,19 @@ struct model_code {
 	struct model_code *next;
 };
 
+/* Something open on a thread's stack that is no Python frame. */
+struct model_span {
+	uint16_t what;                  /* enum pt_rt_what */
+	bool scoped;                    /* ends with the frame that it lies on */
+	bool cancelled;                 /* nothing is to be shown */
+	uint32_t waits;                 /* PT_RT_GIL: timed waits in a row */
+	struct pt_ev_rt begin, end;     /* end.what 0: it did not come */
+	struct pt_rec_runtime *details; /* owned, or NULL */
+};
+
 struct model_frame {
-	struct model_code *code;
+	struct model_code *code; /* NULL: there is a span instead */
+	struct model_span *span; /* owned */
 	uint64_t begin_ns, id;
 	uint64_t parent_id; /* of the next visible frame below */
 	uint32_t depth;     /* absolute, as in pt_abi.h */
@@ -57,6 +69,12 @@ struct model_open {
 struct model_opens {
 	struct model_open *frames; /* innermost first */
 	uint32_t count, size, depth;
+};
+
+/* Details whose word has not come yet. */
+struct model_details {
+	struct model_details *next;
+	struct pt_rec_runtime record;
 };
 
 struct model_thread {
@@ -93,6 +111,14 @@ struct model_thread {
 
 	struct model_opens outside; /* PT_REC_STACK; dropped after the first event */
 	bool at_first_event;        /* nothing but the first snapshot has come so far */
+	bool fresh_batch; /* no word of the batch but those of the runtime has been taken */
+
+	/* runtime.c */
+	uint32_t span_count;    /* of the frames */
+	uint64_t wait_ended_ns; /* the frame on top is a wait that ended then, or goes on; or 0 */
+	struct model_details *details, **details_tail;
+	struct pt_ev *early; /* words that came before the stack was known */
+	uint32_t early_count, early_size;
 
 	struct model_thread *next_in_process;
 };
@@ -101,6 +127,8 @@ struct model_thread {
 #define MODEL_MAX_FRAMES  (1u << 22)
 /* pid_max is at most 4 Mi (include/linux/threads.h); this many in one recording is damage */
 #define MODEL_MAX_THREADS (1u << 20)
+/* Details that wait for their words, all together */
+#define MODEL_MAX_DETAILS (64u << 20)
 #define CODE_PAGE_BITS    10
 #define CODE_PAGES        (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
 
@@ -114,6 +142,7 @@ struct pt_model {
 	uint64_t gate_open_ns, gate_close_ns; /* close 0: not yet */
 	uint64_t next_call_id;
 	uint32_t open_frames;
+	size_t details_bytes;
 	struct pt_totals totals;
 	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
 
@@ -155,7 +184,30 @@ void model_thread_redate(struct pt_model *model, struct model_thread *thread);
 /* Closes what is open. events_total: what it produced in all, 0 if that is not known. */
 void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,
 		      uint64_t events_total);
+/* For runtime.c: a span on top of the stack; it is taken over. */
+void model_thread_push_span(struct pt_model *model, struct model_thread *thread,
+			    struct model_span *span, uint64_t ns);
+/* Closes the innermost frames until this many are left. */
+void model_thread_pop_to(struct pt_model *model, struct model_thread *thread, uint32_t count,
+			 uint64_t ns, uint32_t flags);
+void model_thread_announce(struct pt_model *model, struct model_thread *thread);
 /* The tid is used again by a new thread. */
 void model_thread_reset(struct pt_model *model, struct model_thread *thread);
+
+/* ---- runtime.c ---- */
+void model_runtime_record(struct pt_model *model, struct model_thread *thread,
+			  const struct pt_rec_runtime *record, size_t len);
+/* A PT_X_RT_* word: at once, or once the stack is known. */
+void model_runtime_event(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_ev *event);
+/* The stack is known now. */
+void model_runtime_replay(struct pt_model *model, struct model_thread *thread);
+/* Something else happens than one more timed wait: the last one was the last. */
+void model_runtime_settle(struct pt_model *model, struct model_thread *thread);
+/* frame->span is over; frees it. */
+void model_span_end(struct pt_model *model, struct model_thread *thread,
+		    const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
+void model_span_free(struct model_span *span);
+void model_runtime_release(struct pt_model *model, struct model_thread *thread);
 
 #endif

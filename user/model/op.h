@@ -21,6 +21,7 @@ enum pt_op_kind {
 	PT_OP_THREAD,   /* a thread becomes known, or its name changes */
 	PT_OP_FUNCTION, /* a code object, before the first slice of it */
 	PT_OP_SLICE,    /* a call, complete */
+	PT_OP_SPAN,     /* a slice that is no Python call, complete */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
 	PT_OP_LOSS, /* events of a thread are missing between begin and end */
@@ -62,10 +63,28 @@ struct pt_op_slice {
 	uint32_t flags;
 };
 
+struct pt_arg { /* text NULL: a number */
+	const char *key, *text;
+	int64_t number;
+};
+
+/* What a thread did that is no Python call: a garbage collection, a wait, an import. It lies on the
+ * thread's track and nests with its calls. */
+struct pt_op_span {
+	pid_t pid, tid;
+	uint64_t begin_ns, end_ns;
+	const char *category, *name;
+	const struct pt_arg *args;
+	uint32_t arg_count;
+	uint32_t flags; /* PT_SLICE_* */
+};
+
 struct pt_op_instant {
 	pid_t pid, tid;
 	uint64_t time_ns;
 	const char *name, *category, *detail; /* detail may be NULL */
+	const struct pt_arg *args;
+	uint32_t arg_count;
 };
 
 struct pt_op_counter {
@@ -88,6 +107,7 @@ struct pt_op {
 		struct pt_op_thread thread;
 		struct pt_function function;
 		struct pt_op_slice slice;
+		struct pt_op_span span;
 		struct pt_op_instant instant;
 		struct pt_op_counter counter;
 		struct pt_op_loss loss;
@@ -98,6 +118,7 @@ struct pt_op {
 struct pt_totals {
 	uint64_t events, lost_events, lost_records, bad_records;
 	uint64_t slices, threads, processes, functions;
+	uint64_t spans, instants; /* of the runtime: what is no Python call */
 	uint64_t first_ns, last_ns;
 	bool cut_short;         /* the capture ended in the middle */
 	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */

@@ -41,7 +41,7 @@ static uint64_t recording_start(const struct pt_model *model, const struct model
 	return thread->process->start_ns > start_ns ? thread->process->start_ns : start_ns;
 }
 
-static void announce(struct pt_model *model, struct model_thread *thread)
+void model_thread_announce(struct pt_model *model, struct model_thread *thread)
 {
 	struct pt_op op = {
 	    .kind = PT_OP_THREAD,
@@ -68,7 +68,7 @@ void model_thread_name(struct pt_model *model, struct model_thread *thread, cons
 	memcpy(thread->comm, comm, sizeof(thread->comm));
 	pt_utf8_clean(thread->name, sizeof(thread->name), comm, strnlen(comm, 16));
 	if (thread->announced)
-		announce(model, thread);
+		model_thread_announce(model, thread);
 }
 
 /* ---- frames ---- */
@@ -90,24 +90,36 @@ static bool frame_reserve(struct pt_model *model, struct model_thread *thread)
 	return true;
 }
 
+/* A span that its frame outlives ends by a word of its own; if that did not come, it was lost. */
+static uint32_t span_flags(const struct model_span *span, uint32_t flags)
+{
+	return flags || span->end.what || span->scoped ? flags : PT_SLICE_INTO_LOSS;
+}
+
 /* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
 static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
 {
 	struct model_frame *frame = &thread->frames[--thread->frame_count];
 	const struct pt_model_options *options = &model->options;
-	struct model_function *function = model_code_function(model, frame->code);
+	struct model_function *function;
 	struct pt_op op;
 
 	ns = boundary(thread, ns);
 	model->open_frames--;
 	if (thread->frame_count < thread->opened_at_start)
 		thread->opened_at_start = 0;
+	if (frame->span) {
+		thread->span_count--;
+		model_span_end(model, thread, frame, ns, span_flags(frame->span, flags));
+		return;
+	}
+	function = model_code_function(model, frame->code);
 	if (!function || function->excluded || ns - frame->begin_ns < options->min_duration_ns ||
 	    (options->max_stack_depth && frame->level > options->max_stack_depth))
 		return;
 	model_function_announce(model, function);
 	if (!thread->announced)
-		announce(model, thread);
+		model_thread_announce(model, thread);
 	model->totals.slices++;
 	op.kind = PT_OP_SLICE;
 	op.slice.pid = thread->process->pid;
@@ -129,33 +141,69 @@ static void pop_above(struct pt_model *model, struct model_thread *thread, uint3
 		pop(model, thread, ns, flags);
 }
 
-static void push(struct pt_model *model, struct model_thread *thread, struct model_code *code,
-		 uint32_t depth, uint64_t ns, uint32_t flags)
+/* A frame on top; NULL: there is no room. */
+static struct model_frame *push_frame(struct pt_model *model, struct model_thread *thread,
+				      uint32_t depth, uint64_t ns, uint32_t flags)
 {
 	struct model_frame *frame, *below;
 	bool below_visible;
 
-	if (!code || !frame_reserve(model, thread))
-		return;
+	if (!frame_reserve(model, thread))
+		return NULL;
 	if (model->open_frames >= MODEL_MAX_FRAMES) {
 		model->totals.bad_records++; /* no real program; do not let it take all memory */
-		return;
+		return NULL;
 	}
 	model->open_frames++;
 	frame = &thread->frames[thread->frame_count];
-	frame->code = code;
+	frame->code = NULL;
+	frame->span = NULL;
 	frame->begin_ns = boundary(thread, ns);
-	frame->id = ++model->next_call_id;
+	frame->id = 0;
 	frame->depth = depth;
 	frame->flags = flags;
 	frame->parent_id = 0;
 	frame->level = 1;
 	if (thread->frame_count++) {
 		below = frame - 1;
-		below_visible = !below->code->function || !below->code->function->excluded;
+		below_visible = below->code &&
+				(!below->code->function || !below->code->function->excluded);
 		frame->parent_id = below_visible ? below->id : below->parent_id;
 		frame->level = below->level + below_visible;
 	}
+	return frame;
+}
+
+static void push(struct pt_model *model, struct model_thread *thread, struct model_code *code,
+		 uint32_t depth, uint64_t ns, uint32_t flags)
+{
+	struct model_frame *frame = code ? push_frame(model, thread, depth, ns, flags) : NULL;
+
+	if (!frame)
+		return;
+	frame->code = code;
+	frame->id = ++model->next_call_id;
+}
+
+/* It has the depth of the frame that it lies on, so that it is above it and goes with it. */
+void model_thread_push_span(struct pt_model *model, struct model_thread *thread,
+			    struct model_span *span, uint64_t ns)
+{
+	struct model_frame *frame = push_frame(model, thread, thread->depth, ns, 0);
+
+	if (!frame) {
+		model_span_free(span);
+		return;
+	}
+	frame->span = span;
+	thread->span_count++;
+}
+
+void model_thread_pop_to(struct pt_model *model, struct model_thread *thread, uint32_t count,
+			 uint64_t ns, uint32_t flags)
+{
+	while (thread->frame_count > count)
+		pop(model, thread, ns, flags);
 }
 
 /* ---- lists of open frames: snapshots, and stacks read from outside ---- */
@@ -222,6 +270,8 @@ static void begin_before(struct pt_model *model, struct model_thread *thread, ui
 {
 	uint64_t start_ns = recording_start(model, thread);
 
+	if (thread->early_count && thread->early[0].time_ns < first_ns)
+		first_ns = thread->early[0].time_ns;
 	/* one more, for first_exit() */
 	if (start_ns + count + 1 >= first_ns)
 		start_ns = first_ns > count + 2 ? first_ns - count - 2 : 1;
@@ -282,9 +332,9 @@ static void start_from_outside(struct pt_model *model, struct model_thread *thre
 }
 
 /* The thread's first event is the exit of a frame that no enter named. If the stack that was read
- * from outside has that frame, on top of the same callers, it was open since the start. */
-static void first_exit(struct pt_model *model, struct model_thread *thread, uint32_t depth,
-		       uint64_t ns)
+ * from outside has that frame, on top of the same callers, it was open since the start: it is
+ * opened, for the exit to close. */
+static void first_exit(struct pt_model *model, struct model_thread *thread, uint32_t depth)
 {
 	const struct model_opens *outside = &thread->outside;
 	struct model_code *code = NULL;
@@ -305,7 +355,6 @@ static void first_exit(struct pt_model *model, struct model_thread *thread, uint
 	if (!code || known != thread->frame_count)
 		return;
 	push(model, thread, code, depth + 1, 0, PT_SLICE_OPEN_AT_START);
-	pop_above(model, thread, depth, ns, 0);
 	thread->opened_at_start = 0; /* this one's begin is out: the others can move no more */
 }
 
@@ -340,6 +389,12 @@ static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *ne
 	while (i < thread->frame_count && thread->frames[i].depth < snap->frames[left - 1].depth)
 		i++;
 	for (; i < thread->frame_count && left; i++, left--) {
+		/* one that may have ended in the gap cannot stay, nor what lies above it */
+		while (i < thread->frame_count && thread->frames[i].span &&
+		       thread->frames[i].span->scoped)
+			i++;
+		if (i == thread->frame_count || thread->frames[i].span)
+			break;
 		open = &snap->frames[left - 1];
 		if (thread->frames[i].depth != open->depth ||
 		    !model_code_same(thread->frames[i].code, open->code))
@@ -358,8 +413,12 @@ static void heal(struct pt_model *model, struct model_thread *thread)
 
 	if (!thread->gap)
 		model->totals.stack_jumps++;
-	while (thread->frame_count > confirmed)
-		pop(model, thread, close_ns, PT_SLICE_INTO_LOSS);
+	model_thread_pop_to(model, thread, confirmed, close_ns, PT_SLICE_INTO_LOSS);
+	if (thread->early_count) {
+		model_runtime_replay(model, thread);
+		/* whether it lies below or above what the snapshot brings is not known */
+		model_thread_pop_to(model, thread, confirmed, thread->snap_ns, PT_SLICE_INTO_LOSS);
+	}
 	for (; next > 0; next--)
 		push(model, thread, thread->snap.frames[next - 1].code,
 		     thread->snap.frames[next - 1].depth, thread->snap_ns, PT_SLICE_AFTER_LOSS);
@@ -420,7 +479,6 @@ static void enter(struct pt_model *model, struct model_thread *thread, const str
 static void leave(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
 	uint32_t depth = (thread->depth & ~PT_WORD_ARG_MASK) | event->depth;
-	uint32_t visible = thread->frame_count;
 
 	if (depth > thread->depth) {
 		if (depth > PT_WORD_ARG_MASK)
@@ -428,9 +486,12 @@ static void leave(struct pt_model *model, struct model_thread *thread, const str
 		else
 			model->totals.stack_jumps++; /* deeper than believed: calls were missed */
 	}
+	if (thread->at_first_event) {
+		if (!thread->frame_count || thread->frames[thread->frame_count - 1].depth <= depth)
+			first_exit(model, thread, depth);
+		model_runtime_replay(model, thread);
+	}
 	pop_above(model, thread, depth, event->time_ns, 0);
-	if (thread->at_first_event && visible == thread->frame_count)
-		first_exit(model, thread, depth, event->time_ns);
 	thread->depth = depth;
 }
 
@@ -456,6 +517,8 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	}
 	if (thread->snap_active)
 		snapshot_apply(model, thread);
+	if (thread->at_first_event && event->kind != PT_EV_EXIT)
+		model_runtime_replay(model, thread);
 	switch (event->kind) {
 	case PT_EV_ENTER:
 		enter(model, thread, event);
@@ -468,6 +531,9 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		break;
 	case PT_EV_SNAP:
 	case PT_EV_OPEN:
+	case PT_EV_RT_BEGIN:
+	case PT_EV_RT_END:
+	case PT_EV_RT_INSTANT:
 		break;
 	}
 	if (thread->at_first_event) {
@@ -498,17 +564,20 @@ static void report_loss(struct pt_model *model, struct model_thread *thread, uin
 	if (!events)
 		return;
 	if (!thread->announced)
-		announce(model, thread);
+		model_thread_announce(model, thread);
 	model_emit(model, &op);
 }
 
 static void gap(struct pt_model *model, struct model_thread *thread, uint64_t events,
 		uint64_t end_ns)
 {
+	model_runtime_settle(model, thread);
 	if (!thread->started)
 		start_from_outside(model, thread, end_ns);
 	else if (thread->snap_active)
 		snapshot_apply(model, thread);
+	if (!thread->gap)
+		model_runtime_replay(model, thread);
 	thread->at_first_event = false;
 	opens_release(model, &thread->outside);
 	thread->gap = true;
@@ -530,13 +599,15 @@ static void without_snapshot(struct pt_model *model, struct model_thread *thread
 		thread->snap.depth = batch->depth < DEPTH_MAX ? batch->depth : DEPTH_MAX;
 		first_snapshot(model, thread);
 	} else if (thread->gap) {
-		set_depth(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
+		model_thread_pop_to(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
 		set_depth(model, thread, batch->depth, ns, 0);
 		thread->gap = false;
 	} else if (thread->depth != batch->depth) {
 		model->totals.stack_jumps++;
 		set_depth(model, thread, batch->depth, ns, PT_SLICE_INTO_LOSS);
 	}
+	if (!thread->at_first_event)
+		model_runtime_replay(model, thread);
 }
 
 /* An ended thread's tid: a new thread's first batch began after the old one's end, a copy that was
@@ -574,7 +645,7 @@ static int skip_seen(struct model_thread *thread, struct pt_batch_iter *iter)
 	    PT_WORD_KIND(batch->words[last + 2]) != PT_W_ENTER)
 		return -EBADMSG;
 	top = &thread->frames[thread->frame_count - 1];
-	if (top->depth != thread->depth || batch->words[last + 1] != thread->depth ||
+	if (!top->code || top->depth != thread->depth || batch->words[last + 1] != thread->depth ||
 	    PT_WORD_ARG(batch->words[last + 2]) != top->code->id)
 		return -EBADMSG;
 	top->depth = ++thread->depth;
@@ -613,7 +684,7 @@ static int resume_at(struct pt_model *model, struct model_thread *thread,
 int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_rec_batch *batch, size_t len)
 {
-	bool peek = batch->hdr.flags & PT_RF_PEEK, first;
+	bool peek = batch->hdr.flags & PT_RF_PEEK;
 	struct pt_batch_iter iter;
 	struct pt_ev event;
 	uint32_t events = 0;
@@ -625,11 +696,20 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 	if (rc)
 		return rc;
 	model_thread_name(model, thread, batch->comm);
-	for (first = iter.pos == 0; pt_batch_next(&iter, &event); first = false) {
-		if (first && event.kind != PT_EV_SNAP)
-			without_snapshot(model, thread, batch, event.time_ns);
-		events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT;
-		take_event(model, thread, &event);
+	if (iter.pos == 0)
+		thread->fresh_batch = true;
+	while (pt_batch_next(&iter, &event)) {
+		if (event.kind >= PT_EV_RT_BEGIN) {
+			model_runtime_event(model, thread, &event);
+		} else {
+			if (thread->wait_ended_ns)
+				model_runtime_settle(model, thread);
+			if (thread->fresh_batch && event.kind != PT_EV_SNAP)
+				without_snapshot(model, thread, batch, event.time_ns);
+			thread->fresh_batch = false;
+			events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT;
+			take_event(model, thread, &event);
+		}
 		if (event.time_ns > model->totals.last_ns)
 			model->totals.last_ns = event.time_ns;
 	}
@@ -654,8 +734,12 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	opens_release(model, &thread->outside);
 	opens_release(model, &thread->snap);
 	model->open_frames -= thread->frame_count;
+	for (uint32_t i = 0; thread->span_count && i < thread->frame_count; i++)
+		model_span_free(thread->frames[i].span);
+	model_runtime_release(model, thread);
 	free(thread->frames);
 	thread->frames = NULL;
+	thread->span_count = 0;
 	thread->frame_count = thread->frame_size = 0;
 }
 
@@ -671,18 +755,23 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 		}
 		return;
 	}
+	model_runtime_settle(model, thread);
 	if (thread->snap_active)
 		snapshot_apply(model, thread);
-	if (!thread->started && (lost || thread->outside.count))
+	if (!thread->started && (lost || thread->outside.count || thread->early_count))
 		start_from_outside(model, thread, end_ns);
+	if (!thread->gap)
+		model_runtime_replay(model, thread);
 	if (lost) {
 		thread->gap_begin_ns = thread->last_ns;
 		report_loss(model, thread, lost, end_ns);
 		thread->gap = true;
 	}
-	if (thread->gap)
-		pop_above(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
-	pop_above(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
+	if (thread->gap) {
+		model_thread_pop_to(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
+		model_runtime_replay(model, thread);
+	}
+	model_thread_pop_to(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
 	stack_release(model, thread);
 	thread->ended = true;
 	thread->end_ns = end_ns > thread->last_ns ? end_ns : thread->last_ns;

@@ -105,6 +105,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->use_task_storage = tracer->task_storage;
 	skel->rodata->use_cookie = tracer->cookie;
 	skel->rodata->trace_all = tracer->options.trace_all;
+	skel->rodata->want_runtime = tracer->options.runtime;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;
@@ -308,6 +309,7 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 	memset(slot, 0, sizeof(*slot));
 	slot->layout = image->layout;
 	slot->tstate_vaddr = image->tstate_current.vaddr;
+	slot->rt = image->rt;
 	for (size_t i = 0; i < plan->site_count && !rc; i++)
 		rc = register_site(tracer, &plan->sites[i], image_index);
 	if (rc)

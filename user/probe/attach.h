@@ -35,6 +35,7 @@ struct pt_tracer_options {
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
+	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * The file: struct cache_head, then one struct cache_site for each site of each engine, then the
+ * The file: struct cache_head, then one struct cache_site for each site of each plan, then the
  * method texts. It stays on the machine that wrote it, so structs are written as they lie in
  * memory; the head names their sizes.
  */
@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define CACHE_MAGIC     0x6763697079707470ull
-#define CACHE_VERSION   1
+#define CACHE_VERSION   2
+#define PLAN_COUNT      (PY_ENGINE_COUNT + PY_FEATURE_COUNT)
 #define CACHE_MAX_BYTES (1u << 20)
 #define CACHE_SITES_MAX 512
 #define CACHE_TEXT_MAX  (64u << 10)
@@ -37,7 +38,8 @@ struct cache_head {
 	uint8_t stripped, debug, dtrace, free_threaded;
 	uint8_t pad[4];
 	struct pt_layout layout;
-	struct cache_engine engines[PY_ENGINE_COUNT];
+	struct pt_rt_layout rt;
+	struct cache_engine plans[PLAN_COUNT];
 	struct py_symbol runtime, tstate_current, eval;
 	uint32_t jit_built, interp_jit, rt_interp_head, interp_next;
 };
@@ -49,6 +51,17 @@ struct cache_site {
 	uint8_t bytes[16];
 	uint64_t byte_count;
 };
+
+/* The engines' plans, then the features'. */
+static struct py_engine_plan *plan_at(struct py_image *image, int i)
+{
+	return i < PY_ENGINE_COUNT ? &image->engines[i] : &image->features[i - PY_ENGINE_COUNT];
+}
+
+static const struct py_engine_plan *const_plan_at(const struct py_image *image, int i)
+{
+	return i < PY_ENGINE_COUNT ? &image->engines[i] : &image->features[i - PY_ENGINE_COUNT];
+}
 
 /* FNV-1a: enough against damage; against malice the sites' bytes are compared. */
 static uint64_t hash_add(uint64_t hash, const void *data, size_t size)
@@ -123,10 +136,10 @@ static bool head_fits(const struct cache_head *head, const struct py_cache_key *
 	    head->head_bytes != sizeof(*head) || head->site_bytes != sizeof(struct cache_site) ||
 	    !head->text_bytes || head->text_bytes > CACHE_TEXT_MAX)
 		return false;
-	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
-		if (head->engines[e].site_count > CACHE_SITES_MAX)
+	for (int e = 0; e < PLAN_COUNT; e++) {
+		if (head->plans[e].site_count > CACHE_SITES_MAX)
 			return false;
-		sites += head->engines[e].site_count;
+		sites += head->plans[e].site_count;
 	}
 	if (size != sizeof(*head) + sites * sizeof(struct cache_site) + head->text_bytes)
 		return false;
@@ -195,6 +208,7 @@ static void head_to_image(const struct cache_head *head, struct py_image *image)
 	image->dtrace = head->dtrace == 1;
 	image->free_threaded = head->free_threaded == 1;
 	image->layout = head->layout;
+	image->rt = head->rt;
 	image->runtime = head->runtime;
 	image->tstate_current = head->tstate_current;
 	image->eval = head->eval;
@@ -209,18 +223,17 @@ static int parse(const struct cache_head *head, const uint8_t *data, const struc
 {
 	const uint8_t *sites = data + sizeof(*head);
 
-	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
-		int ret = engine_read(&image->engines[e], &head->engines[e], head, sites, elf,
-				      pool);
+	for (int e = 0; e < PLAN_COUNT; e++) {
+		int ret = engine_read(plan_at(image, e), &head->plans[e], head, sites, elf, pool);
 
 		if (ret) {
 			for (int k = 0; k <= e; k++) {
-				free(image->engines[k].sites);
-				memset(&image->engines[k], 0, sizeof(image->engines[k]));
+				free(plan_at(image, k)->sites);
+				memset(plan_at(image, k), 0, sizeof(struct py_engine_plan));
 			}
 			return ret;
 		}
-		sites += head->engines[e].site_count * sizeof(struct cache_site);
+		sites += head->plans[e].site_count * sizeof(struct cache_site);
 	}
 	head_to_image(head, image);
 	return 0;
@@ -266,6 +279,7 @@ static void image_to_head(const struct py_image *image, struct cache_head *head)
 	head->dtrace = image->dtrace;
 	head->free_threaded = image->free_threaded;
 	head->layout = image->layout;
+	head->rt = image->rt;
 	head->runtime = image->runtime;
 	head->tstate_current = image->tstate_current;
 	head->eval = image->eval;
@@ -273,12 +287,12 @@ static void image_to_head(const struct py_image *image, struct cache_head *head)
 	head->interp_jit = image->jit.interp_jit;
 	head->rt_interp_head = image->jit.rt_interp_head;
 	head->interp_next = image->jit.interp_next;
-	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
-		const struct py_engine_plan *plan = &image->engines[e];
+	for (int e = 0; e < PLAN_COUNT; e++) {
+		const struct py_engine_plan *plan = const_plan_at(image, e);
 
-		memcpy(head->engines[e].reason, plan->reason, sizeof(plan->reason));
-		head->engines[e].site_count = (uint32_t)plan->site_count;
-		head->engines[e].usable = plan->usable;
+		memcpy(head->plans[e].reason, plan->reason, sizeof(plan->reason));
+		head->plans[e].site_count = (uint32_t)plan->site_count;
+		head->plans[e].usable = plan->usable;
 	}
 }
 
@@ -316,10 +330,12 @@ static uint8_t *build(const struct py_cache_key *key, const struct py_image *ima
 	size_t sites = 0, texts = 1, site_at = sizeof(head), text_at;
 	uint8_t *data;
 
-	for (int e = 0; e < PY_ENGINE_COUNT; e++) {
-		sites += image->engines[e].site_count;
-		for (size_t i = 0; i < image->engines[e].site_count; i++)
-			texts += strlen(method_of(&image->engines[e].sites[i])) + 1;
+	for (int e = 0; e < PLAN_COUNT; e++) {
+		const struct py_engine_plan *plan = const_plan_at(image, e);
+
+		sites += plan->site_count;
+		for (size_t i = 0; i < plan->site_count; i++)
+			texts += strlen(method_of(&plan->sites[i])) + 1;
 	}
 	*size = sizeof(head) + sites * sizeof(struct cache_site) + texts;
 	if (sites > CACHE_SITES_MAX || texts > CACHE_TEXT_MAX || *size > CACHE_MAX_BYTES)
@@ -330,9 +346,9 @@ static uint8_t *build(const struct py_cache_key *key, const struct py_image *ima
 	image_to_head(image, &head);
 	head.text_bytes = (uint32_t)texts;
 	text_at = *size - texts;
-	for (int e = 0; e < PY_ENGINE_COUNT; e++)
-		for (size_t i = 0; i < image->engines[e].site_count; i++) {
-			const struct py_site *site = &image->engines[e].sites[i];
+	for (int e = 0; e < PLAN_COUNT; e++)
+		for (size_t i = 0; i < const_plan_at(image, e)->site_count; i++) {
+			const struct py_site *site = &const_plan_at(image, e)->sites[i];
 			size_t length = strlen(method_of(site)) + 1;
 
 			site_store(data + site_at, site, (uint32_t)(text_at - (*size - texts)));

@@ -51,6 +51,8 @@ void py_image_free(struct py_image *image)
 		return;
 	for (int e = 0; e < PY_ENGINE_COUNT; e++)
 		free(image->engines[e].sites);
+	for (int f = 0; f < PY_FEATURE_COUNT; f++)
+		free(image->features[f].sites);
 	free(image->path);
 	free(owner->pool);
 	free(owner);
@@ -71,6 +73,71 @@ static int finish_plan(struct py_image *image, const struct py_finder *finder,
 		py_plan_refuse(plan, "no sites were found");
 	plan->usable = !ret && plan->site_count;
 	return 0;
+}
+
+static int find_feature(struct py_image *image, const struct py_finder *finder,
+			enum py_feature feature)
+{
+	struct py_engine_plan *plan = &image->features[feature];
+	int ret = -ENOTSUP;
+
+	switch (feature) {
+	case PY_FEATURE_GC:
+		ret = py_sites_gc(image, finder, plan);
+		break;
+	case PY_FEATURE_GIL:
+		ret = py_sites_gil(image, finder, plan);
+		break;
+	case PY_FEATURE_COUNT:
+		break;
+	}
+	if (ret == -ENOMEM)
+		return ret;
+	if (ret && ret != -ENOTSUP)
+		py_plan_refuse(plan, "finding the sites failed: %s", strerror(-ret));
+	plan->usable = !ret;
+	return 0;
+}
+
+static int find_features(struct py_image *image, const struct py_finder *finder)
+{
+	int ret = 0;
+
+	py_rt_layout_fill(image, finder->elf);
+	for (int f = 0; f < PY_FEATURE_COUNT && !ret; f++)
+		ret = find_feature(image, finder, (enum py_feature)f);
+	return ret;
+}
+
+const char *py_feature_name(enum py_feature feature)
+{
+	static const char *const names[PY_FEATURE_COUNT] = {
+	    [PY_FEATURE_GC] = "gc",
+	    [PY_FEATURE_GIL] = "gil",
+	};
+
+	return names[feature];
+}
+
+int py_image_add_features(struct py_image *image, enum py_engine engine, unsigned int features)
+{
+	struct py_engine_plan *to = &image->engines[engine];
+	int ret = 0;
+
+	for (int f = 0; f < PY_FEATURE_COUNT; f++) {
+		const struct py_engine_plan *from = &image->features[f];
+
+		if (!(features >> f & 1) || !from->usable)
+			continue;
+		for (size_t i = 0; i < from->site_count && !ret; i++) {
+			struct py_site site = from->sites[i];
+
+			site.cookie = (site.cookie & ~(0xffffull << 40)) | (uint64_t)to->site_count
+									       << 40;
+			ret = py_plan_add(to, &site);
+		}
+	}
+	return ret;
 }
 
 static int find_sites(struct py_image *image, const struct py_finder *finder)
@@ -117,6 +184,8 @@ static int analyse(struct py_image *image, const struct elf_file *elf, const cha
 				  "the interpreter was built without unwind tables",
 				  "'%s' has no usable .eh_frame", label);
 	ret = find_sites(image, &finder);
+	if (!ret)
+		ret = find_features(image, &finder);
 	eh_ranges_release(&eh);
 	if (!ret)
 		ret = py_jit_find(image, elf);

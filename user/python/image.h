@@ -39,6 +39,9 @@ enum py_insn_class {
 
 enum py_engine { PY_ENGINE_FRAME, PY_ENGINE_USDT, PY_ENGINE_COUNT };
 
+/* What can be told of the runtime beside frames. */
+enum py_feature { PY_FEATURE_GC, PY_FEATURE_GIL, PY_FEATURE_COUNT };
+
 struct py_site {
 	uint64_t vaddr;          /* in the file's own address space (p_vaddr) */
 	uint64_t offset;         /* in the file; what uprobes take */
@@ -82,6 +85,8 @@ struct py_image {
 	bool stripped, debug, dtrace, free_threaded;
 	struct pt_layout layout;
 	struct py_engine_plan engines[PY_ENGINE_COUNT];
+	struct py_engine_plan features[PY_FEATURE_COUNT];
+	struct pt_rt_layout rt;
 	struct py_symbol runtime; /* _PyRuntime */
 	/* up to 3.10: the variable that points to the running thread's state (usdt engine) */
 	struct py_symbol tstate_current;
@@ -98,5 +103,11 @@ struct py_image {
 int py_image_load(const char *path, const char *label, unsigned int emulated, const char *cache_dir,
 		  struct py_image **image, struct pt_err *err);
 void py_image_free(struct py_image *image);
+
+/* "gc", as the option is called. */
+const char *py_feature_name(enum py_feature feature);
+/* Adds the sites of the features (a set of 1u << enum py_feature; those not usable are passed over)
+ * to the engine's plan. Once, after loading. -ENOMEM or -E2BIG. */
+int py_image_add_features(struct py_image *image, enum py_engine engine, unsigned int features);
 
 #endif

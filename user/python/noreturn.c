@@ -84,6 +84,14 @@ static uint64_t stub_slot(const struct elf_file *elf, struct mc_decoder *decoder
 	return stub.slot;
 }
 
+const char *function_import_name(const struct elf_file *elf, struct mc_decoder *decoder,
+				 uint64_t vaddr)
+{
+	uint64_t slot = stub_slot(elf, decoder, vaddr);
+
+	return slot ? elf_import_at(elf, slot) : NULL;
+}
+
 bool function_never_returns(const struct elf_file *elf, const struct eh_ranges *eh,
 			    struct mc_decoder *decoder, uint64_t vaddr)
 {

@@ -41,6 +41,19 @@ int py_sites_usdt(const struct py_image *image, const struct py_finder *finder,
 int py_site_free_code(const struct py_image *image, const struct py_finder *finder,
 		      struct py_engine_plan *plan);
 
+/* sites_runtime.c: what py_feature_find() calls; layout_rt.c */
+int py_sites_gc(const struct py_image *image, const struct py_finder *finder,
+		struct py_engine_plan *plan);
+int py_sites_gil(const struct py_image *image, const struct py_finder *finder,
+		 struct py_engine_plan *plan);
+void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf);
+
+/* The name of the imported function that a stub of the procedure linkage table at vaddr jumps to,
+ * or NULL. noreturn.c */
+struct mc_decoder;
+const char *function_import_name(const struct elf_file *elf, struct mc_decoder *decoder,
+				 uint64_t vaddr);
+
 /* plan.c */
 /* Fills vaddr, offset, bytes, byte_count and insn_class by decoding one instruction; the rest is
  * zeroed. -ENOENT: vaddr is not in the file's code; -EILSEQ: no instruction there. */

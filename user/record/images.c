@@ -59,6 +59,31 @@ struct pt_traced_image *pt_images_find(struct pt_images *images, const struct pt
 	return NULL;
 }
 
+static int add_features(const struct pt_images_options *options, struct pt_traced_image *traced,
+			struct pt_err *err)
+{
+	struct py_image *image = traced->image;
+	int rc;
+
+	for (int f = 0; f < PY_FEATURE_COUNT; f++) {
+		const struct py_engine_plan *plan = &image->features[f];
+
+		if (!(options->features >> f & 1) || plan->usable)
+			continue;
+		if (options->features_asked >> f & 1)
+			pt_warn("--%s does nothing for CPython %s in '%s': %s",
+				py_feature_name((enum py_feature)f), image->version_text,
+				image->path, plan->reason);
+		else
+			pt_verbose("no %s events: %s", py_feature_name((enum py_feature)f),
+				   plan->reason);
+	}
+	rc = py_image_add_features(image, traced->engine, options->features);
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot plan the probes of '%s': %s",
+			       image->path, strerror(-rc))
+		  : 0;
+}
+
 static int load(const struct pt_images_options *options, const struct pt_module *module,
 		struct pt_traced_image *traced, struct pt_err *err)
 {
@@ -94,6 +119,8 @@ static int load(const struct pt_images_options *options, const struct pt_module 
 		   traced->image->from_cache ? " (from the cache)" : "");
 	rc = pt_engine_choose(traced->image, options->engine, &traced->engine, traced->why,
 			      sizeof(traced->why), err);
+	if (!rc)
+		rc = add_features(options, traced, err);
 	if (!rc)
 		pt_verbose("engine %s, %zu probes: %s", pt_engine_name(traced->engine),
 			   traced->image->engines[traced->engine].site_count, traced->why);

@@ -39,6 +39,9 @@ struct pt_images_options {
 	enum pt_engine_wish engine;
 	unsigned int emulated; /* see probe/calibrate.h */
 	const char *cache_dir; /* may be NULL */
+	/* Sets of 1u << enum py_feature: what is to be recorded beside frames, and of these, what
+	 * is missed with a warning where an interpreter does not have it. */
+	unsigned int features, features_asked;
 };
 
 /* Borrows options and their strings. */

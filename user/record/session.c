@@ -140,6 +140,8 @@ static int calibrate(struct session *session)
 	    .engine = session->options->engine,
 	    .emulated = rc ? PY_INSN_EMULATED_DEFAULT : calibration.emulated,
 	    .cache_dir = session->options->cache_dir,
+	    .features = session->options->features,
+	    .features_asked = session->options->features_asked,
 	};
 	if (rc)
 		pt_warn("cannot measure what probes cost on this kernel (%s); its age is trusted "
@@ -153,6 +155,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	struct pt_tracer_options options = session->options->tracer;
 
 	options.trace_all = session->options->all;
+	options.runtime = session->options->features != 0;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
 	return pt_tracer_new(&options, &session->tracer, err);
 }

@@ -35,6 +35,7 @@ struct pt_session_options {
 	uint64_t duration_ns; /* 0: until the end */
 	enum pt_engine_wish engine;
 	enum pt_follow follow;
+	unsigned int features, features_asked; /* see struct pt_images_options */
 	struct pt_tracer_options tracer; /* trace_all and follow_children are set by the session */
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */

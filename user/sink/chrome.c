@@ -26,6 +26,15 @@
 /* All of an event but its prepared texts. */
 #define EVENT_REST_BYTES 512
 
+/* PT_SLICE_*, by bit */
+static const char *const flag_texts[] = {
+    "\"open at start\":true",
+    "\"open at end\":true",
+    "\"begin lost\":true",
+    "\"end lost\":true",
+};
+#define FLAG_COUNT (sizeof(flag_texts) / sizeof(flag_texts[0]))
+
 struct text {
 	char *data;
 	size_t len;
@@ -232,22 +241,13 @@ static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *s
 			out = COPY(out, "null");
 		comma = true;
 	}
-	if (slice->flags) {
-		static const char *const texts[] = {
-		    "\"open at start\":true",
-		    "\"open at end\":true",
-		    "\"begin lost\":true",
-		    "\"end lost\":true",
-		};
-
-		for (unsigned int i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-			if (!(slice->flags & 1u << i))
-				continue;
-			if (comma)
-				*out++ = ',';
-			out = copy(out, texts[i], strlen(texts[i]));
-			comma = true;
-		}
+	for (unsigned int i = 0; slice->flags && i < FLAG_COUNT; i++) {
+		if (!(slice->flags & 1u << i))
+			continue;
+		if (comma)
+			*out++ = ',';
+		out = copy(out, flag_texts[i], strlen(flag_texts[i]));
+		comma = true;
 	}
 	*out++ = '}';
 	return out;
@@ -383,6 +383,52 @@ static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
 				   thread->time_ns);
 }
 
+/* "args":{..} of what is rare: the flags of a slice, a detail, and the arguments. */
+static void add_args(struct pt_buf *buf, uint32_t flags, const char *detail,
+		     const struct pt_arg *args, uint32_t count)
+{
+	const char *comma = "";
+
+	pt_buf_add_str(buf, "\"args\":{");
+	if (detail) {
+		pt_buf_add_str(buf, "\"detail\":");
+		pt_json_string(buf, detail);
+		comma = ",";
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		pt_buf_add_str(buf, comma);
+		pt_json_string(buf, args[i].key);
+		pt_buf_add_str(buf, ":");
+		if (args[i].text)
+			pt_json_string(buf, args[i].text);
+		else
+			pt_buf_printf(buf, "%lld", (long long)args[i].number);
+		comma = ",";
+	}
+	for (unsigned int i = 0; i < FLAG_COUNT; i++) {
+		if (!(flags & 1u << i))
+			continue;
+		pt_buf_add_str(buf, comma);
+		pt_buf_add_str(buf, flag_texts[i]);
+		comma = ",";
+	}
+	pt_buf_add_str(buf, "}");
+}
+
+static int put_span(struct chrome *chrome, const struct pt_op_span *span)
+{
+	char dur[PT_JSON_NUMBER_MAX + 1];
+	struct pt_buf buf = {0};
+
+	*pt_json_us(dur, span->end_ns - span->begin_ns) = '\0';
+	begin_rare(chrome, &buf, "X", span->category, span->name, span->pid, span->tid,
+		   span->begin_ns);
+	pt_buf_printf(&buf, "\"dur\":%s,", dur);
+	add_args(&buf, span->flags, NULL, span->args, span->arg_count);
+	pt_buf_add_str(&buf, "}");
+	return put_rare(chrome, &buf);
+}
+
 static int put_instant(struct chrome *chrome, const struct pt_op_instant *instant)
 {
 	struct pt_buf buf = {0};
@@ -390,10 +436,9 @@ static int put_instant(struct chrome *chrome, const struct pt_op_instant *instan
 	begin_rare(chrome, &buf, "i", instant->category, instant->name, instant->pid, instant->tid,
 		   instant->time_ns);
 	pt_buf_add_str(&buf, "\"s\":\"t\"");
-	if (instant->detail) {
-		pt_buf_add_str(&buf, ",\"args\":{\"detail\":");
-		pt_json_string(&buf, instant->detail);
-		pt_buf_add_str(&buf, "}");
+	if (instant->detail || instant->arg_count) {
+		pt_buf_add_str(&buf, ",");
+		add_args(&buf, 0, instant->detail, instant->args, instant->arg_count);
 	}
 	pt_buf_add_str(&buf, "}");
 	return put_rare(chrome, &buf);
@@ -433,6 +478,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 	switch (op->kind) {
 	case PT_OP_SLICE:
 		return put_slice(chrome, &op->slice);
+	case PT_OP_SPAN:
+		return put_span(chrome, &op->span);
 	case PT_OP_FUNCTION:
 		return add_function(chrome, &op->function);
 	case PT_OP_PROCESS:

@@ -279,6 +279,7 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 		thread->lost_events += op->loss.events;
 		return 0;
 	case PT_OP_PROCESS:
+	case PT_OP_SPAN: /* time of the function that it lies in */
 	case PT_OP_INSTANT:
 	case PT_OP_COUNTER:
 		return 0;

@@ -37,11 +37,15 @@ def _no_duplicates(pairs):
 
 
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
+# What is no Python call lies on the same tracks and nests with the calls.
+SPANS = {"gc", "gil", "import"}
+INSTANTS = {"audit", "exception", "loss", "process"}
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
 
 class Slice:
-    __slots__ = ("begin", "end", "file", "line", "name", "args", "children", "event")
+    __slots__ = ("begin", "end", "file", "line", "name", "args", "children", "event", "parent")
+    is_call = True
 
     def __init__(self, event):
         match = NAME.match(event["name"])
@@ -65,21 +69,57 @@ class Slice:
             stack.extend(s.children)
 
 
+class Span(Slice):
+    """What is no Python call: .parent is the slice around it, .calls() are the calls within."""
+    __slots__ = ("category",)
+    is_call = False
+
+    def __init__(self, event):
+        self.event = event
+        self.begin, self.end = int(event["ts"]), int(event["ts"]) + int(event["dur"])
+        self.name, self.category = event["name"], event["cat"]
+        self.args = event.get("args", {})
+        self.children = []
+
+    def calls(self):
+        return lift(self.children)
+
+
+def lift(slices):
+    """The calls among slices, and those within spans among them, in order."""
+    result = []
+    for s in slices:
+        result.extend([s] if s.is_call else lift(s.children))
+    return result
+
+
 class Trace:
     def __init__(self, document):
         self.document = document
         self.events = document["traceEvents"]
-        self.threads = {}  # (pid, tid) -> [root slices]
-        self.count = 0
+        self.threads = {}  # (pid, tid) -> [root slices]: the calls, as if there were no spans
+        self.spans = []    # in order of their begin, by thread
+        self.instants = []  # those of the runtime: audit events, exceptions
+        self.count = 0  # calls
         self.processes = {}  # pid -> name
         for event in self.events:
             if event["ph"] == "X":
-                self.threads.setdefault((event["pid"], event["tid"]), []).append(Slice(event))
-                self.count += 1
+                call = event["cat"] == "python_function"
+                s = Slice(event) if call else Span(event)
+                self.threads.setdefault((event["pid"], event["tid"]), []).append(s)
+                self.count += call
+            elif event["ph"] == "i" and event["cat"] in ("audit", "exception"):
+                self.instants.append(event)
             elif event["ph"] == "M" and event["name"] == "process_name":
                 self.processes[event["pid"]] = event["args"]["name"]
-        for key, slices in self.threads.items():
-            self.threads[key] = nest(key, slices)
+        for key, slices in list(self.threads.items()):
+            roots = nest(key, slices)
+            every = [s for root in roots for s in root.walk()]
+            self.spans += sorted((s for s in every if not s.is_call), key=lambda s: s.begin)
+            for s in every:
+                if s.is_call:
+                    s.children = lift(s.children)
+            self.threads[key] = lift(roots)
 
     def slices(self):
         for roots in self.threads.values():
@@ -94,6 +134,9 @@ class Trace:
         for s in self.slices():
             result[s.name] = result.get(s.name, 0) + 1
         return result
+
+    def spans_of(self, category):
+        return [s for s in self.spans if s.category == category]
 
     def of_pid(self, pid):
         return {key: roots for key, roots in self.threads.items() if key[0] == pid}
@@ -116,6 +159,7 @@ def nest(key, slices):
         if stack and s.end > stack[-1].end:
             raise TraceError("%s: %s [%d, %d] overlaps %s [%d, %d]" % (
                 key, s.name, s.begin, s.end, stack[-1].name, stack[-1].begin, stack[-1].end))
+        s.parent = stack[-1] if stack else None
         (stack[-1].children if stack else roots).append(s)
         stack.append(s)
     return roots
@@ -136,9 +180,11 @@ def check_event(event):
         _require(isinstance(event.get("ts"), Ns), "ts is not in whole nanoseconds: %r", event)
     if ph == "X":
         _require(isinstance(event.get("dur"), Ns), "dur is not in whole nanoseconds: %r", event)
-        _require(event.get("cat") == "python_function", "cat is not python_function: %r", event)
+        _require(event.get("cat") == "python_function" or event.get("cat") in SPANS,
+                 "unknown cat in %r", event)
     if ph == "i":
         _require(event.get("s") == "t" or event.get("s") in ("p", "g"), "no scope in %r", event)
+        _require(event.get("cat") in INSTANTS, "unknown cat in %r", event)
 
 
 def check_ids(trace):

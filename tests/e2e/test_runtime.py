@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""What is no Python call: garbage collections, waits for the GIL. The witnesses are CPython's own
+(gc.callbacks, each thread's CPU time); trace.load() holds that all of it nests with the calls."""
+from harness import interpreters, process, trace
+from harness.runner import each
+
+
+def record(t, interp, *options, program, args=()):
+    """(trace, what the program says of itself, its pid, what the tool said)"""
+    target = process.Target(interp, program, *args)
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *options)
+    tracer.recording()
+    target.go()
+    result = target.done()
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    return trace.load(t.path("trace.json")), result, target.pid, text
+
+
+def around(s):
+    """The names of the calls around a slice, outwards."""
+    names = []
+    while s.parent is not None:
+        s = s.parent
+        if s.is_call:
+            names.append(s.name)
+    return names
+
+
+def within(s, name):
+    return any(x.name == name for x in s.walk())
+
+
+def collection(s):
+    """What a slice says of a collection, as gc.callbacks does; the USDT probes tell only the sum."""
+    args = s.args
+    if "unreachable" in args:
+        return args["generation"], args["unreachable"]
+    return args["generation"], args["collected"] + args["uncollectable"]
+
+
+@each(interp=interpreters.every)
+def test_gc(t, interp):
+    """Each collection that gc.callbacks saw, on its thread, in order, and no other."""
+    got, result, pid, _ = record(t, interp, program="collects")
+    truth = [(tid, generation, collected + uncollectable)
+             for tid, generation, collected, uncollectable in result["collections"]]
+    spans = [s for s in got.spans_of("gc") if "workload" in around(s) or "round_trip" in around(s)]
+    spans.sort(key=lambda s: s.begin)
+    t.equal([(s.event["tid"], *collection(s)) for s in spans], [tuple(x) for x in truth],
+            "collections")
+    t.check(len({tid for tid, _, _ in truth}) == 2 and {g for _, g, _ in truth} == {0, 1, 2},
+            "the program was to collect all generations, on two threads")
+    # what the collector runs lies within it
+    for s in spans[-1], spans[0]:
+        t.check(not s.calls() or all(c.name.endswith("__del__") or c.name == "finalised"
+                                     for c in s.calls() if "saw" not in c.name),
+                "calls within a collection: %s", [c.name for c in s.calls()])
+    dels = got.counts().get("Cyclic.__del__", 0) + got.counts().get("__del__", 0)
+    inside = sum(1 for s in spans for c in s.calls() if c.name.endswith("__del__"))
+    t.equal(inside, dels, "finalisers within collections")
+    counters = [e for e in got.events if e["ph"] == "C" and e["name"].startswith("gc")]
+    t.equal(len(counters), len(got.spans_of("gc")), "values of the counter")
+    print("%d collections, %d finalisers in them" % (len(spans), inside))
+
+
+def test_gc_off(t):
+    interp = interpreters.one()
+    got, result, _, _ = record(t, interp, "--no-gc", program="collects")
+    t.check(len(result["collections"]) > 3, "the program did not collect")
+    t.equal(got.spans, [], "slices that are no calls")
+    out, _ = process.run_tool("-p", "1", "--gc", "--no-gc", code=2)
+
+
+def test_gc_launched(t):
+    """From the first collection of the process to that of its end."""
+    interp = interpreters.one()
+    process.run_tool("-o", t.path("trace.json"), "--", *interp.command(
+        "-c", "import gc\ngc.collect()\nprint(sum(s['collections'] for s in gc.get_stats()))"),
+        stdout=open(t.path("out"), "w"))
+    got = trace.load(t.path("trace.json"))
+    with open(t.path("out")) as file:
+        counted = int(file.read())
+    # the rest comes when the interpreter ends
+    module, = got.named("<module>")[-1:]
+    before = [s for s in got.spans_of("gc") if s.end < module.end]
+    t.equal(len(before), counted, "collections up to the program's end")
+    t.check(len(got.spans_of("gc")) > counted, "none while the interpreter ended")
+
+
+@each(interp=interpreters.every)
+def test_gil(t, interp):
+    """Threads that compete wait, each no longer than it did not run; one alone does not."""
+    got, result, pid, _ = record(t, interp, "--gil", program="contends", args=("3", "0.4"))
+    for tid, (wall, cpu) in result["threads"].items():
+        spans = [s for s in got.spans_of("gil")
+                 if s.event["tid"] == int(tid) and "busy" in around(s)]
+        waited = sum(s.end - s.begin for s in spans)
+        t.check(spans, "thread %s never waited", tid)
+        # going to sleep and waking up is CPU time too
+        t.check(waited <= wall - cpu + len(spans) * 1_000_000,
+                "thread %s waited %d ns of %d ns, and ran %d ns", tid, waited, wall, cpu)
+        for s in spans:
+            t.check(s.args["timed waits"] >= 1 and not s.calls(), "a call within a wait: %s", s.args)
+    print("%d waits" % len(got.spans_of("gil")))
+
+
+def test_gil_alone(t):
+    interp = interpreters.one()
+    got, _, pid, _ = record(t, interp, "--gil", program="spin_once")
+    t.equal(got.spans_of("gil"), [], "waits of a single thread")
+    got, _, _, _ = record(t, interp, program="contends", args=("2", "0.1"))
+    t.equal(got.spans_of("gil"), [], "waits without --gil")
+
+
+def test_check_names_features(t):
+    """check -p says for each feature whether this interpreter has it, and by what."""
+    for interp in interpreters.every():
+        target = process.Target(interp, "churn", "3")
+        out, _ = process.run_tool("check", "-p", target.pid)
+        for feature in ("--gc", "--gil"):
+            rows = [line for line in out.splitlines() if feature in line.split()]
+            t.equal(len(rows), 1, "rows for %s in:\n%s" % (feature, out))
+            t.equal(rows[0].split()[0], "ok", "%s of %s" % (feature, interp))
+        target.kill()

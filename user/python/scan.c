@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "python/scan.h"
+
+#include <string.h>
+
+static const uint8_t *segment_bytes(const struct elf_file *elf, const struct elf_segment *segment)
+{
+	if (segment->type != PT_LOAD || !segment->file_size)
+		return NULL;
+	return elf_at(elf, segment->offset, segment->file_size);
+}
+
+static uint64_t relative(const uint8_t *at, uint64_t vaddr)
+{
+	int32_t distance;
+
+	memcpy(&distance, at, sizeof(distance));
+	return vaddr + sizeof(distance) + (uint64_t)(int64_t)distance;
+}
+
+int scan_calls(const struct elf_file *elf, scan_fn fn, void *ctx)
+{
+	for (size_t s = 0; s < elf->segment_count; s++) {
+		const struct elf_segment *segment = &elf->segments[s];
+		const uint8_t *bytes = segment_bytes(elf, segment);
+
+		if (!bytes || !(segment->flags & PF_X))
+			continue;
+		for (uint64_t i = 0; i + 5 <= segment->file_size; i++) {
+			uint64_t target;
+			int rc;
+
+			if (bytes[i] != 0xe8)
+				continue;
+			target = relative(bytes + i + 1, segment->vaddr + i + 1);
+			if (target - segment->vaddr >= segment->file_size)
+				continue;
+			rc = fn(segment->vaddr + i, target, ctx);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+/* Is the 32-bit field at bytes[i] of an instruction that names target? Its length before it, or 0.
+ */
+static unsigned int names(const uint8_t *bytes, uint64_t i, uint64_t vaddr, uint64_t target)
+{
+	uint32_t absolute;
+
+	/* REX.W lea reg, [rip + disp32] */
+	if (i >= 3 && (bytes[i - 3] & 0xfb) == 0x48 && bytes[i - 2] == 0x8d &&
+	    (bytes[i - 1] & 0xc7) == 0x05 && relative(bytes + i, vaddr) == target)
+		return 3;
+	memcpy(&absolute, bytes + i, sizeof(absolute));
+	return i >= 1 && (bytes[i - 1] & 0xf8) == 0xb8 && absolute == target ? 1 : 0;
+}
+
+int scan_references(const struct elf_file *elf, uint64_t target, scan_fn fn, void *ctx)
+{
+	for (size_t s = 0; s < elf->segment_count; s++) {
+		const struct elf_segment *segment = &elf->segments[s];
+		const uint8_t *bytes = segment_bytes(elf, segment);
+
+		if (!bytes || !(segment->flags & PF_X))
+			continue;
+		for (uint64_t i = 0; i + 4 <= segment->file_size; i++) {
+			unsigned int before = names(bytes, i, segment->vaddr + i, target);
+			int rc = before ? fn(segment->vaddr + i - before, target, ctx) : 0;
+
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+uint64_t scan_bytes(const struct elf_file *elf, const void *wanted, size_t size)
+{
+	for (size_t s = 0; s < elf->segment_count; s++) {
+		const uint8_t *bytes = segment_bytes(elf, &elf->segments[s]);
+		const uint8_t *found = bytes
+					   ? memmem(bytes, elf->segments[s].file_size, wanted, size)
+					   : NULL;
+
+		if (found)
+			return elf->segments[s].vaddr + (uint64_t)(found - bytes);
+	}
+	return 0;
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Garbage collections and waits for the GIL.
+ *
+ * Collections: the USDT probes gc__start and gc__done where the build has them. Else the
+ * collector's function, which is the one that names its own debug message; it has one entry, and a
+ * probe on each of its returns needs no return probe.
+ *
+ * The GIL: take_gil() holds the interpreter's only call of pthread_cond_timedwait(); probes sit on
+ * that call and right behind it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "python/region.h"
+#include "python/scan.h"
+#include "python/sdt_args.h"
+
+#define GC_MESSAGE    "gc: collecting generation %d...\n" /* gcmodule.c, gc.c; 3.8 to 3.15 */
+#define FUNCTIONS_MAX 4 /* clones of one function; the most seen is 2 */
+#define IMPORTS_MAX   256
+
+static int add_site(struct py_engine_plan *plan, const struct elf_file *elf, uint64_t vaddr,
+		    uint64_t cookie, const char *method)
+{
+	struct py_site site;
+	int rc = py_site_init(&site, elf, vaddr);
+
+	if (rc)
+		return rc;
+	site.cookie = cookie;
+	site.method = method;
+	return py_plan_add(plan, &site);
+}
+
+/* ---- garbage collections by USDT ---- */
+
+struct gc_notes {
+	const struct elf_file *elf;
+	struct py_engine_plan *plan;
+	size_t starts, dones;
+};
+
+/* In a register, or an int on the stack. */
+static bool arg_cookie(const struct sdt_arg *arg, unsigned int what, uint64_t *cookie)
+{
+	if (arg->memory &&
+	    (arg->bytes != -4 || arg->disp % 4 || arg->disp < -512 || arg->disp > 508))
+		return false;
+	*cookie = PT_COOKIE_RT(what, arg->reg, arg->memory ? arg->disp / 4 : 0, PT_REG_NONE, 0);
+	if (arg->memory)
+		*cookie |= PT_RT_MEMORY;
+	return true;
+}
+
+static int see_gc_note(const struct elf_sdt_note *note, void *ctx)
+{
+	struct gc_notes *notes = ctx;
+	bool start = !strcmp(note->name, "gc__start");
+	struct sdt_arg arg;
+	struct py_site site;
+	uint64_t cookie;
+	int rc;
+
+	if (strcmp(note->provider, "python") || (!start && strcmp(note->name, "gc__done")))
+		return 0;
+	rc = py_site_init(&site, notes->elf, note->vaddr);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc || !sdt_arg_parse(note->args, 0, &arg) ||
+	    !arg_cookie(&arg, start ? PT_RT_SITE_GC_START : PT_RT_SITE_GC_DONE, &cookie) ||
+	    (note->semaphore_vaddr &&
+	     !elf_vaddr_to_offset(notes->elf, note->semaphore_vaddr, &site.ref_ctr_offset)))
+		return py_plan_refuse(notes->plan, "the %s probe cannot be understood (%s)",
+				      note->name, note->args);
+	++*(start ? &notes->starts : &notes->dones);
+	site.cookie = cookie;
+	site.method = start ? "gc__start" : "gc__done";
+	return py_plan_add(notes->plan, &site);
+}
+
+/* ---- garbage collections by the collector's function ---- */
+
+struct functions {
+	const struct py_finder *finder;
+	uint64_t starts[FUNCTIONS_MAX];
+	size_t count;
+	bool too_many;
+};
+
+static int add_function(struct functions *functions, uint64_t start)
+{
+	for (size_t i = 0; i < functions->count; i++)
+		if (functions->starts[i] == start)
+			return 0;
+	if (functions->count == FUNCTIONS_MAX) {
+		functions->too_many = true;
+		return 1;
+	}
+	functions->starts[functions->count++] = start;
+	return 0;
+}
+
+static int see_reference(uint64_t vaddr, uint64_t target, void *ctx)
+{
+	struct functions *functions = ctx;
+	const struct eh_range *range = eh_range_at(functions->finder->eh, vaddr);
+
+	(void)target;
+	return range ? add_function(functions, range->start) : 0;
+}
+
+static int count_call(uint64_t vaddr, uint64_t target, void *ctx)
+{
+	const struct eh_range *called = ctx;
+
+	(void)vaddr;
+	return target == called->start;
+}
+
+/* What leaves a function other than by ret, a call, or a jump within it. */
+static bool leaves(const struct region *region, const struct mc_insn *insn)
+{
+	if (insn->flow == MC_FLOW_JMP_INDIRECT)
+		return true;
+	return (insn->flow == MC_FLOW_JMP || insn->flow == MC_FLOW_JCC) &&
+	       !region_holds(region, insn->target);
+}
+
+static int add_collector(const struct py_finder *finder, uint64_t start,
+			 struct py_engine_plan *plan)
+{
+	struct region region = {0};
+	size_t returns = 0, entry;
+	int rc = region_load(&region, finder, start);
+
+	if (rc == -ENOTSUP)
+		rc = py_plan_refuse(plan, "the collector cannot be decoded: %s", region.reason);
+	entry = rc ? 0 : region_index(&region, start);
+	while (!rc && entry != REGION_NONE && region.insns[entry].op == MC_OP_ENDBR)
+		entry = region_next(&region, entry);
+	if (!rc && entry == REGION_NONE)
+		rc = py_plan_refuse(plan, "the collector's entry cannot be decoded");
+	/* the thread state is its first argument; 3.8 has none, and needs none */
+	if (!rc)
+		rc = add_site(plan, finder->elf, region.insns[entry].vaddr,
+			      PT_COOKIE_RT(PT_RT_SITE_GC_ENTER, MC_RDI, 0, PT_REG_NONE, 0),
+			      "collector's entry");
+	for (size_t i = 0; i < region.insn_count && !rc; i++) {
+		if (leaves(&region, &region.insns[i]))
+			rc = py_plan_refuse(plan, "the collector ends in a jump elsewhere");
+		if (rc || region.insns[i].flow != MC_FLOW_RET)
+			continue;
+		returns++;
+		rc = add_site(plan, finder->elf, region.insns[i].vaddr,
+			      PT_COOKIE_RT(PT_RT_SITE_GC_LEAVE, PT_REG_NONE, 0, PT_REG_NONE, 0),
+			      "collector's return");
+	}
+	if (!rc && !returns)
+		rc = py_plan_refuse(plan, "the collector has no return");
+	region_release(&region);
+	return rc;
+}
+
+static int find_collector(const struct py_image *image, const struct py_finder *finder,
+			  struct py_engine_plan *plan)
+{
+	struct functions functions = {.finder = finder};
+	uint64_t message = scan_bytes(finder->elf, GC_MESSAGE, sizeof(GC_MESSAGE));
+	int rc = 0;
+
+	if (!image->rt.gc_stats && !image->rt.gc_stats_vaddr)
+		return py_plan_refuse(plan,
+				      "built without dtrace probes (--with-dtrace), and "
+				      "without them collections are known up to CPython 3.13");
+	if (message)
+		scan_references(finder->elf, message, see_reference, &functions);
+	if (!functions.count || functions.too_many)
+		return py_plan_refuse(plan, "the collector is not to be found");
+	for (size_t i = 0; i < functions.count && !rc; i++) {
+		const struct eh_range *range = eh_range_at(finder->eh, functions.starts[i]);
+
+		/* a cold part is jumped to, not called */
+		if (scan_calls(finder->elf, count_call, (void *)range) != 1)
+			return py_plan_refuse(plan, "the collector's entry is not to be found");
+		rc = add_collector(finder, range->start, plan);
+	}
+	return rc;
+}
+
+int py_sites_gc(const struct py_image *image, const struct py_finder *finder,
+		struct py_engine_plan *plan)
+{
+	struct gc_notes notes = {.elf = finder->elf, .plan = plan};
+	int rc = elf_each_sdt_note(finder->elf, see_gc_note, &notes);
+
+	if (rc)
+		return rc;
+	if (notes.starts && notes.dones)
+		return 0;
+	if (plan->site_count)
+		return py_plan_refuse(plan, "the file has gc__start or gc__done, but not both");
+	return find_collector(image, finder, plan);
+}
+
+/* ---- the GIL ---- */
+
+struct waits {
+	const struct py_finder *finder;
+	struct mc_decoder *decoder;
+	struct py_engine_plan *plan;
+	uint64_t stub;                /* of pthread_cond_timedwait, once seen */
+	uint64_t others[IMPORTS_MAX]; /* stubs of other functions, by their number's low bits */
+	struct functions functions;
+};
+
+static bool is_wait(struct waits *waits, uint64_t target)
+{
+	uint64_t *other = &waits->others[(target >> 4) % IMPORTS_MAX];
+	const char *name;
+
+	if (waits->stub)
+		return target == waits->stub;
+	if (*other == target)
+		return false;
+	*other = target;
+	/* a stub is no function of this file, and has no unwind range of its own */
+	name = function_import_name(waits->finder->elf, waits->decoder, target);
+	if (!name || strcmp(name, "pthread_cond_timedwait"))
+		return false;
+	waits->stub = target;
+	return true;
+}
+
+static bool in_plt(const struct elf_file *elf, uint64_t vaddr)
+{
+	for (size_t i = 0; i < elf->section_count; i++)
+		if (!strncmp(elf->sections[i].name, ".plt", 4) &&
+		    vaddr - elf->sections[i].vaddr < elf->sections[i].size)
+			return true;
+	return false;
+}
+
+static int see_call(uint64_t vaddr, uint64_t target, void *ctx)
+{
+	struct waits *waits = ctx;
+	const struct eh_range *range;
+	struct py_site call;
+	int rc;
+
+	if (!in_plt(waits->finder->elf, target) || !is_wait(waits, target))
+		return 0;
+	range = eh_range_at(waits->finder->eh, vaddr);
+	if (!range || add_function(&waits->functions, range->start))
+		return 0;
+	rc = py_site_init(&call, waits->finder->elf, vaddr);
+	if (!rc)
+		rc = add_site(waits->plan, waits->finder->elf, vaddr,
+			      PT_COOKIE_RT(PT_RT_SITE_GIL_WAIT, PT_REG_NONE, 0, PT_REG_NONE, 0),
+			      "GIL wait");
+	if (!rc)
+		rc = add_site(waits->plan, waits->finder->elf, vaddr + call.byte_count,
+			      PT_COOKIE_RT(PT_RT_SITE_GIL_WAITED, MC_RAX, 0, PT_REG_NONE, 0),
+			      "GIL wait's end");
+	return rc;
+}
+
+/* Both ends of each wait must be instructions of the function around them. */
+static int check_waits(const struct waits *waits)
+{
+	for (size_t i = 0; i < waits->plan->site_count; i++) {
+		uint64_t vaddr = waits->plan->sites[i].vaddr;
+		const struct eh_range *range = eh_range_at(waits->finder->eh, vaddr);
+		struct region region = {0};
+		int rc = range ? region_load(&region, waits->finder, range->start) : -ENOTSUP;
+		bool good = !rc && region_index(&region, vaddr) != REGION_NONE;
+
+		region_release(&region);
+		if (rc == -ENOMEM)
+			return rc;
+		if (!good)
+			return py_plan_refuse(waits->plan, "take_gil() cannot be decoded");
+	}
+	return 0;
+}
+
+int py_sites_gil(const struct py_image *image, const struct py_finder *finder,
+		 struct py_engine_plan *plan)
+{
+	struct waits waits = {.finder = finder, .plan = plan, .functions.finder = finder};
+	/* 3.8's compiler cloned take_gil() */
+	size_t most = image->version < 0x03090000 ? 2 : 1;
+	int rc = mc_decoder_open(&waits.decoder);
+
+	if (rc)
+		return rc;
+	rc = scan_calls(finder->elf, see_call, &waits);
+	mc_decoder_close(waits.decoder);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc || !plan->site_count)
+		return py_plan_refuse(plan, "the interpreter's wait for the GIL is not to be found "
+					    "(pthread_cond_timedwait)");
+	if (waits.functions.too_many || waits.functions.count > most)
+		return py_plan_refuse(plan,
+				      "%zu functions wait with pthread_cond_timedwait(); "
+				      "which one takes the GIL is not known",
+				      waits.functions.count);
+	return check_waits(&waits);
+}
