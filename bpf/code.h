@@ -101,6 +101,31 @@ static __always_inline __u32 code_read(struct thread *t, const struct pt_layout 
 	return sizeof(*rec) + ((end + 7) & ~7u);
 }
 
+static __always_inline bool text_is(const __u8 *data, const char *text, __u32 bytes)
+{
+	bool same = true;
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < bytes; i++)
+		same &= data[i] == (__u8)text[i];
+	return same;
+}
+
+/* t->code is importlib's _find_and_load(): Lib/importlib/_bootstrap.py, 3.8 to 3.15. */
+static __always_inline bool code_is_import(struct thread *t)
+{
+	const struct pt_str *str = t->code.rec.str;
+
+	if (str[PT_STR_NAME].bytes != 14 || str[PT_STR_FILE].bytes != 29 ||
+	    !text_is(t->code.data, "_find_and_load", 14))
+		return false;
+	if (str[PT_STR_QUALNAME].bytes == 0)
+		return text_is(t->code.data + 14, "<frozen importlib._bootstrap>", 29);
+	return str[PT_STR_QUALNAME].bytes == 14 &&
+	       text_is(t->code.data + 28, "<frozen importlib._bootstrap>", 29);
+}
+
 /*
  * The id in the low and co_flags in the high half; 0 if there is no id to be had. Costs one to two
  * microseconds where the code object is new. A global function: verified once, apart from callers.
@@ -131,7 +156,9 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 		return 0;
 	rec_init(&t->code.rec.hdr, PT_REC_CODE, len, t->pid_tgid, t->image_id, now);
 	rc = bpf_ringbuf_output(&ring, &t->code, len, wake_flag());
-	value.flags = t->code.rec.co_flags & ~CODE_PENDING;
+	value.flags = t->code.rec.co_flags & ~(CODE_PENDING | CODE_IMPORT);
+	if (want_imports && code_is_import(t))
+		value.flags |= CODE_IMPORT;
 	if (rc && !known)
 		count_add(&counters.lost_records, 1); /* until it is sent after all */
 	if (!rc && known)

@@ -26,6 +26,7 @@ const volatile __u64 max_events; /* 0: no limit */
 const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
 const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */
 const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
+const volatile bool want_imports;
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -157,9 +158,11 @@ struct code_key {
 };
 
 #define CODE_PENDING 0x80000000u /* in flags: the definition did not fit into the ring buffer */
+/* likewise: importlib's _find_and_load(). No co_flag: Include/cpython/code.h, 3.8 to 3.15 */
+#define CODE_IMPORT  0x40000000u
 struct code_value {
 	__u32 id;
-	__u32 flags; /* co_flags */
+	__u32 flags; /* co_flags, and the above */
 };
 
 struct {

@@ -45,6 +45,165 @@ static __always_inline void put_runtime(struct thread *t, const struct rt_event 
 	t->last_ns = now;
 }
 
+/* ---- details: t->rt, item by item; end is that of the data so far ---- */
+
+#define RT_DATA_BYTES sizeof(((struct rt_scratch *)0)->data)
+/* PyTypeObject: the same in 3.8 - 3.15 without --with-trace-refs (Include/cpython/object.h) */
+#define TYPE_NAME     24
+#define TYPE_FLAGS    168
+/* Py_TPFLAGS_LONG_SUBCLASS, _BYTES_, _UNICODE_ (Include/object.h) */
+#define TYPE_IS_INT   (1u << 24)
+#define TYPE_IS_BYTES (1u << 27)
+#define TYPE_IS_STR   (1u << 28)
+/* PyBytesObject, PyLongObject: behind ob_refcnt and ob_type */
+#define OBJECT_TYPE   8
+#define OBJECT_SIZE   16
+#define BYTES_DATA    32
+#define INT_DIGITS    24
+#define INT_BITS      30 /* of a digit */
+
+static __always_inline void details_begin(struct thread *t, __u32 what)
+{
+	t->rt.rec.what = what;
+	t->rt.rec.item_count = 0;
+	t->rt.rec.more = 0;
+	t->rt.rec.reserved = 0;
+	t->rt.rec.serial = ++t->rt_serial;
+}
+
+static __always_inline struct pt_rt_item *details_item(struct thread *t)
+{
+	__u32 n = t->rt.rec.item_count;
+	struct pt_rt_item *item;
+
+	opaque(n);
+	if (n >= PT_RT_ITEMS_MAX) {
+		t->rt.rec.more++;
+		return NULL;
+	}
+	t->rt.rec.item_count = n + 1;
+	item = &t->rt.rec.items[n];
+	item->type = PT_RT_NONE;
+	item->width = 1;
+	item->truncated = 0;
+	item->reserved = 0;
+	item->bytes = 0;
+	item->number = 0;
+	return item;
+}
+
+/* What a string of C holds, of at most this many bytes. */
+static __always_inline __u32 read_c_text(struct thread *t, struct pt_rt_item *item, __u64 addr,
+					 __u32 end)
+{
+	long n;
+
+	item->truncated = 2;
+	opaque(end);
+	if (!addr || end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+		return end;
+	n = bpf_probe_read_user_str(&t->rt.data[end], PT_RT_ITEM_MAX_BYTES, (void *)addr);
+	if (n <= 0 || n > PT_RT_ITEM_MAX_BYTES)
+		return end;
+	item->bytes = n - 1; /* the NUL */
+	item->truncated = n == PT_RT_ITEM_MAX_BYTES;
+	return end + n - 1;
+}
+
+/* As string_read() of code.h, of fewer bytes. */
+static __always_inline __u32 read_text(struct thread *t, struct pt_rt_item *item, __u64 str,
+				       const struct pt_layout *layout, __u32 end)
+{
+	__u64 length = 0, data, bytes;
+	__u32 state = 0, kind;
+
+	item->type = PT_RT_TEXT;
+	item->truncated = 2;
+	if (!str || bpf_probe_read_user(&length, 8, (void *)(str + layout->str_length)) ||
+	    bpf_probe_read_user(&state, 4, (void *)(str + layout->str_state)))
+		return end;
+	kind = state >> 2 & 7;
+	if (!(state & 0x20) || (kind != 1 && kind != 2 && kind != 4))
+		return end;
+	data = str + (state & 0x40 ? layout->str_ascii_data : layout->str_data);
+	bytes = PT_RT_ITEM_MAX_BYTES;
+	if (length <= PT_RT_ITEM_MAX_BYTES / 4 || length * kind <= PT_RT_ITEM_MAX_BYTES)
+		bytes = length * kind;
+	opaque(bytes);
+	opaque(end);
+	if (bytes > PT_RT_ITEM_MAX_BYTES || length > 0xffffffff ||
+	    end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+		return end;
+	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[end], bytes, (void *)data))
+		return end;
+	item->bytes = bytes;
+	item->width = kind;
+	item->truncated = length * kind > bytes;
+	return end + bytes;
+}
+
+/* An item that is a str; the new end. */
+__noinline __u32 details_add_str(__u64 str, __u32 layout_index, __u32 end)
+{
+	struct thread *t = thread_get();
+	struct pt_rt_item *item;
+
+	if (!t)
+		return end;
+	item = details_item(t);
+	if (!item)
+		return end;
+	return read_text(t, item, str, &image_at(layout_index)->layout, end);
+}
+
+static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
+{
+	__u32 len;
+
+	opaque(end);
+	if (end > RT_DATA_BYTES - 8)
+		end = RT_DATA_BYTES - 8;
+	__builtin_memset(&t->rt.data[end], 0, 8);
+	len = sizeof(t->rt.rec) + ((end + 7) & ~7u);
+	rec_init(&t->rt.rec.hdr, PT_REC_RUNTIME, len, t->pid_tgid, t->image_id, now);
+	opaque(len);
+	if (len > sizeof(t->rt))
+		return 1;
+	return rec_send(&t->rt, len) != 0;
+}
+
+/* Sends the details and appends the word that they belong to. */
+static __always_inline void put_detailed(struct thread *t, __u32 type, __u32 end, __u64 now)
+{
+	struct rt_event event = {
+	    .type = type,
+	    .what = t->rt.rec.what,
+	    .flags = PT_RT_DETAILS,
+	    .values = 1,
+	    .value = {t->rt.rec.serial},
+	};
+
+	details_send(t, end, now);
+	put_runtime(t, &event, now);
+}
+
+/* importlib's _find_and_load(name, import_) was entered. */
+__noinline int runtime_import(__u64 frame, __u32 layout_index, __u64 now)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct thread *t = thread_get();
+	__u64 name;
+	__u32 end;
+
+	if (!t || image->rt.frame_locals == PT_NO_FIELD)
+		return 0;
+	name = user_u64(frame + image->rt.frame_locals) & ~(__u64)image->rt.locals_mask;
+	details_begin(t, PT_RT_IMPORT);
+	end = details_add_str(name, layout_index, 0);
+	put_detailed(t, PT_X_RT_BEGIN, end, now);
+	return 0;
+}
+
 /* ---- garbage collections where the build has no USDT probes for them ---- */
 
 /* Where the statistics of the interpreter that collects lie, or 0. */

@@ -258,6 +258,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 		return 0;
 	}
 	t->last_frame = frame;
+	if (want_imports && unlikely(flags & CODE_IMPORT))
+		runtime_import(frame, layout_index, now);
 	return 0;
 }
 

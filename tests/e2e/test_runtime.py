@@ -113,12 +113,45 @@ def test_gil_alone(t):
     t.equal(got.spans_of("gil"), [], "waits without --gil")
 
 
+def enters_and_exits(spans):
+    """Of nested spans, in order."""
+    bounds = [(s.begin, [1, s.name]) for s in spans] + [(s.end, [0, s.name]) for s in spans]
+    return [x for _, x in sorted(bounds)]
+
+
+@each(interp=interpreters.every)
+def test_imports(t, interp):
+    """Each module searched and loaded, nested, as importlib's own function is called in a second run
+    that has a wrapper around it."""
+    got, _, pid, _ = record(t, interp, "--imports", program="imports")
+    truth = process.Target(interp, "imports", "watch")
+    truth.go()
+    expected = [[kind, "import " + name] for kind, name in truth.done()["seen"]]
+    truth.finish()
+    spans = [s for s in got.spans_of("import") if "workload" in around(s) or "thread" in around(s)]
+    found = enters_and_exits(spans)
+    for i, pair in enumerate(zip(found, expected)):
+        t.equal(*pair, "import %d" % i)
+    t.equal(len(found), len(expected), "entries and exits of imports")
+    t.check(len(expected) > 40, "only %d", len(expected))
+    for s in spans:
+        t.equal(s.parent.name, "_find_and_load", "what an import lies in")
+    t.equal(len({s.event["tid"] for s in spans}), 2, "threads that import")
+    print("%d imports" % len(spans))
+
+
+def test_imports_off(t):
+    interp = interpreters.one()
+    got, _, _, _ = record(t, interp, program="imports")
+    t.equal(got.spans_of("import"), [], "imports without --imports")
+
+
 def test_check_names_features(t):
     """check -p says for each feature whether this interpreter has it, and by what."""
     for interp in interpreters.every():
         target = process.Target(interp, "churn", "3")
         out, _ = process.run_tool("check", "-p", target.pid)
-        for feature in ("--gc", "--gil"):
+        for feature in ("--gc", "--gil", "--imports"):
             rows = [line for line in out.splitlines() if feature in line.split()]
             t.equal(len(rows), 1, "rows for %s in:\n%s" % (feature, out))
             t.equal(rows[0].split()[0], "ok", "%s of %s" % (feature, interp))

@@ -111,9 +111,11 @@ static void check_features(struct checks *checks, const struct py_image *image)
 		char name[32], detail[300];
 
 		snprintf(name, sizeof(name), "--%s", py_feature_name((enum py_feature)f));
-		snprintf(detail, sizeof(detail), "%zu probes%s%s", plan->site_count,
-			 plan->site_count ? ": " : "",
-			 plan->site_count ? plan->sites[0].method : "");
+		if (plan->site_count)
+			snprintf(detail, sizeof(detail), "%zu probes: %s", plan->site_count,
+				 plan->sites[0].method);
+		else
+			snprintf(detail, sizeof(detail), "no probes of its own");
 		tell(checks, name, plan->usable ? VERDICT_OK : VERDICT_FALLBACK,
 		     plan->usable ? detail : plan->reason, "");
 	}

@@ -97,6 +97,8 @@ static const struct row rows[] = {
 	ROW("no-gc", 0, FLAG, NULL, no_gc, APP_RECORD, "leave garbage collections out"),
 	ROW("gil", 0, FLAG, NULL, gil, APP_RECORD,
 	 "record how long each thread waits for the global interpreter lock"),
+	ROW("imports", 0, FLAG, NULL, imports, APP_RECORD,
+	 "record each module that is searched and loaded, by name"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
 	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
@@ -520,8 +522,10 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 void app_options_features(const struct app_options *options, unsigned int *features,
 			  unsigned int *asked)
 {
-	*asked = (unsigned int)options->gc << PY_FEATURE_GC | (unsigned int)options->gil
-								  << PY_FEATURE_GIL;
+	*asked = 0;
+	*asked |= (unsigned int)options->gc << PY_FEATURE_GC;
+	*asked |= (unsigned int)options->gil << PY_FEATURE_GIL;
+	*asked |= (unsigned int)options->imports << PY_FEATURE_IMPORTS;
 	*features = *asked | (unsigned int)!options->no_gc << PY_FEATURE_GC;
 }
 

@@ -47,7 +47,7 @@ struct app_options {
 	int engine; /* enum pt_engine_wish */
 	int follow; /* enum pt_follow */
 	bool no_follow;
-	bool gc, no_gc, gil;
+	bool gc, no_gc, gil, imports;
 	struct app_list include_files, exclude_files;
 	bool no_call_ids, no_cache, dry_run, json, quiet, verbose, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;

@@ -106,6 +106,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->use_cookie = tracer->cookie;
 	skel->rodata->trace_all = tracer->options.trace_all;
 	skel->rodata->want_runtime = tracer->options.runtime;
+	skel->rodata->want_imports = tracer->options.imports;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;

@@ -36,6 +36,7 @@ struct pt_tracer_options {
 	uint64_t max_events;
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
+	bool imports; /* tell what importlib searches and loads */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };

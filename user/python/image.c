@@ -88,6 +88,11 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 	case PY_FEATURE_GIL:
 		ret = py_sites_gil(image, finder, plan);
 		break;
+	case PY_FEATURE_IMPORTS:
+		ret = image->rt.frame_locals != PT_NO_FIELD
+			  ? 0
+			  : py_plan_refuse(plan, "where a frame's variables lie is not known");
+		break;
 	case PY_FEATURE_COUNT:
 		break;
 	}
@@ -114,6 +119,7 @@ const char *py_feature_name(enum py_feature feature)
 	static const char *const names[PY_FEATURE_COUNT] = {
 	    [PY_FEATURE_GC] = "gc",
 	    [PY_FEATURE_GIL] = "gil",
+	    [PY_FEATURE_IMPORTS] = "imports",
 	};
 
 	return names[feature];

@@ -40,7 +40,12 @@ enum py_insn_class {
 enum py_engine { PY_ENGINE_FRAME, PY_ENGINE_USDT, PY_ENGINE_COUNT };
 
 /* What can be told of the runtime beside frames. */
-enum py_feature { PY_FEATURE_GC, PY_FEATURE_GIL, PY_FEATURE_COUNT };
+enum py_feature {
+	PY_FEATURE_GC,
+	PY_FEATURE_GIL,
+	PY_FEATURE_IMPORTS, /* needs no sites: frames tell */
+	PY_FEATURE_COUNT,
+};
 
 struct py_site {
 	uint64_t vaddr;          /* in the file's own address space (p_vaddr) */

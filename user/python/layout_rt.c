@@ -1,42 +1,74 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * py_rt_layout_fill(): the fields that only the runtime's events need. The numbers were compiled
- * from the headers of 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1 and 3.13.0, with and without
- * Py_DEBUG, in which they agree. What is not known is left out, and the feature that needs it says
- * no.
+ * py_rt_layout_fill(): the fields that only the runtime's events need. The numbers up to 3.13 were
+ * compiled from the headers of 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1 and 3.13.0, with and without
+ * Py_DEBUG, in which they agree; CPython keeps these structs within a minor version. From 3.13 on
+ * _Py_DebugOffsets has some of them, and what it says must be what the table says. What is not
+ * known is left out, and the feature that needs it says no.
  */
 #include <string.h>
 
 #include "python/parts.h"
 
+#define TS_INTERP 16 /* PyThreadState.interp, 3.8 to 3.15 */
+
 struct row {
 	unsigned int minor;
-	uint32_t gc_stats; /* gc.generation_stats in PyInterpreterState; 3.8: in _PyRuntime */
+	uint16_t gc_stats;    /* gc.generation_stats in PyInterpreterState; 3.8: in _PyRuntime */
+	uint16_t locals;      /* _PyInterpreterFrame.localsplus, PyFrameObject.f_localsplus */
+	uint8_t locals_index; /* of that in _Py_DebugOffsets, as an array of u64; 0: not there */
 };
 
 static const struct row rows[] = {
-    {8, 472}, {9, 744}, {10, 744}, {11, 776}, {12, 240}, {13, 7528},
+    {8, 472, 360, 0}, {9, 744, 360, 0},   {10, 744, 352, 0}, {11, 776, 72, 0},
+    {12, 240, 72, 0}, {13, 7528, 72, 32}, {14, 0, 80, 35},   {15, 0, 80, 43},
 };
 
-#define TS_INTERP 16 /* PyThreadState.interp, 3.8 to 3.15 */
+#define DO_INTERP_GC 10  /* interpreter_state.gc in _Py_DebugOffsets, 3.13 */
+#define GC_STATS_313 128 /* _gc_runtime_state.generation_stats, 3.13 */
+
+static uint64_t debug_offset(const struct py_image *image, const struct elf_file *elf,
+			     unsigned int index)
+{
+	uint64_t value = 0;
+	const void *data = elf_at_vaddr(elf, image->runtime.vaddr + 8ull * index, sizeof(value));
+
+	if (data)
+		memcpy(&value, data, sizeof(value));
+	return value;
+}
+
+static void fill_gc(struct py_image *image, const struct elf_file *elf, const struct row *row)
+{
+	struct pt_rt_layout *rt = &image->rt;
+
+	if (row->minor == 13 &&
+	    debug_offset(image, elf, DO_INTERP_GC) + GC_STATS_313 != row->gc_stats)
+		return;
+	if (row->minor == 8)
+		rt->gc_stats_vaddr = image->runtime.vaddr + row->gc_stats;
+	else
+		rt->gc_stats = row->gc_stats;
+}
 
 void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf)
 {
-	unsigned int minor = image->version >> 16 & 0xff;
 	struct pt_rt_layout *rt = &image->rt;
+	const struct row *row = NULL;
 
-	(void)elf;
 	*rt = (struct pt_rt_layout){
 	    .ts_interp = TS_INTERP,
 	    .frame_locals = PT_NO_FIELD,
 	    .ts_exception = PT_NO_FIELD,
 	};
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		if (rows[i].minor != minor)
-			continue;
-		if (minor == 8)
-			rt->gc_stats_vaddr = image->runtime.vaddr + rows[i].gc_stats;
-		else
-			rt->gc_stats = rows[i].gc_stats;
-	}
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].minor == (image->version >> 16 & 0xff))
+			row = &rows[i];
+	if (!row)
+		return;
+	fill_gc(image, elf, row);
+	if (!row->locals_index || debug_offset(image, elf, row->locals_index) == row->locals)
+		rt->frame_locals = row->locals;
+	/* _PyStackRef, as in pt_layout.frame_code_mask */
+	rt->locals_mask = row->minor >= 14 ? 3 : 0;
 }
