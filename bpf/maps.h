@@ -27,6 +27,7 @@ const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
 const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */
 const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
 const volatile bool want_imports;
+const volatile bool want_audit;
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -103,6 +104,7 @@ struct thread {
 	__u64 near_valid; /* near_codes() for which near[] holds */
 	struct near_code near[NEAR_CODES];
 	__u32 rt_serial; /* of the last PT_REC_RUNTIME */
+	__u64 audited;   /* the name that sys.audit() was called with, as C sees it */
 	__u64 gc_at;     /* where the collector's statistics lie, or 0 */
 	struct gc_stats gc_before;
 	union {
@@ -178,6 +180,14 @@ struct {
 	__type(key, struct pt_site_key);
 	__type(value, struct pt_site_value);
 } sites SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PT_AUDIT_NAMES_MAX);
+	__type(key, struct pt_audit_key);
+	__type(value, __u32);
+} audit_names SEC(".maps");
 
 /* First ids of blocks of PT_ID_BLOCK code ids; user space refills. */
 struct {

@@ -156,6 +156,96 @@ __noinline __u32 details_add_str(__u64 str, __u32 layout_index, __u32 end)
 	return read_text(t, item, str, &image_at(layout_index)->layout, end);
 }
 
+/* An int of at most two digits (60 bits): PyLongObject, Include/cpython/longintrepr.h */
+static __always_inline bool read_int(__u64 obj, __u32 version, __s64 *number)
+{
+	__u64 tag = user_u64(obj + OBJECT_SIZE), count, digits;
+	bool negative;
+
+	if (version >= 0x030c0000) {
+		negative = (tag & 3) == 2;
+		count = tag >> 3;
+	} else {
+		negative = (__s64)tag < 0;
+		count = negative ? -tag : tag;
+	}
+	if (count > 2)
+		return false;
+	digits = count ? user_u64(obj + INT_DIGITS) : 0;
+	digits = count < 2 ? (__u32)digits : (__u32)digits | digits >> 32 << INT_BITS;
+	*number = negative ? -(__s64)digits : (__s64)digits;
+	return true;
+}
+
+static __always_inline __u32 read_bytes(struct thread *t, struct pt_rt_item *item, __u64 obj,
+					__u32 end)
+{
+	__u64 length = user_u64(obj + OBJECT_SIZE), bytes = length;
+
+	item->type = PT_RT_BYTES;
+	item->truncated = 2;
+	if (bytes > PT_RT_ITEM_MAX_BYTES)
+		bytes = PT_RT_ITEM_MAX_BYTES;
+	opaque(bytes);
+	opaque(end);
+	if (bytes > PT_RT_ITEM_MAX_BYTES || end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+		return end;
+	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[end], bytes, (void *)(obj + BYTES_DATA)))
+		return end;
+	item->bytes = bytes;
+	item->truncated = length > bytes;
+	return end + bytes;
+}
+
+/* An item for any object; the new end. Only what can be read without running code: str, int, bytes
+ * and None by value, others by the name of their type. */
+__noinline __u32 details_add_object(__u64 obj, __u32 layout_index, __u32 end)
+{
+	const struct pt_layout *layout = &image_at(layout_index)->layout;
+	struct thread *t = thread_get();
+	struct pt_rt_item *item;
+	__u64 type, flags, name;
+
+	if (!t)
+		return end;
+	item = details_item(t);
+	if (!item)
+		return end;
+	type = user_u64(obj + OBJECT_TYPE);
+	flags = user_u64(type + TYPE_FLAGS);
+	if (flags & TYPE_IS_STR)
+		return read_text(t, item, obj, layout, end);
+	if (flags & TYPE_IS_BYTES)
+		return read_bytes(t, item, obj, end);
+	if (flags & TYPE_IS_INT && read_int(obj, layout->version, &item->number)) {
+		item->type = PT_RT_INT;
+		return end;
+	}
+	name = user_u64(type + TYPE_NAME);
+	if (user_u64(name) == 0x65707954656e6f4eull) { /* "NoneType" */
+		item->type = PT_RT_NONE;
+		return end;
+	}
+	item->type = PT_RT_OBJECT;
+	item->number = obj;
+	return read_c_text(t, item, name, end);
+}
+
+/* An item that is a string of C; the new end. */
+__noinline __u32 details_add_c_text(__u64 addr, __u32 end)
+{
+	struct thread *t = thread_get();
+	struct pt_rt_item *item;
+
+	if (!t)
+		return end;
+	item = details_item(t);
+	if (!item)
+		return end;
+	item->type = PT_RT_BYTES;
+	return read_c_text(t, item, addr, end);
+}
+
 static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
 {
 	__u32 len;
@@ -201,6 +291,85 @@ __noinline int runtime_import(__u64 frame, __u32 layout_index, __u64 now)
 	details_begin(t, PT_RT_IMPORT);
 	end = details_add_str(name, layout_index, 0);
 	put_detailed(t, PT_X_RT_BEGIN, end, now);
+	return 0;
+}
+
+/* ---- audit events ---- */
+
+#define AUDIT_ARGS 5 /* behind the name there is room for so many */
+
+/* name: as C has it, or 0 if it cannot be had so. */
+static __always_inline bool audit_wanted(__u64 name)
+{
+	struct pt_audit_key key = {.bits = 8 * PT_AUDIT_NAME_BYTES};
+
+	if (name && bpf_probe_read_user_str(key.name, sizeof(key.name), (const void *)name) < 0)
+		return false;
+	return bpf_map_lookup_elem(&audit_names, &key) != NULL;
+}
+
+/* The count objects whose pointers lie at objects. */
+static __always_inline __u32 audit_args(struct thread *t, __u64 objects, __u64 count, __u32 layout,
+					__u32 end)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < AUDIT_ARGS; i++) {
+		if (i >= count)
+			break;
+		end = details_add_object(user_u64(objects + 8 * i), layout, end);
+	}
+	if (count > AUDIT_ARGS)
+		t->rt.rec.more = count - AUDIT_ARGS;
+	return end;
+}
+
+/* An event raised by C, or by Python too where its USDT probe tells: a tuple of arguments, or 0. */
+__noinline int runtime_audit(__u64 name, __u64 tuple, __u32 layout)
+{
+	const struct pt_image *image = image_at(layout);
+	struct thread *t = thread_get();
+	__u64 said;
+	__u32 end;
+
+	if (!t)
+		return 0;
+	said = t->audited;
+	t->audited = 0;
+	if (said == name || !audit_wanted(name))
+		return 0;
+	details_begin(t, PT_RT_AUDIT);
+	end = details_add_c_text(name, 0);
+	if (tuple)
+		end = audit_args(t, tuple + image->rt.tuple_items, user_u64(tuple + OBJECT_SIZE),
+				 layout, end);
+	put_detailed(t, PT_X_RT_INSTANT, end, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* sys.audit(*args) is called by Python. If a hook is installed, the above hears of it next. */
+__noinline int runtime_audit_python(__u64 args, __u64 count, __u32 layout)
+{
+	const struct pt_image *image = image_at(layout);
+	struct thread *t = thread_get();
+	__u64 str, name = 0;
+	__u32 end;
+
+	if (!t || !count || count > 1u << 30)
+		return 0;
+	str = user_u64(args);
+	if (!(user_u64(user_u64(str + OBJECT_TYPE) + TYPE_FLAGS) & TYPE_IS_STR))
+		return 0;                                             /* a TypeError will follow */
+	if ((user_u32(str + image->layout.str_state) & 0x60) == 0x60) /* compact, ascii */
+		name = str + image->layout.str_ascii_data;
+	t->audited = name;
+	if (!audit_wanted(name))
+		return 0;
+	details_begin(t, PT_RT_AUDIT);
+	end = details_add_str(str, layout, 0);
+	end = audit_args(t, args + 8, count - 1, layout, end);
+	put_detailed(t, PT_X_RT_INSTANT, end, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -315,6 +484,10 @@ __noinline int runtime_hit(__u64 arg, __u64 arg2, __u64 ip, __u32 hit)
 		event.values = 1;
 		event.value[0] = (__u32)arg == ERR_TIMED_OUT;
 		break;
+	case PT_RT_SITE_AUDIT:
+		return want_audit ? runtime_audit(arg, arg2, RT_HIT_LAYOUT(hit)) : 0;
+	case PT_RT_SITE_AUDIT_PYTHON:
+		return want_audit ? runtime_audit_python(arg, arg2, RT_HIT_LAYOUT(hit)) : 0;
 	default:
 		return 0;
 	}

@@ -74,6 +74,18 @@ struct pt_site_value {
 	__u64 vaddr;
 };
 
+/*
+ * audit_names: the audit events that are wanted, an LPM trie. "open" is its bytes and the NUL
+ * behind them; "socket.*" is the bytes before the star; "*" is no byte.
+ */
+#define PT_AUDIT_NAME_BYTES 60
+#define PT_AUDIT_NAMES_MAX  1024
+
+struct pt_audit_key {
+	__u32 bits;
+	char name[PT_AUDIT_NAME_BYTES];
+};
+
 #define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
 
 /* Written by user space, read at each event; changes rarely. */

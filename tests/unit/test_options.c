@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "app/options.h"
+#include "python/image.h"
 #include "record/session.h"
 
 #define ARGS_MAX 16
@@ -262,16 +263,44 @@ static void test_help_is_complete(void **state)
 	free(text);
 }
 
+static void test_features(void **state)
+{
+	struct parsed parsed;
+	unsigned int features, asked;
+
+	parse(&parsed, "-a");
+	assert_int_equal(parsed.rc, 0);
+	app_options_features(&parsed.options, &features, &asked);
+	assert_int_equal(features, 1u << PY_FEATURE_GC); /* by itself, without a complaint */
+	assert_int_equal(asked, 0);
+	done(&parsed);
+	parse(&parsed, "-a --no-gc --gil --imports --audit open,socket.* --audit=*");
+	assert_int_equal(parsed.rc, 0);
+	app_options_features(&parsed.options, &features, &asked);
+	assert_int_equal(features,
+			 1u << PY_FEATURE_GIL | 1u << PY_FEATURE_IMPORTS | 1u << PY_FEATURE_AUDIT);
+	assert_int_equal(asked, features);
+	assert_int_equal(parsed.options.audit.count, 3);
+	assert_string_equal(parsed.options.audit.items[1], "socket.*");
+	done(&parsed);
+	parse(&parsed, "-a --gc --no-gc");
+	assert_int_equal(parsed.rc, -EINVAL);
+	done(&parsed);
+	parse(&parsed, "-a --audit a*b");
+	assert_int_equal(parsed.rc, -EINVAL);
+	done(&parsed);
+	parse(&parsed, "-a --audit open,");
+	assert_int_equal(parsed.rc, -EINVAL);
+	done(&parsed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_attach),
-	    cmocka_unit_test(test_command),
-	    cmocka_unit_test(test_verbs),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_layers),
-	    cmocka_unit_test(test_bad_config),
-	    cmocka_unit_test(test_help_is_complete),
+	    cmocka_unit_test(test_features),   cmocka_unit_test(test_attach),
+	    cmocka_unit_test(test_command),    cmocka_unit_test(test_verbs),
+	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_layers),
+	    cmocka_unit_test(test_bad_config), cmocka_unit_test(test_help_is_complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

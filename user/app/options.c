@@ -11,6 +11,7 @@
 #include <cjson/cJSON.h>
 
 #include "app/parse.h"
+#include "probe/attach.h"
 #include "python/image.h"
 #include "record/engine.h"
 #include "record/session.h"
@@ -26,6 +27,7 @@ enum kind {
 	KIND_NUMBER,
 	KIND_CHOICE,
 	KIND_LIST,
+	KIND_EVENTS,
 	KIND_PIDS,
 };
 
@@ -99,6 +101,9 @@ static const struct row rows[] = {
 	 "record how long each thread waits for the global interpreter lock"),
 	ROW("imports", 0, FLAG, NULL, imports, APP_RECORD,
 	 "record each module that is searched and loaded, by name"),
+	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, APP_RECORD,
+	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
+	 "they have (may be repeated)"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
 	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
@@ -221,6 +226,26 @@ static int list_append(struct app_list *list, const char *item)
 	return 0;
 }
 
+/* Names of audit events, with a star at the end or none. */
+static int add_events(struct app_list *list, const char *value)
+{
+	char *copy = strdup(value), *rest = copy, *name;
+	int rc = copy ? 0 : -ENOMEM;
+
+	while (!rc && (name = strsep(&rest, ","))) {
+		const char *star = strchr(name, '*');
+
+		if (!*name || strlen(name) > PT_AUDIT_NAME_MAX || (star && star[1]))
+			rc = -EINVAL;
+		else if (list->count >= PT_AUDIT_COUNT_MAX)
+			rc = -ERANGE;
+		else
+			rc = list_append(list, name);
+	}
+	free(copy);
+	return rc;
+}
+
 static int set_string(char **field, const char *value)
 {
 	char *copy = strdup(value);
@@ -253,6 +278,8 @@ static int set_field(struct app_options *options, const struct row *row, const c
 		return set_choice(row, field, value);
 	case KIND_LIST:
 		return list_append(field, value);
+	case KIND_EVENTS:
+		return add_events(field, value);
 	case KIND_PIDS:
 		return pt_parse_pids(value, &options->pids, &options->pid_count);
 	}
@@ -333,7 +360,7 @@ static int read_config_item(struct app_options *options, const cJSON *item, stru
 		return usage(err, "%s is no option that may stand in a file", source);
 	if (!(row->verbs & options->verb))
 		return 0; /* one file may serve all verbs */
-	if (!cJSON_IsArray(item) || row->kind != KIND_LIST)
+	if (!cJSON_IsArray(item) || (row->kind != KIND_LIST && row->kind != KIND_EVENTS))
 		return set_from_json(options, row, item, source, err);
 	cJSON_ArrayForEach (value, item) {
 		if (!rc)
@@ -526,6 +553,7 @@ void app_options_features(const struct app_options *options, unsigned int *featu
 	*asked |= (unsigned int)options->gc << PY_FEATURE_GC;
 	*asked |= (unsigned int)options->gil << PY_FEATURE_GIL;
 	*asked |= (unsigned int)options->imports << PY_FEATURE_IMPORTS;
+	*asked |= (unsigned int)(options->audit.count > 0) << PY_FEATURE_AUDIT;
 	*features = *asked | (unsigned int)!options->no_gc << PY_FEATURE_GC;
 }
 
@@ -542,6 +570,7 @@ void app_options_release(struct app_options *options)
 	free(options->output);
 	free(options->config);
 	free(options->cache_dir);
+	list_release(&options->audit);
 	list_release(&options->include_files);
 	list_release(&options->exclude_files);
 }

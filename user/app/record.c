@@ -145,6 +145,8 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .no_cookie = options->no_cookie,
 		       .no_task_storage = options->no_task_storage},
 	};
+	if (options->audit.count)
+		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);
 	app_output_options(options, &session->output);
 	session->output.give_to_owner = pt_sudo_user(&session->output.owner_uid,

@@ -26,6 +26,9 @@
 /* While recording, only batches that rest for so long are copied; see bpf/peek.h. */
 #define PEEK_MIN_AGE_NS    1000000ull
 
+_Static_assert(PT_AUDIT_NAME_MAX == PT_AUDIT_NAME_BYTES - 1, "longest name");
+_Static_assert(PT_AUDIT_COUNT_MAX == PT_AUDIT_NAMES_MAX, "number of names");
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -107,6 +110,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->trace_all = tracer->options.trace_all;
 	skel->rodata->want_runtime = tracer->options.runtime;
 	skel->rodata->want_imports = tracer->options.imports;
+	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;
@@ -116,6 +120,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_map__set_max_entries(skel->maps.ring, (uint32_t)ring_bytes);
 	bpf_map__set_autocreate(skel->maps.threads, tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
+	bpf_map__set_autocreate(skel->maps.audit_names, tracer->options.audit != NULL);
 	bpf_map__set_autocreate(skel->maps.thread_template, !tracer->task_storage);
 	bpf_program__set_autoload(skel->progs.pt_site_multi, tracer->multi);
 	bpf_program__set_autoload(skel->progs.pt_empty_multi,
@@ -183,6 +188,27 @@ static int attach_scheduler(struct pt_tracer *tracer, struct pt_err *err)
 	return 0;
 }
 
+static int fill_audit_names(struct pt_tracer *tracer)
+{
+	uint32_t value = 1;
+	int rc = 0;
+
+	for (const char *const *name = tracer->options.audit; name && *name && !rc; name++) {
+		struct pt_audit_key key = {0};
+		size_t len = strlen(*name), bytes = len + 1;
+
+		if (len && (*name)[len - 1] == '*')
+			bytes = --len;
+		if (bytes > sizeof(key.name))
+			return -ENAMETOOLONG;
+		memcpy(key.name, *name, len);
+		key.bits = (uint32_t)(8 * bytes);
+		rc = bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.audit_names), &key, &value,
+					 BPF_ANY);
+	}
+	return rc;
+}
+
 static int load(struct pt_tracer *tracer, struct pt_err *err)
 {
 	int rc;
@@ -201,6 +227,8 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 	if (rc)
 		return pt_probe_error(err, rc, "load the BPF programs", false);
 	rc = refill_ids(tracer, 0, 0);
+	if (!rc)
+		rc = fill_audit_names(tracer);
 	if (rc)
 		return pt_probe_error(err, rc, "fill the BPF maps", false);
 	tracer->ring = ring_buffer__new(bpf_map__fd(tracer->skel->maps.ring), on_record, tracer,

@@ -24,6 +24,10 @@
 
 struct pt_tracer;
 
+/* Of pt_tracer_options.audit: bytes of a name, and names. */
+#define PT_AUDIT_NAME_MAX  59
+#define PT_AUDIT_COUNT_MAX 1024
+
 struct pt_tracer_options {
 	size_t ring_bytes;    /* ring buffer; rounded up to a power of two of pages */
 	bool trace_all;       /* every process that hits a site, not only those named */
@@ -37,6 +41,8 @@ struct pt_tracer_options {
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */
+	/* Audit events: "name" or "prefix.*", NULL-terminated; NULL: none */
+	const char *const *audit;
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };

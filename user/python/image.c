@@ -93,6 +93,9 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 			  ? 0
 			  : py_plan_refuse(plan, "where a frame's variables lie is not known");
 		break;
+	case PY_FEATURE_AUDIT:
+		ret = py_sites_audit(image, finder, plan);
+		break;
 	case PY_FEATURE_COUNT:
 		break;
 	}
@@ -120,6 +123,7 @@ const char *py_feature_name(enum py_feature feature)
 	    [PY_FEATURE_GC] = "gc",
 	    [PY_FEATURE_GIL] = "gil",
 	    [PY_FEATURE_IMPORTS] = "imports",
+	    [PY_FEATURE_AUDIT] = "audit",
 	};
 
 	return names[feature];

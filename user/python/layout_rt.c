@@ -69,6 +69,8 @@ void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf)
 	fill_gc(image, elf, row);
 	if (!row->locals_index || debug_offset(image, elf, row->locals_index) == row->locals)
 		rt->frame_locals = row->locals;
+	/* 3.14 keeps a tuple's hash before its items (Include/cpython/tupleobject.h) */
+	rt->tuple_items = row->minor >= 14 ? 32 : 24;
 	/* _PyStackRef, as in pt_layout.frame_code_mask */
 	rt->locals_mask = row->minor >= 14 ? 3 : 0;
 }

@@ -41,11 +41,13 @@ int py_sites_usdt(const struct py_image *image, const struct py_finder *finder,
 int py_site_free_code(const struct py_image *image, const struct py_finder *finder,
 		      struct py_engine_plan *plan);
 
-/* sites_runtime.c: what py_feature_find() calls; layout_rt.c */
+/* The features' finders: sites_runtime.c, sites_events.c. layout_rt.c */
 int py_sites_gc(const struct py_image *image, const struct py_finder *finder,
 		struct py_engine_plan *plan);
 int py_sites_gil(const struct py_image *image, const struct py_finder *finder,
 		 struct py_engine_plan *plan);
+int py_sites_audit(const struct py_image *image, const struct py_finder *finder,
+		   struct py_engine_plan *plan);
 void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf);
 
 /* The name of the imported function that a stub of the procedure linkage table at vaddr jumps to,
@@ -58,6 +60,9 @@ const char *function_import_name(const struct elf_file *elf, struct mc_decoder *
 /* Fills vaddr, offset, bytes, byte_count and insn_class by decoding one instruction; the rest is
  * zeroed. -ENOENT: vaddr is not in the file's code; -EILSEQ: no instruction there. */
 int py_site_init(struct py_site *site, const struct elf_file *elf, uint64_t vaddr);
+/* py_site_init(), and adds it. */
+int py_plan_add_at(struct py_engine_plan *plan, const struct elf_file *elf, uint64_t vaddr,
+		   uint64_t cookie, const char *method);
 /* Appends a copy; sites with the same address and cookie are added once. -ENOMEM. */
 int py_plan_add(struct py_engine_plan *plan, const struct py_site *site);
 /* Frees the sites, writes the reason, returns -ENOTSUP. */

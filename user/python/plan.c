@@ -65,6 +65,19 @@ int py_plan_add(struct py_engine_plan *plan, const struct py_site *site)
 	return 0;
 }
 
+int py_plan_add_at(struct py_engine_plan *plan, const struct elf_file *elf, uint64_t vaddr,
+		   uint64_t cookie, const char *method)
+{
+	struct py_site site;
+	int rc = py_site_init(&site, elf, vaddr);
+
+	if (rc)
+		return rc;
+	site.cookie = cookie;
+	site.method = method;
+	return py_plan_add(plan, &site);
+}
+
 int py_plan_refuse(struct py_engine_plan *plan, const char *fmt, ...)
 {
 	va_list args;

@@ -21,19 +21,6 @@
 #define FUNCTIONS_MAX 4 /* clones of one function; the most seen is 2 */
 #define IMPORTS_MAX   256
 
-static int add_site(struct py_engine_plan *plan, const struct elf_file *elf, uint64_t vaddr,
-		    uint64_t cookie, const char *method)
-{
-	struct py_site site;
-	int rc = py_site_init(&site, elf, vaddr);
-
-	if (rc)
-		return rc;
-	site.cookie = cookie;
-	site.method = method;
-	return py_plan_add(plan, &site);
-}
-
 /* ---- garbage collections by USDT ---- */
 
 struct gc_notes {
@@ -144,18 +131,19 @@ static int add_collector(const struct py_finder *finder, uint64_t start,
 		rc = py_plan_refuse(plan, "the collector's entry cannot be decoded");
 	/* the thread state is its first argument; 3.8 has none, and needs none */
 	if (!rc)
-		rc = add_site(plan, finder->elf, region.insns[entry].vaddr,
-			      PT_COOKIE_RT(PT_RT_SITE_GC_ENTER, MC_RDI, 0, PT_REG_NONE, 0),
-			      "collector's entry");
+		rc = py_plan_add_at(plan, finder->elf, region.insns[entry].vaddr,
+				    PT_COOKIE_RT(PT_RT_SITE_GC_ENTER, MC_RDI, 0, PT_REG_NONE, 0),
+				    "collector's entry");
 	for (size_t i = 0; i < region.insn_count && !rc; i++) {
 		if (leaves(&region, &region.insns[i]))
 			rc = py_plan_refuse(plan, "the collector ends in a jump elsewhere");
 		if (rc || region.insns[i].flow != MC_FLOW_RET)
 			continue;
 		returns++;
-		rc = add_site(plan, finder->elf, region.insns[i].vaddr,
-			      PT_COOKIE_RT(PT_RT_SITE_GC_LEAVE, PT_REG_NONE, 0, PT_REG_NONE, 0),
-			      "collector's return");
+		rc = py_plan_add_at(
+		    plan, finder->elf, region.insns[i].vaddr,
+		    PT_COOKIE_RT(PT_RT_SITE_GC_LEAVE, PT_REG_NONE, 0, PT_REG_NONE, 0),
+		    "collector's return");
 	}
 	if (!rc && !returns)
 		rc = py_plan_refuse(plan, "the collector has no return");
@@ -256,13 +244,13 @@ static int see_call(uint64_t vaddr, uint64_t target, void *ctx)
 		return 0;
 	rc = py_site_init(&call, waits->finder->elf, vaddr);
 	if (!rc)
-		rc = add_site(waits->plan, waits->finder->elf, vaddr,
-			      PT_COOKIE_RT(PT_RT_SITE_GIL_WAIT, PT_REG_NONE, 0, PT_REG_NONE, 0),
-			      "GIL wait");
+		rc = py_plan_add_at(
+		    waits->plan, waits->finder->elf, vaddr,
+		    PT_COOKIE_RT(PT_RT_SITE_GIL_WAIT, PT_REG_NONE, 0, PT_REG_NONE, 0), "GIL wait");
 	if (!rc)
-		rc = add_site(waits->plan, waits->finder->elf, vaddr + call.byte_count,
-			      PT_COOKIE_RT(PT_RT_SITE_GIL_WAITED, MC_RAX, 0, PT_REG_NONE, 0),
-			      "GIL wait's end");
+		rc = py_plan_add_at(waits->plan, waits->finder->elf, vaddr + call.byte_count,
+				    PT_COOKIE_RT(PT_RT_SITE_GIL_WAITED, MC_RAX, 0, PT_REG_NONE, 0),
+				    "GIL wait's end");
 	return rc;
 }
 
