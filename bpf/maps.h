@@ -28,6 +28,7 @@ const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is w
 const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
 const volatile bool want_imports;
 const volatile bool want_audit;
+const volatile bool want_exceptions;
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));

@@ -55,6 +55,8 @@ static __always_inline void put_runtime(struct thread *t, const struct rt_event 
 #define TYPE_IS_INT   (1u << 24)
 #define TYPE_IS_BYTES (1u << 27)
 #define TYPE_IS_STR   (1u << 28)
+#define TYPE_IS_TUPLE (1u << 26)
+#define TYPE_IS_EXC   (1u << 30) /* Py_TPFLAGS_BASE_EXC_SUBCLASS */
 /* PyBytesObject, PyLongObject: behind ob_refcnt and ob_type */
 #define OBJECT_TYPE   8
 #define OBJECT_SIZE   16
@@ -369,6 +371,69 @@ __noinline int runtime_audit_python(__u64 args, __u64 count, __u32 layout)
 	details_begin(t, PT_RT_AUDIT);
 	end = details_add_str(str, layout, 0);
 	end = audit_args(t, args + 8, count - 1, layout, end);
+	put_detailed(t, PT_X_RT_INSTANT, end, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* ---- exceptions ---- */
+
+#define RAISE_ARGS 3
+
+/* The arguments of an exception: of an instance, or up to 3.11 of one that is yet to be made, for
+ * which a str, a tuple or nothing stands (Python/errors.c, _PyErr_SetObject()). */
+static __always_inline __u32 raise_args(struct thread *t, const struct pt_rt_layout *rt,
+					__u64 value, __u32 layout, __u32 end)
+{
+	__u64 count, flags;
+	__u32 i;
+
+	flags = user_u64(user_u64(value + OBJECT_TYPE) + TYPE_FLAGS);
+	if (flags & TYPE_IS_EXC) {
+		value = user_u64(value + rt->exc_args);
+		flags = user_u64(user_u64(value + OBJECT_TYPE) + TYPE_FLAGS);
+	}
+	if (!value)
+		return end;
+	if (!(flags & TYPE_IS_TUPLE))
+		return details_add_object(value, layout, end);
+	count = user_u64(value + OBJECT_SIZE);
+#pragma unroll
+	for (i = 0; i < RAISE_ARGS; i++) {
+		if (i >= count)
+			break;
+		end = details_add_object(user_u64(value + rt->tuple_items + 8 * i), layout, end);
+	}
+	if (count > RAISE_ARGS)
+		t->rt.rec.more = count - RAISE_ARGS;
+	return end;
+}
+
+/* An exception is about to get an entry of its traceback. If it has none yet, it is new. */
+__noinline int runtime_raise(__u64 tstate, __u32 layout)
+{
+	const struct pt_image *image = image_at(layout);
+	struct thread *t = thread_get();
+	__u64 type, value, traceback, current[3] = {};
+	__u32 end;
+
+	if (!t || !tstate || image->rt.ts_exception == PT_NO_FIELD)
+		return 0;
+	bpf_probe_read_user(current, sizeof(current), (void *)(tstate + image->rt.ts_exception));
+	if (image->rt.exc_traceback) {
+		value = current[0];
+		type = value ? user_u64(value + OBJECT_TYPE) : 0;
+		traceback = user_u64(value + image->rt.exc_traceback);
+	} else {
+		type = current[0];
+		value = current[1];
+		traceback = current[2];
+	}
+	if (!type || traceback)
+		return 0;
+	details_begin(t, PT_RT_EXCEPTION);
+	end = details_add_c_text(user_u64(type + TYPE_NAME), 0);
+	if (value)
+		end = raise_args(t, &image->rt, value, layout, end);
 	put_detailed(t, PT_X_RT_INSTANT, end, bpf_ktime_get_ns());
 	return 0;
 }

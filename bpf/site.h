@@ -530,6 +530,10 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 		return site_free_code(ctx);
 	case PT_SITE_RUNTIME:
 		return want_runtime ? site_runtime(ctx, cookie) : 0;
+	case PT_SITE_RAISE:
+		return want_exceptions
+			   ? runtime_raise(site_tstate(ctx, cookie), PT_COOKIE_LAYOUT(cookie))
+			   : 0;
 	default:
 		return 0;
 	}

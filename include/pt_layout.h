@@ -69,6 +69,7 @@ enum pt_site_kind {
 	 */
 	PT_SITE_CHECKED = 6,
 	PT_SITE_RUNTIME = 12, /* something that is no frame: PT_COOKIE_RT */
+	PT_SITE_RAISE = 13,   /* the current exception gets to a Python frame */
 };
 
 /* What a PT_SITE_RUNTIME reports. Arguments: what PT_COOKIE_RT packs. */
@@ -81,7 +82,6 @@ enum pt_rt_site {
 	PT_RT_SITE_GIL_WAITED,   /* it is over: what pthread_cond_timedwait() returned */
 	PT_RT_SITE_AUDIT,        /* an audit event: its name, and a tuple or NULL */
 	PT_RT_SITE_AUDIT_PYTHON, /* sys.audit() called by Python: array of arguments, their count */
-	PT_RT_SITE_RAISE,        /* an exception reaches a Python frame: thread state */
 };
 
 /*

@@ -210,12 +210,46 @@ def test_audit_choice(t):
         process.run_tool("-p", "1", "--audit", bad, code=2)
 
 
+def raised(event):
+    args = event.get("args", {})
+    return [event["name"], [args["message"]] if "message" in args else arguments(event)]
+
+
+@each(interp=interpreters.every)
+def test_exceptions(t, interp):
+    """What the program raised, by type and arguments, in order, on both threads, each once; the same
+    as what sys.settrace() is told."""
+    got, own, pid, _ = record(t, interp, "--exceptions", program="raises")
+    second = process.Target(interp, "raises", "watch")
+    second.go()
+    watched = [x for x in second.done()["watched"] if x[0] != "StopIteration"]
+    second.finish()
+    expected = own["expected"]
+    t.equal([[n, a[:3]] for n, a in watched], [[n, a[:3]] for n, a in 2 * expected],
+            "what the trace function was told")
+    windows = [s for s in got.slices() if s.name == "everything"]
+    t.equal(len({s.event["tid"] for s in windows}), 2, "threads")
+    for window in windows:
+        found = [e for e in sorted(got.instants, key=lambda e: e["ts"])
+                 if e["tid"] == window.event["tid"] and window.begin <= e["ts"] <= window.end]
+        t.equal([raised(e) for e in found], [[n, a[:3]] for n, a in expected], "exceptions")
+        t.equal([e.get("args", {}).get("more", 0) for e in found],
+                [max(0, len(a) - 3) for _, a in expected], "arguments left out")
+    print("%d exceptions" % len(got.instants))
+
+
+def test_exceptions_off(t):
+    interp = interpreters.one()
+    got, _, _, _ = record(t, interp, program="raises")
+    t.equal(got.instants, [], "exceptions without --exceptions")
+
+
 def test_check_names_features(t):
     """check -p says for each feature whether this interpreter has it, and by what."""
     for interp in interpreters.every():
         target = process.Target(interp, "churn", "3")
         out, _ = process.run_tool("check", "-p", target.pid)
-        for feature in ("--gc", "--gil", "--imports", "--audit"):
+        for feature in ("--gc", "--gil", "--imports", "--audit", "--exceptions"):
             rows = [line for line in out.splitlines() if feature in line.split()]
             t.equal(len(rows), 1, "rows for %s in:\n%s" % (feature, out))
             t.equal(rows[0].split()[0], "ok", "%s of %s" % (feature, interp))

@@ -52,6 +52,7 @@ static const char *site_kind_name(uint64_t cookie)
 	case PT_SITE_FREE_CODE:
 		return "free code";
 	case PT_SITE_RUNTIME:
+	case PT_SITE_RAISE:
 		return "runtime";
 	}
 	return "?";

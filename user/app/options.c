@@ -101,6 +101,8 @@ static const struct row rows[] = {
 	 "record how long each thread waits for the global interpreter lock"),
 	ROW("imports", 0, FLAG, NULL, imports, APP_RECORD,
 	 "record each module that is searched and loaded, by name"),
+	ROW("exceptions", 0, FLAG, NULL, exceptions, APP_RECORD,
+	 "record exceptions where they get to Python code, as instants with type and message"),
 	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, APP_RECORD,
 	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
 	 "they have (may be repeated)"),
@@ -553,6 +555,7 @@ void app_options_features(const struct app_options *options, unsigned int *featu
 	*asked |= (unsigned int)options->gc << PY_FEATURE_GC;
 	*asked |= (unsigned int)options->gil << PY_FEATURE_GIL;
 	*asked |= (unsigned int)options->imports << PY_FEATURE_IMPORTS;
+	*asked |= (unsigned int)options->exceptions << PY_FEATURE_EXCEPTIONS;
 	*asked |= (unsigned int)(options->audit.count > 0) << PY_FEATURE_AUDIT;
 	*features = *asked | (unsigned int)!options->no_gc << PY_FEATURE_GC;
 }

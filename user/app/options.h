@@ -47,7 +47,7 @@ struct app_options {
 	int engine; /* enum pt_engine_wish */
 	int follow; /* enum pt_follow */
 	bool no_follow;
-	bool gc, no_gc, gil, imports;
+	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;
 	bool no_call_ids, no_cache, dry_run, json, quiet, verbose, log_json, help, version;

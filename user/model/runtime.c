@@ -314,8 +314,9 @@ static void add_items(struct texts *texts, const struct pt_rec_runtime *record, 
 
 static void instant(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
-	static const char *const audit_keys[] = {"", "0", "1", "2", "3", "4"};
-	static const char *const exception_keys[] = {"", "message", "2", "3", "4", "5"};
+	static const char *const number_keys[] = {"", "0", "1", "2", "3", "4"};
+	/* one argument is a message; of more, none is more of it than another */
+	static const char *const message_keys[] = {"", "message"};
 	const struct pt_rec_runtime *record = details_find(model, thread, &event->rt);
 	bool exception = event->rt.what == PT_RT_EXCEPTION;
 	struct texts texts = {.arg_count = 0};
@@ -335,7 +336,9 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 		return;
 	op.instant.name = name_of(&texts, record, "?");
 	if (record) {
-		add_items(&texts, record, 1, exception ? exception_keys : audit_keys);
+		add_items(&texts, record, 1,
+			  exception && record->item_count == 2 && !record->more ? message_keys
+										: number_keys);
 		if (record->more)
 			add_number(&texts, "more", record->more);
 	}

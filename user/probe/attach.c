@@ -110,6 +110,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->trace_all = tracer->options.trace_all;
 	skel->rodata->want_runtime = tracer->options.runtime;
 	skel->rodata->want_imports = tracer->options.imports;
+	skel->rodata->want_exceptions = tracer->options.exceptions;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;

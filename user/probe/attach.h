@@ -41,6 +41,7 @@ struct pt_tracer_options {
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */
+	bool exceptions;
 	/* Audit events: "name" or "prefix.*", NULL-terminated; NULL: none */
 	const char *const *audit;
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */

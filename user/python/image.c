@@ -96,6 +96,9 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 	case PY_FEATURE_AUDIT:
 		ret = py_sites_audit(image, finder, plan);
 		break;
+	case PY_FEATURE_EXCEPTIONS:
+		ret = py_sites_raise(image, finder, plan);
+		break;
 	case PY_FEATURE_COUNT:
 		break;
 	}
@@ -111,7 +114,7 @@ static int find_features(struct py_image *image, const struct py_finder *finder)
 {
 	int ret = 0;
 
-	py_rt_layout_fill(image, finder->elf);
+	py_rt_layout_fill(image, finder);
 	for (int f = 0; f < PY_FEATURE_COUNT && !ret; f++)
 		ret = find_feature(image, finder, (enum py_feature)f);
 	return ret;
@@ -124,6 +127,7 @@ const char *py_feature_name(enum py_feature feature)
 	    [PY_FEATURE_GIL] = "gil",
 	    [PY_FEATURE_IMPORTS] = "imports",
 	    [PY_FEATURE_AUDIT] = "audit",
+	    [PY_FEATURE_EXCEPTIONS] = "exceptions",
 	};
 
 	return names[feature];

@@ -45,6 +45,7 @@ enum py_feature {
 	PY_FEATURE_GIL,
 	PY_FEATURE_IMPORTS, /* needs no sites: frames tell */
 	PY_FEATURE_AUDIT,
+	PY_FEATURE_EXCEPTIONS,
 	PY_FEATURE_COUNT,
 };
 

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "python/parts.h"
+#include "python/region.h"
 
 #define TS_INTERP 16 /* PyThreadState.interp, 3.8 to 3.15 */
 
@@ -17,12 +17,17 @@ struct row {
 	uint16_t gc_stats;    /* gc.generation_stats in PyInterpreterState; 3.8: in _PyRuntime */
 	uint16_t locals;      /* _PyInterpreterFrame.localsplus, PyFrameObject.f_localsplus */
 	uint8_t locals_index; /* of that in _Py_DebugOffsets, as an array of u64; 0: not there */
+	uint8_t exception;    /* PyThreadState.current_exception; up to 3.11 curexc_type */
 };
 
 static const struct row rows[] = {
-    {8, 472, 360, 0}, {9, 744, 360, 0},   {10, 744, 352, 0}, {11, 776, 72, 0},
-    {12, 240, 72, 0}, {13, 7528, 72, 32}, {14, 0, 80, 35},   {15, 0, 80, 43},
+    {8, 472, 360, 0, 88}, {9, 744, 360, 0, 88},    {10, 744, 352, 0, 88}, {11, 776, 72, 0, 96},
+    {12, 240, 72, 0, 96}, {13, 7528, 72, 32, 112}, {14, 0, 80, 35, 112},  {15, 0, 80, 43, 136},
 };
+
+/* PyBaseExceptionObject: behind ob_base and dict; in 3.11+ notes come before traceback */
+#define EXC_ARGS      24
+#define EXC_TRACEBACK 40
 
 #define DO_INTERP_GC 10  /* interpreter_state.gc in _Py_DebugOffsets, 3.13 */
 #define GC_STATS_313 128 /* _gc_runtime_state.generation_stats, 3.13 */
@@ -51,8 +56,47 @@ static void fill_gc(struct py_image *image, const struct elf_file *elf, const st
 		rt->gc_stats = row->gc_stats;
 }
 
-void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf)
+struct loads {
+	int64_t wanted; /* offset */
+	bool any, found;
+};
+
+static int see_load(const struct mc_insn *insn, void *ctx)
 {
+	struct loads *loads = ctx;
+
+	/* not what lies at the start of a struct, such as an object's type */
+	if (insn->op != MC_OP_MOV || insn->mem != 2 || insn->mem_bytes != 8 ||
+	    insn->base >= MC_RIP || insn->base == MC_RSP || insn->index != MC_NO_REG ||
+	    insn->disp <= TS_INTERP)
+		return 0;
+	loads->any = true;
+	loads->found |= insn->disp == loads->wanted;
+	return loads->found;
+}
+
+/* PyErr_Occurred() reads the field; only a debug build may do it out of sight. */
+static bool exception_fits(const struct py_image *image, const struct py_finder *finder,
+			   uint16_t offset)
+{
+	struct loads loads = {.wanted = offset};
+	const struct eh_range *range;
+	struct mc_decoder *decoder;
+	struct elf_symbol symbol;
+
+	if (!elf_symbol(finder->elf, "PyErr_Occurred", &symbol))
+		return false;
+	range = eh_range_at(finder->eh, symbol.vaddr);
+	if (!range || range->start != symbol.vaddr || mc_decoder_open(&decoder))
+		return false;
+	region_each_insn(finder->elf, decoder, range, see_load, &loads);
+	mc_decoder_close(decoder);
+	return loads.found || (!loads.any && image->debug);
+}
+
+void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
+{
+	const struct elf_file *elf = finder->elf;
 	struct pt_rt_layout *rt = &image->rt;
 	const struct row *row = NULL;
 
@@ -69,6 +113,10 @@ void py_rt_layout_fill(struct py_image *image, const struct elf_file *elf)
 	fill_gc(image, elf, row);
 	if (!row->locals_index || debug_offset(image, elf, row->locals_index) == row->locals)
 		rt->frame_locals = row->locals;
+	if (exception_fits(image, finder, row->exception))
+		rt->ts_exception = row->exception;
+	rt->exc_args = EXC_ARGS;
+	rt->exc_traceback = row->minor >= 12 ? EXC_TRACEBACK : 0;
 	/* 3.14 keeps a tuple's hash before its items (Include/cpython/tupleobject.h) */
 	rt->tuple_items = row->minor >= 14 ? 32 : 24;
 	/* _PyStackRef, as in pt_layout.frame_code_mask */

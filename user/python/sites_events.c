@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * Audit events.
+ * Audit events and exceptions.
+ *
+ * ---- Audit events ----
  *
  * Where the build has USDT probes, "audit" tells the name and the tuple of arguments of each event;
  * having a probe there makes CPython raise events that no hook would hear.
@@ -14,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "python/region.h"
+#include "python/flow.h"
 #include "python/sdt_args.h"
 
 #define METH_FASTCALL 0x80 /* Include/methodobject.h */
@@ -176,4 +178,91 @@ int py_sites_audit(const struct py_image *image, const struct py_finder *finder,
 		return rc;
 	rc = find_c_entry(image, finder, plan);
 	return rc ? rc : find_python_entry(finder, plan);
+}
+
+/* ---- exceptions ---- */
+
+#define RAISES_MAX 8 /* the most seen is 1 */
+
+struct raises {
+	const struct py_image *image;
+	const struct py_finder *finder;
+	struct py_engine_plan *plan;
+	struct region region;
+	struct flow flow;
+	uint64_t function; /* PyTraceBack_Here */
+};
+
+static bool calls_traceback(const struct raises *r, const struct mc_insn *insn)
+{
+	const char *name;
+
+	if (insn->flow != MC_FLOW_CALL)
+		return false;
+	if (insn->target == r->function)
+		return true;
+	if (eh_range_at(r->finder->eh, insn->target) &&
+	    eh_range_at(r->finder->eh, insn->target)->start == insn->target)
+		return false; /* another function of this file */
+	name = function_import_name(r->finder->elf, r->region.decoder, insn->target);
+	return name && !strcmp(name, "PyTraceBack_Here");
+}
+
+static int add_raise(struct raises *r, size_t i)
+{
+	bool legacy = r->image->version < 0x030b0000;
+	unsigned int slot = 0;
+	unsigned int ts = legacy ? PT_TS_ABS : flow_tstate(&r->flow, i, PT_TS_NONE, &slot);
+
+	if (ts == PT_TS_NONE)
+		return py_plan_refuse(r->plan,
+				      "the thread state is not to be found where exceptions get "
+				      "their traceback");
+	if (r->plan->site_count == RAISES_MAX)
+		return py_plan_refuse(r->plan, "too many calls of PyTraceBack_Here()");
+	return py_plan_add_at(r->plan, r->finder->elf, r->region.insns[i].vaddr,
+			      PT_COOKIE(PT_SITE_RAISE, 0, ts, slot, PT_REG_NONE, 0, 0, 0),
+			      "traceback");
+}
+
+static int find_raises(struct raises *r)
+{
+	int rc = region_load(&r->region, r->finder, r->image->eval.vaddr);
+
+	if (!rc && r->image->version >= 0x030b0000) {
+		rc = region_find_tables(&r->region);
+		if (!rc)
+			rc = flow_analyse(&r->flow, &r->region, &r->image->eval.vaddr, 1);
+	}
+	if (rc == -ENOTSUP)
+		return py_plan_refuse(r->plan, "%s", r->region.reason);
+	for (size_t i = 0; i < r->region.insn_count && !rc; i++)
+		if (calls_traceback(r, &r->region.insns[i]))
+			rc = add_raise(r, i);
+	if (!rc && !r->plan->site_count)
+		rc = py_plan_refuse(r->plan,
+				    "the evaluation loop does not call PyTraceBack_Here()");
+	return rc;
+}
+
+int py_sites_raise(const struct py_image *image, const struct py_finder *finder,
+		   struct py_engine_plan *plan)
+{
+	struct raises r = {.image = image, .finder = finder, .plan = plan};
+	struct elf_symbol symbol;
+	int rc;
+
+	if (image->rt.ts_exception == PT_NO_FIELD)
+		return py_plan_refuse(plan, "where the current exception lies is not known "
+					    "(PyErr_Occurred)");
+	if (image->version < 0x030b0000 && !image->tstate_current.vaddr)
+		return py_plan_refuse(plan, "the variable with the running thread's state is not "
+					    "where it should be (_PyThreadState_UncheckedGet)");
+	if (!elf_symbol(finder->elf, "PyTraceBack_Here", &symbol))
+		return py_plan_refuse(plan, "the interpreter exports no PyTraceBack_Here");
+	r.function = symbol.vaddr;
+	rc = find_raises(&r);
+	flow_release(&r.flow);
+	region_release(&r.region);
+	return rc;
 }

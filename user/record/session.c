@@ -156,6 +156,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 
 	options.trace_all = session->options->all;
 	options.runtime = session->options->features != 0;
+	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
 	return pt_tracer_new(&options, &session->tracer, err);
