@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """What is no Python call: garbage collections, waits for the GIL. The witnesses are CPython's own
 (gc.callbacks, each thread's CPU time); trace.load() holds that all of it nests with the calls."""
+import json
+import signal
+import time
+
 from harness import interpreters, process, trace
 from harness.runner import each
 
@@ -242,6 +246,69 @@ def test_exceptions_off(t):
     interp = interpreters.one()
     got, _, _, _ = record(t, interp, program="raises")
     t.equal(got.instants, [], "exceptions without --exceptions")
+
+
+@each(minor=["3.10", "3.12", "3.14"])
+def test_loss(t, minor):
+    """With everything on and a buffer that is much too small: what is there nests (trace.load() holds
+    that), and what comes behind the loss is whole again."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "noise", command=process.script(interp, "noise.py", "600"))
+    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "--gc", "--gil", "--imports",
+                            "--exceptions", "--audit", "app.*", "-o", t.path("trace.json"))
+    tracer.recording()
+    tracer.popen.send_signal(signal.SIGSTOP)
+    target.send(b"x")
+    target.out.wait("first", "the target", limit_s=100)
+    tracer.popen.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    target.send(b"x")
+    target.out.wait("second", "the target")
+    tracer.expect(6, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json"))
+    summary = got.document["pytrace-bpf summary"]
+    t.check(summary["lost events"] > 1000 and summary["lost records"] > 100,
+            "hardly a loss: %s", summary)
+    t.equal(summary["damaged records"], 0, "damaged records")
+    healed, = got.named("healed")
+    calls = [c for c in healed.children if c.name == "once"]
+    t.equal(len(calls), 20, "calls of once()")
+    for i, call in enumerate(calls):
+        spans = [s for s in got.spans if call.begin < s.begin < call.end
+                 and s.event["tid"] == call.event["tid"]]
+        t.equal([s.name for s in spans if s.category in ("gc", "import")],
+                ["gc generation 0", "import small_b"], "spans of once(%d)" % i)
+        instants = [e for e in sorted(got.instants, key=lambda e: e["ts"])
+                    if e["tid"] == call.event["tid"] and call.begin < e["ts"] < call.end
+                    and e["name"] in ("app.mark", "ValueError")]  # importlib raises others
+        t.equal([(e["name"], e["args"]) for e in instants],
+                [("app.mark", {"0": i}), ("ValueError", {"message": "no %d" % i})],
+                "instants of once(%d)" % i)
+    print("%s" % summary)
+
+
+def test_replay(t):
+    """A capture has all of it: the trace made of it is that of a live recording."""
+    interp = interpreters.one()
+    target = process.Target(interp, "raises")
+    tracer = process.Tracer("-p", target.pid, "--imports", "--exceptions", "-o", t.path("a.ptcap"))
+    tracer.recording()
+    target.go()
+    expected = target.done()["expected"]
+    tracer.expect(0, stop=True)
+    target.finish()
+    process.run_tool("replay", t.path("a.ptcap"), "-o", t.path("a.json"))
+    got = trace.load(t.path("a.json"))
+    window = [s for s in got.slices() if s.name == "everything"][0]
+    found = [e for e in sorted(got.instants, key=lambda e: e["ts"])
+             if e["tid"] == window.event["tid"] and window.begin <= e["ts"] <= window.end]
+    t.equal([e["name"] for e in found], [n for n, _ in expected], "exceptions")
+    # a report counts calls, and nothing else
+    out, _ = process.run_tool("report", t.path("a.json"), "--json")
+    other, _ = process.run_tool("report", t.path("a.ptcap"), "--json")
+    t.equal(json.loads(out)["calls"], got.count, "calls in the report of the trace")
+    t.equal(json.loads(other)["calls"], got.count, "calls in the report of the capture")
 
 
 def test_check_names_features(t):
