@@ -104,10 +104,10 @@ struct thread {
 	__u32 hidden[HIDDEN_MAX];
 	__u64 near_valid; /* near_codes() for which near[] holds */
 	struct near_code near[NEAR_CODES];
-	__u32 rt_serial; /* of the last PT_REC_RUNTIME */
-	__u64 audited;   /* the name that sys.audit() was called with, as C sees it */
-	__u64 gc_at;     /* where the collector's statistics lie, or 0 */
-	struct gc_stats gc_before;
+	__u32 rt_serial;    /* of the last PT_REC_RUNTIME */
+	__u64 audited;      /* the name that sys.audit() was called with, as C sees it */
+	__u64 gc_at;        /* where the collector's statistics lie, or 0 */
+	__u32 gc_before[9]; /* the statistics' low halves when the collection began */
 	union {
 		struct code_scratch code;
 		struct rt_scratch rt;

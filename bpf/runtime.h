@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
  * runtime.h - what the interpreter does that is no Python frame: it collects garbage, waits for the
- * GIL.
+ * GIL, imports, raises audit events and exceptions.
  *
  * These events stand in the thread's batch, in order with its calls, so that they need no sorting
  * and nest as they did. They need neither the thread's depth nor its frames: what comes before a
@@ -48,6 +48,8 @@ static __always_inline void put_runtime(struct thread *t, const struct rt_event 
 /* ---- details: t->rt, item by item; end is that of the data so far ---- */
 
 #define RT_DATA_BYTES sizeof(((struct rt_scratch *)0)->data)
+/* From here on there is no room for one more item and the padding. */
+#define RT_END_MAX    (RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
 /* PyTypeObject: the same in 3.8 - 3.15 without --with-trace-refs (Include/cpython/object.h) */
 #define TYPE_NAME     24
 #define TYPE_FLAGS    168
@@ -75,7 +77,7 @@ static __always_inline void details_begin(struct thread *t, __u32 what)
 
 static __always_inline struct pt_rt_item *details_item(struct thread *t)
 {
-	__u32 n = t->rt.rec.item_count;
+	__u64 n = t->rt.rec.item_count;
 	struct pt_rt_item *item;
 
 	opaque(n);
@@ -83,8 +85,8 @@ static __always_inline struct pt_rt_item *details_item(struct thread *t)
 		t->rt.rec.more++;
 		return NULL;
 	}
-	t->rt.rec.item_count = n + 1;
 	item = &t->rt.rec.items[n];
+	t->rt.rec.item_count = n + 1;
 	item->type = PT_RT_NONE;
 	item->width = 1;
 	item->truncated = 0;
@@ -98,13 +100,16 @@ static __always_inline struct pt_rt_item *details_item(struct thread *t)
 static __always_inline __u32 read_c_text(struct thread *t, struct pt_rt_item *item, __u64 addr,
 					 __u32 end)
 {
+	__u64 at = end;
 	long n;
 
 	item->truncated = 2;
-	opaque(end);
-	if (!addr || end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+	if (!addr)
 		return end;
-	n = bpf_probe_read_user_str(&t->rt.data[end], PT_RT_ITEM_MAX_BYTES, (void *)addr);
+	opaque(at);
+	if (at > RT_END_MAX)
+		return end;
+	n = bpf_probe_read_user_str(&t->rt.data[at], PT_RT_ITEM_MAX_BYTES, (void *)addr);
 	if (n <= 0 || n > PT_RT_ITEM_MAX_BYTES)
 		return end;
 	item->bytes = n - 1; /* the NUL */
@@ -116,7 +121,7 @@ static __always_inline __u32 read_c_text(struct thread *t, struct pt_rt_item *it
 static __always_inline __u32 read_text(struct thread *t, struct pt_rt_item *item, __u64 str,
 				       const struct pt_layout *layout, __u32 end)
 {
-	__u64 length = 0, data, bytes;
+	__u64 length = 0, data, bytes, at = end;
 	__u32 state = 0, kind;
 
 	item->type = PT_RT_TEXT;
@@ -132,11 +137,12 @@ static __always_inline __u32 read_text(struct thread *t, struct pt_rt_item *item
 	if (length <= PT_RT_ITEM_MAX_BYTES / 4 || length * kind <= PT_RT_ITEM_MAX_BYTES)
 		bytes = length * kind;
 	opaque(bytes);
-	opaque(end);
-	if (bytes > PT_RT_ITEM_MAX_BYTES || length > 0xffffffff ||
-	    end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+	if (bytes > PT_RT_ITEM_MAX_BYTES || length > 0xffffffff)
 		return end;
-	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[end], bytes, (void *)data))
+	opaque(at);
+	if (at > RT_END_MAX)
+		return end;
+	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[at], bytes, (void *)data))
 		return end;
 	item->bytes = bytes;
 	item->width = kind;
@@ -182,17 +188,19 @@ static __always_inline bool read_int(__u64 obj, __u32 version, __s64 *number)
 static __always_inline __u32 read_bytes(struct thread *t, struct pt_rt_item *item, __u64 obj,
 					__u32 end)
 {
-	__u64 length = user_u64(obj + OBJECT_SIZE), bytes = length;
+	__u64 length = user_u64(obj + OBJECT_SIZE), bytes = length, at = end;
 
 	item->type = PT_RT_BYTES;
 	item->truncated = 2;
 	if (bytes > PT_RT_ITEM_MAX_BYTES)
 		bytes = PT_RT_ITEM_MAX_BYTES;
 	opaque(bytes);
-	opaque(end);
-	if (bytes > PT_RT_ITEM_MAX_BYTES || end > RT_DATA_BYTES - PT_RT_ITEM_MAX_BYTES - 8)
+	if (bytes > PT_RT_ITEM_MAX_BYTES)
 		return end;
-	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[end], bytes, (void *)(obj + BYTES_DATA)))
+	opaque(at);
+	if (at > RT_END_MAX)
+		return end;
+	if (bytes > 0 && bpf_probe_read_user(&t->rt.data[at], bytes, (void *)(obj + BYTES_DATA)))
 		return end;
 	item->bytes = bytes;
 	item->truncated = length > bytes;
@@ -250,13 +258,13 @@ __noinline __u32 details_add_c_text(__u64 addr, __u32 end)
 
 static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
 {
-	__u32 len;
+	__u64 at = end, len;
 
-	opaque(end);
-	if (end > RT_DATA_BYTES - 8)
-		end = RT_DATA_BYTES - 8;
-	__builtin_memset(&t->rt.data[end], 0, 8);
-	len = sizeof(t->rt.rec) + ((end + 7) & ~7u);
+	opaque(at);
+	if (at > RT_DATA_BYTES - 8)
+		return 1;
+	__builtin_memset(&t->rt.data[at], 0, 8);
+	len = sizeof(t->rt.rec) + ((at + 7) & ~7ull);
 	rec_init(&t->rt.rec.hdr, PT_REC_RUNTIME, len, t->pid_tgid, t->image_id, now);
 	opaque(len);
 	if (len > sizeof(t->rt))
@@ -305,6 +313,11 @@ static __always_inline bool audit_wanted(__u64 name)
 {
 	struct pt_audit_key key = {.bits = 8 * PT_AUDIT_NAME_BYTES};
 
+	/* global functions are verified whether they are called or not, and the map may not be
+	 * there
+	 */
+	if (!want_audit)
+		return false;
 	if (name && bpf_probe_read_user_str(key.name, sizeof(key.name), (const void *)name) < 0)
 		return false;
 	return bpf_map_lookup_elem(&audit_names, &key) != NULL;
@@ -459,6 +472,7 @@ static __always_inline __u64 gc_stats_at(struct thread *t, const struct pt_rt_la
 static __always_inline void gc_enter(struct thread *t, __u64 at, struct rt_event *event)
 {
 	struct gc_stats stats;
+	__u32 i;
 
 	event->type = PT_X_RT_BEGIN;
 	event->what = PT_RT_GC;
@@ -466,7 +480,9 @@ static __always_inline void gc_enter(struct thread *t, __u64 at, struct rt_event
 	if (!at || bpf_probe_read_user(&stats, sizeof(stats), (void *)at))
 		return;
 	t->gc_at = at;
-	t->gc_before = stats;
+#pragma unroll
+	for (i = 0; i < 9; i++)
+		t->gc_before[i] = stats.values[i];
 }
 
 static __always_inline void gc_leave(struct thread *t, struct rt_event *event)
@@ -479,12 +495,12 @@ static __always_inline void gc_leave(struct thread *t, struct rt_event *event)
 		return;
 	event->flags = PT_RT_CANCEL;
 #define GENERATION(i)                                                                              \
-	if (stats.values[3 * (i)] != t->gc_before.values[3 * (i)]) {                               \
+	if ((__u32)stats.values[3 * (i)] != t->gc_before[3 * (i)]) {                               \
 		event->flags = 0;                                                                  \
 		event->values = 3;                                                                 \
 		event->value[0] = i;                                                               \
-		event->value[1] = stats.values[3 * (i) + 1] - t->gc_before.values[3 * (i) + 1];    \
-		event->value[2] = stats.values[3 * (i) + 2] - t->gc_before.values[3 * (i) + 2];    \
+		event->value[1] = (__u32)stats.values[3 * (i) + 1] - t->gc_before[3 * (i) + 1];    \
+		event->value[2] = (__u32)stats.values[3 * (i) + 2] - t->gc_before[3 * (i) + 2];    \
 	}
 	GENERATION(0)
 	GENERATION(1)

@@ -5,6 +5,7 @@ Each test prints one line "vm-result<TAB>PASS|FAIL<TAB>name<TAB>detail" on the c
 one needs to be understood follows as "vm-log" lines. The process ends with 0 when every test ran,
 passed or not: tests/vm/run.sh counts the lines.
 """
+import json
 import os
 import re
 import select
@@ -90,7 +91,9 @@ class Target:
         self.process.stdin.flush()
 
     def wait_done(self):
-        read_until(self.process.stdout, r"^done .*$", "the target")
+        """What the program says of itself."""
+        match, _ = read_until(self.process.stdout, r"^done (.*)\n", "the target")
+        return json.loads(match[1])
 
     def end(self):
         if self.process.poll() is None:
@@ -201,6 +204,40 @@ def test_launch(interpreter, program):
     return "%d enters and exits of %d threads equal" % (events, threads)
 
 
+def test_runtime(interpreter):
+    """All that is no call, at once: this kernel takes those programs, and the exceptions are those
+    that the program raised."""
+    target = Target(interpreter, "raises")
+    tracer = start_tracer(target, "/tmp/runtime.json", "--gc", "--gil", "--imports", "--exceptions",
+                          "--audit", "*")
+    try:
+        _, said = read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        expected = [name for name, _ in target.wait_done()["expected"]]
+        tracer.send_signal(signal.SIGINT)
+        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0 or "does nothing" in said:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        got = trace.load("/tmp/runtime.json")
+        windows = [s for s in got.slices() if s.name == "everything"]
+        for window in windows:
+            found = [e["name"] for e in sorted(got.instants, key=lambda e: e["ts"])
+                     if e["cat"] == "exception" and e["tid"] == window.event["tid"] and
+                     window.begin <= e["ts"] <= window.end]
+            if found != expected:
+                raise Failed("exceptions: %s, expected %s" % (found, expected))
+        audits = sum(e["cat"] == "audit" for e in got.instants)
+        if len(windows) != 2 or not audits:
+            raise Failed("%d threads, %d audit events" % (len(windows), audits))
+        return "%d exceptions on each of 2 threads, %d audit events" % (len(expected), audits)
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
 def test_kill(interpreter):
     """The tracer is killed while the target runs under it; the kernel has to clean up."""
     target = Target(interpreter, "callforms")
@@ -263,6 +300,7 @@ def main():
         label = "Python %s (%s)" % (version_of(interpreter), interpreter.split(":")[0])
         for program in ("callforms", "threads"):
             run_test("%s, %s" % (label, program), test_attach, interpreter, program)
+        run_test("%s, runtime" % label, test_runtime, interpreter)
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
     run_test("launched", test_launch, interpreters[0], "callforms")
