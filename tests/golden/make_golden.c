@@ -148,6 +148,55 @@ static void make_damage(struct rec_builder *b)
 	}
 }
 
+/* What is no call: collections of both kinds, joined waits, imports, instants, details that are
+ * missing, and words before the first snapshot. */
+static void make_runtime(struct rec_builder *b)
+{
+	static const char *const json[] = {"json", NULL}, *const bad[] = {"na\xc3\xafve \xff\"",
+									  NULL};
+	static const char *const opened[] = {"open", "/srv/\xff", "r", NULL};
+	static const char *const raised[] = {"ValueError", "line\none", NULL};
+	static const int64_t generation[] = {1}, sum[] = {90}, stats[] = {2, 30, 4};
+	static const int64_t timed_out[] = {1}, woken[] = {0}, serial[] = {1, 2, 3, 4, 9};
+	static const uint32_t open[] = {2, 1};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_runtime(b, &t, 1, PT_RT_IMPORT, json, ns);
+	rec_runtime(b, &t, 2, PT_RT_IMPORT, bad, ns);
+	rec_runtime(b, &t, 3, PT_RT_AUDIT, opened, ns);
+	rec_runtime(b, &t, 4, PT_RT_EXCEPTION, raised, ns);
+	batch_begin(b, &t, ns);
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_GC, 0, generation, 1, ns);
+	batch_rt(b, PT_X_RT_END, PT_RT_GC, 0, sum, 1, ns += 100);
+	batch_snap(b, open, 2, 2, ns += 100);
+	batch_enter(b, 3, ns);
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_IMPORT, PT_RT_DETAILS, &serial[0], 1, ns);
+	batch_enter(b, 4, ns += 100);
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_IMPORT, PT_RT_DETAILS, &serial[1], 1, ns);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_AUDIT, PT_RT_DETAILS, &serial[2], 1, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_EXCEPTION, PT_RT_DETAILS, &serial[3], 1, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_AUDIT, PT_RT_DETAILS, &serial[4], 1, ns += 10);
+	batch_exit(b, ns += 100);
+	batch_exit(b, ns += 100);
+	for (int i = 0; i < 3; i++) {
+		batch_rt(b, PT_X_RT_BEGIN, PT_RT_GIL, 0, NULL, 0, ns += 10);
+		batch_rt(b, PT_X_RT_END, PT_RT_GIL, 0, i < 2 ? timed_out : woken, 1, ns += 1000);
+	}
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_GC, 0, NULL, 0, ns += 10);
+	batch_enter(b, 5, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_rt(b, PT_X_RT_END, PT_RT_GC, 0, stats, 3, ns += 10);
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_GC, 0, NULL, 0, ns += 10);
+	batch_rt(b, PT_X_RT_END, PT_RT_GC, PT_RT_CANCEL, NULL, 0, ns += 10);
+	batch_rt(b, PT_X_RT_BEGIN, 99, 0, NULL, 0, ns += 10); /* a kind of another version */
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_GIL, 0, NULL, 0, ns += 10);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -186,7 +235,7 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {make_calls, make_loss, make_processes,
-							      make_damage};
+							      make_damage, make_runtime};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -61,6 +61,11 @@ static void test_loss(void **state)
 	replay_one("loss");
 }
 
+static void test_runtime(void **state)
+{
+	replay_one("runtime");
+}
+
 static void test_processes(void **state)
 {
 	replay_one("processes");
@@ -74,9 +79,8 @@ static void test_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_calls),
-	    cmocka_unit_test(test_loss),
-	    cmocka_unit_test(test_processes),
+	    cmocka_unit_test(test_calls),     cmocka_unit_test(test_loss),
+	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
