@@ -311,6 +311,50 @@ def test_replay(t):
     t.equal(json.loads(other)["calls"], got.count, "calls in the report of the capture")
 
 
+def test_build_without_it(t):
+    """An interpreter whose collector cannot be found: with --gc that is said, with the reason, without
+    it is not; the calls are recorded all the same, and check tells."""
+    copy = process.Copy(interpreters.one("3.12"))
+    with open(copy.mapped, "r+b") as file:
+        data = file.read()
+        at = data.index(b"gc: collecting generation")
+        file.seek(at)
+        file.write(b"GC")
+    for options, warned in (("--gc",), True), ((), False):
+        target = process.Target(copy.interpreter, "collects", command=copy.drive("collects"),
+                                env=copy.env())
+        # the cache knows this build id, and what it knows of it is right
+        tracer = process.Tracer("-p", target.pid, "--no-cache", "-o", t.path("trace.json"), *options)
+        tracer.recording()
+        target.go()
+        target.done()
+        text = tracer.expect(0, stop=True)
+        got = trace.load(t.path("trace.json"))
+        t.equal(got.spans, [], "collections")
+        t.equal(len(got.named("round_trip")), 3, "calls of round_trip()")
+        t.equal("--gc does nothing for CPython 3.12" in text, warned, "what is said: " + text)
+        if warned:
+            t.has(text, "the collector is not to be found")
+            out, _ = process.run_tool("check", "--no-cache", "-p", target.pid)
+            t.check(any(line.split()[:2] == ["fallback", "--gc"] for line in out.splitlines()),
+                    "what check says:\n%s", out)
+        t.equal(target.finish(), 0, "exit status of the target")
+
+
+def test_off_has_no_probes(t):
+    """What is off adds no probe."""
+    target = process.Target(interpreters.one(), "churn", "3")
+
+    def sites(*options):
+        out, _ = process.run_tool("-p", target.pid, "--dry-run", "--json", *options)
+        return [site["kind"] for site in json.loads(out)[0]["sites"]]
+    t.equal(sites("--no-gc").count("runtime"), 0, "probes of the runtime with everything off")
+    t.equal(sites().count("runtime"), 2, "probes for collections")
+    t.equal(len(sites("--no-gc", "--imports")), len(sites("--no-gc")), "probes with --imports")
+    t.check(sites("--gil", "--exceptions", "--audit", "*").count("runtime") > 5, "too few probes")
+    target.kill()
+
+
 def test_check_names_features(t):
     """check -p says for each feature whether this interpreter has it, and by what."""
     for interp in interpreters.every():
