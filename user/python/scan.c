@@ -43,18 +43,23 @@ int scan_calls(const struct elf_file *elf, scan_fn fn, void *ctx)
 	return 0;
 }
 
-/* Is the 32-bit field at bytes[i] of an instruction that names target? Its length before it, or 0.
- */
-static unsigned int names(const uint8_t *bytes, uint64_t i, uint64_t vaddr, uint64_t target)
+/* Does an instruction whose opcode is bytes[i] name target, at i + 1 or i + 2? How many bytes it
+ * has before its opcode; -1: no. */
+static int names(const uint8_t *bytes, uint64_t i, uint64_t vaddr, uint64_t target)
 {
 	uint32_t absolute;
 
 	/* REX.W lea reg, [rip + disp32] */
-	if (i >= 3 && (bytes[i - 3] & 0xfb) == 0x48 && bytes[i - 2] == 0x8d &&
-	    (bytes[i - 1] & 0xc7) == 0x05 && relative(bytes + i, vaddr) == target)
-		return 3;
-	memcpy(&absolute, bytes + i, sizeof(absolute));
-	return i >= 1 && (bytes[i - 1] & 0xf8) == 0xb8 && absolute == target ? 1 : 0;
+	if (bytes[i] == 0x8d)
+		return i && (bytes[i - 1] & 0xfb) == 0x48 && (bytes[i + 1] & 0xc7) == 0x05 &&
+			       relative(bytes + i + 2, vaddr + 2) == target
+			   ? 1
+			   : -1;
+	/* mov reg32, imm32 */
+	if ((bytes[i] & 0xf8) != 0xb8)
+		return -1;
+	memcpy(&absolute, bytes + i + 1, sizeof(absolute));
+	return absolute == target ? 0 : -1;
 }
 
 int scan_references(const struct elf_file *elf, uint64_t target, scan_fn fn, void *ctx)
@@ -65,9 +70,11 @@ int scan_references(const struct elf_file *elf, uint64_t target, scan_fn fn, voi
 
 		if (!bytes || !(segment->flags & PF_X))
 			continue;
-		for (uint64_t i = 0; i + 4 <= segment->file_size; i++) {
-			unsigned int before = names(bytes, i, segment->vaddr + i, target);
-			int rc = before ? fn(segment->vaddr + i - before, target, ctx) : 0;
+		for (uint64_t i = 0; i + 6 <= segment->file_size; i++) {
+			int before = names(bytes, i, segment->vaddr + i, target);
+			int rc = before >= 0
+				     ? fn(segment->vaddr + i - (uint64_t)before, target, ctx)
+				     : 0;
 
 			if (rc)
 				return rc;

@@ -18,8 +18,9 @@
 #include "python/sdt_args.h"
 
 #define GC_MESSAGE    "gc: collecting generation %d...\n" /* gcmodule.c, gc.c; 3.8 to 3.15 */
-#define FUNCTIONS_MAX 4 /* clones of one function; the most seen is 2 */
-#define IMPORTS_MAX   256
+#define FUNCTIONS_MAX 4    /* clones of one function; the most seen is 2 */
+#define PLT_MAX       4    /* .plt, .plt.got, .plt.sec */
+#define STUBS_MAX     4096 /* of 16 bytes, so that none has the place of another */
 
 /* ---- garbage collections by USDT ---- */
 
@@ -198,14 +199,16 @@ struct waits {
 	const struct py_finder *finder;
 	struct mc_decoder *decoder;
 	struct py_engine_plan *plan;
-	uint64_t stub;                /* of pthread_cond_timedwait, once seen */
-	uint64_t others[IMPORTS_MAX]; /* stubs of other functions, by their number's low bits */
+	uint64_t stub;              /* of pthread_cond_timedwait, once seen */
+	uint64_t others[STUBS_MAX]; /* stubs of other functions */
+	struct eh_range plt[PLT_MAX];
+	size_t plt_count;
 	struct functions functions;
 };
 
 static bool is_wait(struct waits *waits, uint64_t target)
 {
-	uint64_t *other = &waits->others[(target >> 4) % IMPORTS_MAX];
+	uint64_t *other = &waits->others[(target >> 4) % STUBS_MAX];
 	const char *name;
 
 	if (waits->stub)
@@ -221,11 +224,23 @@ static bool is_wait(struct waits *waits, uint64_t target)
 	return true;
 }
 
-static bool in_plt(const struct elf_file *elf, uint64_t vaddr)
+static void find_plt(struct waits *waits)
 {
-	for (size_t i = 0; i < elf->section_count; i++)
-		if (!strncmp(elf->sections[i].name, ".plt", 4) &&
-		    vaddr - elf->sections[i].vaddr < elf->sections[i].size)
+	const struct elf_file *elf = waits->finder->elf;
+
+	for (size_t i = 0; i < elf->section_count && waits->plt_count < PLT_MAX; i++) {
+		const struct elf_section *section = &elf->sections[i];
+
+		if (!strncmp(section->name, ".plt", 4))
+			waits->plt[waits->plt_count++] = (struct eh_range){
+			    section->vaddr, section->vaddr + section->size};
+	}
+}
+
+static bool in_plt(const struct waits *waits, uint64_t vaddr)
+{
+	for (size_t i = 0; i < waits->plt_count; i++)
+		if (vaddr >= waits->plt[i].start && vaddr < waits->plt[i].end)
 			return true;
 	return false;
 }
@@ -237,7 +252,7 @@ static int see_call(uint64_t vaddr, uint64_t target, void *ctx)
 	struct py_site call;
 	int rc;
 
-	if (!in_plt(waits->finder->elf, target) || !is_wait(waits, target))
+	if (!in_plt(waits, target) || !is_wait(waits, target))
 		return 0;
 	range = eh_range_at(waits->finder->eh, vaddr);
 	if (!range || add_function(&waits->functions, range->start))
@@ -283,6 +298,7 @@ int py_sites_gil(const struct py_image *image, const struct py_finder *finder,
 
 	if (rc)
 		return rc;
+	find_plt(&waits);
 	rc = scan_calls(finder->elf, see_call, &waits);
 	mc_decoder_close(waits.decoder);
 	if (rc == -ENOMEM)
