@@ -35,6 +35,10 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "auto usdt frame" -- "$cur")
         return
         ;;
+    --dialect)
+        mapfile -t COMPREPLY < <(compgen -W "pytorch viztracer" -- "$cur")
+        return
+        ;;
     --follow)
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return
@@ -48,7 +52,7 @@ _pytrace_bpf() {
         return
         ;;
     -d | --duration | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
-        --buffer | --max-events | --max-file-size | --gzip-level | --top)
+        --buffer | --max-events | --max-file-size | --gzip-level | --top | --process-name)
         return
         ;;
     esac

@@ -44,11 +44,14 @@ void app_output_options(const struct app_options *options, struct pt_output_opti
 {
 	*output = (struct pt_output_options){
 	    .path = options->output,
+	    .pid_suffix = options->pid_suffix,
 	    .model = {.min_duration_ns = options->min_duration_ns,
 		      .max_stack_depth = (unsigned int)options->max_stack_depth,
 		      .include_files = (const char *const *)options->include_files.items,
 		      .exclude_files = (const char *const *)options->exclude_files.items},
-	    .sink = {.no_call_ids = options->no_call_ids,
+	    .sink = {.dialect = (enum pt_dialect)options->dialect,
+		     .process_name = options->process_name,
+		     .no_call_ids = options->no_call_ids,
 		     .max_bytes = options->max_file_bytes,
 		     .gzip_level = (int)options->gzip_level},
 	};

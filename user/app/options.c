@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #include "python/image.h"
 #include "record/engine.h"
 #include "record/session.h"
+#include "sink/sink.h"
 #include "target/maps.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
@@ -67,6 +69,12 @@ static const struct choice engines[] = {
     {NULL, 0},
 };
 
+static const struct choice dialects[] = {
+    {"pytorch", PT_DIALECT_PYTORCH},
+    {"viztracer", PT_DIALECT_VIZTRACER},
+    {NULL, 0},
+};
+
 static const struct choice follows[] = {
     {"auto", PT_FOLLOW_AUTO},
     {"exact", PT_FOLLOW_EXACT},
@@ -114,6 +122,18 @@ static const struct row rows[] = {
 	 "keep only functions of matching source files (may be repeated)"),
 	ROW("exclude-file", 0, LIST, "GLOB", exclude_files, WRITERS | APP_REPORT,
 	 "leave out functions of matching source files (may be repeated)"),
+	ROW("ignore-frozen", 0, FLAG, NULL, ignore_frozen, WRITERS | APP_REPORT,
+	 "leave out functions of modules frozen into the interpreter (importlib and others)"),
+	ROW("dialect", 0, CHOICE, "pytorch|viztracer", dialect, WRITERS,
+	 "whose schema the trace follows: that of PyTorch's profiler, or VizTracer's, for "
+	 "vizviewer", .choices = dialects),
+	ROW("process-name", 0, STRING, "NAME", process_name, WRITERS,
+	 "call the processes NAME in the trace instead of what they are called"),
+	ROW("pid-suffix", 0, FLAG, NULL, pid_suffix, WRITERS,
+	 "write one file a process, with _PID before the suffix; so does %p in the name of -o"),
+	ROW("file-info", 0, FLAG, NULL, file_info, APP_RECORD,
+	 "put the source files of the functions into the trace, as far as the traced process may "
+	 "read them; vizviewer shows them"),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
@@ -470,6 +490,30 @@ static int take_operands(int argc, char **argv, struct app_options *options, str
 	return 0;
 }
 
+/* --pid-suffix: trace.json.gz becomes trace_%p.json.gz. */
+static int add_pid_suffix(struct app_options *options, struct pt_err *err)
+{
+	char *path = options->output, *suffix = NULL, *longer;
+	const char *slash;
+
+	if (!options->pid_suffix || !path || strstr(path, "%p"))
+		return 0;
+	if (!strcmp(path, "-"))
+		return usage(err, "--pid-suffix needs files; standard output is one");
+	if (pt_output_is_capture(path))
+		return usage(err, "--pid-suffix: a capture holds all processes; give it to replay");
+	slash = strrchr(path, '/');
+	for (char *dot = path; (dot = strstr(dot, ".json")) != NULL; dot++)
+		suffix = dot;
+	if (!suffix || (slash && suffix < slash))
+		return 0; /* no suffix that is known: that is told later */
+	if (asprintf(&longer, "%.*s_%%p%s", (int)(suffix - path), path, suffix) < 0)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	free(path);
+	options->output = longer;
+	return 0;
+}
+
 /* What cannot be told of one option alone. */
 static int check_whole(struct app_options *options, struct pt_err *err)
 {
@@ -479,6 +523,9 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		options->follow = PT_FOLLOW_NO;
 	if (options->gc && options->no_gc)
 		return usage(err, "--gc and --no-gc exclude each other");
+	/* importlib's are called "<frozen importlib._bootstrap>" */
+	if (options->ignore_frozen && list_append(&options->exclude_files, "<frozen *"))
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	if (options->verb == APP_RECORD && targets != 1)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
@@ -492,7 +539,7 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, "'replay' needs -o OUT");
 	if (options->verb == APP_CHECK && options->pid_count > 1)
 		return usage(err, "'check' looks at one process at a time");
-	return 0;
+	return add_pid_suffix(options, err);
 }
 
 /* An option without a value that every form knows, such as -q: a verb may stand behind it. */
@@ -574,6 +621,7 @@ void app_options_release(struct app_options *options)
 	free(options->config);
 	free(options->cache_dir);
 	list_release(&options->audit);
+	free(options->process_name);
 	list_release(&options->include_files);
 	list_release(&options->exclude_files);
 }

@@ -40,13 +40,14 @@ struct app_options {
 	pid_t *pids;
 	size_t pid_count;
 	bool all;
-	char *output, *config, *cache_dir;
+	char *output, *config, *cache_dir, *process_name;
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t max_stack_depth, max_events, gzip_level, top;
-	int engine; /* enum pt_engine_wish */
-	int follow; /* enum pt_follow */
-	bool no_follow;
+	int engine;  /* enum pt_engine_wish */
+	int dialect; /* enum pt_dialect */
+	int follow;  /* enum pt_follow */
+	bool no_follow, ignore_frozen, file_info, pid_suffix;
 	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;

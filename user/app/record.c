@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "record/launch.h"
 #include "record/session.h"
+#include "record/sources.h"
+#include "sink/split.h"
 
 struct screen {
 	bool is_command; /* Ctrl-C goes to it */
@@ -117,9 +119,10 @@ static void tell_summary(const struct pt_session_result *result)
 			"trace.json.gz",
 			path, (double)result->file_bytes / 1e6, path);
 	else
-		pt_info("wrote %s (%.1f MB); open it in https://ui.perfetto.dev, "
+		pt_info("wrote %s (%.1f MB%s); open it in https://ui.perfetto.dev, "
 			"https://www.speedscope.app or chrome://tracing",
-			path, (double)result->file_bytes / 1e6);
+			path, (double)result->file_bytes / 1e6,
+			pt_split_wanted(path) ? " in all; %p is the pid" : "");
 }
 
 static int command_status(int wait_status)
@@ -159,6 +162,12 @@ static void warn_of_filters(const struct app_options *options)
 	    (options->min_duration_ns || options->max_stack_depth || options->include_files.count ||
 	     options->exclude_files.count))
 		pt_warn("a .ptcap holds everything; give the filters to 'replay' instead");
+	if (options->output && pt_output_is_capture(options->output) &&
+	    (options->process_name || options->dialect != PT_DIALECT_PYTORCH))
+		pt_warn("a .ptcap has no dialect and no names of its own; give --dialect and "
+			"--process-name to 'replay' instead");
+	if (options->output && pt_output_is_capture(options->output) && options->file_info)
+		pt_warn("a .ptcap holds no source files: --file-info does nothing here");
 }
 
 int app_record(const struct app_options *options, struct pt_err *err)
@@ -168,13 +177,21 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	struct pt_session_result result;
 	struct screen screen = {.is_command = options->command != NULL};
 	const struct pt_session_watch watch = {opened, progress, &screen};
+	struct pt_sources *sources = NULL;
 	int rc;
 
 	session_options(options, &session);
+	if (options->file_info) {
+		sources = pt_sources_new();
+		if (!sources)
+			return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	}
+	session.output.sources = sources;
 	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
 	warn_of_filters(options);
 	rc = pt_session_run(&session, &watch, &result, err);
 	pt_log_status(NULL);
+	pt_sources_free(sources);
 	if (result.opened)
 		tell_summary(&result);
 	if (result.spilled_bytes)

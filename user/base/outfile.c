@@ -134,6 +134,18 @@ int pt_outfile_append(struct pt_outfile *file, const void *data, size_t len)
 	return rc;
 }
 
+int pt_outfile_cut(struct pt_outfile *file, uint64_t bytes)
+{
+	if (bytes == file->bytes)
+		return 0;
+	if (file->in_place)
+		return -ESPIPE;
+	if (ftruncate(file->fd, (off_t)bytes) || lseek(file->fd, (off_t)bytes, SEEK_SET) < 0)
+		return -errno;
+	file->bytes = bytes;
+	return 0;
+}
+
 void pt_outfile_use_reserve(struct pt_outfile *file)
 {
 	if (!file->reserve_path)

@@ -31,6 +31,8 @@ struct pt_outfile {
 int pt_outfile_open(struct pt_outfile *file, const char *path, size_t reserve_bytes,
 		    struct pt_err *err);
 int pt_outfile_append(struct pt_outfile *file, const void *data, size_t len);
+/* Takes back what was appended after there were `bytes`; -ESPIPE in place. */
+int pt_outfile_cut(struct pt_outfile *file, uint64_t bytes);
 void pt_outfile_use_reserve(struct pt_outfile *file);
 /* Both release what the struct holds, whatever happens. */
 int pt_outfile_commit(struct pt_outfile *file, struct pt_err *err);

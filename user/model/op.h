@@ -121,6 +121,7 @@ struct pt_totals {
 	uint64_t spans, instants; /* of the runtime: what is no Python call */
 	uint64_t first_ns, last_ns;
 	bool cut_short;         /* the capture ended in the middle */
+	bool of_all_files;      /* set by a sink: this document is one of several */
 	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */
 	uint64_t unknown_codes; /* code objects whose definition never came */
 };

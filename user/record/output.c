@@ -11,13 +11,18 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "record/sources.h"
 #include "record/tally.h"
+#include "sink/split.h"
 
 struct pt_output {
 	const struct pt_output_options *options;
 	struct pt_capture_writer *capture; /* either this .. */
-	struct pt_model *model;            /* .. or these two */
+	struct pt_model *model;            /* .. or this and one of these */
 	struct pt_sink *sink;
+	struct pt_split *split;
+	struct pt_capture_info info; /* for the split's files */
+	struct pt_sink_options sink_options;
 	struct pt_err err; /* of the capture writer's failed write */
 	int failed;        /* the first -errno */
 	struct pt_totals capture_totals;
@@ -49,6 +54,21 @@ void pt_output_folder(const char *path, char *folder, size_t size)
 		snprintf(folder, size, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
+/* %p stands in the file's name alone. */
+static int check_split(const char *path, struct pt_err *err)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (pt_output_is_capture(path))
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
+				  "write one .ptcap and make 'replay -o FILE_%p.json' of it",
+				  "a capture holds all processes: it cannot be one file a process");
+	if (slash && pt_split_wanted(path) && strstr(path, "%p") < slash)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "put it into the file's name",
+				  "'%s': %%p stands in a folder's name", path);
+	return 0;
+}
+
 static int cannot_write(const char *path, int rc, struct pt_err *err)
 {
 	const char *hint = rc == -ENOENT                    ? "make the folder first"
@@ -62,12 +82,25 @@ static int cannot_write(const char *path, int rc, struct pt_err *err)
 			  strerror(-rc));
 }
 
+static int check_split_path(const char *path, struct pt_err *err)
+{
+	int rc = check_split(path, err);
+	char *one = rc ? NULL : pt_split_path(path, getpid());
+
+	if (!rc)
+		rc = one ? pt_output_check(one, err) : -ENOMEM;
+	free(one);
+	return rc;
+}
+
 int pt_output_check(const char *path, struct pt_err *err)
 {
 	char temporary[4096];
 	struct stat st;
 	int fd;
 
+	if (pt_split_wanted(path))
+		return check_split_path(path, err);
 	if (!strcmp(path, "-")) {
 		if (isatty(STDOUT_FILENO))
 			return pt_err_set(
@@ -95,6 +128,39 @@ int pt_output_check(const char *path, struct pt_err *err)
 	return 0;
 }
 
+static int output_op(const struct pt_op *op, void *ctx)
+{
+	struct pt_output *output = ctx;
+
+	if (output->options->sources)
+		pt_sources_op(output->options->sources, op);
+	return output->split ? pt_split_op(op, output->split) : pt_sink_op(op, output->sink);
+}
+
+static int open_sink(struct pt_output *output, const struct pt_capture_info *info,
+		     struct pt_err *err)
+{
+	const struct pt_output_options *options = output->options;
+	int rc;
+
+	output->info = *info;
+	output->sink_options = options->sink;
+	if (options->sources) {
+		output->sink_options.source = pt_sources_find;
+		output->sink_options.source_ctx = options->sources;
+	}
+	rc = pt_split_wanted(options->path)
+		 ? pt_split_open(options->path, &output->info, &output->sink_options,
+				 &output->split)
+		 : pt_sink_open(options->path, &output->info, &output->sink_options, &output->sink,
+				err);
+	if (!rc)
+		rc = pt_model_new(&options->model, info, output_op, output, &output->model);
+	if (rc && err && !pt_err_is_set(err))
+		pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+	return rc;
+}
+
 int pt_output_open(const struct pt_output_options *options, const struct pt_capture_info *info,
 		   struct pt_output **out, struct pt_err *err)
 {
@@ -108,13 +174,7 @@ int pt_output_open(const struct pt_output_options *options, const struct pt_capt
 	if (pt_output_is_capture(options->path)) {
 		rc = pt_capture_create(options->path, info, true, &output->capture, err);
 	} else {
-		rc = pt_sink_open(options->path, info, &options->sink, &output->sink, err);
-		if (!rc) {
-			rc = pt_model_new(&options->model, info, pt_sink_op, output->sink,
-					  &output->model);
-			if (rc)
-				pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
-		}
+		rc = open_sink(output, info, err);
 	}
 	if (rc) {
 		pt_output_discard(output);
@@ -157,6 +217,7 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 		output->failed = rc;
 	atomic_store_explicit(&output->bytes,
 			      output->capture ? pt_capture_bytes(output->capture)
+			      : output->split ? pt_split_bytes(output->split)
 					      : pt_sink_bytes(output->sink),
 			      memory_order_relaxed);
 	return rc;
@@ -168,21 +229,27 @@ uint64_t pt_output_bytes(const struct pt_output *output)
 }
 
 /* The file was made by root on behalf of whoever called sudo. */
-static void give_to_owner(const struct pt_output_options *options)
+static void give_to_owner(const char *path, void *ctx)
 {
+	const struct pt_output_options *options = ctx;
 	struct stat st;
 	int fd;
 
-	if (!options->give_to_owner || !strcmp(options->path, "-"))
+	if (!options->give_to_owner || !strcmp(path, "-"))
 		return;
-	fd = open(options->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1 || st.st_uid != geteuid() ||
 	    fchown(fd, options->owner_uid, options->owner_gid))
-		pt_warn("'%s' belongs to root: cannot give it to user %u", options->path,
+		pt_warn("'%s' belongs to root: cannot give it to user %u", path,
 			options->owner_uid);
 	close(fd);
+}
+
+static void remove_file(const char *path, void *ctx)
+{
+	unlink(path);
 }
 
 static void release(struct pt_output *output)
@@ -211,29 +278,34 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 			pt_model_totals(output->model, totals);
 		if (rc && !output->failed)
 			output->failed = rc;
-		rc2 = pt_sink_close(output->sink, totals, err);
+		rc2 = output->split ? pt_split_close(output->split, totals, give_to_owner,
+						     (void *)(uintptr_t)output->options, err)
+				    : pt_sink_close(output->sink, totals, err);
 	}
 	if (output->failed && output->failed != -EFBIG) {
 		if (pt_err_is_set(&output->err) && err && !pt_err_is_set(err))
 			*err = output->err;
 		rc2 = cannot_write(output->options->path, output->failed, err);
 	}
-	give_to_owner(output->options);
+	if (!output->split)
+		give_to_owner(output->options->path, (void *)(uintptr_t)output->options);
 	release(output);
 	return rc2;
 }
 
 void pt_output_discard(struct pt_output *output)
 {
+	struct pt_totals nothing = {0};
+
 	if (!output)
 		return;
 	if (output->capture)
 		pt_capture_close(output->capture, false, NULL);
 	if (output->sink) {
-		struct pt_totals nothing = {0};
-
 		pt_sink_close(output->sink, &nothing, NULL);
 		unlink(output->options->path);
 	}
+	if (output->split)
+		pt_split_close(output->split, &nothing, remove_file, NULL, NULL);
 	release(output);
 }

@@ -22,7 +22,9 @@
 #include "sink/sink.h"
 
 struct pt_output_options {
-	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-" */
+	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-"; %p: one file a process */
+	bool pid_suffix; /* one file a process, also where path is NULL and chosen by the session */
+	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
 	struct pt_model_options model;
 	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
 	bool give_to_owner;          /* the finished file belongs to: */
@@ -31,6 +33,7 @@ struct pt_output_options {
 };
 
 struct pt_output;
+struct pt_sources;
 
 /* Whether path could be written, found out without leaving anything there. */
 int pt_output_check(const char *path, struct pt_err *err);

@@ -83,7 +83,7 @@ static void raise_file_limit(void)
 }
 
 /* comm comes from the traced process: only harmless characters go into a file name. */
-static void default_path(const char *comm, pid_t pid, char *path, size_t size)
+static void default_path(const char *comm, pid_t pid, bool split, char *path, size_t size)
 {
 	char clean[32];
 	size_t n = 0;
@@ -96,7 +96,9 @@ static void default_path(const char *comm, pid_t pid, char *path, size_t size)
 		clean[n++] = fine ? c : '_';
 	}
 	clean[n] = '\0';
-	if (pid)
+	if (split)
+		snprintf(path, size, "pytrace-%s-%%p.json.gz", clean);
+	else if (pid)
 		snprintf(path, size, "pytrace-%s-%d.json.gz", clean, pid);
 	else
 		snprintf(path, size, "pytrace-%s.json.gz", clean);
@@ -106,6 +108,7 @@ static int choose_output(struct session *session, struct pt_err *err)
 {
 	const struct pt_session_options *options = session->options;
 	char *path = session->result->path, *comm = NULL, proc_path[64];
+	bool split = options->output.pid_suffix;
 	size_t size = sizeof(session->result->path), comm_size;
 
 	session->output_options = options->output;
@@ -115,14 +118,14 @@ static int choose_output(struct session *session, struct pt_err *err)
 		const char *slash = strrchr(options->command[0], '/');
 
 		default_path(slash ? slash + 1 : options->command[0],
-			     pt_launch_pid(session->launch), path, size);
+			     pt_launch_pid(session->launch), split, path, size);
 	} else if (options->all) {
-		default_path("all", 0, path, size);
+		default_path("all", 0, split, path, size);
 	} else {
 		snprintf(proc_path, sizeof(proc_path), "/proc/%d/comm", options->pids[0]);
 		if (!pt_proc_read(proc_path, 4096, &comm, &comm_size))
 			comm[strcspn(comm, "\n")] = '\0';
-		default_path(comm ? comm : "python", options->pids[0], path, size);
+		default_path(comm ? comm : "python", options->pids[0], split, path, size);
 		free(comm);
 	}
 	session->output_options.path = path;

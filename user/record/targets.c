@@ -13,6 +13,7 @@
 #include "python/jit.h"
 #include "python/stack.h"
 #include "record/session_parts.h"
+#include "record/sources.h"
 #include "record/stacks.h"
 #include "target/maps.h"
 
@@ -289,6 +290,8 @@ int target_announce(struct session *session, const struct target *target, enum p
 	size_t size = 0;
 	int rc;
 
+	if (session->output_options.sources)
+		pt_sources_process(session->output_options.sources, target->pid);
 	if (what == PT_PROC_ATTACH) {
 		snprintf(path, sizeof(path), "/proc/%d/cmdline", target->pid);
 		pt_proc_read(path, 4u << 20, &cmdline, &size);

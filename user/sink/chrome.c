@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
  * The Chrome trace format, in the schema that PyTorch's profiler writes: Perfetto,
- * chrome://tracing, speedscope and Holistic Trace Analysis read it.
+ * chrome://tracing, speedscope and Holistic Trace Analysis read it. The other dialect is
+ * VizTracer's, for its own viewer and tools (src/viztracer/modules/eventnode.c, report_builder.py).
  *
  * One event a line, and the comma before the line break, so that the destination can cut the
  * document between events. What repeats is prepared: each function's text up to its name, and
@@ -40,6 +41,14 @@ struct text {
 	size_t len;
 };
 
+struct chrome_function {
+	struct text head; /* ,\n{..,"name":"..." */
+	const struct pt_source *source;
+	char *file; /* NULL: no sources are wanted */
+	uint32_t line;
+	bool asked; /* for its source */
+};
+
 struct chrome_thread {
 	pid_t pid, tid;
 	struct text where; /* ,"pid":1,"tid":2,"ts": */
@@ -48,10 +57,15 @@ struct chrome_thread {
 
 struct chrome {
 	struct pt_destination *destination;
+	enum pt_dialect dialect;
+	pt_source_fn source;
+	void *source_ctx;
+	char process_name[256]; /* "": their own */
+	char version[32];       /* of the tool */
 	bool call_ids, any_event;
-	uint64_t base_ns;       /* unix time */
-	uint64_t mono_base;     /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
-	struct text *functions; /* by id: ,\n{..,"name":"..." */
+	uint64_t base_ns;                  /* unix time */
+	uint64_t mono_base;                /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
+	struct chrome_function *functions; /* by id */
 	uint32_t function_count;
 	struct pt_map threads;
 	struct chrome_thread *thread_list, *last;
@@ -66,14 +80,15 @@ static void add_text(struct pt_buf *buf, const char *key, const char *value)
 static void write_head(struct chrome *chrome, const struct pt_capture_info *info,
 		       struct pt_buf *buf)
 {
-	pt_buf_add_str(buf, "{\n"
-			    "  \"schemaVersion\": 1,\n"
-			    "  \"deviceProperties\": [],\n"
-			    /* Holistic Trace Analysis looks for this very line */
-			    "  \"distributedInfo\": {\n"
-			    "    \"rank\": 0\n"
-			    "  },\n"
-			    "  \"pytrace-bpf\": {\n");
+	pt_buf_add_str(buf, "{\n");
+	if (chrome->dialect == PT_DIALECT_PYTORCH)
+		pt_buf_add_str(buf, "  \"schemaVersion\": 1,\n"
+				    "  \"deviceProperties\": [],\n"
+				    /* Holistic Trace Analysis looks for this very line */
+				    "  \"distributedInfo\": {\n"
+				    "    \"rank\": 0\n"
+				    "  },\n");
+	pt_buf_add_str(buf, "  \"pytrace-bpf\": {\n");
 	add_text(buf, "version", info->tool_version);
 	pt_buf_add_str(buf, ",\n");
 	add_text(buf, "interpreter", info->interpreter);
@@ -83,12 +98,12 @@ static void write_head(struct chrome *chrome, const struct pt_capture_info *info
 	add_text(buf, "host", info->host);
 	pt_buf_add_str(buf, ",\n");
 	add_text(buf, "kernel", info->kernel);
-	pt_buf_printf(buf,
-		      "\n  },\n"
-		      "  \"displayTimeUnit\": \"ms\",\n"
-		      "  \"baseTimeNanoseconds\": %llu,\n"
-		      "  \"traceEvents\": [",
-		      (unsigned long long)chrome->base_ns);
+	pt_buf_add_str(buf, "\n  },\n"
+			    "  \"displayTimeUnit\": \"ms\",\n");
+	if (chrome->dialect == PT_DIALECT_PYTORCH)
+		pt_buf_printf(buf, "  \"baseTimeNanoseconds\": %llu,\n",
+			      (unsigned long long)chrome->base_ns);
+	pt_buf_add_str(buf, "  \"traceEvents\": [");
 }
 
 static int put_buf(struct chrome *chrome, const struct pt_buf *buf)
@@ -113,8 +128,10 @@ static void chrome_free(void *state)
 		free(thread->where.data);
 		free(thread);
 	}
-	for (uint32_t i = 0; i < chrome->function_count; i++)
-		free(chrome->functions[i].data);
+	for (uint32_t i = 0; i < chrome->function_count; i++) {
+		free(chrome->functions[i].head.data);
+		free(chrome->functions[i].file);
+	}
 	free(chrome->functions);
 	pt_map_release(&chrome->threads);
 	free(chrome);
@@ -130,6 +147,13 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 	if (!chrome)
 		return -ENOMEM;
 	chrome->destination = destination;
+	chrome->dialect = options->dialect;
+	chrome->source = options->source;
+	chrome->source_ctx = options->source_ctx;
+	if (options->process_name)
+		pt_utf8_clean(chrome->process_name, sizeof(chrome->process_name),
+			      options->process_name, strlen(options->process_name));
+	snprintf(chrome->version, sizeof(chrome->version), "%s", info->tool_version);
 	chrome->call_ids = !options->no_call_ids;
 	chrome->base_ns = info->start_real_ns - info->start_real_ns % BASE_INTERVAL_NS;
 	chrome->mono_base = info->start_mono_ns - info->start_real_ns % BASE_INTERVAL_NS;
@@ -163,11 +187,27 @@ static int take(struct text *text, struct pt_buf *buf)
 	return 0;
 }
 
+/* The name of a function's events, as JSON text. */
+static void add_name(const struct chrome *chrome, struct pt_buf *buf,
+		     const struct pt_function *function)
+{
+	if (chrome->dialect == PT_DIALECT_VIZTRACER) {
+		pt_json_escape(buf, function->qualname);
+		pt_buf_add_str(buf, " (");
+		pt_json_escape(buf, function->file);
+		pt_buf_printf(buf, ":%u)", function->line);
+	} else {
+		pt_json_escape(buf, function->file);
+		pt_buf_printf(buf, "(%u): ", function->line);
+		pt_json_escape(buf, function->qualname);
+	}
+}
+
 static int add_function(struct chrome *chrome, const struct pt_function *function)
 {
 	uint32_t count = chrome->function_count ? chrome->function_count : 64;
+	struct chrome_function *functions;
 	struct pt_buf buf = {0};
-	struct text *functions;
 
 	while (count <= function->id)
 		count *= 2;
@@ -180,13 +220,20 @@ static int add_function(struct chrome *chrome, const struct pt_function *functio
 		chrome->functions = functions;
 		chrome->function_count = count;
 	}
-	pt_buf_add_str(&buf, ",\n{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":\"");
-	pt_json_escape(&buf, function->file);
-	pt_buf_printf(&buf, "(%u): ", function->line);
-	pt_json_escape(&buf, function->qualname);
+	pt_buf_printf(&buf, ",\n{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"",
+		      chrome->dialect == PT_DIALECT_VIZTRACER ? "FEE" : "python_function");
+	add_name(chrome, &buf, function);
 	pt_buf_add(&buf, "\"", 1);
-	free(chrome->functions[function->id].data);
-	return take(&chrome->functions[function->id], &buf);
+	functions = &chrome->functions[function->id];
+	free(functions->head.data);
+	free(functions->file);
+	*functions = (struct chrome_function){.line = function->line};
+	if (chrome->source) {
+		functions->file = strdup(function->file);
+		if (!functions->file)
+			buf.failed = true;
+	}
+	return take(&functions->head, &buf);
 }
 
 static struct chrome_thread *thread_get(struct chrome *chrome, pid_t pid, pid_t tid)
@@ -268,16 +315,22 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	struct chrome_thread *thread = thread_get(chrome, slice->pid, slice->tid);
 	uint32_t id = slice->function->id;
 	uint64_t begin_ns = since_base(chrome, slice->begin_ns);
+	struct chrome_function *function;
 	size_t head_len;
 	const char *head;
 	char *start, *out;
 
 	if (!thread)
 		return -ENOMEM;
-	if (id >= chrome->function_count || !chrome->functions[id].data)
+	if (id >= chrome->function_count || !chrome->functions[id].head.data)
 		return -EINVAL; /* no function op came before */
-	head_len = chrome->functions[id].len;
-	head = skip_comma(chrome, chrome->functions[id].data, &head_len);
+	function = &chrome->functions[id];
+	if (function->file && !function->asked) {
+		function->asked = true;
+		function->source = chrome->source(chrome->source_ctx, slice->pid, function->file);
+	}
+	head_len = function->head.len;
+	head = skip_comma(chrome, function->head.data, &head_len);
 	start = out = pt_destination_room(chrome->destination, head_len + EVENT_REST_BYTES);
 	out = copy(out, head, head_len);
 	out = copy(out, thread->where.data, thread->where.len);
@@ -350,7 +403,7 @@ static int put_process(struct chrome *chrome, const struct pt_op_process *proces
 	int rc;
 
 	rc = put_metadata_text(chrome, "process_name", pid, pid, process->time_ns, "name",
-			       process->name);
+			       chrome->process_name[0] ? chrome->process_name : process->name);
 	if (rc)
 		return rc;
 	pt_buf_add_str(&labels, process->cmdline ? process->cmdline : "");
@@ -496,7 +549,72 @@ static int chrome_op(void *state, const struct pt_op *op)
 	return -EINVAL;
 }
 
-static void chrome_tail(void *state, const char *path, const struct pt_totals *totals,
+/* VizTracer's "overflow" is its one way to say that events are missing. */
+static void viztracer_metadata(const struct chrome *chrome, const struct pt_totals *totals,
+			       struct pt_buf *tail)
+{
+	char version[64];
+
+	snprintf(version, sizeof(version), "pytrace-bpf %s", chrome->version);
+	pt_buf_add_str(tail, "  \"viztracer_metadata\": {\n    \"version\": ");
+	pt_json_string(tail, version);
+	pt_buf_printf(tail, ",\n    \"overflow\": %s,\n    \"baseTimeNanoseconds\": %llu\n  },\n",
+		      totals->lost_events ? "true" : "false", (unsigned long long)chrome->base_ns);
+}
+
+/* A name as a JSON string, from the head of its events. */
+static void add_head_name(const struct chrome_function *function, struct pt_buf *buf)
+{
+	static const char key[] = "\"name\":";
+	const char *name = strstr(function->head.data, key) + sizeof(key) - 1;
+
+	pt_buf_add(buf, name, function->head.len - (size_t)(name - function->head.data));
+}
+
+/* VizTracer's file_info (report_builder.py): which file and line a slice's name stands for, and the
+ * files: [text, number of lines]. */
+static void chrome_extra(void *state, struct pt_buf *buf)
+{
+	const struct chrome *chrome = state;
+	struct pt_map written = {0};
+	const char *comma = "";
+
+	if (!chrome->source)
+		return;
+	pt_buf_add_str(buf, "\n  ],\n  \"file_info\": {\"files\": {");
+	for (uint32_t i = 0; i < chrome->function_count; i++) {
+		const struct chrome_function *function = &chrome->functions[i];
+
+		if (!function->source || pt_map_get(&written, (uintptr_t)function->source, 0))
+			continue;
+		if (pt_map_put(&written, (uintptr_t)function->source, 0, (void *)function))
+			buf->failed = true;
+		pt_buf_printf(buf, "%s\n", comma);
+		pt_json_string(buf, function->file);
+		pt_buf_add_str(buf, ": [");
+		pt_json_string(buf, function->source->text);
+		pt_buf_printf(buf, ", %llu]", (unsigned long long)function->source->lines);
+		comma = ",";
+	}
+	pt_map_release(&written);
+	pt_buf_add_str(buf, "},\n  \"functions\": {");
+	comma = "";
+	for (uint32_t i = 0; i < chrome->function_count; i++) {
+		const struct chrome_function *function = &chrome->functions[i];
+
+		if (!function->source)
+			continue;
+		pt_buf_printf(buf, "%s\n", comma);
+		add_head_name(function, buf);
+		pt_buf_add_str(buf, ": [");
+		pt_json_string(buf, function->file);
+		pt_buf_printf(buf, ", %u]", function->line);
+		comma = ",";
+	}
+	pt_buf_add_str(buf, "}}");
+}
+
+static void chrome_tail(void *state, const char *path, const struct pt_totals *totals, bool extra,
 			struct pt_buf *tail)
 {
 	const struct chrome *chrome = state;
@@ -504,11 +622,14 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	char name[1024];
 
 	pt_utf8_clean(name, sizeof(name), path, strlen(path));
-	pt_buf_add_str(tail, "\n  ],\n  \"traceName\": ");
+	pt_buf_add_str(tail, extra ? ",\n" : "\n  ],\n");
+	if (chrome->dialect == PT_DIALECT_VIZTRACER)
+		viztracer_metadata(chrome, totals, tail);
+	pt_buf_add_str(tail, "  \"traceName\": ");
 	pt_json_string(tail, name);
 	pt_buf_printf(
 	    tail,
-	    ",\n  \"pytrace-bpf summary\": {\n"
+	    ",\n  \"pytrace-bpf summary\": {\n%s"
 	    "    \"events\": %llu,\n"
 	    "    \"lost events\": %llu,\n"
 	    "    \"lost records\": %llu,\n"
@@ -518,6 +639,7 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	    "    \"capture cut short\": %s,\n"
 	    "    \"document cut short\": %s\n"
 	    "  }\n}\n",
+	    totals->of_all_files ? "    \"of all files together\": true,\n" : "",
 	    (unsigned long long)totals->events, (unsigned long long)totals->lost_events,
 	    (unsigned long long)totals->lost_records, (unsigned long long)totals->bad_records,
 	    (unsigned long long)totals->stack_jumps, (unsigned long long)totals->unknown_codes,
@@ -528,6 +650,7 @@ const struct pt_format pt_format_chrome = {
     .suffix = ".json",
     .open = chrome_open,
     .op = chrome_op,
+    .extra = chrome_extra,
     .tail = chrome_tail,
     .free = chrome_free,
 };
@@ -537,6 +660,7 @@ const struct pt_format pt_format_chrome_gzip = {
     .gzip = true,
     .open = chrome_open,
     .op = chrome_op,
+    .extra = chrome_extra,
     .tail = chrome_tail,
     .free = chrome_free,
 };

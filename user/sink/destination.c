@@ -302,6 +302,32 @@ uint64_t pt_destination_bytes(const struct pt_destination *d)
 	return atomic_load(&d->bytes);
 }
 
+int pt_destination_append(struct pt_destination *d, const char *text, size_t len)
+{
+	uint32_t crc, raw_bytes;
+	uint64_t bytes;
+	size_t piece;
+	int rc;
+
+	if (d->current->len)
+		submit(d, false);
+	join_thread(d);
+	rc = atomic_load(&d->error);
+	bytes = d->file.bytes;
+	crc = d->crc;
+	raw_bytes = d->raw_bytes;
+	for (size_t done = 0; !rc && done < len; done += piece) {
+		piece = len - done < PT_BLOCK_BYTES ? len - done : PT_BLOCK_BYTES;
+		rc = write_piece(d, text + done, piece, true);
+	}
+	if (rc && !pt_outfile_cut(&d->file, bytes)) {
+		d->crc = crc;
+		d->raw_bytes = raw_bytes;
+		atomic_store(&d->bytes, bytes);
+	}
+	return rc;
+}
+
 static int write_tail(struct pt_destination *d, const char *tail, size_t len)
 {
 	unsigned char end[8];

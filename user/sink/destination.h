@@ -43,6 +43,9 @@ int pt_destination_flush(struct pt_destination *destination, bool whole);
 int pt_destination_error(const struct pt_destination *destination);
 uint64_t pt_destination_bytes(const struct pt_destination *destination);
 
+/* Writes text behind everything, whole or not at all. Nothing but the tail may follow. 0, or why it
+ * is not there: -EFBIG (max_bytes), -ENOSPC, ... */
+int pt_destination_append(struct pt_destination *destination, const char *text, size_t len);
 /* Writes the tail behind the last event that fitted, and closes (see outfile.h). Frees. The error
  * that was met while writing, but -EFBIG, is the result even if the document is whole. */
 int pt_destination_close(struct pt_destination *destination, const char *tail, size_t tail_len,

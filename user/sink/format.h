@@ -2,8 +2,8 @@
 /*
  * format.h - what a format gives to sink.c: how trace ops become bytes.
  *
- * Life cycle: open (writes the head) -> op, many times -> tail -> free. All bytes go to the
- * destination, an event never in two pieces.
+ * Life cycle: open (writes the head) -> op, many times -> extra -> tail -> free. All bytes go to
+ * the destination, an event never in two pieces.
  */
 #ifndef PT_SINK_FORMAT_H
 #define PT_SINK_FORMAT_H
@@ -18,8 +18,10 @@ struct pt_format {
 	int (*open)(struct pt_destination *destination, const struct pt_capture_info *info,
 		    const struct pt_sink_options *options, void **state);
 	int (*op)(void *state, const struct pt_op *op);
-	/* What ends the document; path is its name. */
-	void (*tail)(void *state, const char *path, const struct pt_totals *totals,
+	/* What may be left out where there is no room for it, between the events and the tail. */
+	void (*extra)(void *state, struct pt_buf *extra);
+	/* What ends the document; path is its name. extra: that stands before it. */
+	void (*tail)(void *state, const char *path, const struct pt_totals *totals, bool extra,
 		     struct pt_buf *tail);
 	void (*free)(void *state);
 };

@@ -28,7 +28,7 @@ struct name {
 struct event {
 	char *name; /* into the line buffer, unescaped in place */
 	char phase;
-	bool is_call, is_loss, has_id;
+	bool is_call, is_viztracer, is_loss, has_id;
 	uint64_t pid, tid, ts_ns, dur_ns, id, parent_id, events;
 	char *thread_name;
 };
@@ -246,7 +246,8 @@ static char *take_member(const char *key, char *value, struct event *event)
 	if (!strcmp(key, "cat")) {
 		end = take_string(value, &text);
 		if (end) {
-			event->is_call = !strcmp(text, "python_function");
+			event->is_call = !strcmp(text, "python_function") || !strcmp(text, "FEE");
+			event->is_viztracer = event->is_call && text[0] == 'F';
 			event->is_loss = !strcmp(text, "loss");
 		}
 		return end;
@@ -292,7 +293,25 @@ static void split_name(char *text, struct pt_function *function)
 	function->qualname = close + 3;
 }
 
-static struct name *name_get(struct trace_reader *reader, const char *text)
+/* Splits "qualname (file:line)" in place. */
+static void split_viztracer_name(char *text, struct pt_function *function)
+{
+	char *open = strstr(text, " ("), *colon = strrchr(text, ':'), *end;
+	unsigned long line;
+
+	function->file = "";
+	function->qualname = text;
+	if (!open || !colon || colon < open)
+		return;
+	line = strtoul(colon + 1, &end, 10);
+	if (end == colon + 1 || strcmp(end, ")") != 0)
+		return;
+	*open = *colon = '\0';
+	function->file = open + 2;
+	function->line = (uint32_t)line;
+}
+
+static struct name *name_get(struct trace_reader *reader, const char *text, bool viztracer)
 {
 	size_t len = strlen(text) + 1;
 	uint64_t hash = pt_hash_bytes(text, len, 0);
@@ -307,7 +326,8 @@ static struct name *name_get(struct trace_reader *reader, const char *text)
 	if (!name)
 		return NULL;
 	name->key = memcpy(name + 1, text, len);
-	split_name(memcpy(name->key + len, text, len), &name->function);
+	(viztracer ? split_viztracer_name : split_name)(memcpy(name->key + len, text, len),
+							&name->function);
 	name->function.name = name->function.qualname;
 	name->function.id = reader->name_count++;
 	name->next_same_hash = head;
@@ -328,7 +348,7 @@ static int take_call(struct trace_reader *reader, const struct event *event)
 		return -ENODATA;
 	if (!event->id || event->parent_id >= event->id || !event->name)
 		return -EBADMSG;
-	name = name_get(reader, event->name);
+	name = name_get(reader, event->name, event->is_viztracer);
 	if (!name)
 		return -ENOMEM;
 	op.slice = (struct pt_op_slice){
@@ -404,7 +424,7 @@ static int next_line(struct trace_reader *reader)
 	}
 	len = strlen(reader->line);
 	if (len == LINE_MAX_BYTES - 1 && reader->line[len - 1] != '\n')
-		return -EBADMSG;
+		return -EMSGSIZE;
 	return 1;
 }
 
@@ -437,8 +457,11 @@ static void read_tail(struct trace_reader *reader)
 	    {"\"damaged records\": ", offsetof(struct pt_totals, bad_records)},
 	};
 	bool whole = false;
+	int rc;
 
-	while (next_line(reader) > 0) {
+	/* a source file is one line; nothing in it looks like a key, since its quotes are escaped
+	 */
+	while ((rc = next_line(reader)) > 0 || rc == -EMSGSIZE) {
 		char *line = skip_space(reader->line);
 
 		for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
@@ -506,7 +529,8 @@ static int read_failed(const char *path, int rc, struct pt_err *err)
 				  "Report on the .ptcap capture, or write the trace with call ids.",
 				  "'%s' was written without call ids, which self times need", path);
 	case -EBADMSG:
-		return pt_err_set(err, rc, PT_EXIT_FAILED,
+	case -EMSGSIZE:
+		return pt_err_set(err, -EBADMSG, PT_EXIT_FAILED,
 				  "Copy it again, or report on the .ptcap capture.",
 				  "'%s' is damaged", path);
 	default:

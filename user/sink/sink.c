@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "sink/format.h"
 
 /* The registry: the first whose suffix fits. */
@@ -97,12 +98,33 @@ uint64_t pt_sink_bytes(const struct pt_sink *sink)
 	return pt_destination_bytes(sink->destination);
 }
 
+/* True: it is there, whole. */
+static bool write_extra(struct pt_sink *sink)
+{
+	struct pt_buf extra = {0};
+	int rc = 0;
+
+	sink->format->extra(sink->state, &extra);
+	if (extra.failed)
+		rc = -ENOMEM;
+	else if (extra.len)
+		rc = pt_destination_append(sink->destination, extra.data, extra.len);
+	/* that events are missing is told otherwise */
+	if (rc && !pt_destination_error(sink->destination))
+		pt_warn("the sources of the functions are left out of '%s': %s", sink->path,
+			rc == -EFBIG ? "the file would exceed --max-file-size" : strerror(-rc));
+	rc = rc || !extra.len;
+	pt_buf_release(&extra);
+	return !rc;
+}
+
 int pt_sink_close(struct pt_sink *sink, const struct pt_totals *totals, struct pt_err *err)
 {
 	struct pt_buf tail = {0};
+	bool extra = write_extra(sink);
 	int rc;
 
-	sink->format->tail(sink->state, sink->path, totals, &tail);
+	sink->format->tail(sink->state, sink->path, totals, extra, &tail);
 	rc = tail.failed ? -ENOMEM : 0;
 	if (rc)
 		pt_destination_discard(sink->destination);

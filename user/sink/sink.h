@@ -17,7 +17,27 @@
 
 struct pt_sink;
 
+/* Whose schema the trace follows. */
+enum pt_dialect {
+	PT_DIALECT_PYTORCH,   /* Kineto's: "path(line): qualname", category python_function */
+	PT_DIALECT_VIZTRACER, /* "qualname (path:line)", category FEE, viztracer_metadata */
+};
+
+/* A source file: valid UTF-8 that lives as long as its reader. */
+struct pt_source {
+	const char *text; /* NUL-terminated */
+	size_t bytes;
+	uint64_t lines; /* line feeds */
+};
+
+/* Finds the source of a file as process pid sees it, or NULL. */
+typedef const struct pt_source *(*pt_source_fn)(void *ctx, pid_t pid, const char *file);
+
 struct pt_sink_options {
+	pt_source_fn source; /* NULL: no sources in the trace; called once a function */
+	void *source_ctx;
+	enum pt_dialect dialect;
+	const char *process_name; /* of every process, instead of its own; or NULL */
 	bool no_call_ids;   /* leave out Python id / Python parent id (speedscope merges frames by
 			       args) */
 	uint64_t max_bytes; /* stop with -EFBIG when the file would exceed it; 0: no limit */
