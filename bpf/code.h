@@ -10,7 +10,7 @@
 #ifndef PT_BPF_CODE_H
 #define PT_BPF_CODE_H
 
-#include "emit.h"
+#include "lines.h"
 
 static __always_inline struct code_value *code_find(__u32 image_id, __u64 addr)
 {
@@ -166,6 +166,8 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 	if (rc)
 		value.flags |= CODE_PENDING;
 	bpf_map_update_elem(&codes, &key, &value, BPF_ANY);
+	if (send_lines && !rc)
+		lines_send(addr, value.id, layout_index, now);
 	return value.id | (__u64)(value.flags & ~CODE_PENDING) << 32;
 }
 

@@ -19,9 +19,10 @@
 const volatile bool use_task_storage = true; /* 5.12; else a hash keyed by tid */
 const volatile bool use_cookie = true;       /* 5.15; else a hash keyed by address */
 const volatile bool trace_all;
+const volatile bool send_lines; /* --lines */
 const volatile __u32 max_depth = 0xffffffff;
 const volatile __u64 max_events; /* 0: no limit */
-/* A batch is flushed before an event if it holds more words than this. An event takes up to three
+/* A batch is flushed before an event if it holds more words than this. An event takes up to five
  * words, and a same-frame repair two more. */
 const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
 const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */

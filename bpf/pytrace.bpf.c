@@ -8,7 +8,9 @@
  *   regs.h     registers and conditions
  *   thread.h   finding the thread's state
  *   emit.h     records and batches
+ *   lines.h    line tables
  *   code.h     code objects and their names
+ *   call.h     where calls stand
  *   frame.h    walks and snapshots
  *   process.h  who is traced; fork, exec, exit
  *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..

@@ -16,6 +16,7 @@
 #ifndef PT_BPF_SITE_H
 #define PT_BPF_SITE_H
 
+#include "call.h"
 #include "process.h"
 #include "regs.h"
 #include "runtime.h"
@@ -253,6 +254,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 	t->depth = depth;
 	if (unlikely(depth > max_depth))
 		return 0;
+	if (send_lines && id)
+		call_put(frame, layout_index, now);
 	if (unlikely(!id || put_enter(t, id, depth, now))) {
 		event_drop(t);
 		return 0;

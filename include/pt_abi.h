@@ -52,7 +52,12 @@ enum pt_word_kind {
 	PT_W_EXT = 0,   /* see enum pt_ext */
 	PT_W_ENTER = 1, /* argument: code id */
 	PT_W_EXIT = 2,  /* argument: low 21 bits of the depth after the exit */
-	/* 3 .. 7 are free: C calls and lines come here; a reader refuses what it does not know */
+	/* Where the call stands that the next enter follows from. Argument: the place in the
+	 * calling function's code, in code units of 2 bytes; that code object's id in the place of
+	 * the time (PT_WORD_DT). What called is the caller as CPython sees it: a frame that throw()
+	 * passes through is one, though nothing entered it. Only with --lines. No event. */
+	PT_W_LINE = 5,
+	/* a reader refuses what it does not know */
 };
 
 /*
@@ -126,7 +131,8 @@ enum pt_rt_what {
 	X(STACK, 5, pt_rec_stack,                                                                  \
 	  "the frames a thread had open when it was attached, as read from outside")               \
 	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")               \
-	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")
+	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")               \
+	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -243,6 +249,21 @@ struct pt_rec_stack {
 /* Code ids that user space gives out when it reads code objects itself; BPF counts up from 1. */
 #define PT_CODE_ID_USER 0x80000000u
 
+/* ---- PT_REC_LINES ---- */
+/* A code object's line table as it lies in memory (co_linetable, co_lnotab up to 3.9), in pieces,
+ * in order, at once after its PT_REC_CODE. Only with --lines. */
+#define PT_LINES_MAX_BYTES (256u << 10) /* what lies beyond is not sent */
+
+struct pt_rec_lines {
+	struct pt_rec hdr;
+	__u32 code_id;
+	__u32 version; /* PY_VERSION_HEX: which format it is */
+	__u32 total_bytes, offset;
+	__u32 bytes; /* in this piece; what lies behind them has no meaning */
+	__u32 reserved;
+	__u8 data[];
+};
+
 /* ---- PT_REC_NOTE ---- */
 enum pt_note_what {
 	PT_NOTE_GATE_OPEN = 1,    /* value: 0; recording starts at hdr.time_ns */
@@ -303,5 +324,6 @@ _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");
+_Static_assert(sizeof(struct pt_rec_lines) == 56, "lines record");
 
 #endif /* PT_ABI_H */

@@ -45,7 +45,13 @@ struct pt_layout {
 	__u16 str_state;  /* PyASCIIObject.state, u32: kind in bits 2-4, compact 0x20, ascii 0x40 */
 	__u16 str_ascii_data; /* data of a compact ASCII string */
 	__u16 str_data;       /* data of another compact string */
-	__u16 reserved[4];
+
+	/* Where a frame stands: a pointer into the instructions, which begin at code_adaptive in
+	 * the code object; up to 3.10 code_adaptive is PT_NO_FIELD and this an int, f_lasti */
+	__u16 frame_instr;
+	__u16 code_adaptive;
+	__u16 code_linetable; /* bytes object; co_lnotab up to 3.9 */
+	__u16 reserved;
 };
 _Static_assert(sizeof(struct pt_layout) == 48, "layout");
 

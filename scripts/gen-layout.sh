@@ -83,6 +83,19 @@ int main(void)
 	ROW("code_qualname", NONE);
 #endif
 	ROW("code_filename", offsetof(PyCodeObject, co_filename));
+#if PY_VERSION_HEX >= 0x030b0000
+	ROW("frame_instr", offsetof(frame_type, prev_instr));
+	ROW("code_adaptive", offsetof(PyCodeObject, co_code_adaptive));
+	ROW("code_linetable", offsetof(PyCodeObject, co_linetable));
+#elif PY_VERSION_HEX >= 0x030a0000
+	ROW("frame_instr", offsetof(frame_type, f_lasti));
+	ROW("code_adaptive", NONE);
+	ROW("code_linetable", offsetof(PyCodeObject, co_linetable));
+#else
+	ROW("frame_instr", offsetof(frame_type, f_lasti));
+	ROW("code_adaptive", NONE);
+	ROW("code_linetable", offsetof(PyCodeObject, co_lnotab));
+#endif
 	ROW("str_length", offsetof(PyASCIIObject, length));
 	ROW("str_state", offsetof(PyASCIIObject, state));
 	ROW("str_ascii_data", sizeof(PyASCIIObject));

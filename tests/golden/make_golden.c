@@ -197,6 +197,41 @@ static void make_runtime(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* Lines of calls: tables of all three formats, one in two pieces, one of which a piece is missing.
+ */
+static void make_lines(struct rec_builder *b)
+{
+	static const uint8_t lnotab[] = {8, 1, 8, 0xff}, ranges[] = {8, 1, 4, 0x80, 4, 5};
+	static const uint8_t entries[] = {0x80 | 13 << 3 | 1, 4, 0x80 | 15 << 3,
+					  0x80 | 11 << 3,     0, 0};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_lines(b, 1, 0x030801f0, lnotab, 4, 0, 4);
+	rec_lines(b, 2, 0x030a01f0, ranges, 6, 0, 2);
+	rec_lines(b, 2, 0x030a01f0, ranges, 6, 2, 4);
+	rec_lines(b, 3, 0x030f01f0, entries, 6, 0, 6);
+	rec_lines(b, 5, 0x030f01f0, entries, 6, 0, 2);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", NULL, 0);
+	batch_begin(b, &t, ns);
+	batch_snap(b, NULL, 0, 0, ns);
+	batch_enter(b, 1, ns);
+	for (uint32_t caller = 1, unit = 0; unit < 10; unit += 2) {
+		batch_line(b, caller, unit);
+		batch_enter(b, 2, ns += 100);
+		batch_line(b, 2, unit);
+		batch_enter(b, 3, ns += 100);
+		batch_line(b, 3, unit / 2);
+		batch_enter(b, 5, ns += 100);
+		batch_line(b, 5, 0);
+		batch_enter(b, 4, ns += 100);
+		batch_exit_to(b, 1, ns += 100);
+	}
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -235,7 +270,7 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {make_calls, make_loss, make_processes,
-							      make_damage, make_runtime};
+							      make_damage, make_runtime, make_lines};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -111,6 +111,21 @@ void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t
 	thread_record(b, t, time_ns, PT_THREAD_EXIT);
 }
 
+void rec_lines(struct rec_builder *b, uint32_t id, uint32_t version, const void *table,
+	       uint32_t total, uint32_t offset, uint32_t bytes)
+{
+	struct pt_rec_lines *lines = make(PT_REC_LINES, sizeof(*lines) + bytes, 1, 1, 1, 0);
+
+	lines->code_id = id;
+	lines->version = version;
+	lines->total_bytes = total;
+	lines->offset = offset;
+	lines->bytes = bytes;
+	memcpy(lines->data, (const char *)table + offset, bytes);
+	emit(b, &lines->hdr);
+	free(lines);
+}
+
 void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value)
 {
 	struct pt_rec_note *note = make(PT_REC_NOTE, sizeof(*note), 0, 0, 0, time_ns);
@@ -184,6 +199,11 @@ void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns)
 	}
 	b->batch.events++;
 	b->thread->depth++;
+}
+
+void batch_line(struct rec_builder *b, uint32_t caller_id, uint32_t unit)
+{
+	word(b, PT_WORD(PT_W_LINE, unit, caller_id));
 }
 
 void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns)

@@ -48,6 +48,9 @@ void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint
 	      int exit_code);
 void rec_thread_start(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
 void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
+/* A piece of a line table: table[offset .. offset + bytes). */
+void rec_lines(struct rec_builder *b, uint32_t id, uint32_t version, const void *table,
+	       uint32_t total, uint32_t offset, uint32_t bytes);
 void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value);
 /* ids[0 .. count): innermost first, at the depths depth, depth - 1, ... */
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
@@ -56,6 +59,8 @@ void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_
 void batch_begin(struct rec_builder *b, struct rec_thread *t, uint64_t base_ns);
 unsigned int batch_room(const struct rec_builder *b);
 void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns);
+/* The next enter is called from there. */
+void batch_line(struct rec_builder *b, uint32_t caller_id, uint32_t unit);
 void batch_exit(struct rec_builder *b, uint64_t ns);
 void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns);
 void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns);

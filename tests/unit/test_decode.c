@@ -119,8 +119,17 @@ static void test_damaged_batches(void **state)
 	for (unsigned int kind = 3; kind < 8; kind++) {
 		sample(&t)->words[5] = PT_WORD(kind, 1, 1);
 		batch->events = 2;
-		assert_refused(&batch->hdr, len);
+		if (kind != PT_W_LINE)
+			assert_refused(&batch->hdr, len);
+		else
+			assert_int_equal(pt_record_check(&batch->hdr, len), 0);
 	}
+	sample(&t)->words[5] = PT_WORD(PT_W_LINE, 1, 0); /* nor has a caller */
+	batch->events = 2;
+	assert_refused(&batch->hdr, len);
+	sample(&t)->words[5] = PT_WORD(PT_W_LINE, 1, 1ull << 32);
+	batch->events = 2;
+	assert_refused(&batch->hdr, len);
 	sample(&t)->words[5] = PT_WORD(PT_W_ENTER, 0, 1); /* no code has id 0 */
 	assert_refused(&batch->hdr, len);
 	sample(&t)->words[2] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_OPEN, 8), 1); /* to the end, +0 */

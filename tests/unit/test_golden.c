@@ -76,12 +76,18 @@ static void test_damage(void **state)
 	replay_one("damage");
 }
 
+static void test_lines(void **state)
+{
+	replay_one("lines");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),     cmocka_unit_test(test_loss),
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_lines),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

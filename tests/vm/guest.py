@@ -189,6 +189,32 @@ def test_attach(interpreter, program, *options):
         target.kill()
 
 
+def test_lines(interpreter):
+    """The lines of calls, against the program's own notes."""
+    target = Target(interpreter, "lines")
+    tracer = start_tracer(target, "/tmp/lines.json", "--lines")
+    try:
+        read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        seen = target.wait_done()["seen"]
+        tracer.send_signal(signal.SIGINT)
+        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        slices = sorted(trace.load("/tmp/lines.json").slices(), key=lambda s: s.begin)
+        lines = [s.args.get("CallFrom") for s in slices if s.name == "here"]
+        left = iter(seen)
+        if len(lines) < 80 or not all(line in left for line in lines):
+            raise Failed("%d lines, not as the program noted" % len(lines), lines)
+        return "%d lines equal" % len(lines)
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
 def test_launch(interpreter, program):
     """Launched, the target is exec'd under the tracer: the probes are there before the process."""
     oracle = run_oracle(interpreter, program)
@@ -303,6 +329,7 @@ def main():
         run_test("%s, runtime" % label, test_runtime, interpreter)
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
+        run_test("%s, lines" % label, test_lines, interpreter)
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])

@@ -129,6 +129,8 @@ static const struct row rows[] = {
 	 "vizviewer", .choices = dialects),
 	ROW("process-name", 0, STRING, "NAME", process_name, WRITERS,
 	 "call the processes NAME in the trace instead of what they are called"),
+	ROW("lines", 0, FLAG, NULL, lines, APP_RECORD,
+	 "record the line of each call within its caller (CallFrom)"),
 	ROW("pid-suffix", 0, FLAG, NULL, pid_suffix, WRITERS,
 	 "write one file a process, with _PID before the suffix; so does %p in the name of -o"),
 	ROW("file-info", 0, FLAG, NULL, file_info, APP_RECORD,

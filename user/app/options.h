@@ -47,7 +47,7 @@ struct app_options {
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
-	bool no_follow, ignore_frozen, file_info, pid_suffix;
+	bool no_follow, ignore_frozen, file_info, pid_suffix, lines;
 	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;

@@ -144,6 +144,7 @@ static void session_options(const struct app_options *options, struct pt_session
 	    .follow = (enum pt_follow)options->follow,
 	    .tracer = {.ring_bytes = options->buffer_bytes,
 		       .max_events = options->max_events,
+		       .lines = options->lines,
 		       .no_uprobe_multi = options->no_uprobe_multi,
 		       .no_cookie = options->no_cookie,
 		       .no_task_storage = options->no_task_storage},

@@ -73,6 +73,14 @@ static bool rt_words_fit(const __u64 *payload, uint32_t count)
 	return count <= 1 + PT_RT_VALUES_MAX && PT_RT_DESC_VALUES(payload[0]) == count - 1;
 }
 
+static int check_lines(const struct pt_rec_lines *lines, size_t len)
+{
+	if (!lines->code_id || lines->total_bytes > PT_LINES_MAX_BYTES ||
+	    lines->offset > lines->total_bytes || lines->bytes > lines->total_bytes - lines->offset)
+		return -EBADMSG;
+	return lines->bytes <= len - sizeof(*lines) ? 0 : -EBADMSG;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -117,6 +125,10 @@ static int check_batch(const struct pt_rec_batch *batch, size_t len)
 			break;
 		case PT_W_EXIT:
 			events++;
+			break;
+		case PT_W_LINE:
+			if (!PT_WORD_DT(word) || PT_WORD_DT(word) > UINT32_MAX)
+				return -EBADMSG;
 			break;
 		case PT_W_EXT:
 			words = item_words(batch, pos);
@@ -163,6 +175,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return 0; /* a remark that we do not know is no damage */
 	case PT_REC_RUNTIME:
 		return check_runtime((const struct pt_rec_runtime *)record, len);
+	case PT_REC_LINES:
+		return check_lines((const struct pt_rec_lines *)record, len);
 	}
 	return -EBADMSG;
 }
@@ -255,7 +269,9 @@ int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event)
 		event->time_ns = iter->open_time_ns;
 		return 1;
 	}
-	event->time_ns = batch->base_ns + PT_WORD_DT(word);
+	event->time_ns = batch->base_ns;
+	if (PT_WORD_KIND(word) != PT_W_LINE)
+		event->time_ns += PT_WORD_DT(word);
 	switch (PT_WORD_KIND(word)) {
 	case PT_W_ENTER:
 		event->kind = PT_EV_ENTER;
@@ -264,6 +280,11 @@ int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event)
 	case PT_W_EXIT:
 		event->kind = PT_EV_EXIT;
 		event->depth = PT_WORD_ARG(word);
+		break;
+	case PT_W_LINE:
+		event->kind = PT_EV_LINE;
+		event->unit = PT_WORD_ARG(word);
+		event->code_id = (uint32_t)PT_WORD_DT(word);
 		break;
 	default:
 		next_ext(iter, word, event);

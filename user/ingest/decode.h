@@ -27,6 +27,7 @@ enum pt_ev_kind {
 	PT_EV_DEPTH,
 	PT_EV_SNAP,
 	PT_EV_OPEN,
+	PT_EV_LINE,
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
@@ -42,10 +43,11 @@ struct pt_ev_rt {
 
 struct pt_ev {
 	enum pt_ev_kind kind;
-	uint32_t code_id; /* ENTER, OPEN */
+	uint32_t code_id; /* ENTER, OPEN; LINE: of the caller */
 	uint32_t depth;   /* EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
 	uint32_t count;   /* SNAP: frames that follow */
-	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
+	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
 };
 

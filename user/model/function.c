@@ -179,6 +179,7 @@ void model_functions_release(struct pt_model *model)
 	while (model->code_list) {
 		struct model_code *next = model->code_list->next;
 
+		model_lines_free(model->code_list->lines);
 		free(model->code_list);
 		model->code_list = next;
 	}

@@ -335,6 +335,8 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 			return -EBADMSG;
 		model_runtime_record(model, thread, (const struct pt_rec_runtime *)record, len);
 		return 0;
+	case PT_REC_LINES:
+		return model_lines_take(model, (const struct pt_rec_lines *)record);
 	}
 	return -EBADMSG;
 }

@@ -5,6 +5,7 @@
  *   thread.c     one thread's stack: events, snapshots, losses
  *   function.c   code objects: names, filters
  *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
+ *   lines.c      lines of calls
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -25,6 +26,7 @@ struct model_function {
 struct model_code {
 	uint32_t id;
 	struct model_function *function;
+	struct model_lines *lines; /* NULL: no line table came */
 	struct model_code *next;
 };
 
@@ -46,6 +48,9 @@ struct model_frame {
 	uint32_t depth;     /* absolute, as in pt_abi.h */
 	uint32_t level;     /* visible callers + 1 */
 	uint32_t flags;     /* PT_SLICE_*, what is known at its start */
+	/* where it was called: NULL unknown, else a code unit of that code */
+	struct model_code *caller;
+	uint32_t call_unit;
 };
 
 struct model_process {
@@ -97,6 +102,8 @@ struct model_thread {
 	struct model_frame *frames; /* outermost first; depths increase strictly */
 	uint32_t frame_count, frame_size;
 	uint32_t depth;
+	struct model_code *caller; /* of the enter that follows: as in struct model_frame */
+	uint32_t call_unit;
 	uint32_t opened_at_start; /* frames, and none of them closed */
 	uint64_t first_ns;        /* of its first event */
 
@@ -171,6 +178,13 @@ struct model_function *model_code_function(struct pt_model *model, struct model_
 void model_function_announce(struct pt_model *model, struct model_function *function);
 bool model_code_same(const struct model_code *a, const struct model_code *b);
 void model_functions_release(struct pt_model *model);
+
+/* ---- lines.c ---- */
+/* -EBADMSG: not the piece that must come now. */
+int model_lines_take(struct pt_model *model, const struct pt_rec_lines *record);
+/* The line of a code unit, 0 if it is not known. */
+uint32_t model_lines_find(struct pt_model *model, const struct model_code *code, uint32_t unit);
+void model_lines_free(struct model_lines *lines);
 
 /* ---- thread.c ---- */
 /* -EBADMSG: the batch is damaged, nothing was taken from it. */

@@ -61,6 +61,7 @@ struct pt_op_slice {
 				   a thread, callers have smaller ids than what they call */
 	uint32_t depth;         /* visible callers + 1 */
 	uint32_t flags;
+	uint32_t call_line; /* of the call within the slice around it; 0 unknown */
 };
 
 struct pt_arg { /* text NULL: a number */

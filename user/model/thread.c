@@ -96,6 +96,25 @@ static uint32_t span_flags(const struct model_span *span, uint32_t flags)
 	return flags || span->end.what || span->scoped ? flags : PT_SLICE_INTO_LOSS;
 }
 
+/* The line of the call that `frame`, just taken off the stack, came from. */
+static uint32_t call_line(struct pt_model *model, const struct model_thread *thread,
+			  const struct model_frame *frame)
+{
+	const struct model_code *around = NULL;
+
+	/* what is no frame has no code: a collection that runs a finalizer, for example */
+	for (uint32_t i = thread->frame_count; i > 0 && !around; i--)
+		around = thread->frames[i - 1].code;
+	if (!around)
+		return 0;
+	/* A line of another caller would be taken for one of the slice around: of one that is left
+	 * out of the trace, or that throw() passed through without entering it. */
+	if (!model_code_same(around, frame->caller) ||
+	    (around->function && around->function->excluded))
+		return 0;
+	return model_lines_find(model, frame->caller, frame->call_unit);
+}
+
 /* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
 static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
 {
@@ -131,6 +150,7 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 	op.slice.parent_id = frame->parent_id;
 	op.slice.depth = frame->level;
 	op.slice.flags = frame->flags | flags;
+	op.slice.call_line = frame->caller ? call_line(model, thread, frame) : 0;
 	model_emit(model, &op);
 }
 
@@ -162,6 +182,7 @@ static struct model_frame *push_frame(struct pt_model *model, struct model_threa
 	frame->id = 0;
 	frame->depth = depth;
 	frame->flags = flags;
+	frame->caller = NULL;
 	frame->parent_id = 0;
 	frame->level = 1;
 	if (thread->frame_count++) {
@@ -467,12 +488,19 @@ static void snapshot_add(struct pt_model *model, struct model_thread *thread,
 
 static void enter(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
+	uint32_t frames;
+
 	if (thread->depth < DEPTH_MAX)
 		thread->depth++;
 	else
 		pop_above(model, thread, DEPTH_MAX - 1, event->time_ns, PT_SLICE_INTO_LOSS);
+	frames = thread->frame_count;
 	push(model, thread, model_code_get(model, event->code_id), thread->depth, event->time_ns,
 	     0);
+	if (thread->frame_count > frames) {
+		thread->frames[frames].caller = thread->caller;
+		thread->frames[frames].call_unit = thread->call_unit;
+	}
 }
 
 /* An exit carries the low bits of the depth; the rest is that of the depth before. */
@@ -508,6 +536,7 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
 	if (event->kind == PT_EV_SNAP) {
+		thread->caller = NULL;
 		snapshot_begin(model, thread, event);
 		return;
 	}
@@ -519,6 +548,11 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		snapshot_apply(model, thread);
 	if (thread->at_first_event && event->kind != PT_EV_EXIT)
 		model_runtime_replay(model, thread);
+	if (event->kind == PT_EV_LINE) {
+		thread->caller = model_code_get(model, event->code_id);
+		thread->call_unit = event->unit;
+		return;
+	}
 	switch (event->kind) {
 	case PT_EV_ENTER:
 		enter(model, thread, event);
@@ -534,8 +568,11 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_RT_BEGIN:
 	case PT_EV_RT_END:
 	case PT_EV_RT_INSTANT:
+	case PT_EV_LINE:
 		break;
 	}
+	if (event->kind != PT_EV_DEPTH)
+		thread->caller = NULL;
 	if (thread->at_first_event) {
 		thread->at_first_event = false;
 		opens_release(model, &thread->outside);
@@ -582,6 +619,7 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 	opens_release(model, &thread->outside);
 	thread->gap = true;
 	thread->gap_begin_ns = thread->last_ns;
+	thread->caller = NULL;
 	report_loss(model, thread, events, end_ns);
 }
 
@@ -653,6 +691,16 @@ static int skip_seen(struct model_thread *thread, struct pt_batch_iter *iter)
 	return 0;
 }
 
+/* The time of the event that words[pos] begins with. */
+static uint64_t first_dt(const struct pt_rec_batch *batch, uint32_t pos)
+{
+	if (pos < batch->word_count && PT_WORD_KIND(batch->words[pos]) == PT_W_LINE)
+		pos++;
+	if (pos >= batch->word_count || PT_WORD_KIND(batch->words[pos]) == PT_W_LINE)
+		return 0;
+	return PT_WORD_DT(batch->words[pos]);
+}
+
 /* Checks the sequence, and passes over what a peek has shown already. */
 static int resume_at(struct pt_model *model, struct model_thread *thread,
 		     struct pt_batch_iter *iter)
@@ -668,8 +716,7 @@ static int resume_at(struct pt_model *model, struct model_thread *thread,
 			return rc;
 		before += thread->events_peeked;
 	}
-	if (batch->word_count > iter->pos)
-		first_ns += PT_WORD_DT(batch->words[iter->pos]);
+	first_ns += first_dt(batch, iter->pos);
 	if (missing) {
 		thread->words_seen = 0;
 		thread->events_peeked = 0;

@@ -112,6 +112,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->want_imports = tracer->options.imports;
 	skel->rodata->want_exceptions = tracer->options.exceptions;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
+	skel->rodata->send_lines = tracer->options.lines;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;

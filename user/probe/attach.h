@@ -38,6 +38,7 @@ struct pt_tracer_options {
 	/* Stop recording after so many; 0: no limit. Checked when a batch is sent, so up to one
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
+	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */

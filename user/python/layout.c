@@ -17,6 +17,7 @@ struct layout_row {
 	uint8_t owner_hidden;
 	uint16_t code_flags, code_firstlineno, code_name, code_qualname, code_filename;
 	uint16_t str_length, str_state, str_ascii_data, str_data;
+	uint16_t frame_instr, code_adaptive, code_linetable;
 	uint16_t rt_interp_head, rt_tstate_current, interp_next, interp_threads_head;
 	uint16_t ts_next, ts_interp, ts_thread_id, ts_native_thread_id;
 };
@@ -47,8 +48,9 @@ struct offsets_map {
 	unsigned int minor;
 	uint8_t count; /* u64 read in all */
 	uint8_t thread_size, thread_next, thread_interp, thread_frame, thread_id, thread_native_id;
-	uint8_t frame_size, frame_previous, frame_executable, frame_owner;
-	uint8_t code_size, code_filename, code_name, code_qualname, code_firstlineno, code_argcount;
+	uint8_t frame_size, frame_previous, frame_executable, frame_instr, frame_owner;
+	uint8_t code_size, code_filename, code_name, code_qualname, code_linetable;
+	uint8_t code_firstlineno, code_argcount, code_adaptive;
 	uint8_t object_size, unicode_size, unicode_state, unicode_length, unicode_ascii_size;
 };
 
@@ -65,13 +67,16 @@ static const struct offsets_map maps[] = {
 	.frame_size = 28,
 	.frame_previous = 29,
 	.frame_executable = 30,
+	.frame_instr = 31,
 	.frame_owner = 33,
 	.code_size = 34,
 	.code_filename = 35,
 	.code_name = 36,
 	.code_qualname = 37,
+	.code_linetable = 38,
 	.code_firstlineno = 39,
 	.code_argcount = 40,
+	.code_adaptive = 43,
 	.object_size = 44,
 	.unicode_size = 67,
 	.unicode_state = 68,
@@ -90,13 +95,16 @@ static const struct offsets_map maps[] = {
 	.frame_size = 31,
 	.frame_previous = 32,
 	.frame_executable = 33,
+	.frame_instr = 34,
 	.frame_owner = 36,
 	.code_size = 39,
 	.code_filename = 40,
 	.code_name = 41,
 	.code_qualname = 42,
+	.code_linetable = 43,
 	.code_firstlineno = 44,
 	.code_argcount = 45,
+	.code_adaptive = 48,
 	.object_size = 50,
 	.unicode_size = 77,
 	.unicode_state = 78,
@@ -115,13 +123,16 @@ static const struct offsets_map maps[] = {
 	.frame_size = 39,
 	.frame_previous = 40,
 	.frame_executable = 41,
+	.frame_instr = 42,
 	.frame_owner = 44,
 	.code_size = 47,
 	.code_filename = 48,
 	.code_name = 49,
 	.code_qualname = 50,
+	.code_linetable = 51,
 	.code_firstlineno = 52,
 	.code_argcount = 53,
+	.code_adaptive = 56,
 	.object_size = 58,
 	.unicode_size = 89,
 	.unicode_state = 90,
@@ -178,6 +189,9 @@ int py_layout_from_table(uint32_t version, struct pt_layout *layout,
 	    .str_state = row->str_state,
 	    .str_ascii_data = row->str_ascii_data,
 	    .str_data = row->str_data,
+	    .frame_instr = row->frame_instr,
+	    .code_adaptive = row->code_adaptive,
+	    .code_linetable = row->code_linetable,
 	};
 	*runtime = (struct py_runtime_layout){
 	    .rt_interp_head = row->rt_interp_head,
@@ -200,9 +214,11 @@ static bool offsets_plausible(const struct offsets_map *map, const uint64_t *off
 {
 	const uint8_t thread[] = {map->thread_next, map->thread_interp, map->thread_frame,
 				  map->thread_id, map->thread_native_id};
-	const uint8_t frame[] = {map->frame_previous, map->frame_executable, map->frame_owner};
-	const uint8_t code[] = {map->code_filename, map->code_name, map->code_qualname,
-				map->code_firstlineno, map->code_argcount};
+	const uint8_t frame[] = {map->frame_previous, map->frame_executable, map->frame_instr,
+				 map->frame_owner};
+	const uint8_t code[] = {map->code_filename,  map->code_name,        map->code_qualname,
+				map->code_linetable, map->code_firstlineno, map->code_argcount,
+				map->code_adaptive};
 	uint64_t thread_size = offsets[map->thread_size], frame_size = offsets[map->frame_size];
 	uint64_t code_size = offsets[map->code_size], ascii = offsets[map->unicode_ascii_size];
 
@@ -251,6 +267,9 @@ static void layout_from_map(const struct offsets_map *map, const uint64_t *offse
 	    .code_name = (uint16_t)offsets[map->code_name],
 	    .code_qualname = (uint16_t)offsets[map->code_qualname],
 	    .code_filename = (uint16_t)offsets[map->code_filename],
+	    .frame_instr = (uint16_t)offsets[map->frame_instr],
+	    .code_adaptive = (uint16_t)offsets[map->code_adaptive],
+	    .code_linetable = (uint16_t)offsets[map->code_linetable],
 	    .str_length = (uint16_t)offsets[map->unicode_length],
 	    .str_state = (uint16_t)offsets[map->unicode_state],
 	    .str_ascii_data = (uint16_t)offsets[map->unicode_ascii_size],

@@ -288,6 +288,13 @@ static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *s
 			out = COPY(out, "null");
 		comma = true;
 	}
+	if (slice->call_line) {
+		if (comma)
+			*out++ = ',';
+		out = COPY(out, "\"CallFrom\":");
+		out = pt_json_u64(out, slice->call_line);
+		comma = true;
+	}
 	for (unsigned int i = 0; slice->flags && i < FLAG_COUNT; i++) {
 		if (!(slice->flags & 1u << i))
 			continue;
@@ -337,7 +344,7 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	out = pt_json_us(out, begin_ns);
 	out = COPY(out, ",\"dur\":");
 	out = pt_json_us(out, slice->end_ns - slice->begin_ns);
-	if (chrome->call_ids || slice->flags)
+	if (chrome->call_ids || slice->flags || slice->call_line)
 		out = slice_args(chrome, slice, out);
 	*out++ = '}';
 	pt_destination_used(chrome->destination, (size_t)(out - start));

@@ -153,7 +153,7 @@ def show(event):
     if event is None:
         return "the end"
     enter, (file, line, name) = event
-    return "%s %s (%s:%d)" % ("enter" if enter else "exit ", name, file, line)
+    return "%s %s (%s:%s)" % ("enter" if enter else "exit ", name, file, line)
 
 
 def difference(expected, got, title):
@@ -175,7 +175,7 @@ def difference(expected, got, title):
             missing[key] = missing.get(key, 0) + (sign if enter else 0)
     counts = sorted(((n, key) for key, n in missing.items() if n), key=lambda x: -abs(x[0]))
     for n, key in counts[:12]:
-        lines.append("  %+d calls in the oracle of %s (%s:%d)" % (n, key[2], key[0], key[1]))
+        lines.append("  %+d calls in the oracle of %s (%s:%s)" % (n, key[2], key[0], key[1]))
     return "\n".join(lines)
 
 

@@ -282,7 +282,7 @@ def run_tool(*args, code=0, limit_s=WAIT_S, **kwargs):
     return (tracer.out.text() if tracer.out else ""), err
 
 
-def run_oracle(interpreter, program, *args, folder):
+def run_oracle(interpreter, program, *args, folder, options=()):
     """The same program under CPython's own hooks; the path of what they saw."""
     path = os.path.join(folder, "oracle-%s-%s.json" % (interpreter.name, program))
     inside = install_programs(interpreter)
@@ -290,7 +290,7 @@ def run_oracle(interpreter, program, *args, folder):
     if interpreter.root:
         written = inside + "/" + os.path.basename(path)
     command = drive_command(interpreter, program, *args,
-                            options=("--go", "--exit", "--oracle", written))
+                            options=("--go", "--exit", "--oracle", written, *options))
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=environment(), timeout=WAIT_S)
     if done.returncode:

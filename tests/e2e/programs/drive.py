@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Runs workload() of a program beside this file; any CPython from 3.8 on.
 
-    drive.py [--oracle FILE] [--go] [--exit] PROGRAM
+    drive.py [--oracle FILE [--lines]] [--go] [--exit] PROGRAM
 
 It says "ready PID", waits for a byte on stdin (not with --go), runs workload(), says "done" and the
 program's own counters as JSON, waits for a byte again (not with --exit), and ends.
 
 With --oracle the calls and returns of workload(), of every thread, are written to FILE as CPython's
-own hooks report them: sys.setprofile up to 3.11, sys.monitoring from 3.12 on.
+own hooks report them: sys.setprofile up to 3.11, sys.monitoring from 3.12 on. With --lines as well
+each call's line within its caller is added (0: no caller).
 """
 import gc
 import importlib
@@ -20,7 +21,10 @@ import _thread
 
 ENTER, EXIT = 1, 0
 NATIVE_ID = _thread.get_native_id
-EVENTS = {}  # thread id -> [(ENTER or EXIT, code)]; the codes stay alive, so id(code) is a key
+# thread id -> [(ENTER or EXIT, code, line)]; the codes stay alive, so id(code) is a key
+EVENTS = {}
+LINES = False
+OPEN = {}  # thread id -> (code, line of the call) of its open calls
 
 
 def record(kind, code):
@@ -28,7 +32,20 @@ def record(kind, code):
     events = EVENTS.get(tid)
     if events is None:
         events = EVENTS[tid] = []
-    events.append((kind, code))
+    line = None
+    if LINES:
+        opened = OPEN.setdefault(tid, [])
+        if kind == ENTER:
+            # record(), the hook that called it, the function entered, its caller
+            caller = sys._getframe(2).f_back
+            line = caller.f_lineno if caller else 0
+            # throw() passes through frames that delegate, and no hook says so
+            if opened and opened[-1][0] is not caller.f_code:
+                line = 0
+            opened.append((code, line))
+        else:
+            line = opened.pop()[1] if opened else 0
+    events.append((kind, code, line))
 
 
 def on_profile(frame, event, arg):
@@ -95,12 +112,13 @@ def oracle_write(path):
     codes, number, threads = [], {}, []
     for tid, events in EVENTS.items():
         flat = []
-        for kind, code in events:
-            n = number.get(id(code))
+        for kind, code, line in events:
+            n = number.get((id(code), line))
             if n is None:
-                n = number[id(code)] = len(codes)
+                n = number[id(code), line] = len(codes)
                 name = getattr(code, "co_qualname", code.co_name)
-                codes.append([code.co_filename, code.co_firstlineno, name])
+                first = code.co_firstlineno
+                codes.append([code.co_filename, first if line is None else [first, line], name])
             flat.append(n << 1 | kind)
         threads.append({"tid": tid, "events": flat})
     with open(path, "w") as out:
@@ -113,12 +131,14 @@ def say(text):
 
 
 def main(argv):
+    global LINES
     oracle = None
     go = leave = False
     while argv and argv[0].startswith("--"):
         option = argv.pop(0)
         if option == "--oracle":
             oracle = argv.pop(0)
+        LINES = LINES or option == "--lines"
         go = go or option == "--go"
         leave = leave or option == "--exit"
     program = importlib.import_module(argv[0])
