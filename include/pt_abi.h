@@ -131,7 +131,7 @@ enum pt_rt_what {
 	X(STACK, 5, pt_rec_stack,                                                                  \
 	  "the frames a thread had open when it was attached, as read from outside")               \
 	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")               \
-	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")               \
+	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")      \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")
 
 enum pt_rec_kind {
