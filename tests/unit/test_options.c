@@ -112,7 +112,14 @@ static void test_verbs(void **state)
 	parse(&p, "-q --verbose report x.json");
 	assert_int_equal(p.rc, 0);
 	assert_int_equal(p.options.verb, APP_REPORT);
-	assert_true(p.options.quiet && p.options.verbose);
+	assert_true(p.options.quiet);
+	assert_int_equal(p.options.verbose, 1);
+	done(&p);
+	parse(&p, "-vv -p 1");
+	assert_int_equal(p.options.verbose, 2);
+	done(&p);
+	parse(&p, "-v report -v x.json");
+	assert_int_equal(p.options.verbose, 2);
 	done(&p);
 	parse(&p, "check -p 1");
 	assert_int_equal(p.rc, 0);

@@ -94,7 +94,7 @@ int main(int argc, char **argv)
 	if (options.quiet)
 		pt_log_set_level(PT_LOG_WARN);
 	else if (options.verbose)
-		pt_log_set_level(PT_LOG_VERBOSE);
+		pt_log_set_level(options.verbose > 1 ? PT_LOG_DEBUG : PT_LOG_VERBOSE);
 	if (!rc && options.help)
 		app_options_help(options.verb, stdout);
 	else if (!rc && options.version)

@@ -23,6 +23,7 @@
 
 enum kind {
 	KIND_FLAG,
+	KIND_LEVEL, /* a flag that may be given again, for more */
 	KIND_STRING,
 	KIND_TIME,
 	KIND_SIZE,
@@ -160,7 +161,8 @@ static const struct row rows[] = {
 	ROW("config", 0, STRING, "FILE", config, EVERYWHERE,
 	 "read options from a JSON object {\"long-option\": value}", .only_flag = true),
 	ROW("quiet", 'q', FLAG, NULL, quiet, EVERYWHERE, "print warnings and errors only"),
-	ROW("verbose", 'v', FLAG, NULL, verbose, EVERYWHERE, "say more"),
+	ROW("verbose", 'v', LEVEL, NULL, verbose, EVERYWHERE,
+	    "say more; -vv also what libbpf and the kernel's verifier say"),
 	ROW("log-json", 0, FLAG, NULL, log_json, EVERYWHERE,
 	 "messages as JSON, one object a line"),
 	ROW("version", 0, FLAG, NULL, version, EVERYWHERE, "print the version",
@@ -236,6 +238,21 @@ static int set_flag(bool *field, const char *value)
 	return rc;
 }
 
+static int raise_level(int *level, const char *value)
+{
+	bool on;
+	int rc = set_flag(&on, value);
+
+	if (!rc)
+		*level = on ? *level + 1 : 0;
+	return rc;
+}
+
+static bool takes_argument(const struct row *row)
+{
+	return row->kind != KIND_FLAG && row->kind != KIND_LEVEL;
+}
+
 static int list_append(struct app_list *list, const char *item)
 {
 	char **bigger = reallocarray(list->items, list->count + 2, sizeof(*bigger));
@@ -289,6 +306,8 @@ static int set_field(struct app_options *options, const struct row *row, const c
 	switch (row->kind) {
 	case KIND_FLAG:
 		return set_flag(field, value);
+	case KIND_LEVEL:
+		return raise_level(field, value);
 	case KIND_STRING:
 		return *value ? set_string(field, value) : -EINVAL;
 	case KIND_TIME:
@@ -322,7 +341,7 @@ static int set_option(struct app_options *options, const struct row *row, const 
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
 	if (rc == -ERANGE)
 		return usage(err, "%s: '%s' is too large", source, value);
-	if (row->kind == KIND_FLAG)
+	if (!takes_argument(row))
 		return usage(err, "%s: '%s' is neither true nor false", source, value);
 	return usage(err, "%s: '%s' is not a valid %s", source, value, row->argument);
 }
@@ -430,7 +449,7 @@ static int parse_flags(int argc, char **argv, struct app_options *options, bool 
 
 	strcpy(shorts, options->verb == APP_RECORD ? "+:" : ":");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
-		bool argument = rows[i].kind != KIND_FLAG;
+		bool argument = takes_argument(&rows[i]);
 		char letter[3] = {rows[i].letter, argument ? ':' : '\0'};
 
 		longs[i] = (struct option){.name = rows[i].name,
@@ -551,7 +570,7 @@ static bool is_common_flag(const char *word)
 		const struct row *row = &rows[i];
 		const char letter[3] = {'-', row->letter, '\0'};
 
-		if (row->kind != KIND_FLAG || row->verbs != EVERYWHERE)
+		if (takes_argument(row) || row->verbs != EVERYWHERE)
 			continue;
 		if ((row->letter && !strcmp(word, letter)) ||
 		    (!strncmp(word, "--", 2) && !strcmp(word + 2, row->name)))

@@ -44,6 +44,7 @@ struct app_options {
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t max_stack_depth, max_events, gzip_level, top;
+	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
@@ -51,7 +52,7 @@ struct app_options {
 	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;
-	bool no_call_ids, no_cache, dry_run, json, quiet, verbose, log_json, help, version;
+	bool no_call_ids, no_cache, dry_run, json, quiet, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;
 };
 
