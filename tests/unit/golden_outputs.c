@@ -10,7 +10,8 @@
 #include "sink/report.h"
 #include "sink/sink.h"
 
-const char *const golden_names[] = {"calls", "loss", "processes", "damage", "runtime", "lines", NULL};
+const char *const golden_names[] = {"calls",   "loss",  "processes", "damage",
+				    "runtime", "lines", NULL};
 
 static int replay(const char *capture, struct pt_sink **sink, const char *sink_path,
 		  struct pt_report *report, struct pt_totals *totals)

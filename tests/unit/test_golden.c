@@ -86,8 +86,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),     cmocka_unit_test(test_loss),
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
-	    cmocka_unit_test(test_damage),
-	    cmocka_unit_test(test_lines),
+	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 
