@@ -65,13 +65,15 @@ def record():
 
 
 def expected(path):
-    """{thread: {name: slices}}, and the number in all."""
+    """{thread: {name: slices}}: calls, and what else is on the threads' tracks."""
     threads = {}
-    for key, roots in trace.load(path).threads.items():
-        names = threads.setdefault(key, {})
-        for root in roots:
-            for s in root.walk():
-                names[s.event["name"]] = names.get(s.event["name"], 0) + 1
+    for event in trace.load(path).events:
+        if event["ph"] == "X":
+            names = threads.setdefault((event["pid"], event["tid"]), {})
+            name = event["name"]
+            if event.get("args"):  # speedscope shows them behind the name
+                name += " " + json.dumps(event["args"], separators=(",", ":"))
+            names[name] = names.get(name, 0) + 1
     return threads
 
 
