@@ -74,8 +74,22 @@ enum pt_site_kind {
 	 * PT_SITE_ENTER; not met, the frame gives up, and the exit that follows ends no call: 3.11
 	 */
 	PT_SITE_CHECKED = 6,
+	PT_SITE_C_CALL = 7,   /* a callable is called, perhaps a C function */
+	PT_SITE_C_RETURN = 8, /* behind such a call */
 	PT_SITE_RUNTIME = 12, /* something that is no frame: PT_COOKIE_RT */
 	PT_SITE_RAISE = 13,   /* the current exception gets to a Python frame */
+};
+
+/* Where a C function's first argument is found at PT_SITE_C_CALL. */
+enum pt_c_self {
+	PT_C_SELF_NONE = 0, /* not known: the type that defines the method stands for it */
+	PT_C_SELF_RDI = 1,
+	PT_C_SELF_ARGV_RSI = 2,  /* the first of an array */
+	PT_C_SELF_ARGV_RDX = 3,  /* ARGV and TUPLE: the argument after the callable's */
+	PT_C_SELF_TUPLE_RSI = 4, /* the first of a tuple */
+	PT_C_SELF_TUPLE_RDX = 5,
+	PT_C_SELF_RDX = 6,
+	PT_C_SELF_ARGV_REG = 7, /* the first of an array that a register of the cookie points to */
 };
 
 /* What a PT_SITE_RUNTIME reports. Arguments: what PT_COOKIE_RT packs. */
@@ -130,6 +144,10 @@ _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
  *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
  *   59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
  *                          code object, as the frame has it (frame_code_mask applies)
+ *
+ * PT_SITE_C_CALL: the frame register holds the callable, or points into the stack where it is
+ * (PT_C_IN_STACK, distance in bits 56-63, in units of 8 bytes, signed). Bits 4-7 hold PT_C_IN_STACK
+ * and an enum pt_c_self.
  */
 #define PT_TS_SLOT    16
 #define PT_TS_ABS     17
@@ -156,6 +174,16 @@ _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
 #define PT_COOKIE_BEFORE_POP       (1ull << 58)
 #define PT_COOKIE_CODE_REG(c)      ((unsigned int)((c) >> 59 & 0x1f))
 #define PT_COOKIE_WITH_CODE(c, r)  ((c) | (__u64)((r) + 1) << 59)
+/* in the bits of raw_delta */
+#define PT_C_IN_STACK              (1ull << 4)
+#define PT_C_SELF(self)            ((__u64)(self) << 5)
+#define PT_C_SELF_OF(c)            ((unsigned int)((c) >> 5 & 7))
+/* instead of a distance */
+#define PT_C_ARGV(reg)             ((__u64)(reg) << 56)
+#define PT_C_ARGV_OF(c)            ((unsigned int)((c) >> 56 & 0xf))
+#define PT_C_DISP(bytes)           ((__u64)(__u8)(__s8)((bytes) / 8) << 56)
+#define PT_C_DISP_OF(c)            (8 * (int)(__s8)((c) >> 56))
+#define PT_C_DISP_FITS(bytes)      (!((bytes)&7) && (bytes) >= -1024 && (bytes) < 1024)
 
 /*
  * The cookie of a PT_SITE_RUNTIME. Kind, condition (0), layout and site as above, and:

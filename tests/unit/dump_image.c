@@ -7,7 +7,8 @@
 
 #include "python/image.h"
 
-static const char *const kinds[] = {"?", "delta", "enter", "exit", "enter-reg", "free-code"};
+static const char *const kinds[] = {"?",         "delta",   "enter",  "exit",    "enter-reg",
+				    "free-code", "checked", "c-call", "c-return"};
 static const char *const classes[] = {"jcc",  "jmp",      "call", "push",
 				      "nop1", "nop-long", "nop5", "other"};
 
@@ -18,7 +19,7 @@ static void dump_site(const struct py_site *site)
 
 	printf("  %3u %#llx off %#llx %-9s %-5s", PT_COOKIE_SITE(c),
 	       (unsigned long long)site->vaddr, (unsigned long long)site->offset,
-	       kind < 6 ? kinds[kind] : "?", classes[site->insn_class]);
+	       kind < 9 ? kinds[kind] : "?", classes[site->insn_class]);
 	printf(" raw %+d ts %u slot %u freg %u", PT_COOKIE_RAW_DELTA(c), PT_COOKIE_TS(c),
 	       PT_COOKIE_SLOT(c), PT_COOKIE_FRAME_REG(c));
 	if (PT_COOKIE_CODE_REG(c))
@@ -47,7 +48,7 @@ static void dump_layout(const struct pt_layout *l)
 
 static void dump(const struct py_image *image)
 {
-	static const char *const names[] = {"frame", "usdt"};
+	static const char *const names[] = {"frame", "usdt", "c-functions"};
 
 	printf("%s: CPython %s (%#x)%s%s%s%s %s %.1f ms\n", image->path, image->version_text,
 	       image->version, image->stripped ? " stripped" : "", image->debug ? " debug" : "",

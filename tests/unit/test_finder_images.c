@@ -131,6 +131,36 @@ static void check_known(const struct py_image *image, unsigned int single_steppe
 	}
 }
 
+/* Calls of C functions: each probe on a call has one that notices the return. */
+static void test_c_calls(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < path_count; f++) {
+		struct py_image *image = load(paths[f], PY_INSN_EMULATED_DEFAULT, NULL);
+		const struct py_engine_plan *plan = &image->engines[PY_ENGINE_C_CALLS];
+		size_t calls = 0, returns = 0;
+
+		if (!plan->usable) {
+			printf("%s: %s\n", paths[f], plan->reason);
+			assert_true(plan->reason[0]);
+			assert_int_equal(plan->site_count, 0);
+			assert_true(image->debug);
+		}
+		for (size_t i = 0; i < plan->site_count; i++) {
+			const struct py_site *site = &plan->sites[i];
+
+			calls += PT_COOKIE_KIND(site->cookie) == PT_SITE_C_CALL;
+			returns += PT_COOKIE_KIND(site->cookie) == PT_SITE_C_RETURN;
+			assert_true(PT_COOKIE_KIND(site->cookie) == PT_SITE_C_RETURN ||
+				    PT_COOKIE_FRAME_REG(site->cookie) < 16);
+		}
+		assert_int_equal(calls + returns, plan->site_count);
+		assert_true(!plan->usable || (calls >= 8 && returns && returns <= calls));
+		printf("%s: CPython %s, %zu calls\n", paths[f], image->version_text, calls);
+		py_image_free(image);
+	}
+}
+
 static void test_sites(void **state)
 {
 	(void)state;
@@ -410,6 +440,7 @@ static void test_files_without_python(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_c_calls),
 	    cmocka_unit_test(test_sites),
 	    cmocka_unit_test(test_without_emulation),
 	    cmocka_unit_test(test_cache),

@@ -54,6 +54,10 @@ static const char *site_kind_name(uint64_t cookie)
 	case PT_SITE_RUNTIME:
 	case PT_SITE_RAISE:
 		return "runtime";
+	case PT_SITE_C_CALL:
+		return "C call";
+	case PT_SITE_C_RETURN:
+		return "C return";
 	}
 	return "?";
 }

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "python/cache.h"
+#include "python/cfunc.h"
 #include "python/jit.h"
 #include "python/parts.h"
 
@@ -154,6 +155,31 @@ int py_image_add_features(struct py_image *image, enum py_engine engine, unsigne
 	return ret;
 }
 
+static uint64_t type_vaddr(const struct elf_file *elf, const char *name)
+{
+	struct elf_symbol symbol;
+
+	return elf_symbol(elf, name, &symbol) ? symbol.vaddr : 0;
+}
+
+static int find_c_calls(struct py_image *image, const struct py_finder *finder)
+{
+	struct py_engine_plan *plan = &image->engines[PY_ENGINE_C_CALLS];
+	int ret;
+
+	image->c_types = (struct py_c_types){
+	    .function = type_vaddr(finder->elf, "PyCFunction_Type"),
+	    .method = type_vaddr(finder->elf, "PyCMethod_Type"),
+	    .descr = type_vaddr(finder->elf, "PyMethodDescr_Type"),
+	    .module = type_vaddr(finder->elf, "PyModule_Type"),
+	};
+	ret = py_sites_c(image, finder, plan);
+	if (ret && ret != -ENOMEM && ret != -ENOTSUP)
+		py_plan_refuse(plan, "finding the calls failed: %s", strerror(-ret));
+	plan->usable = !ret && plan->site_count;
+	return ret == -ENOMEM ? ret : 0;
+}
+
 static int find_sites(struct py_image *image, const struct py_finder *finder)
 {
 	struct py_engine_plan *frame = &image->engines[PY_ENGINE_FRAME];
@@ -167,7 +193,7 @@ static int find_sites(struct py_image *image, const struct py_finder *finder)
 	ret = finish_plan(image, finder, frame, ret);
 	if (!ret)
 		ret = finish_plan(image, finder, usdt, py_sites_usdt(image, finder, usdt));
-	return ret;
+	return ret ? ret : find_c_calls(image, finder);
 }
 
 static int refuse(const struct py_image *image, const char *label, struct pt_err *err)

@@ -37,7 +37,12 @@ enum py_insn_class {
 	(1u << PY_INSN_JCC | 1u << PY_INSN_JMP | 1u << PY_INSN_CALL | 1u << PY_INSN_PUSH |         \
 	 1u << PY_INSN_NOP1 | 1u << PY_INSN_NOP_LONG | 1u << PY_INSN_NOP5)
 
-enum py_engine { PY_ENGINE_FRAME, PY_ENGINE_USDT, PY_ENGINE_COUNT };
+/* C_CALLS is no engine of its own: probes beside the frame engine's, for --c-functions. */
+enum py_engine { PY_ENGINE_FRAME, PY_ENGINE_USDT, PY_ENGINE_C_CALLS, PY_ENGINE_COUNT };
+
+struct py_c_types { /* vaddrs of the types that tell C functions, 0: not there */
+	uint64_t function, method, descr, module;
+};
 
 /* What can be told of the runtime beside frames. */
 enum py_feature {
@@ -99,6 +104,7 @@ struct py_image {
 	struct py_symbol tstate_current;
 	struct py_symbol eval; /* _PyEval_EvalFrameDefault */
 	struct py_jit jit;
+	struct py_c_types c_types;
 	double find_ms; /* how long finding took; 0 if from the cache */
 	bool from_cache;
 };

@@ -240,7 +240,7 @@ int region_load(struct region *region, const struct py_finder *finder, uint64_t 
 	return ret ? ret : arrange(region);
 }
 
-int region_add_function(struct region *region, uint64_t entry)
+static int add_function(struct region *region, uint64_t entry, bool follow)
 {
 	const struct eh_range *range = eh_range_at(region->eh, entry);
 	size_t before = region->range_count;
@@ -251,8 +251,18 @@ int region_add_function(struct region *region, uint64_t entry)
 	ret = range_add(region, range);
 	if (ret || region->range_count == before)
 		return ret;
-	ret = ranges_decode(region, before, false);
+	ret = ranges_decode(region, before, follow);
 	return ret ? ret : arrange(region);
+}
+
+int region_add_function(struct region *region, uint64_t entry)
+{
+	return add_function(region, entry, false);
+}
+
+int region_add_whole(struct region *region, uint64_t entry)
+{
+	return add_function(region, entry, true);
 }
 
 void region_release(struct region *region)

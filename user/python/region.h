@@ -44,6 +44,8 @@ struct region {
 int region_load(struct region *region, const struct py_finder *finder, uint64_t entry);
 /* Adds the range that starts at entry (not what it jumps to) unless it is there. */
 int region_add_function(struct region *region, uint64_t entry);
+/* The same with the ranges that it jumps into the middle of. */
+int region_add_whole(struct region *region, uint64_t entry);
 /* Finds opcode tables and jump tables through the code that refers to them and marks where they
  * lead. Finding none is no error. Then marks the calls that do not come back. */
 int region_find_tables(struct region *region);

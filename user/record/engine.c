@@ -12,6 +12,8 @@ const char *pt_engine_name(enum py_engine engine)
 		return "frame";
 	case PY_ENGINE_USDT:
 		return "usdt";
+	case PY_ENGINE_C_CALLS:
+		return "c-functions";
 	case PY_ENGINE_COUNT:
 		break;
 	}
