@@ -15,8 +15,10 @@
  *   process.h  who is traced; fork, exec, exit
  *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..
  *   site.h     what happens at a probe
+ *   cfunc.h    calls of C functions
  *   peek.h     copies of half-full batches
  */
+#include "cfunc.h"
 #include "peek.h"
 #include "process.h"
 #include "site.h"
@@ -31,6 +33,18 @@ SEC("uprobe.multi")
 int pt_site_multi(struct pt_regs *ctx)
 {
 	return site_hit(ctx);
+}
+
+SEC("uprobe")
+int pt_c_site(struct pt_regs *ctx)
+{
+	return c_hit(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_c_site_multi(struct pt_regs *ctx)
+{
+	return c_hit(ctx);
 }
 
 /* What the trap alone costs: the benchmark attaches these to the same sites. */

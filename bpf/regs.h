@@ -25,6 +25,8 @@
 #define REGS_IP(ctx)    ((ctx)->ip)
 #define REGS_SP(ctx)    ((ctx)->sp)
 #define REGS_ARG0(ctx)  ((ctx)->di)
+#define REGS_ARG1(ctx)  ((ctx)->si)
+#define REGS_ARG2(ctx)  ((ctx)->dx)
 #define REGS_FLAGS(ctx) ((ctx)->flags)
 
 /* offsets: struct pt_regs of x86-64 */
@@ -103,6 +105,8 @@ static __always_inline bool condition_met(__u64 flags, __u32 cond)
 #define REGS_IP(ctx)    ((ctx)->pc)
 #define REGS_SP(ctx)    ((ctx)->sp)
 #define REGS_ARG0(ctx)  ((ctx)->regs[0])
+#define REGS_ARG1(ctx)  ((ctx)->regs[1])
+#define REGS_ARG2(ctx)  ((ctx)->regs[2])
 #define REGS_FLAGS(ctx) ((ctx)->pstate)
 
 /* x0 .. x30. The cookie has room for 16 numbers, which the arm64 site finder will have to share out

@@ -10,7 +10,7 @@
  * files and the flight recorder hold the same records.
  *
  * Function calls travel in batches: one PT_REC_BATCH holds up to PT_BATCH_WORDS 8-byte words that
- * one thread produced. One enter or exit is one word:
+ * one thread produced. One enter or exit is one word, C calls too:
  *
  *     63                        24 23                  3 2     0
  *     +---------------------------+---------------------+-------+
@@ -52,6 +52,8 @@ enum pt_word_kind {
 	PT_W_EXT = 0,   /* see enum pt_ext */
 	PT_W_ENTER = 1, /* argument: code id */
 	PT_W_EXIT = 2,  /* argument: low 21 bits of the depth after the exit */
+	PT_W_C_ENTER = 3, /* the innermost frame calls a C function; argument: PT_REC_CFUNC's id */
+	PT_W_C_EXIT = 4,  /* it returned; argument: low 21 bits of the depth, as it was */
 	/* Where the call stands that the next enter follows from. Argument: the place in the
 	 * calling function's code, in code units of 2 bytes; that code object's id in the place of
 	 * the time (PT_WORD_DT). What called is the caller as CPython sees it: a frame that throw()
@@ -75,6 +77,7 @@ enum pt_word_kind {
  * OPEN   n payload words: frames of the snapshot under way, each: code id in the low 32 bits, its
  *        depth in the high 32 bits. The frames of one snapshot may be spread over several OPEN
  *        words and over a batch boundary.
+ * C_ENTER 1 payload word: the id of a C function whose id does not fit into 21 bits.
  * RT_BEGIN, RT_END, RT_INSTANT
  *        Something of the runtime that is no Python frame begins, ends or happens: enum pt_rt_what.
  *        1 to 4 payload words, the low three bits of each 0: a PT_RT_DESC, then the values that it
@@ -87,6 +90,7 @@ enum pt_ext {
 	PT_X_SNAP = 2,
 	PT_X_OPEN = 3,
 	PT_X_ENTER = 4,
+	PT_X_C_ENTER = 5,
 	PT_X_RT_BEGIN = 15,
 	PT_X_RT_END = 16,
 	PT_X_RT_INSTANT = 17,
@@ -132,6 +136,7 @@ enum pt_rt_what {
 	  "the frames a thread had open when it was attached, as read from outside")               \
 	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")               \
 	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")      \
+	X(CFUNC, 8, pt_rec_cfunc, "a C function's name and whose it is")                           \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")
 
 enum pt_rec_kind {
@@ -249,6 +254,26 @@ struct pt_rec_stack {
 /* Code ids that user space gives out when it reads code objects itself; BPF counts up from 1. */
 #define PT_CODE_ID_USER 0x80000000u
 
+/* ---- PT_REC_CFUNC ---- */
+#define PT_C_NAME_BYTES 128 /* with the NUL; longer names are cut */
+
+enum pt_cfunc_kind {
+	PT_C_FUNCTION = 1, /* of a module, which owner names if that is known */
+	PT_C_METHOD = 2,   /* of an object, whose type owner names */
+};
+
+/* Comes before the first event that uses the id. Ids are shared with PT_REC_CODE. */
+struct pt_rec_cfunc {
+	struct pt_rec hdr;
+	__u64 def;  /* address of the PyMethodDef */
+	__u64 type; /* address of the type's name; 0 for a function */
+	__u64 ml_meth;
+	__u32 id;
+	__u32 kind; /* enum pt_cfunc_kind */
+	char name[PT_C_NAME_BYTES];
+	char owner[PT_C_NAME_BYTES];
+};
+
 /* ---- PT_REC_LINES ---- */
 /* A code object's line table as it lies in memory (co_linetable, co_lnotab up to 3.9), in pieces,
  * in order, at once after its PT_REC_CODE. Only with --lines. */
@@ -321,6 +346,7 @@ _Static_assert(__builtin_offsetof(struct pt_rec_proc, data) == 72, "no padding b
 _Static_assert(sizeof(struct pt_rec_proc) == 72, "process record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
+_Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");

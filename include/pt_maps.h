@@ -26,10 +26,28 @@ enum pt_gate {
 struct pt_image {
 	struct pt_layout layout;
 	__u64 tstate_vaddr; /* PT_TS_ABS: the variable that points to the running tstate, or 0 */
+	/* vaddrs of PyCFunction_Type, PyCMethod_Type (3.9+, else 0), PyMethodDescr_Type and
+	 * PyModule_Type; used at PT_SITE_C_CALL */
+	__u64 type_function, type_method, type_descr, type_module;
 	__u64 reserved;
 	struct pt_rt_layout rt;
 };
-_Static_assert(sizeof(struct pt_image) == 96, "image");
+_Static_assert(sizeof(struct pt_image) == 128, "image");
+
+/* cfuncs: what a C function was called before. User space sets PT_CF_SKIP. */
+#define PT_CF_SKIP 0x1 /* nobody wants to see it */
+
+struct pt_cfunc_key {
+	__u32 image_id;
+	__u32 zero;
+	__u64 def, type; /* as in struct pt_rec_cfunc */
+};
+
+struct pt_cfunc {
+	__u32 id;
+	__u32 flags;
+	__u64 name, ml_meth; /* of the PyMethodDef, when it was defined */
+};
 
 /* procs: tgid -> struct pt_proc. Not there: not traced. */
 #define PT_PF_FOLLOW 0x1 /* its children are traced too */
@@ -104,6 +122,7 @@ struct pt_counters {
 	__u64
 	    peek_pending;  /* events in half-full batches: the iterator counts them anew each run */
 	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
+	__u64 c_too_deep;  /* calls of C functions nested deeper than are followed */
 };
 
 #endif /* PT_MAPS_H */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 #include "rec_builder.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,19 @@ void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *
 	}
 	emit(b, &code->hdr);
 	free(code);
+}
+
+void rec_cfunc(struct rec_builder *b, uint32_t id, enum pt_cfunc_kind kind, const char *name,
+	       const char *owner)
+{
+	struct pt_rec_cfunc *cfunc = make(PT_REC_CFUNC, sizeof(*cfunc), 1, 1, 1, 0);
+
+	cfunc->id = id;
+	cfunc->kind = kind;
+	snprintf(cfunc->name, sizeof(cfunc->name), "%s", name);
+	snprintf(cfunc->owner, sizeof(cfunc->owner), "%s", owner);
+	emit(b, &cfunc->hdr);
+	free(cfunc);
 }
 
 void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
@@ -211,6 +225,23 @@ void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns)
 	item(b, PT_W_EXIT, depth & PT_WORD_ARG_MASK, ns);
 	b->batch.events++;
 	b->thread->depth = depth;
+}
+
+void batch_c_enter(struct rec_builder *b, uint32_t id, uint64_t ns)
+{
+	if (id > PT_WORD_ARG_MASK) {
+		item(b, PT_W_EXT, PT_EXT_ARG(PT_X_C_ENTER, 1), ns);
+		word(b, id);
+	} else {
+		item(b, PT_W_C_ENTER, id, ns);
+	}
+	b->batch.events++;
+}
+
+void batch_c_exit(struct rec_builder *b, uint64_t ns)
+{
+	item(b, PT_W_C_EXIT, b->thread->depth, ns);
+	b->batch.events++;
 }
 
 void batch_exit(struct rec_builder *b, uint64_t ns)

@@ -43,6 +43,8 @@ struct rec_thread rec_thread(uint32_t tgid, uint32_t tid, uint32_t image_id, con
 
 void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
 	      const char *file, uint32_t line);
+void rec_cfunc(struct rec_builder *b, uint32_t id, enum pt_cfunc_kind kind, const char *name,
+	       const char *owner);
 void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
 	      uint64_t time_ns, uint32_t parent, const char *comm, const char *cmdline,
 	      int exit_code);
@@ -61,6 +63,8 @@ unsigned int batch_room(const struct rec_builder *b);
 void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns);
 /* The next enter is called from there. */
 void batch_line(struct rec_builder *b, uint32_t caller_id, uint32_t unit);
+void batch_c_enter(struct rec_builder *b, uint32_t id, uint64_t ns);
+void batch_c_exit(struct rec_builder *b, uint64_t ns);
 void batch_exit(struct rec_builder *b, uint64_t ns);
 void batch_exit_to(struct rec_builder *b, uint32_t depth, uint64_t ns);
 void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns);

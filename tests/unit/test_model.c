@@ -638,6 +638,114 @@ static void test_include_and_depth_limit(void **state)
 	ops_release(&ops);
 }
 
+#define SORTED "<built-in function sorted>"
+#define APPEND "<built-in method append of list"
+
+/* a() calls sorted(), which calls b(), which calls list.append(); then append() from a(). */
+static void test_c_functions(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+	uint32_t big = PT_WORD_ARG_MASK + 5;
+
+	start(&ops, NULL);
+	rec_cfunc(&ops.builder, 40, PT_C_FUNCTION, "sorted", "builtins");
+	rec_cfunc(&ops.builder, big, PT_C_METHOD, "append", "list");
+	batch_begin(&ops.builder, &t, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_c_enter(&ops.builder, 40, 2100);
+	batch_enter(&ops.builder, 2, 2200);
+	batch_c_enter(&ops.builder, big, 2300);
+	batch_c_exit(&ops.builder, 2310);
+	batch_exit(&ops.builder, 2400);
+	batch_c_exit(&ops.builder, 2500);
+	batch_c_exit(&ops.builder, 2510); /* of nothing: ignored */
+	batch_c_enter(&ops.builder, big, 2600);
+	batch_exit(&ops.builder, 2700); /* and its exit got lost: it ends with its caller */
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.slice_count, 5);
+	assert_slice(&ops, SORTED, 0, 2100, 2500, 0);
+	assert_slice(&ops, "b", 0, 2200, 2400, 0);
+	assert_slice(&ops, "<built-in method append of list", 0, 2300, 2310, 0);
+	assert_slice(&ops, "<built-in method append of list", 1, 2600, 2700, 0);
+	assert_int_equal(ops_slice(&ops, "b", 0)->parent_id, ops_slice(&ops, SORTED, 0)->id);
+	assert_int_equal(ops_slice(&ops, SORTED, 0)->parent_id, ops_slice(&ops, "a", 0)->id);
+	assert_int_equal(ops_slice(&ops, APPEND, 1)->parent_id, ops_slice(&ops, "a", 0)->id);
+	assert_int_equal(ops.totals.events, 10);
+	ops_release(&ops);
+}
+
+static void test_c_function_filter(void **state)
+{
+	static const char *const globs[] = {"time.*", "append", NULL};
+	struct pt_model_options options = {.c_globs = globs};
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+	for (int none = 0; none < 2; none++) {
+		options.no_c_functions = none;
+		t = rec_thread(10, 10, 1, "main");
+		start(&ops, &options);
+		rec_cfunc(&ops.builder, 40, PT_C_FUNCTION, "sleep", "time");
+		rec_cfunc(&ops.builder, 41, PT_C_FUNCTION, "sleep", "other");
+		rec_cfunc(&ops.builder, 42, PT_C_METHOD, "append", "list");
+		batch_begin(&ops.builder, &t, 2000);
+		batch_snap(&ops.builder, NULL, 0, 0, 2000);
+		batch_enter(&ops.builder, 1, 2000);
+		for (uint32_t i = 40; i < 43; i++) {
+			batch_c_enter(&ops.builder, i, 2000 + 10 * i);
+			batch_enter(&ops.builder, 2, 2001 + 10 * i);
+			batch_exit(&ops.builder, 2002 + 10 * i);
+			batch_c_exit(&ops.builder, 2003 + 10 * i);
+		}
+		batch_exit(&ops.builder, 2900);
+		batch_end(&ops.builder, 0);
+		finish(&ops);
+		assert_int_equal(ops_count(&ops, "<built-in function sleep>"), !none);
+		assert_int_equal(ops_count(&ops, APPEND), !none);
+		assert_int_equal(ops_count(&ops, "b"), 3);
+		/* what is left out is nobody's caller */
+		assert_int_equal(ops_slice(&ops, "b", 1)->parent_id, ops_slice(&ops, "a", 0)->id);
+		assert_int_equal(ops_slice(&ops, "b", 1)->depth, 2);
+		ops_release(&ops);
+	}
+}
+
+/* A loss while a C function runs: it ends there, and what the snapshot shows goes on. */
+static void test_c_function_loss(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+	uint32_t open[2] = {2, 1};
+
+	start(&ops, NULL);
+	rec_cfunc(&ops.builder, 40, PT_C_FUNCTION, "sorted", "");
+	batch_begin(&ops.builder, &t, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_c_enter(&ops.builder, 40, 2100);
+	batch_enter(&ops.builder, 2, 2200);
+	batch_end(&ops.builder, 0);
+	batch_begin(&ops.builder, &t, 3000);
+	batch_exit(&ops.builder, 3000);
+	batch_enter(&ops.builder, 2, 3100);
+	batch_lose(&ops.builder);
+	batch_begin(&ops.builder, &t, 4000);
+	batch_snap(&ops.builder, open, 2, 2, 4000);
+	batch_exit(&ops.builder, 4100);
+	batch_c_exit(&ops.builder, 4200); /* it may have been another call */
+	batch_exit(&ops.builder, 4300);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops_count(&ops, SORTED), 1);
+	assert_int_equal(ops_slice(&ops, SORTED, 0)->flags, PT_SLICE_INTO_LOSS);
+	assert_int_equal(ops_count(&ops, "b"), 2);
+	assert_int_equal(ops_slice(&ops, "b", 1)->parent_id, ops_slice(&ops, "a", 0)->id);
+	ops_release(&ops);
+}
+
 static void test_very_deep(void **state)
 {
 	const uint32_t deep = 3u << 20; /* an exit carries 21 bits of the depth */
@@ -855,7 +963,13 @@ static void test_random_words(void **state)
 				uint64_t ns = ops.builder.batch.base_ns + random_below(100);
 				uint32_t ids[3] = {1, 2, 3}, depth = random_below(8);
 
-				switch (random_below(6)) {
+				switch (random_below(8)) {
+				case 6:
+					batch_c_enter(&ops.builder, 30 + random_below(2), ns);
+					break;
+				case 7:
+					batch_c_exit(&ops.builder, ns);
+					break;
 				case 0:
 					batch_depth(&ops.builder, depth, ns);
 					break;
@@ -906,6 +1020,9 @@ int main(void)
 	    cmocka_unit_test(test_names_come_late),
 	    cmocka_unit_test(test_filters),
 	    cmocka_unit_test(test_include_and_depth_limit),
+	    cmocka_unit_test(test_c_functions),
+	    cmocka_unit_test(test_c_function_filter),
+	    cmocka_unit_test(test_c_function_loss),
 	    cmocka_unit_test(test_very_deep),
 	    cmocka_unit_test(test_damage_is_counted),
 	    cmocka_unit_test(test_sink_error_stops),

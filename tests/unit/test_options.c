@@ -53,6 +53,42 @@ static void done(struct parsed *parsed)
 		free(*arg);
 }
 
+static void test_c_functions(void **state)
+{
+	static const char *const bad[] = {"-p 1 --c-functions ,", "-p 1 --c-functions a,,b",
+					  "-p 1 --c-functions all,x", "-p 1 --c-functions x,none"};
+	struct parsed p;
+
+	parse(&p, "-p 1");
+	assert_false(p.options.c_wanted);
+	done(&p);
+	parse(&p, "replay x.ptcap -o y.json");
+	assert_true(p.options.c_wanted);
+	done(&p);
+	parse(&p, "-p 1 --c-functions all");
+	assert_true(p.options.c_wanted);
+	assert_null(p.options.c_globs.items);
+	done(&p);
+	parse(&p, "-p 1 --c-functions none");
+	assert_false(p.options.c_wanted);
+	done(&p);
+	parse(&p, "-p 1 --c-functions time.sleep,socket.*");
+	assert_true(p.options.c_wanted);
+	assert_int_equal(p.options.c_globs.count, 2);
+	assert_string_equal(p.options.c_globs.items[1], "socket.*");
+	done(&p);
+	parse(&p, "-p 1 --c-functions blocking,mine.*");
+	assert_true(p.options.c_globs.count > 20);
+	assert_string_equal(p.options.c_globs.items[0], "time.sleep");
+	assert_string_equal(p.options.c_globs.items[p.options.c_globs.count - 1], "mine.*");
+	done(&p);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		parse(&p, bad[i]);
+		assert_int_not_equal(p.rc, 0);
+		done(&p);
+	}
+}
+
 static void test_attach(void **state)
 {
 	struct parsed p;
@@ -304,10 +340,15 @@ static void test_features(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_features),   cmocka_unit_test(test_attach),
-	    cmocka_unit_test(test_command),    cmocka_unit_test(test_verbs),
-	    cmocka_unit_test(test_refused),    cmocka_unit_test(test_layers),
-	    cmocka_unit_test(test_bad_config), cmocka_unit_test(test_help_is_complete),
+	    cmocka_unit_test(test_c_functions),
+	    cmocka_unit_test(test_features),
+	    cmocka_unit_test(test_attach),
+	    cmocka_unit_test(test_command),
+	    cmocka_unit_test(test_verbs),
+	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_layers),
+	    cmocka_unit_test(test_bad_config),
+	    cmocka_unit_test(test_help_is_complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

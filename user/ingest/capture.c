@@ -267,8 +267,8 @@ static int check_header(const char *path, struct pt_capture_header *head, size_t
 	if (bytes < sizeof(*head))
 		return pt_err_set(err, -EBADMSG, PT_EXIT_FAILED, "Record it again.",
 				  "'%s' ends within its header: nothing was recorded", path);
-	if (head->version != PT_CAPTURE_VERSION || head->abi_version != PT_ABI_VERSION ||
-	    head->header_bytes != sizeof(*head))
+	if (head->version != PT_CAPTURE_VERSION || !head->abi_version ||
+	    head->abi_version > PT_ABI_VERSION || head->header_bytes != sizeof(*head))
 		return pt_err_set(err, -EPROTONOSUPPORT, PT_EXIT_UNSUPPORTED,
 				  "Use the version of pytrace-bpf that wrote it.",
 				  "'%s' has format %u.%u, this version reads %u.%u", path,

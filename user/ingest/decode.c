@@ -81,6 +81,15 @@ static int check_lines(const struct pt_rec_lines *lines, size_t len)
 	return lines->bytes <= len - sizeof(*lines) ? 0 : -EBADMSG;
 }
 
+static int check_cfunc(const struct pt_rec_cfunc *cfunc)
+{
+	if (!cfunc->id || (cfunc->kind != PT_C_FUNCTION && cfunc->kind != PT_C_METHOD) ||
+	    !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
+	    !memchr(cfunc->owner, 0, sizeof(cfunc->owner)))
+		return -EBADMSG;
+	return 0;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -92,6 +101,7 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 	case PT_X_DEPTH:
 	case PT_X_SNAP:
 	case PT_X_ENTER:
+	case PT_X_C_ENTER:
 		return payload == 1 ? 2 : 0;
 	case PT_X_OPEN:
 		return payload + 1;
@@ -119,11 +129,13 @@ static int check_batch(const struct pt_rec_batch *batch, size_t len)
 		words = 1;
 		switch (PT_WORD_KIND(word)) {
 		case PT_W_ENTER:
+		case PT_W_C_ENTER:
 			if (!PT_WORD_ARG(word))
 				return -EBADMSG;
 			events++;
 			break;
 		case PT_W_EXIT:
+		case PT_W_C_EXIT:
 			events++;
 			break;
 		case PT_W_LINE:
@@ -134,7 +146,8 @@ static int check_batch(const struct pt_rec_batch *batch, size_t len)
 			words = item_words(batch, pos);
 			if (!words)
 				return -EBADMSG;
-			events += PT_EXT_TYPE(PT_WORD_ARG(word)) == PT_X_ENTER;
+			events += PT_EXT_TYPE(PT_WORD_ARG(word)) == PT_X_ENTER ||
+				  PT_EXT_TYPE(PT_WORD_ARG(word)) == PT_X_C_ENTER;
 			break;
 		default:
 			return -EBADMSG;
@@ -171,6 +184,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 											 : -EBADMSG;
 	case PT_REC_STACK:
 		return check_stack((const struct pt_rec_stack *)record, len);
+	case PT_REC_CFUNC:
+		return check_cfunc((const struct pt_rec_cfunc *)record);
 	case PT_REC_NOTE:
 		return 0; /* a remark that we do not know is no damage */
 	case PT_REC_RUNTIME:
@@ -238,6 +253,10 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 		event->kind = PT_EV_ENTER;
 		event->code_id = (uint32_t)payload;
 		break;
+	case PT_X_C_ENTER:
+		event->kind = PT_EV_C_ENTER;
+		event->code_id = (uint32_t)payload;
+		break;
 	case PT_X_OPEN:
 		event->kind = PT_EV_OPEN;
 		event->code_id = (uint32_t)payload;
@@ -285,6 +304,14 @@ int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event)
 		event->kind = PT_EV_LINE;
 		event->unit = PT_WORD_ARG(word);
 		event->code_id = (uint32_t)PT_WORD_DT(word);
+		break;
+	case PT_W_C_ENTER:
+		event->kind = PT_EV_C_ENTER;
+		event->code_id = PT_WORD_ARG(word);
+		break;
+	case PT_W_C_EXIT:
+		event->kind = PT_EV_C_EXIT;
+		event->depth = PT_WORD_ARG(word);
 		break;
 	default:
 		next_ext(iter, word, event);

@@ -28,6 +28,8 @@ enum pt_ev_kind {
 	PT_EV_SNAP,
 	PT_EV_OPEN,
 	PT_EV_LINE,
+	PT_EV_C_ENTER,
+	PT_EV_C_EXIT,
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
@@ -43,8 +45,9 @@ struct pt_ev_rt {
 
 struct pt_ev {
 	enum pt_ev_kind kind;
-	uint32_t code_id; /* ENTER, OPEN; LINE: of the caller */
-	uint32_t depth;   /* EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
+	uint32_t code_id; /* ENTER, OPEN, C_ENTER; LINE: of the caller */
+	/* EXIT, C_EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
+	uint32_t depth;
 	uint32_t count;   /* SNAP: frames that follow */
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/glob.h"
+#include "base/utf8.h"
 #include "model/model_priv.h"
 
 /* A byte that was sent gives at most three bytes of UTF-8 (a NUL: U+FFFD); and an ellipsis. */
@@ -91,9 +93,11 @@ static struct model_function *function_new(struct pt_model *model, uint32_t code
 	function->pub.name = memcpy(text, name, name_len);
 	function->pub.qualname = memcpy(text + name_len, qualname, qualname_len);
 	function->pub.file = memcpy(text + name_len + qualname_len, file, file_len);
-	function->excluded = (options->include_files &&
-			      !matches_any(options->include_files, file)) ||
-			     matches_any(options->exclude_files, file);
+	/* "" are C functions, which have filters of their own */
+	if (file[0])
+		function->excluded = (options->include_files &&
+				      !matches_any(options->include_files, file)) ||
+				     matches_any(options->exclude_files, file);
 	function->next = model->function_list;
 	model->function_list = function;
 	return function;
@@ -150,6 +154,33 @@ void model_code_define(struct pt_model *model, const struct pt_rec_code *record)
 	code_text(record, PT_STR_FILE, file);
 	code->function = function_intern(model, record->id, record->firstlineno, name,
 					 qualname[0] ? qualname : name, file);
+}
+
+static bool c_is_wanted(const struct pt_model *model, const char *owner, const char *name)
+{
+	return !model->options.no_c_functions &&
+	       (!model->options.c_globs || pt_glob_qualified(model->options.c_globs, owner, name));
+}
+
+void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *record)
+{
+	struct model_code *code = model_code_get(model, record->id);
+	char name[3 * PT_C_NAME_BYTES], owner[3 * PT_C_NAME_BYTES];
+	char text[6 * PT_C_NAME_BYTES + 64], full[6 * PT_C_NAME_BYTES + 2];
+
+	if (!code)
+		return;
+	pt_utf8_clean(name, sizeof(name), record->name, strlen(record->name));
+	pt_utf8_clean(owner, sizeof(owner), record->owner, strlen(record->owner));
+	if (record->kind == PT_C_METHOD)
+		snprintf(text, sizeof(text), "<built-in method %s of %s object>", name, owner);
+	else
+		snprintf(text, sizeof(text), "<built-in function %s>", name);
+	/* modules may have functions of one name, of which only some are wanted */
+	snprintf(full, sizeof(full), "%s%s%s", owner, owner[0] ? "." : "", name);
+	code->function = function_intern(model, record->id, 0, full, text, "");
+	if (code->function)
+		code->function->excluded = !c_is_wanted(model, owner, name);
 }
 
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code)

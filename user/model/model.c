@@ -320,6 +320,9 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 	case PT_REC_CODE:
 		model_code_define(model, (const struct pt_rec_code *)record);
 		return 0;
+	case PT_REC_CFUNC:
+		model_cfunc_define(model, (const struct pt_rec_cfunc *)record);
+		return 0;
 	case PT_REC_PROC:
 		take_process(model, (const struct pt_rec_proc *)record);
 		return 0;

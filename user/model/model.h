@@ -25,6 +25,8 @@ struct pt_model_options {
 	const char *const
 	    *include_files; /* globs on the code object's file; NULL-terminated or NULL */
 	const char *const *exclude_files;
+	bool no_c_functions;
+	const char *const *c_globs; /* C functions to keep, see pt_glob_qualified(); NULL: all */
 };
 
 /* A sink's entry: non-zero (-errno) stops. */

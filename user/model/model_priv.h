@@ -51,6 +51,7 @@ struct model_frame {
 	/* where it was called: NULL unknown, else a code unit of that code */
 	struct model_code *caller;
 	uint32_t call_unit;
+	bool is_c; /* a C function; depth is then that of the frame that called it */
 };
 
 struct model_process {
@@ -99,7 +100,8 @@ struct model_thread {
 	uint32_t events_peeked; /* of these, in the first words_seen words */
 
 	/* the stack */
-	struct model_frame *frames; /* outermost first; depths increase strictly */
+	/* outermost first; depths increase strictly, but a C function has its caller's */
+	struct model_frame *frames;
 	uint32_t frame_count, frame_size;
 	uint32_t depth;
 	struct model_code *caller; /* of the enter that follows: as in struct model_frame */
@@ -173,6 +175,7 @@ void model_announce_process(struct pt_model *model, struct model_process *proces
 /* ---- function.c ---- */
 struct model_code *model_code_get(struct pt_model *model, uint32_t id);
 void model_code_define(struct pt_model *model, const struct pt_rec_code *record);
+void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *record);
 /* What was never defined gets a name of its own; NULL only for lack of memory. */
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code);
 void model_function_announce(struct pt_model *model, struct model_function *function);

@@ -50,7 +50,10 @@ struct pt_function { /* owned by the model, lives as long as it; compare by id *
 	uint32_t id; /* dense, from 0 */
 	uint32_t code_id;
 	uint32_t line;
-	const char *name, *qualname, *file; /* qualname falls back to name; never NULL */
+	/* qualname falls back to name; never NULL. A C function has no file (""), line 0, and the
+	 * qualname that repr() shows, but for the address: <built-in function sorted>, <built-in
+	 * method append of list object> */
+	const char *name, *qualname, *file;
 };
 
 struct pt_op_slice {

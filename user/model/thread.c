@@ -183,6 +183,7 @@ static struct model_frame *push_frame(struct pt_model *model, struct model_threa
 	frame->depth = depth;
 	frame->flags = flags;
 	frame->caller = NULL;
+	frame->is_c = false;
 	frame->parent_id = 0;
 	frame->level = 1;
 	if (thread->frame_count++) {
@@ -523,6 +524,46 @@ static void leave(struct pt_model *model, struct model_thread *thread, const str
 	thread->depth = depth;
 }
 
+/* A frame calls one C function at a time: an earlier one that is still open was lost sight of. */
+static void close_c(struct pt_model *model, struct model_thread *thread, uint64_t ns,
+		    uint32_t flags)
+{
+	uint32_t count = thread->frame_count;
+
+	/* a span on top of it, whose end was not seen, goes with it */
+	while (count && thread->frames[count - 1].span &&
+	       thread->frames[count - 1].depth == thread->depth)
+		count--;
+	if (count && thread->frames[count - 1].is_c &&
+	    thread->frames[count - 1].depth == thread->depth)
+		model_thread_pop_to(model, thread, count - 1, ns, flags);
+}
+
+static void enter_c(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	uint32_t count;
+
+	if (!thread->depth) {
+		model->totals.bad_records++; /* nobody is there who could call it */
+		return;
+	}
+	close_c(model, thread, event->time_ns, PT_SLICE_INTO_LOSS);
+	count = thread->frame_count;
+	push(model, thread, model_code_get(model, event->code_id), thread->depth, event->time_ns,
+	     0);
+	if (thread->frame_count > count)
+		thread->frames[count].is_c = true;
+}
+
+static void leave_c(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	/* else frames were missed, and so was what they left open */
+	if ((thread->depth & PT_WORD_ARG_MASK) == event->depth)
+		close_c(model, thread, event->time_ns, 0);
+	else
+		model->totals.stack_jumps++;
+}
+
 static void set_depth(struct pt_model *model, struct model_thread *thread, uint32_t depth,
 		      uint64_t ns, uint32_t flags)
 {
@@ -562,6 +603,12 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		break;
 	case PT_EV_DEPTH:
 		set_depth(model, thread, event->depth, event->time_ns, 0);
+		break;
+	case PT_EV_C_ENTER:
+		enter_c(model, thread, event);
+		break;
+	case PT_EV_C_EXIT:
+		leave_c(model, thread, event);
 		break;
 	case PT_EV_SNAP:
 	case PT_EV_OPEN:
@@ -754,7 +801,8 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 			if (thread->fresh_batch && event.kind != PT_EV_SNAP)
 				without_snapshot(model, thread, batch, event.time_ns);
 			thread->fresh_batch = false;
-			events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT;
+			events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT ||
+				  event.kind == PT_EV_C_ENTER || event.kind == PT_EV_C_EXIT;
 			take_event(model, thread, &event);
 		}
 		if (event.time_ns > model->totals.last_ns)

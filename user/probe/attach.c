@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/glob.h"
 #include "base/log.h"
 #include "probe/features.h"
 #include "probe/gen_skel.h"
@@ -125,6 +126,11 @@ static void configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.audit_names, tracer->options.audit != NULL);
 	bpf_map__set_autocreate(skel->maps.thread_template, !tracer->task_storage);
 	bpf_program__set_autoload(skel->progs.pt_site_multi, tracer->multi);
+	bpf_map__set_autocreate(skel->maps.c_threads, tracer->options.c_functions);
+	bpf_map__set_autocreate(skel->maps.cfuncs, tracer->options.c_functions);
+	bpf_program__set_autoload(skel->progs.pt_c_site, tracer->options.c_functions);
+	bpf_program__set_autoload(skel->progs.pt_c_site_multi,
+				  tracer->options.c_functions && tracer->multi);
 	bpf_program__set_autoload(skel->progs.pt_empty_multi,
 				  tracer->multi && tracer->options.bench_empty);
 	bpf_program__set_autoload(skel->progs.pt_empty, tracer->options.bench_empty);
@@ -152,6 +158,25 @@ static int refill_ids(struct pt_tracer *tracer, uint32_t used_code_id, uint32_t 
 	return rc == -E2BIG ? 0 : rc; /* full is good too */
 }
 
+/* Tells BPF that nobody wants to see a C function; whoever reads the records filters as well, since
+ * some of its calls were recorded meanwhile. */
+static void skip_unwanted(struct pt_tracer *tracer, const struct pt_rec_cfunc *cfunc)
+{
+	struct pt_cfunc_key key = {
+	    .image_id = cfunc->hdr.image_id, .def = cfunc->def, .type = cfunc->type};
+	int fd = bpf_map__fd(tracer->skel->maps.cfuncs);
+	struct pt_cfunc value;
+
+	if (!tracer->options.c_globs || !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
+	    !memchr(cfunc->owner, 0, sizeof(cfunc->owner)) ||
+	    pt_glob_qualified(tracer->options.c_globs, cfunc->owner, cfunc->name))
+		return;
+	if (bpf_map_lookup_elem(fd, &key, &value) || value.id != cfunc->id)
+		return;
+	value.flags |= PT_CF_SKIP;
+	bpf_map_update_elem(fd, &key, &value, BPF_EXIST);
+}
+
 static int on_record(void *ctx, void *data, size_t len)
 {
 	struct pt_tracer *tracer = ctx;
@@ -166,6 +191,12 @@ static int on_record(void *ctx, void *data, size_t len)
 
 		if (tracer->next_code_id - id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
 			refill_ids(tracer, id, 0);
+	} else if (rec->kind == PT_REC_CFUNC && len >= sizeof(struct pt_rec_cfunc)) {
+		const struct pt_rec_cfunc *cfunc = data;
+
+		if (tracer->next_code_id - cfunc->id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
+			refill_ids(tracer, cfunc->id, 0);
+		skip_unwanted(tracer, cfunc);
 	} else if (rec->kind == PT_REC_PROC) {
 		if (tracer->next_image_id - rec->image_id < IMAGE_IDS_READY / 2)
 			refill_ids(tracer, 0, rec->image_id);
@@ -238,6 +269,21 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 	if (!tracer->ring)
 		return pt_probe_error(err, -errno, "map the ring buffer", false);
 	return attach_scheduler(tracer, err);
+}
+
+bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err)
+{
+	static const enum pt_feature needed[] = {PT_FEAT_TASK_STORAGE, PT_FEAT_ATTACH_COOKIE};
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+		if (require(needed[i], err))
+			return false;
+	if (options->no_cookie || options->no_task_storage) {
+		pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
+			   "attach cookies or task storage are switched off");
+		return false;
+	}
+	return true;
 }
 
 int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **out,
@@ -341,7 +387,14 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 	slot->layout = image->layout;
 	slot->tstate_vaddr = image->tstate_current.vaddr;
 	slot->rt = image->rt;
+	slot->type_function = image->c_types.function;
+	slot->type_method = image->c_types.method;
+	slot->type_descr = image->c_types.descr;
+	slot->type_module = image->c_types.module;
 	for (size_t i = 0; i < plan->site_count && !rc; i++)
+		rc = register_site(tracer, &plan->sites[i], image_index);
+	plan = pt_c_plan(tracer, image_index);
+	for (size_t i = 0; plan && i < plan->site_count && !rc; i++)
 		rc = register_site(tracer, &plan->sites[i], image_index);
 	if (rc)
 		pt_probe_error(err, rc, "fill the BPF maps", false);
@@ -362,6 +415,8 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
 				  "'%s' cannot be probed this way: %s", image->path, plan->reason);
 	rc = pt_text_check_file(image, engine, open_path, err);
+	if (!rc && tracer->options.c_functions && image->engines[PY_ENGINE_C_CALLS].usable)
+		rc = pt_text_check_file(image, PY_ENGINE_C_CALLS, open_path, err);
 	if (rc)
 		return rc;
 	tracer->images[index] = (struct tracer_image){
@@ -377,6 +432,17 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 	}
 	tracer->image_count++;
 	return index;
+}
+
+const char *pt_tracer_c_functions_refusal(const struct pt_tracer *tracer, int image_index)
+{
+	const struct tracer_image *slot = &tracer->images[image_index];
+
+	if (!tracer->options.c_functions || pt_c_plan(tracer, image_index))
+		return NULL;
+	if (slot->engine != PY_ENGINE_FRAME)
+		return "they need the frame engine";
+	return slot->image->engines[PY_ENGINE_C_CALLS].reason;
 }
 
 static struct tracer_process *process_slot(struct pt_tracer *tracer, pid_t pid)
@@ -454,6 +520,8 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 		return -EINVAL;
 	image = &tracer->images[image_index];
 	rc = pt_text_check_process(image->image, image->engine, pid, bias, err);
+	if (!rc && pt_c_plan(tracer, image_index))
+		rc = pt_text_check_process(image->image, PY_ENGINE_C_CALLS, pid, bias, err);
 	if (rc)
 		return rc;
 	slot = process_slot(tracer, pid);
@@ -633,6 +701,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->resyncs = counters->resyncs;
 	stats->batches = counters->batches;
 	stats->missed = counters->missed;
+	stats->c_too_deep = counters->c_too_deep;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
 	for (size_t i = 0; i < tracer->image_count; i++)
 		stats->links += tracer->images[i].links.count;

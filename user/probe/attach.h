@@ -45,6 +45,11 @@ struct pt_tracer_options {
 	bool exceptions;
 	/* Audit events: "name" or "prefix.*", NULL-terminated; NULL: none */
 	const char *const *audit;
+	/* Record the calls of C functions, too, where the image's plan has them; those that no glob
+	 * matches (NULL: all are wanted) are passed over as early as can be. Needs
+	 * pt_tracer_c_functions_supported(). */
+	bool c_functions;
+	const char *const *c_globs;
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };
@@ -57,6 +62,7 @@ struct pt_tracer_stats {
 	uint64_t batches;
 	uint64_t
 	    missed; /* hits that found no memory for their thread's state; healed like losses */
+	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	size_t links;
 	bool stopped; /* max_events was reached: the gate shut by itself */
 };
@@ -75,11 +81,18 @@ int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **tr
 		  struct pt_err *err);
 void pt_tracer_free(struct pt_tracer *tracer);
 
+/* Does this kernel have what recording C functions takes? err says what is missing. */
+bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err);
+
 /* Registers the image's layout; with PT_REACH_FILE attaches its sites for all who map the file
  * (open_path is opened now). Returns its index, or -errno. Borrows image until pt_tracer_free(). */
 int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			enum py_engine engine, enum pt_reach reach, const char *open_path,
 			struct pt_err *err);
+
+/* Why the C functions of this image are not recorded though they are wanted; NULL: they are, or
+ * nobody wants them. */
+const char *pt_tracer_c_functions_refusal(const struct pt_tracer *tracer, int image_index);
 
 /* Refuses unless the process's memory has the bytes that were analysed. pt_tracer_trace_process()
  * does this too, but with PT_REACH_FILE it must be done before pt_tracer_add_image(): afterwards

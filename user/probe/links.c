@@ -24,6 +24,17 @@ static uint64_t site_cookie(const struct py_site *site, int image_index)
 	return (site->cookie & ~(0xffull << 32)) | (uint64_t)image_index << 32;
 }
 
+const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index)
+{
+	const struct tracer_image *slot = &tracer->images[image_index];
+	const struct py_engine_plan *plan = &slot->image->engines[PY_ENGINE_C_CALLS];
+
+	/* its probes need the depth as the frame engine counts it */
+	return tracer->options.c_functions && slot->engine == PY_ENGINE_FRAME && plan->usable
+		   ? plan
+		   : NULL;
+}
+
 static bool has_semaphore(const struct py_engine_plan *plan)
 {
 	for (size_t i = 0; i < plan->site_count; i++)
@@ -32,13 +43,16 @@ static bool has_semaphore(const struct py_engine_plan *plan)
 	return false;
 }
 
+/* Which sites, with which programs. */
+struct share {
+	const struct py_engine_plan *plan;
+	struct bpf_program *one, *multi;
+};
+
 static int attach_multi(struct pt_tracer *tracer, int image_index, const char *path,
-			struct link_set *set, struct pt_err *err)
+			const struct share *share, struct link_set *set, struct pt_err *err)
 {
-	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
-	struct bpf_program *program = tracer->options.bench_empty
-					  ? tracer->skel->progs.pt_empty_multi
-					  : tracer->skel->progs.pt_site_multi;
+	const struct py_engine_plan *plan = share->plan;
 	size_t n = plan->site_count;
 	unsigned long *offsets = calloc(n, sizeof(*offsets)), *refs = calloc(n, sizeof(*refs));
 	__u64 *cookies = calloc(n, sizeof(*cookies));
@@ -55,9 +69,10 @@ static int attach_multi(struct pt_tracer *tracer, int image_index, const char *p
 	}
 	if (has_semaphore(plan))
 		opts.ref_ctr_offsets = refs;
-	set->links[0] = bpf_program__attach_uprobe_multi(program, -1, path, NULL, &opts);
-	rc = set->links[0] ? 0 : -errno;
-	set->count = rc ? 0 : 1;
+	set->links[set->count] = bpf_program__attach_uprobe_multi(share->multi, -1, path, NULL,
+								  &opts);
+	rc = set->links[set->count] ? 0 : -errno;
+	set->count += !rc;
 out:
 	free(offsets);
 	free(refs);
@@ -105,14 +120,13 @@ static void attach_one(size_t i, void *ctx)
 }
 
 static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
-		       struct link_set *set, struct pt_err *err)
+		       const struct share *share, struct link_set *set, struct pt_err *err)
 {
 	struct perf_job job = {
 	    .tracer = tracer,
-	    .plan = plan_of(&tracer->images[image_index]),
-	    .program = tracer->options.bench_empty ? tracer->skel->progs.pt_empty
-						   : tracer->skel->progs.pt_site,
-	    .links = set->links,
+	    .plan = share->plan,
+	    .program = share->one,
+	    .links = set->links + set->count,
 	    .image_index = image_index,
 	    .pid = pid,
 	    .path = path,
@@ -120,8 +134,8 @@ static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, con
 	const struct py_site *site;
 	char what[256];
 
-	set->count = job.plan->site_count; /* those that failed are NULL */
-	pt_parallel(set->count, attach_one, &job);
+	set->count += share->plan->site_count; /* those that failed are NULL */
+	pt_parallel(share->plan->site_count, attach_one, &job);
 	if (!job.rc)
 		return 0;
 	site = &job.plan->sites[job.failed];
@@ -139,25 +153,44 @@ static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, con
 	return job.rc;
 }
 
+static int attach_share(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+			const struct share *share, struct link_set *set, struct pt_err *err)
+{
+	if (pid < 0 && tracer->multi)
+		return attach_multi(tracer, image_index, path, share, set, err);
+	return attach_perf(tracer, image_index, pid, path, share, set, err);
+}
+
 int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
 		    struct link_set *set, struct pt_err *err)
 {
-	const struct py_engine_plan *plan = plan_of(&tracer->images[image_index]);
+	const struct pytrace_bpf *skel = tracer->skel;
+	bool empty = tracer->options.bench_empty;
+	struct share frames = {
+	    .plan = plan_of(&tracer->images[image_index]),
+	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_site,
+	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_site_multi,
+	};
+	struct share calls = {
+	    .plan = pt_c_plan(tracer, image_index),
+	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_c_site,
+	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_c_site_multi,
+	};
+	size_t sites = frames.plan->site_count + (calls.plan ? calls.plan->site_count : 0);
 	int rc;
 
 	set->count = 0;
-	set->links = calloc(plan->site_count, sizeof(struct bpf_link *));
+	set->links = calloc(sites, sizeof(struct bpf_link *));
 	if (!set->links)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	if (pid < 0 && tracer->multi)
-		rc = attach_multi(tracer, image_index, path, set, err);
-	else
-		rc = attach_perf(tracer, image_index, pid, path, set, err);
+	rc = attach_share(tracer, image_index, pid, path, &frames, set, err);
+	if (!rc && calls.plan)
+		rc = attach_share(tracer, image_index, pid, path, &calls, set, err);
 	if (rc)
 		pt_links_release(set);
 	else
-		pt_debug("attached %zu probes to '%s' by %zu links, process %d", plan->site_count,
-			 path, set->count, pid);
+		pt_debug("attached %zu probes to '%s' by %zu links, process %d", sites, path,
+			 set->count, pid);
 	return rc;
 }
 

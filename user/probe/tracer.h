@@ -61,6 +61,9 @@ int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const 
 		    struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
 
+/* The plan for C functions, or NULL if they are not wanted or the image has none. */
+const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);
+
 /* Refuses unless the file has the bytes that were analysed. */
 int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,
 		       struct pt_err *err);

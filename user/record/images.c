@@ -156,6 +156,7 @@ int pt_images_load(struct pt_images *images, const struct pt_module *module,
 int pt_images_attach(struct pt_traced_image *traced, struct pt_tracer *tracer, enum pt_reach reach,
 		     struct pt_err *err)
 {
+	const char *why_not;
 	int rc;
 
 	if (traced->index >= 0)
@@ -166,6 +167,10 @@ int pt_images_attach(struct pt_traced_image *traced, struct pt_tracer *tracer, e
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "run 'pytrace-bpf check'",
 				  "cannot attach to '%s'", traced->image->path);
 	}
+	why_not = pt_tracer_c_functions_refusal(tracer, rc);
+	if (why_not)
+		pt_warn("--c-functions: those of '%s' are not recorded: %s", traced->image->path,
+			why_not);
 	traced->index = rc;
 	traced->reach = reach;
 	return 0;

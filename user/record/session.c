@@ -156,12 +156,17 @@ static int calibrate(struct session *session)
 static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
+	struct pt_err why = {0};
 
 	options.trace_all = session->options->all;
 	options.runtime = session->options->features != 0;
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
+	if (options.c_functions && !pt_tracer_c_functions_supported(&options, &why)) {
+		pt_warn("--c-functions: not recorded: %s", why.what);
+		options.c_functions = false;
+	}
 	return pt_tracer_new(&options, &session->tracer, err);
 }
 

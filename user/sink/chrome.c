@@ -191,7 +191,9 @@ static int take(struct text *text, struct pt_buf *buf)
 static void add_name(const struct chrome *chrome, struct pt_buf *buf,
 		     const struct pt_function *function)
 {
-	if (chrome->dialect == PT_DIALECT_VIZTRACER) {
+	if (!function->file[0] && !function->line) { /* a C function */
+		pt_json_escape(buf, function->qualname);
+	} else if (chrome->dialect == PT_DIALECT_VIZTRACER) {
 		pt_json_escape(buf, function->qualname);
 		pt_buf_add_str(buf, " (");
 		pt_json_escape(buf, function->file);

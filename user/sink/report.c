@@ -88,8 +88,10 @@ static int print_table(const struct pt_report *report, const char *title, compar
 	for (size_t i = 0; i < count && i < top; i++) {
 		fprintf(out, "%12llu %14.3f %14.3f  ", (unsigned long long)list[i]->calls,
 			(double)list[i]->self_ns / 1e6, (double)list[i]->total_ns / 1e6);
-		print_plain(list[i]->file, out);
-		fprintf(out, "(%u): ", list[i]->line);
+		if (list[i]->file[0] || list[i]->line) {
+			print_plain(list[i]->file, out);
+			fprintf(out, "(%u): ", list[i]->line);
+		}
 		print_plain(list[i]->qualname, out);
 		putc('\n', out);
 	}
