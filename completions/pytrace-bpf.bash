@@ -39,6 +39,10 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "pytorch viztracer" -- "$cur")
         return
         ;;
+    --c-functions)
+        mapfile -t COMPREPLY < <(compgen -W "none all blocking" -- "$cur")
+        return
+        ;;
     --follow)
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return

@@ -264,6 +264,28 @@ def test_runtime(interpreter):
         target.kill()
 
 
+def test_c_functions(interpreter):
+    """Their programs are loaded by this kernel, or it is said that they are not."""
+    command = command_of(interpreter, PROGRAMS + "/sorted_seed.py")
+    done = subprocess.run([TOOL, "--c-functions=all", "-o", "/tmp/trace.json", "--", *command],
+                          timeout=LIMIT_S, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, errors="replace")
+    if done.returncode != 0:
+        raise Failed("exit code %d\n%s%s" % (done.returncode, done.stdout, done.stderr))
+    log(done.stderr)
+    got = trace.load("/tmp/trace.json")
+    if os.uname().release.startswith("5.10."):
+        if "--c-functions: not recorded" not in done.stderr:
+            raise Failed("no word of what this kernel lacks\n" + done.stderr)
+        return "refused with the reason"
+    outer = [s for s in got.named("<built-in function sorted>")
+             if [c.name for c in s.children] == ["get_key"] * 2]
+    inner = [c.name for s in outer for key in s.children for c in key.children]
+    if inner != ["<built-in function sleep>", "<built-in function repr>"] * 2:
+        raise Failed("sorted() is not as it was called: %r" % inner)
+    return "%d slices" % got.count
+
+
 def test_kill(interpreter):
     """The tracer is killed while the target runs under it; the kernel has to clean up."""
     target = Target(interpreter, "callforms")
@@ -331,6 +353,7 @@ def main():
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)
     run_test("launched", test_launch, interpreters[0], "callforms")
+    run_test("C functions", test_c_functions, interpreters[0])
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)

@@ -11,6 +11,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "app/cfunctions.h"
 #include "app/parse.h"
 #include "probe/attach.h"
 #include "python/image.h"
@@ -137,6 +138,10 @@ static const struct row rows[] = {
 	ROW("file-info", 0, FLAG, NULL, file_info, APP_RECORD,
 	 "put the source files of the functions into the trace, as far as the traced process may "
 	 "read them; vizviewer shows them"),
+	ROW("c-functions", 0, STRING, "none|all|LIST", c_functions, WRITERS | APP_REPORT,
+	 "record calls of C functions too: all, or those that match a comma-separated LIST of "
+	 "GLOBs such as time.sleep,socket.*; 'blocking' in it stands for what may wait or work "
+	 "long; default none (replay, report: all)"),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
@@ -550,6 +555,10 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->verb == APP_RECORD && targets != 1)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
+	options->c_wanted = options->verb != APP_RECORD;
+	if (options->c_functions &&
+	    app_parse_c_functions(options->c_functions, &options->c_wanted, &options->c_globs))
+		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);
 	if (options->verb == APP_RECORD && options->dry_run && options->command)
 		return usage(err, "--dry-run needs a running process (-p or -a)");
 	if (options->verb == APP_RECORD && options->json && !options->dry_run)
@@ -643,6 +652,8 @@ void app_options_release(struct app_options *options)
 	free(options->cache_dir);
 	list_release(&options->audit);
 	free(options->process_name);
+	free(options->c_functions);
+	list_release(&options->c_globs);
 	list_release(&options->include_files);
 	list_release(&options->exclude_files);
 }

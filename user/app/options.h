@@ -40,7 +40,7 @@ struct app_options {
 	pid_t *pids;
 	size_t pid_count;
 	bool all;
-	char *output, *config, *cache_dir, *process_name;
+	char *output, *config, *cache_dir, *process_name, *c_functions;
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t max_stack_depth, max_events, gzip_level, top;
@@ -52,6 +52,8 @@ struct app_options {
 	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;
+	bool c_wanted;           /* any C functions at all */
+	struct app_list c_globs; /* empty: all */
 	bool no_call_ids, no_cache, dry_run, json, quiet, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;
 };

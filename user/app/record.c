@@ -105,6 +105,10 @@ static void tell_summary(const struct pt_session_result *result)
 			grouped(result->stats.missed, number, sizeof(number)));
 		snprintf(lost_text, sizeof(lost_text), "some LOST");
 	}
+	if (result->stats.c_too_deep)
+		pt_warn("%s calls of C functions are missing: more of them were open at once than "
+			"can be followed",
+			grouped(result->stats.c_too_deep, number, sizeof(number)));
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
@@ -147,7 +151,9 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .lines = options->lines,
 		       .no_uprobe_multi = options->no_uprobe_multi,
 		       .no_cookie = options->no_cookie,
-		       .no_task_storage = options->no_task_storage},
+		       .no_task_storage = options->no_task_storage,
+		       .c_functions = options->c_wanted,
+		       .c_globs = (const char *const *)options->c_globs.items},
 	};
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;

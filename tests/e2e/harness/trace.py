@@ -40,6 +40,7 @@ NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
 SPANS = {"gc", "gil", "import"}
 INSTANTS = {"audit", "exception", "loss", "process"}
+C_NAME = re.compile(r"^<built-in (function \S.*|method \S.* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
 
@@ -49,11 +50,14 @@ class Slice:
 
     def __init__(self, event):
         match = NAME.match(event["name"])
-        if not match:
+        c_function = not match and C_NAME.match(event["name"])
+        if not match and not c_function:
             raise TraceError("name is not 'path(line): qualname': %r" % event["name"])
         self.event = event
         self.begin, self.end = int(event["ts"]), int(event["ts"]) + int(event["dur"])
-        self.file, self.line, self.name = match["file"], int(match["line"]), match["name"]
+        self.file, self.line, self.name = "", 0, event["name"]
+        if match:
+            self.file, self.line, self.name = match["file"], int(match["line"]), match["name"]
         self.args = event.get("args", {})
         self.children = []
 

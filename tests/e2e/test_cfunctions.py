@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""--c-functions: the C functions that Python calls, as sys.setprofile sees them."""
+import json
+import subprocess
+
+from harness import interpreters, process, trace
+from harness.runner import each
+
+# Roots of the window that is compared; the rest of each thread is the harness's.
+ROOTS = ("workload", "worker")
+
+
+def oracle_of(interp):
+    command = process.script(interp, "cfunctions.py", "oracle")
+    out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+                         timeout=process.WAIT_S, env=process.environment()).stdout
+    return sorted(cut([tuple(e) for e in events]) for events in json.loads(out))
+
+
+def cut(events):
+    """From the first enter of a root to its exit."""
+    depth, begin = 0, None
+    for i, (enter, name) in enumerate(events):
+        if begin is None and enter and name in ROOTS:
+            begin = i
+        if begin is not None:
+            depth += 1 if enter else -1
+            if not depth:
+                return events[begin:i + 1]
+    return []
+
+
+def is_c(s):
+    return not s.file and s.name.startswith("<built-in ")
+
+
+def is_own(s):
+    return s is not None and s.file.endswith("/cfunctions.py")
+
+
+def events_of(roots):
+    """The enters and exits of this file's functions and of the C functions that they call."""
+    events, todo = [], [(s, None, True) for s in reversed(roots)]
+    while todo:
+        s, caller, enter = todo.pop()
+        if is_own(s) or (is_c(s) and is_own(caller)):
+            events.append((int(enter), s.name.rpartition(".")[2] if is_own(s) else s.name))
+        if enter:
+            todo.append((s, caller, False))
+            todo.extend((c, s, True) for c in reversed(s.children))
+    return events
+
+
+def short(event):
+    return "%s %s" % ("enter" if event[0] else "exit ", event[1]) if event else "-"
+
+
+def compare(t, expected, got):
+    t.equal(len(got), len(expected), "threads with a workload")
+    for n, (e, g) in enumerate(zip(expected, got)):
+        for i in range(max(len(e), len(g))):
+            a, b = e[i] if i < len(e) else None, g[i] if i < len(g) else None
+            if a != b:
+                before = "\n".join("   " + short(x) for x in e[max(0, i - 8):i])
+                t.check(False, "thread %d, event %d of %d (trace %d):\n%s\noracle %s, trace %s\n%s",
+                        n, i, len(e), len(g), before, short(a), short(b),
+                        [short(x) for x in g[i:i + 6]])
+
+
+def record(t, interp, *options, program="cfunctions.py", args=("run",)):
+    _, err = process.run_tool("-o", t.path("trace.json"), *options, "--",
+                              *process.script(interp, program, *args))
+    return trace.load(t.path("trace.json")), err
+
+
+def releases():
+    """Builds with Py_DEBUG make calls in a way that is refused."""
+    return [i for i in interpreters.every() if not i.name.endswith("d")]
+
+
+def debug_builds():
+    return [i for i in interpreters.every() if i.name.endswith("d")]
+
+
+def c_names(got):
+    return {s.name for s in got.slices() if is_c(s)}
+
+
+@each(interp=releases)
+def test_all(t, interp):
+    got, _ = record(t, interp, "--c-functions=all")
+    threads = sorted(x for x in (cut(events_of(r)) for r in got.threads.values()) if x)
+    expected = oracle_of(interp)
+    compare(t, expected, threads)
+    print("%d enters and exits, %d of C functions" % (
+        sum(len(x) for x in expected),
+        sum(name.startswith("<built-in") for x in expected for _, name in x)))
+
+
+@each(interp=releases)
+def test_sorted(t, interp):
+    """What the callback takes is the C function's time, and stands inside it."""
+    got, _ = record(t, interp, "--c-functions=sorted,repr,sleep", program="sorted_seed.py", args=())
+    outer = [s for s in got.named("<built-in function sorted>") if s.end - s.begin >= 2 * 10 ** 9]
+    t.equal(len(outer), 1, "slices of sorted() of at least two seconds")
+    t.equal(outer[0].event["cat"], "python_function", "category")
+    keys = outer[0].children
+    t.equal([k.name for k in keys], ["get_key"] * 2, "what sorted() called")
+    for key in keys:
+        t.equal([c.name for c in key.children],
+                ["<built-in function sleep>", "<built-in function repr>"], "what get_key() called")
+
+
+@each(interp=debug_builds)
+def test_refused(t, interp):
+    """A build that is not understood is traced without its C functions, and that is said."""
+    got, err = record(t, interp, "--c-functions=all")
+    t.has(err, "--c-functions", "are not recorded")
+    t.equal(c_names(got), set(), "C functions")
+    t.check("nested" in got.counts(), "no Python functions either")
+
+
+@each(minor=["3.9", "3.11", "3.12", "3.13"])
+def test_attach(t, minor):
+    """A process that calls C functions and nothing else shows them."""
+    interp = interpreters.one(minor)
+    command = process.script(interp, "sleeper.py", "30")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as target:
+        target.stdout.readline()
+        process.run_tool("-p", target.pid, "-o", t.path("trace.json"), "-d", "1s",
+                         "--c-functions=time.*,str.split")
+        target.kill()
+    got = trace.load(t.path("trace.json"))
+    t.equal(c_names(got), {"<built-in function sleep>", "<built-in function monotonic>",
+                           "<built-in method split of str object>"}, "C functions")
+    for s in got.named("<built-in function sleep>")[:5]:
+        t.check(s.args.get("Python parent id"), "sleep() stands in no function")
+
+
+@each(minor=["3.12"])
+@each(options=["--no-uprobe-multi", "--max-stack-depth=3", ""])
+def test_globs(t, minor, options):
+    """What no pattern matches is left out; without the option there is nothing at all."""
+    interp = interpreters.one(minor)
+    got, _ = record(t, interp, "--c-functions=math.*,list.insert,blocking", *options.split())
+    t.equal(c_names(got) & {"<built-in function gcd>", "<built-in function abs>"},
+            {"<built-in function gcd>"} if "depth" not in options else set(), "functions")
+    t.check("<built-in function repr>" not in c_names(got), "repr() was not asked for")
+    got, _ = record(t, interp, *options.split())
+    t.equal(c_names(got), set(), "C functions that nobody asked for")
+
+
+def test_capture(t):
+    """replay and report filter what a capture holds."""
+    interp = interpreters.one("3.12")
+    process.run_tool("-o", t.path("raw.ptcap"), "--c-functions=all", "--",
+                     *process.script(interp, "cfunctions.py", "run"))
+    for value, wanted in (("all", True), ("none", False), ("*.gcd", True), ("sleep", False)):
+        process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"),
+                         "--c-functions", value)
+        names = c_names(trace.load(t.path("trace.json")))
+        t.equal("<built-in function gcd>" in names, wanted, "gcd with " + value)
+    out, _ = process.run_tool("report", t.path("raw.ptcap"), "--top", "200")
+    t.has(out, "  <built-in function gcd>")
+
+
+@each(value=["", ",", "all,math.*", "none,x", "x,,y"])
+def test_bad_value(t, value):
+    _, err = process.run_tool("--c-functions=" + value, "--", "true", code=2)
+    t.has(err, "--c-functions")
+
+
+@each(option=["--no-cookie", "--no-task-storage"])
+def test_old_kernel(t, option):
+    """What the feature needs is switched off: it says so, and the rest is recorded."""
+    got, err = record(t, interpreters.one("3.12"), "--c-functions=all", option)
+    t.has(err, "--c-functions: not recorded")
+    t.equal(c_names(got), set(), "C functions")
+    t.check("nested" in got.counts(), "no Python functions either")
