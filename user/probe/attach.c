@@ -434,6 +434,14 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 	return index;
 }
 
+size_t pt_tracer_probe_count(const struct pt_tracer *tracer, int image_index)
+{
+	const struct tracer_image *slot = &tracer->images[image_index];
+	const struct py_engine_plan *calls = pt_c_plan(tracer, image_index);
+
+	return slot->image->engines[slot->engine].site_count + (calls ? calls->site_count : 0);
+}
+
 const char *pt_tracer_c_functions_refusal(const struct pt_tracer *tracer, int image_index)
 {
 	const struct tracer_image *slot = &tracer->images[image_index];

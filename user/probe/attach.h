@@ -90,6 +90,8 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			enum py_engine engine, enum pt_reach reach, const char *open_path,
 			struct pt_err *err);
 
+/* How many probes the image takes, those for C functions included. */
+size_t pt_tracer_probe_count(const struct pt_tracer *tracer, int image_index);
 /* Why the C functions of this image are not recorded though they are wanted; NULL: they are, or
  * nobody wants them. */
 const char *pt_tracer_c_functions_refusal(const struct pt_tracer *tracer, int image_index);

@@ -264,7 +264,7 @@ static void tell_opened(const struct session *session, const struct pt_capture_i
 
 		if (image->index < 0)
 			continue;
-		opened.probe_count += image->image->engines[image->engine].site_count;
+		opened.probe_count += pt_tracer_probe_count(session->tracer, image->index);
 		opened.why = image->why;
 	}
 	if (session->watch && session->watch->opened)
