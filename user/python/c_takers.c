@@ -11,6 +11,7 @@
 
 #define TAKER_INSNS  120 /* looked at from a function's start */
 #define HELPER_BYTES 4096
+#define SCANS_MAX    64 /* of all the code */
 
 /* Functions that take the callable as their first or second argument. */
 static const struct c_taker takers[C_TAKERS] = {
@@ -167,5 +168,6 @@ bool c_is_helper(struct c_search *s, size_t i)
 	    (c_minor(s) >= 12 && flow_proves(&s->flow, i, MC_RDI)))
 		return false;
 	region_each_insn(s->finder->elf, s->region.decoder, range, helper_insn, &scan);
-	return scan.calls && !scan.leaves && !is_called_elsewhere(s, vaddr);
+	return scan.calls && !scan.leaves && s->scans++ < SCANS_MAX &&
+	       !is_called_elsewhere(s, vaddr);
 }

@@ -9,6 +9,7 @@
 
 #include "python/cfunc.h"
 
+#define LOOKS_MAX     100000
 #define SOURCES_DEPTH 6 /* joins behind a value that are looked through */
 
 struct look {
@@ -38,7 +39,7 @@ static enum c_target of_sources(struct c_search *s, uint32_t value, unsigned int
 {
 	struct look look = {s, C_TARGET_NONE, depth, classify};
 
-	if (!value || depth > SOURCES_DEPTH ||
+	if (!value || depth > SOURCES_DEPTH || s->looks++ > LOOKS_MAX ||
 	    value_each_source(&s->values, value, look_source, &look) < 0)
 		return C_TARGET_UNKNOWN;
 	return look.kind;

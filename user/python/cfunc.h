@@ -55,6 +55,7 @@ struct c_search {
 	size_t helper_count;
 	uint64_t entries[1 + C_HELPERS_MAX];
 	uint64_t taker_vaddr[C_TAKERS];
+	unsigned int looks, scans; /* of these there is a limit, for hostile files */
 };
 
 static inline unsigned int c_minor(const struct c_search *s)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define INSNS_MAX   120000 /* four times the largest loop seen; a hostile file gets no further */
 #define SWEEPS_MAX  64
 /* After so many, what came together once counts as joined for good: true as well, if less exact */
 #define SWEEPS_FREE 12
@@ -330,13 +331,12 @@ int values_analyse(struct values *values, const struct region *region, const str
 	values->owner = owner;
 	values->entries = entries;
 	values->entry_count = entry_count;
+	if (region->insn_count > INSNS_MAX)
+		return -ENOTSUP;
 	values->edges = calloc(region->insn_count + 1, sizeof(*values->edges));
 	values->states = calloc(region->insn_count + 1, sizeof(*values->states));
 	if (!values->edges || !values->states)
 		return -ENOMEM;
-	/* numbers must fit: REGION_MAX_BYTES instructions at most, which only a hostile file has */
-	if (region->insn_count > UINT32_MAX / (2 * VALUES_WIDTH + 2))
-		return -ENOTSUP;
 	slots_collect(values);
 	edges_build(values);
 	for (int round = 0; round < SWEEPS_MAX; round++)
