@@ -49,9 +49,9 @@
 #define PT_WORD_DT(w)   ((__u64)(w) >> (PT_WORD_KIND_BITS + PT_WORD_ARG_BITS))
 
 enum pt_word_kind {
-	PT_W_EXT = 0,   /* see enum pt_ext */
-	PT_W_ENTER = 1, /* argument: code id */
-	PT_W_EXIT = 2,  /* argument: low 21 bits of the depth after the exit */
+	PT_W_EXT = 0,     /* see enum pt_ext */
+	PT_W_ENTER = 1,   /* argument: code id */
+	PT_W_EXIT = 2,    /* argument: low 21 bits of the depth after the exit */
 	PT_W_C_ENTER = 3, /* the innermost frame calls a C function; argument: PT_REC_CFUNC's id */
 	PT_W_C_EXIT = 4,  /* it returned; argument: low 21 bits of the depth, as it was */
 	/* Where the call stands that the next enter follows from. Argument: the place in the
