@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "python/cfunc.h"
 #include "python/parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -53,11 +54,13 @@ static void find(const struct elf_file *elf, struct py_image *image)
 
 		if (engine == PY_ENGINE_USDT)
 			rc = py_sites_usdt(image, &finder, plan);
+		else if (engine == PY_ENGINE_C_CALLS)
+			rc = py_sites_c(image, &finder, plan);
 		else if (image->version >= 0x030b0000)
 			rc = py_sites_frame(image, &finder, &image->layout, plan);
 		else
 			rc = py_sites_legacy(image, &finder, plan);
-		if (!rc)
+		if (!rc && engine != PY_ENGINE_C_CALLS)
 			py_site_free_code(image, &finder, plan);
 		check_sites(elf, plan);
 		free(plan->sites);

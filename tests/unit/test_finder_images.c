@@ -136,7 +136,8 @@ static void test_c_calls(void **state)
 {
 	(void)state;
 	for (size_t f = 0; f < path_count; f++) {
-		struct py_image *image = load(paths[f], PY_INSN_EMULATED_DEFAULT, NULL);
+		struct py_image *image = load(paths[f], PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS,
+					      NULL);
 		const struct py_engine_plan *plan = &image->engines[PY_ENGINE_C_CALLS];
 		size_t calls = 0, returns = 0;
 
@@ -269,13 +270,14 @@ static void damage(const char *path, off_t at)
 
 static void check_cache(const char *path, const char *dir)
 {
-	struct py_image *found = load(path, PY_INSN_EMULATED_DEFAULT, dir), *cached;
+	struct py_image *found = load(path, PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS, dir),
+			*cached;
 	char file[PATH_MAX];
 	struct stat st;
 
 	assert_false(found->from_cache);
 	assert_true(found->find_ms > 0);
-	cached = load(path, PY_INSN_EMULATED_DEFAULT, dir);
+	cached = load(path, PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS, dir);
 	assert_true(cached->from_cache);
 	assert_same(found, cached);
 	py_image_free(cached);
@@ -284,17 +286,17 @@ static void check_cache(const char *path, const char *dir)
 	assert_int_equal(stat(file, &st), 0);
 	for (off_t at = 0; at < st.st_size; at += st.st_size / 7 + 1) {
 		damage(file, at);
-		cached = load(path, PY_INSN_EMULATED_DEFAULT, dir);
+		cached = load(path, PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS, dir);
 		assert_false(cached->from_cache);
 		assert_same(found, cached);
 		py_image_free(cached);
 	}
 	assert_int_equal(truncate(file, st.st_size - 1), 0);
-	cached = load(path, PY_INSN_EMULATED_DEFAULT, dir);
+	cached = load(path, PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS, dir);
 	assert_false(cached->from_cache);
 	py_image_free(cached);
 	assert_int_equal(chmod(file, 0666), 0); /* anybody may have written it */
-	cached = load(path, PY_INSN_EMULATED_DEFAULT, dir);
+	cached = load(path, PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS, dir);
 	assert_false(cached->from_cache);
 	py_image_free(cached);
 	/* another set of emulated instructions is another question */

@@ -29,6 +29,8 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 		inspector->options.emulated = calibration.emulated;
 		inspector->calibrated = true;
 	}
+	if (options->verb == APP_CHECK || (options->dry_run && options->c_wanted))
+		inspector->options.emulated |= PY_FIND_C_CALLS;
 	if (pt_images_new(&inspector->options, &inspector->images))
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	return 0;

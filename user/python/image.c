@@ -147,8 +147,8 @@ int py_image_add_features(struct py_image *image, enum py_engine engine, unsigne
 		for (size_t i = 0; i < from->site_count && !ret; i++) {
 			struct py_site site = from->sites[i];
 
-			site.cookie = (site.cookie & ~(0xffffull << 40)) | (uint64_t)to->site_count
-									       << 40;
+			site.cookie = (site.cookie & ~((uint64_t)PT_SITE_NUMBER_MAX << 40)) |
+				      (uint64_t)to->site_count << 40;
 			ret = py_plan_add(to, &site);
 		}
 	}
@@ -162,11 +162,15 @@ static uint64_t type_vaddr(const struct elf_file *elf, const char *name)
 	return elf_symbol(elf, name, &symbol) ? symbol.vaddr : 0;
 }
 
-static int find_c_calls(struct py_image *image, const struct py_finder *finder)
+static int find_c_calls(struct py_image *image, const struct py_finder *finder, bool wanted)
 {
 	struct py_engine_plan *plan = &image->engines[PY_ENGINE_C_CALLS];
 	int ret;
 
+	if (!wanted) {
+		py_plan_refuse(plan, "nobody asked for them");
+		return 0;
+	}
 	image->c_types = (struct py_c_types){
 	    .function = type_vaddr(finder->elf, "PyCFunction_Type"),
 	    .method = type_vaddr(finder->elf, "PyCMethod_Type"),
@@ -180,7 +184,7 @@ static int find_c_calls(struct py_image *image, const struct py_finder *finder)
 	return ret == -ENOMEM ? ret : 0;
 }
 
-static int find_sites(struct py_image *image, const struct py_finder *finder)
+static int find_sites(struct py_image *image, const struct py_finder *finder, bool c_calls)
 {
 	struct py_engine_plan *frame = &image->engines[PY_ENGINE_FRAME];
 	struct py_engine_plan *usdt = &image->engines[PY_ENGINE_USDT];
@@ -193,7 +197,7 @@ static int find_sites(struct py_image *image, const struct py_finder *finder)
 	ret = finish_plan(image, finder, frame, ret);
 	if (!ret)
 		ret = finish_plan(image, finder, usdt, py_sites_usdt(image, finder, usdt));
-	return ret ? ret : find_c_calls(image, finder);
+	return ret ? ret : find_c_calls(image, finder, c_calls);
 }
 
 static int refuse(const struct py_image *image, const char *label, struct pt_err *err)
@@ -209,7 +213,7 @@ static int analyse(struct py_image *image, const struct elf_file *elf, const cha
 		   unsigned int emulated, struct pt_err *err)
 {
 	struct eh_ranges eh;
-	struct py_finder finder = {elf, &eh, emulated};
+	struct py_finder finder = {elf, &eh, emulated & ~PY_FIND_C_CALLS};
 	int ret = py_layout_fill(image, elf, err);
 
 	if (ret)
@@ -223,7 +227,7 @@ static int analyse(struct py_image *image, const struct elf_file *elf, const cha
 		return pt_err_set(err, ret == -ENOMEM ? ret : -ENOTSUP, PT_EXIT_UNSUPPORTED,
 				  "the interpreter was built without unwind tables",
 				  "'%s' has no usable .eh_frame", label);
-	ret = find_sites(image, &finder);
+	ret = find_sites(image, &finder, emulated & PY_FIND_C_CALLS);
 	if (!ret)
 		ret = find_features(image, &finder);
 	eh_ranges_release(&eh);

@@ -109,10 +109,14 @@ struct py_image {
 	bool from_cache;
 };
 
+/* With the set of classes: look for the calls of C functions as well. It takes longer than all
+ * else, and so has a place of its own in the cache. */
+#define PY_FIND_C_CALLS (1u << 31)
+
 /* Loads and analyses the file. path is opened once; label is the name for messages. emulated is a
- * set of enum py_insn_class. -ENOENT/-EACCES as open(2), -ENOEXEC not an ELF file with a CPython in
- * it, -ENOTSUP a CPython that cannot be traced exactly (err says why). An image with at least
- * one usable engine is a success. cache_dir may be NULL: no cache. */
+ * set of enum py_insn_class, and PY_FIND_C_CALLS. -ENOENT/-EACCES as open(2), -ENOEXEC not an ELF
+ * file with a CPython in it, -ENOTSUP a CPython that cannot be traced exactly (err says why). An
+ * image with at least one usable engine is a success. cache_dir may be NULL: no cache. */
 int py_image_load(const char *path, const char *label, unsigned int emulated, const char *cache_dir,
 		  struct py_image **image, struct pt_err *err);
 void py_image_free(struct py_image *image);

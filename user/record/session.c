@@ -146,6 +146,8 @@ static int calibrate(struct session *session)
 	    .features = session->options->features,
 	    .features_asked = session->options->features_asked,
 	};
+	if (session->options->tracer.c_functions)
+		session->images_options.emulated |= PY_FIND_C_CALLS;
 	if (rc)
 		pt_warn("cannot measure what probes cost on this kernel (%s); its age is trusted "
 			"instead",
