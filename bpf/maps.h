@@ -99,7 +99,7 @@ struct thread {
 	__u32 skip_exit; /* up to 3.11: the next exit ends a generator's creation */
 	__u32 next_code_id, code_ids_left;
 	__u32 lost;  /* events that were dropped since the last flush */
-	__u32 start; /* a PT_THREAD_START is due */
+	__u32 limit; /* the recursion limit of tstate when it was last read: 3.12+ */
 	__u64 peeked;
 	struct walk walk;
 	__u32 hidden[HIDDEN_MAX];

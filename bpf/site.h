@@ -418,8 +418,18 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 	struct window w;
 	__s32 delta;
 
+	/* A register has the counter: that saves a read. Whatever is out of the ordinary goes the
+	 * long way, sys.setrecursionlimit() too. */
+	if (PT_COOKIE_LEFT_REG(cookie)) {
+		depth = t->limit - (__u32)reg_read(ctx, PT_COOKIE_LEFT_REG(cookie) - 1);
+		if (likely(depth == t->depth + 1 && !t->attention && tstate == t->tstate)) {
+			frame = reg_read(ctx, PT_COOKIE_FRAME_REG(cookie));
+			goto enter;
+		}
+	}
 	if (bpf_probe_read_user(&w, sizeof(w), (void *)(tstate + layout->ts_remaining)))
 		return 0;
+	t->limit = w.limit;
 	depth = w.limit - w.remaining - raw;
 	delta = depth - t->depth;
 	if (delta == 0 && !t->attention && tstate == t->tstate)
@@ -445,6 +455,7 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 		frame = window_frame(&w, layout, tstate);
 	if (PT_COOKIE_CODE_REG(cookie))
 		code = reg_read(ctx, PT_COOKIE_CODE_REG(cookie) - 1);
+enter:
 	return event_enter(t, layout, frame, code, depth, layout_index);
 }
 

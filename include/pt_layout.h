@@ -138,7 +138,9 @@ _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
  *   26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86 condition code):
  *                          the probe sits on a jcc and counts only if it is (or is not) taken
  *   32-39 layout           index of the struct pt_layout
- *   40-55 site             number within the plan, for messages
+ *   40-50 site             number within the plan
+ *   51-55 counter register 0: none; else 1 + the register (0-15) whose low half is what is left
+ *                          on the counter now. An enter whose frame register is known
  *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
  *                          the first event of a thread that was running before needs it
  *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
@@ -168,10 +170,13 @@ _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
 #define PT_COOKIE_FRAME_REG(c)     ((unsigned int)((c) >> 21 & 0x1f))
 #define PT_COOKIE_COND(c)          ((unsigned int)((c) >> 26 & 0x3f))
 #define PT_COOKIE_LAYOUT(c)        ((unsigned int)((c) >> 32 & 0xff))
-#define PT_COOKIE_SITE(c)          ((unsigned int)((c) >> 40 & 0xffff))
+#define PT_COOKIE_SITE(c)          ((unsigned int)((c) >> 40 & 0x7ff))
 #define PT_COOKIE_DIR(c)           ((unsigned int)((c) >> 56 & 3))
 #define PT_COOKIE_WITH_DIR(c, dir) ((c) | (__u64)(dir) << 56)
 #define PT_COOKIE_BEFORE_POP       (1ull << 58)
+#define PT_COOKIE_LEFT_REG(c)      ((unsigned int)((c) >> 51 & 0x1f))
+#define PT_COOKIE_WITH_LEFT(c, r)  ((c) | (__u64)((r) + 1) << 51)
+#define PT_SITE_NUMBER_MAX         0x7ff
 #define PT_COOKIE_CODE_REG(c)      ((unsigned int)((c) >> 59 & 0x1f))
 #define PT_COOKIE_WITH_CODE(c, r)  ((c) | (__u64)((r) + 1) << 59)
 /* in the bits of raw_delta */

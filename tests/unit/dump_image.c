@@ -24,6 +24,8 @@ static void dump_site(const struct py_site *site)
 	       PT_COOKIE_SLOT(c), PT_COOKIE_FRAME_REG(c));
 	if (PT_COOKIE_CODE_REG(c))
 		printf(" creg %u", PT_COOKIE_CODE_REG(c) - 1);
+	if (PT_COOKIE_KIND(c) == PT_SITE_DELTA && PT_COOKIE_LEFT_REG(c))
+		printf(" left %u", PT_COOKIE_LEFT_REG(c) - 1);
 	if (cond & PT_COND_VALID)
 		printf(" cc %u %s", cond & 0xf, cond & PT_COND_TAKEN ? "taken" : "not-taken");
 	printf(" | for %#llx %s |", (unsigned long long)site->counter_vaddr,

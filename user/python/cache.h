@@ -14,7 +14,7 @@
 #include "python/parts.h"
 
 /* Raise this when a finder's result for the same file may change. */
-#define PY_FINDER_REVISION 23
+#define PY_FINDER_REVISION 24
 
 struct py_cache_key {
 	char name[160]; /* of the file in the cache directory */

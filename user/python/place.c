@@ -359,6 +359,28 @@ int place_frame_register(const struct place_finder *finder, const struct counter
 	return search.reg != PT_REG_NONE ? (int)search.reg : -EAGAIN;
 }
 
+unsigned int place_left_register(const struct place_finder *finder, const struct counter *counter,
+				 const struct place *place)
+{
+	const struct region *region = finder->region;
+	const struct mc_insn *insn = &region->insns[counter->insn];
+	unsigned int reg = insn->reg[1];
+	size_t i = counter->insn;
+
+	if (insn->op != MC_OP_MOV || insn->mem != 1 || insn->mem_bytes != 4 || reg >= MC_RIP)
+		return PT_REG_NONE;
+	for (unsigned int n = 0; n < STORE_MAX; n++) {
+		i = region_next(region, i);
+		if (i == REGION_NONE || is_entered(finder, i) || counter_at(finder->counters, i))
+			return PT_REG_NONE;
+		if (i == place->insn)
+			return reg;
+		if (region->insns[i].flow != MC_FLOW_NEXT || region->insns[i].writes >> reg & 1)
+			return PT_REG_NONE;
+	}
+	return PT_REG_NONE;
+}
+
 static bool takes_stack(const struct place_finder *finder, size_t i, uint16_t stacktop)
 {
 	const struct mc_insn *insn = &finder->region->insns[i];

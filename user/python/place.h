@@ -62,6 +62,11 @@ struct place_frame place_handler_frame(const struct place_finder *finder, size_t
 				       const struct place *place, uint16_t instr_ptr,
 				       uint16_t code);
 
+/* The register in whose low half the counter was stored, if it still has it at the place and no
+ * other counter lies between; else PT_REG_NONE. */
+unsigned int place_left_register(const struct place_finder *finder, const struct counter *counter,
+				 const struct place *place);
+
 /*
  * A frame that starts: the register that holds it at this place, if the thread state's current
  * frame is only stored later (offset: of current_frame in PyThreadState, 3.13+). PT_REG_NONE:

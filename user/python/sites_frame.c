@@ -87,6 +87,7 @@ struct wanted { /* what a site's cookie says beside its place */
 	unsigned int frame_reg;
 	const char *method;
 	unsigned int code_reg; /* 1 + register, 0 none */
+	unsigned int left_reg; /* likewise */
 };
 
 /* Two reasons for a probe at one place: what they do not both mean is not said. */
@@ -94,6 +95,7 @@ static void cookie_widen(uint64_t *cookie, unsigned int condition, uint64_t firs
 {
 	if (PT_COOKIE_COND(*cookie) != condition)
 		*cookie &= ~((uint64_t)0x3f << 26);
+	*cookie &= ~((uint64_t)0x1f << 51);
 	if ((*cookie & FIRST_EVENT_BITS) != first_event)
 		*cookie &= ~FIRST_EVENT_BITS;
 }
@@ -172,7 +174,8 @@ static int site_add(struct search *s, const struct place *place, const struct wa
 		return ret;
 	site.cookie = PT_COOKIE(wanted->kind, wanted->raw_delta, place->ts, place->slot,
 				wanted->frame_reg, place->condition, 0, s->plan->site_count);
-	site.cookie |= first_event | (uint64_t)wanted->code_reg << 59;
+	site.cookie |= first_event | (uint64_t)wanted->code_reg << 59 |
+		       (uint64_t)wanted->left_reg << 51;
 	site.counter_vaddr = counter ? s->region.insns[counter->insn].vaddr : 0;
 	site.method = wanted->method;
 	return py_plan_add(s->plan, &site);
@@ -207,7 +210,7 @@ static uint16_t stacktop_offset(const struct search *s)
 static int try_kind(struct search *s, const struct counter *counter, const struct place *place,
 		    enum pt_site_kind kind, int raw_delta, const char *method)
 {
-	struct wanted wanted = {kind, raw_delta, PT_REG_NONE, method, 0};
+	struct wanted wanted = {kind, raw_delta, PT_REG_NONE, method, 0, 0};
 
 	if (place->insn == REGION_NONE)
 		return -EAGAIN;
@@ -222,6 +225,11 @@ static int try_kind(struct search *s, const struct counter *counter, const struc
 	}
 	if (counter->delta < 0 && s->layout->cframe_frame != PT_NO_FIELD)
 		wanted.frame_reg = place_started_frame(&s->places, place, stacktop_offset(s));
+	if (s->delta && counter->delta == -1 && !raw_delta && wanted.frame_reg != PT_REG_NONE) {
+		unsigned int reg = place_left_register(&s->places, counter, place);
+
+		wanted.left_reg = reg == PT_REG_NONE ? 0 : reg + 1;
+	}
 	return site_add(s, place, &wanted, counter);
 }
 
@@ -307,7 +315,8 @@ static int add_called(struct search *s, const struct counter *counter)
 static int add_edges(struct search *s, const struct counter *counter)
 {
 	struct place edges[PLACE_EDGES_MAX];
-	struct wanted wanted = {kind_of(s, counter), counter->delta, PT_REG_NONE, "branch edge", 0};
+	struct wanted wanted = {
+	    kind_of(s, counter), counter->delta, PT_REG_NONE, "branch edge", 0, 0};
 	size_t count = place_edges(&s->places, counter, edges);
 
 	if (!count)
@@ -378,7 +387,7 @@ static int add_counter(struct search *s, const struct counter *counter)
 
 static int add_handler(struct search *s, uint64_t table, unsigned int opcode)
 {
-	struct wanted wanted = {PT_SITE_DELTA, 0, PT_REG_NONE, "RESUME handler", 0};
+	struct wanted wanted = {PT_SITE_DELTA, 0, PT_REG_NONE, "RESUME handler", 0, 0};
 	size_t handler = region_table_entry(&s->region, table, opcode);
 	struct place_frame frame;
 	struct place place;
