@@ -333,6 +333,35 @@ static void test_handler(void **state)
 	bench_close(b);
 }
 
+CODE(left, "mov rbx, rdi\n mov eax, [rbx+0x30]\n lea edx, [rax-1]\n mov [rbx+0x30], edx\n"
+	   "test eax, eax\n left_at: jle 1f\n nop\n 1: ret");
+CODE(left_gone, "mov rbx, rdi\n mov eax, [rbx+0x30]\n lea edx, [rax-1]\n mov [rbx+0x30], edx\n"
+		"mov edx, [rbx]\n test eax, eax\n left_gone_at: jle 1f\n nop\n 1: ret");
+CODE(left_entered, "mov rbx, rdi\n mov eax, [rbx+0x30]\n lea edx, [rax-1]\n mov [rbx+0x30], edx\n"
+		   "1: test eax, eax\n left_entered_at: jle 2f\n jmp 1b\n 2: ret");
+CODE(in_memory, "sub dword ptr [rdi+0x30], 1\n in_memory_at: jle 1f\n nop\n 1: ret");
+
+static unsigned int left_register(const uint8_t *code, const uint8_t *end, const uint8_t *at)
+{
+	struct bench *b = bench_open(code, end, ALL, 1);
+	struct place place = {.insn = region_index(&b->region, ELF_CODE + (uint64_t)(at - code))};
+	unsigned int reg = place_left_register(&b->places, &b->counters.items[0], &place);
+
+	assert_int_not_equal(place.insn, REGION_NONE);
+	bench_close(b);
+	return reg;
+}
+
+static void test_counter_in_a_register(void **state)
+{
+	(void)state;
+	assert_int_equal(left_register(left, left_end, left_at), MC_RDX);
+	assert_int_equal(left_register(left_gone, left_gone_end, left_gone_at), PT_REG_NONE);
+	assert_int_equal(left_register(left_entered, left_entered_end, left_entered_at),
+			 PT_REG_NONE);
+	assert_int_equal(left_register(in_memory, in_memory_end, in_memory_at), PT_REG_NONE);
+}
+
 #define INSTR_PTR 0x38
 
 /* rdi: the thread state; rbx: the frame. The code object is read from it and loses its tag. */
@@ -534,6 +563,7 @@ int main(void)
 	    cmocka_unit_test(test_no_edge_before_a_call),
 	    cmocka_unit_test(test_frame_register),
 	    cmocka_unit_test(test_handler),
+	    cmocka_unit_test(test_counter_in_a_register),
 	    cmocka_unit_test(test_frame_and_code_in_a_handler),
 	    cmocka_unit_test(test_brackets_of_c_calls_are_dropped),
 	    cmocka_unit_test(test_the_correction_behind_a_check_is_dropped),
