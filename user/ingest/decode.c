@@ -7,9 +7,6 @@
 
 #include "base/utf8.h"
 
-/* Later than this is no CLOCK_MONOTONIC time (146 years); keeps all sums below 2^64. */
-#define TIME_MAX_NS (1ull << 62)
-
 static int check_code(const struct pt_rec_code *code, size_t len)
 {
 	size_t room = len - sizeof(*code), used = 0;
@@ -118,7 +115,7 @@ static int check_batch(const struct pt_rec_batch *batch, size_t len)
 {
 	uint32_t events = 0, words;
 
-	if (!batch->hdr.image_id || batch->base_ns > TIME_MAX_NS)
+	if (!batch->hdr.image_id || batch->base_ns > PT_TIME_MAX_NS)
 		return -EBADMSG;
 	if (batch->word_count > PT_BATCH_WORDS ||
 	    sizeof(*batch) + 8 * (size_t)batch->word_count > len)
@@ -170,7 +167,7 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 	if (len < sizeof(*record) || len != record->len || len % 8 || len > PT_RECORD_MAX_BYTES)
 		return -EBADMSG;
 	if (record->kind == 0 || record->kind >= sizeof(fixed_bytes) / sizeof(fixed_bytes[0]) ||
-	    len < fixed_bytes[record->kind] || record->time_ns > TIME_MAX_NS)
+	    len < fixed_bytes[record->kind] || record->time_ns > PT_TIME_MAX_NS)
 		return -EBADMSG;
 	switch ((enum pt_rec_kind)record->kind) {
 	case PT_REC_BATCH:

@@ -19,6 +19,8 @@
 
 /* No record is longer: the stack of a thread in very deep recursion is the longest. */
 #define PT_RECORD_MAX_BYTES (4u << 20)
+/* Later is no CLOCK_MONOTONIC time (146 years); keeps all sums below 2^64. */
+#define PT_TIME_MAX_NS      (1ull << 62)
 
 /* One word of a batch, unpacked. */
 enum pt_ev_kind {

@@ -61,7 +61,8 @@ static void thread_takes_over(struct pt_model *model, struct model_thread *threa
 {
 	struct model_thread *before = pt_map_get(&model->newest_threads, key, 0);
 
-	if (before == thread)
+	/* a batch is checked only later: one with such a time will not be taken */
+	if (before == thread || ns > PT_TIME_MAX_NS)
 		return;
 	if (before) {
 		model_thread_end(model, before, ns, 0);
