@@ -7,20 +7,10 @@
 #ifndef PT_BPF_CALL_H
 #define PT_BPF_CALL_H
 
-#include "code.h"
+#include "frame.h"
 
 /* A caller lies below at most two hidden frames: a C entry's trampoline, the __init__ shim. */
 #define CALL_HIDDEN_MAX 2
-
-static __always_inline bool call_owner_hidden(const struct pt_layout *layout, __u64 frame)
-{
-	__u8 owner = 0;
-
-	if (!(layout->flags & PT_LF_DELTA))
-		return false; /* up to 3.11 there are none */
-	bpf_probe_read_user(&owner, 1, (const void *)(frame + layout->frame_owner));
-	return owner >= layout->owner_hidden;
-}
 
 /* In code units; more than fits into a word if it cannot be told. */
 static __always_inline __u64 call_unit(const struct pt_layout *layout, __u64 frame, __u64 code)
@@ -65,7 +55,7 @@ __noinline int call_put(__u64 frame, __u32 layout_index, __u64 now)
 		frame = user_u64(frame + layout->frame_back);
 		if (!frame)
 			return 0;
-		if (call_owner_hidden(layout, frame))
+		if (frame_owner_hidden(layout, frame))
 			continue;
 		code = user_u64(frame + layout->frame_code) & ~(__u64)layout->frame_code_mask;
 		near = near_slot(t, code);

@@ -224,16 +224,13 @@ __noinline int c_resync(__u64 tstate, __u32 layout_index)
 /* Where the image's vaddr 0 lies. */
 static __always_inline __u64 c_bias(struct thread *t, struct pt_regs *ctx, __u64 cookie)
 {
-	struct pt_site_key key = {.by = PT_SITE_BY_NUMBER,
-				  .image_index = PT_COOKIE_LAYOUT(cookie),
-				  .addr = PT_COOKIE_SITE(cookie)};
-	struct pt_site_value *site;
+	__u64 vaddr;
 
 	if (likely(t->bias))
 		return t->bias;
 	/* exec'd while traced, or an image that is not position independent */
-	site = bpf_map_lookup_elem(&sites, &key);
-	return site ? REGS_IP(ctx) - site->vaddr : 0;
+	vaddr = site_vaddr(PT_COOKIE_LAYOUT(cookie), PT_COOKIE_SITE(cookie));
+	return vaddr ? REGS_IP(ctx) - vaddr : 0;
 }
 
 /* Forgets calls that were left without our notice: those whose stack pointers are below this one.

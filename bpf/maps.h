@@ -183,6 +183,15 @@ struct {
 	__type(value, struct pt_site_value);
 } sites SEC(".maps");
 
+/* The vaddr of a site, or 0. */
+static __always_inline __u64 site_vaddr(__u32 layout, __u32 number)
+{
+	struct pt_site_key key = {.by = PT_SITE_BY_NUMBER, .image_index = layout, .addr = number};
+	struct pt_site_value *site = bpf_map_lookup_elem(&sites, &key);
+
+	return site ? site->vaddr : 0;
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -313,9 +313,7 @@ static __always_inline bool audit_wanted(__u64 name)
 {
 	struct pt_audit_key key = {.bits = 8 * PT_AUDIT_NAME_BYTES};
 
-	/* global functions are verified whether they are called or not, and the map may not be
-	 * there
-	 */
+	/* global functions are verified whether they are called or not: the map may be missing */
 	if (!want_audit)
 		return false;
 	if (name && bpf_probe_read_user_str(key.name, sizeof(key.name), (const void *)name) < 0)
@@ -514,15 +512,6 @@ static __always_inline void gc_leave(struct thread *t, struct rt_event *event)
 #define RT_HIT_WHAT(hit)           ((hit)&0xff)
 #define RT_HIT_LAYOUT(hit)         ((hit) >> 8 & 0xff)
 #define RT_HIT_SITE(hit)           ((hit) >> 16)
-
-/* The vaddr of a site, or 0. */
-static __always_inline __u64 site_vaddr(__u32 layout, __u32 number)
-{
-	struct pt_site_key key = {.by = PT_SITE_BY_NUMBER, .image_index = layout, .addr = number};
-	struct pt_site_value *site = bpf_map_lookup_elem(&sites, &key);
-
-	return site ? site->vaddr : 0;
-}
 
 /* hit: RT_HIT. A global function: verified once, apart from the sites. */
 __noinline int runtime_hit(__u64 arg, __u64 arg2, __u64 ip, __u32 hit)

@@ -343,18 +343,16 @@ static __always_inline __u64 site_cookie(struct pt_regs *ctx)
 __noinline __u64 tstate_absolute(__u64 ip, __u32 site_number, __u32 layout_index)
 {
 	const struct pt_image *image = image_at(layout_index);
-	struct pt_site_key key = {.by = PT_SITE_BY_NUMBER, .image_index = layout_index};
-	struct pt_site_value *site;
 	struct thread *t = thread_get();
+	__u64 vaddr;
 
 	if (!t)
 		return 0;
 	if (!t->bias) {
-		key.addr = site_number;
-		site = bpf_map_lookup_elem(&sites, &key);
-		if (!site)
+		vaddr = site_vaddr(layout_index, site_number);
+		if (!vaddr)
 			return 0;
-		t->bias = ip - site->vaddr;
+		t->bias = ip - vaddr;
 	}
 	return user_u64(t->bias + image->tstate_vaddr);
 }
