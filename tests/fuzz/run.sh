@@ -1,18 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 # Runs fuzz targets: run.sh BUILD_FOLDER NAME.. (FUZZ_SECONDS each, one per CPU at a time). A crash
-# leaves its input in the build folder; copy it to tests/fuzz/corpus/NAME once it is fixed.
+# leaves its input in the build folder; copy it to tests/fuzz/corpus/NAME once it is fixed. The seed
+# is fixed, so that a test run says something about the change and can be run again; to search
+# for more, give FUZZ_SEED=0 (a new seed each time) and more FUZZ_SECONDS.
 set -u
 
 build=$1
 shift
-seconds=${FUZZ_SECONDS:-60}
+seconds=${FUZZ_SECONDS:-60} seed=${FUZZ_SEED:-1}
 
 run() {
 	local name=$1 found=$build/corpus/$1
 
 	mkdir -p "$found"
-	"$build/fuzz_$name" -max_total_time="$seconds" -max_len=65536 -timeout=60 \
+	"$build/fuzz_$name" -seed="$seed" -max_total_time="$seconds" -max_len=65536 -timeout=60 \
 		-rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 -close_fd_mask=1 \
 		-artifact_prefix="$build/$name-" "$found" "tests/fuzz/corpus/$name" \
 		>"$build/$name.log" 2>&1
@@ -36,6 +38,7 @@ for ((i = 0; i < ${#names[@]}; i += at_once)); do
 			passed=$((passed + 1))
 		else
 			cat "$build/$name.log"
+			grep -h '^SUMMARY\|^    #[0-9] ' "$build/$name.log"
 			failed=$((failed + 1))
 		fi
 	done

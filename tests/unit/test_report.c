@@ -250,6 +250,30 @@ static void test_foreign_and_damaged(void **state)
 	assert_int_equal(pt_report_read_trace("/nonexistent.json", NULL, &totals, NULL), -ENOENT);
 }
 
+/* What a terminal would obey is not printed; a name may end in the middle of a character. */
+static void test_control_codes(void **state)
+{
+	static const char trace[] = HEAD
+	    "{\"ph\":\"X\",\"cat\":\"python_function\",\"name\":"
+	    "\"a(1): b\xc2\x9b\\u001bc\xc2\xa0\xc2\",\"pid\":1,\"tid\":1,\"ts\":1.000,"
+	    "\"dur\":2.500,\"args\":{\"Python id\":1}}\n  ]\n}\n";
+	const char *path = scratch_path("t.json");
+	struct pt_totals totals;
+	struct pt_report *report;
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	scratch_write(path, trace, strlen(trace));
+	assert_int_equal(pt_report_new(&report), 0);
+	assert_int_equal(pt_report_read_trace(path, report, &totals, NULL), 0);
+	assert_int_equal(pt_report_print_text(report, &totals, 5, out), 0);
+	fclose(out);
+	assert_non_null(strstr(text, "a(1): b??c\xc2\xa0\xc2\n"));
+	free(text);
+	pt_report_free(report);
+}
+
 static void test_text(void **state)
 {
 	struct truth truth = {.ns = 1, .left = 40};
@@ -318,7 +342,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_random_trees),         cmocka_unit_test(test_read_back),
 	    cmocka_unit_test(test_foreign_and_damaged),  cmocka_unit_test(test_text),
-	    cmocka_unit_test(test_many_calls_few_spans),
+	    cmocka_unit_test(test_many_calls_few_spans), cmocka_unit_test(test_control_codes),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

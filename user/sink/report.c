@@ -64,14 +64,13 @@ static int sorted(const struct pt_report *report, compare_fn compare,
 static void print_plain(const char *text, FILE *out)
 {
 	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+		unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
 		/* U+0080 .. U+009F are control codes too: C2 80 .. C2 9F */
-		bool control = c < 0x20 || c == 0x7f ||
-			       (c == 0xc2 && (unsigned char)text[1] < 0xa0);
+		bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0;
 
-		if (control && c == 0xc2)
+		if (c1)
 			text++;
-		putc(control ? '?' : c, out);
+		putc(c1 || c < 0x20 || c == 0x7f ? '?' : c, out);
 	}
 }
 
