@@ -26,10 +26,14 @@ static __always_inline __u64 call_unit(const struct pt_layout *layout, __u64 fra
 	return layout->version < 0x030a0000 ? at >> 1 : at;
 }
 
-static __always_inline int put_call(struct thread *t, __u32 unit, __u32 id)
+static __always_inline int put_call(struct thread *t, __u32 unit, __u32 id, __u64 now)
 {
-	__u32 n = t->head.word_count;
+	__u32 n;
 
+	/* before the enter would do it: the two go together */
+	if (unlikely(now - t->head.base_ns > batch_ns_max))
+		batch_flush(now, 0);
+	n = t->head.word_count;
 	opaque(n);
 	if (n > PT_BATCH_WORDS - 8)
 		return 0;
@@ -68,7 +72,7 @@ __noinline int call_put(__u64 frame, __u32 layout_index, __u64 now)
 		unit = call_unit(layout, frame, code);
 		if (unit > PT_WORD_ARG_MASK || !(__u32)id_flags)
 			return 0;
-		return put_call(t, unit, (__u32)id_flags);
+		return put_call(t, unit, (__u32)id_flags, now);
 	}
 	return 0;
 }

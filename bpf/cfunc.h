@@ -17,7 +17,7 @@
 #ifndef PT_BPF_CFUNC_H
 #define PT_BPF_CFUNC_H
 
-#include "site.h"
+#include "paused.h"
 
 /* Calls of C functions that are open at once, in one thread. */
 #define C_OPEN_MAX 900
@@ -177,7 +177,7 @@ static __always_inline int c_put(struct thread *t, __u32 kind, __u32 arg, __u64 
 	__u64 dt = now - t->head.base_ns;
 	__u32 n = t->head.word_count;
 
-	if (unlikely(dt > PT_WORD_TIME_MAX)) {
+	if (unlikely(dt > batch_ns_max)) {
 		if (batch_flush(now, 0))
 			return 1;
 		dt = 0;
@@ -191,6 +191,8 @@ static __always_inline int c_put(struct thread *t, __u32 kind, __u32 arg, __u64 
 		t->words[n + 1] = arg;
 		t->ext_words += 1;
 		n++;
+		if (min_duration_ns)
+			t->ext_end = n + 1;
 	} else {
 		t->words[n] = PT_WORD(kind, arg, dt);
 	}
@@ -261,6 +263,8 @@ static __always_inline int c_call(struct pt_regs *ctx, struct thread *t, __u64 c
 	struct pt_cfunc *known;
 	struct c_thread *c;
 
+	if (trigger_silent(t))
+		return 0;
 	if (!c_identify(ctx, cookie, c_bias(t, ctx, cookie), &callee))
 		return 0;
 	if (unlikely(t->attention)) {
@@ -306,10 +310,10 @@ static __always_inline int c_call(struct pt_regs *ctx, struct thread *t, __u64 c
 	return 0;
 }
 
-static __always_inline int c_return(struct pt_regs *ctx, struct thread *t)
+static __always_inline int c_return(struct pt_regs *ctx, struct thread *t, __u32 layout_index)
 {
 	struct c_thread *c = c_thread_get(t, false);
-	__u64 sp = REGS_SP(ctx);
+	__u64 sp = REGS_SP(ctx), now;
 	__u32 top;
 
 	if (!c || !c->count)
@@ -319,9 +323,54 @@ static __always_inline int c_return(struct pt_regs *ctx, struct thread *t)
 	if (top >= C_OPEN_MAX || c->sp[top] != sp)
 		return 0;
 	c->count = top;
+	if (trigger_silent(t))
+		return 0;
+	/* behind a pause it is open for the reader still */
+	if (t->attention && t->pause_from) {
+		c_resync(t->tstate, layout_index);
+		t = thread_get();
+		if (!t)
+			return 0;
+	}
 	/* with attention a snapshot comes, and closes it for the reader */
-	if (!t->attention && c_put(t, PT_W_C_EXIT, t->shown, bpf_ktime_get_ns()))
+	if (t->attention)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (!brief_c_call(t, now) && c_put(t, PT_W_C_EXIT, t->shown, now))
 		event_drop(t);
+	return 0;
+}
+
+/* Recording is paused. No call is put on the stack, but those that return are taken off it, so that
+ * none of them is taken for one that is made now and returns later. */
+static __noinline int c_paused(struct pt_regs *ctx)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx), sp = REGS_SP(ctx);
+	__u32 cond = PT_COOKIE_COND(cookie), before;
+	struct thread *t = thread_get();
+	struct c_thread *c;
+
+	if (cond && !condition_met(REGS_FLAGS(ctx), cond))
+		return 0;
+	if (!t || t->generation != control.generation || !t->image_id) {
+		if (!thread_refresh(PT_COOKIE_LAYOUT(cookie)))
+			return 0;
+		t = thread_get();
+		if (!t)
+			return 0;
+	}
+	c = c_thread_get(t, false);
+	if (!c || !c->count)
+		return 0;
+	before = c->count;
+	if (c_settle(c, sp + 1) == before)
+		return 0;
+	paused_begin(t);
+	if (t->attention & ATT_UNKNOWN)
+		return 0;
+	paused_keep(t, t->depth);
+	if (t->pause_kept == t->depth)
+		t->pause_c = t->depth;
 	return 0;
 }
 
@@ -329,10 +378,10 @@ static __always_inline int c_hit(struct pt_regs *ctx)
 {
 	struct thread *t;
 	__u64 cookie;
-	__u32 cond;
+	__u32 cond, gate = *(volatile __u32 *)&control.gate;
 
-	if (*(volatile __u32 *)&control.gate != PT_GATE_OPEN)
-		return 0;
+	if (unlikely(gate != PT_GATE_OPEN))
+		return gate == PT_GATE_PAUSED ? c_paused(ctx) : 0;
 	cookie = bpf_get_attach_cookie(ctx);
 	cond = PT_COOKIE_COND(cookie);
 	if (cond && !condition_met(REGS_FLAGS(ctx), cond))
@@ -349,7 +398,7 @@ static __always_inline int c_hit(struct pt_regs *ctx)
 		batch_flush(bpf_ktime_get_ns(), 0);
 	if (PT_COOKIE_KIND(cookie) == PT_SITE_C_CALL)
 		return c_call(ctx, t, cookie);
-	return c_return(ctx, t);
+	return c_return(ctx, t, PT_COOKIE_LAYOUT(cookie));
 }
 
 #endif /* PT_BPF_CFUNC_H */

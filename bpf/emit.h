@@ -7,7 +7,7 @@
 #ifndef PT_BPF_EMIT_H
 #define PT_BPF_EMIT_H
 
-#include "thread.h"
+#include "brief.h"
 
 static __always_inline void rec_init(struct pt_rec *rec, __u16 kind, __u32 len, __u64 pid_tgid,
 				     __u32 image_id, __u64 now)
@@ -49,6 +49,7 @@ static __always_inline void batch_restart(struct thread *t, __u64 now)
 	t->head.depth = t->shown;
 	t->head.events_before = t->events_total;
 	t->ext_words = 0;
+	brief_restart(t);
 }
 
 __noinline int batch_flush(__u64 now, __u32 rec_flags)
@@ -105,7 +106,7 @@ static __always_inline int put_ext(struct thread *t, __u64 now, __u32 type, __u6
 	__u32 n = t->head.word_count;
 	int lost = 0;
 
-	if (n > batch_limit || now - t->head.base_ns > PT_WORD_TIME_MAX) {
+	if (n > batch_limit || now - t->head.base_ns > batch_ns_max) {
 		lost = batch_flush(now, 0);
 		n = t->head.word_count;
 	}
@@ -116,7 +117,48 @@ static __always_inline int put_ext(struct thread *t, __u64 now, __u32 type, __u6
 	t->words[n + 1] = payload;
 	t->ext_words += 2;
 	t->head.word_count = n + 2;
+	brief_item(t);
 	return lost;
+}
+
+/* Recording goes on, also where it is paused for now. */
+static __always_inline bool gate_recording(void)
+{
+	__u32 gate = *(volatile __u32 *)&control.gate;
+
+	return gate == PT_GATE_OPEN || gate == PT_GATE_PAUSED;
+}
+
+/* The four words of PT_X_PAUSED. */
+static __always_inline void paused_words(__u64 *words, const struct thread *t, __u64 dt)
+{
+	words[0] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_PAUSED, 3), dt);
+	words[1] = t->pause_kept;
+	if (t->pause_c && t->pause_c == t->pause_kept)
+		words[1] |= PT_PAUSED_C_OVER;
+	words[2] = t->pause_from;
+	words[3] = control.gate == PT_GATE_PAUSED ? 0 : control.resume_ns;
+}
+
+/* Tells what a pause has left of the stack. A snapshot or the end of the thread follows. */
+static __always_inline void put_paused(struct thread *t, __u64 now)
+{
+	__u32 n = t->head.word_count;
+
+	if (n > batch_limit || now - t->head.base_ns > batch_ns_max) {
+		batch_flush(now, 0);
+		n = t->head.word_count;
+	}
+	opaque(n);
+	if (n > PT_BATCH_WORDS - 4)
+		return;
+	paused_words(&t->words[n], t, now - t->head.base_ns);
+	t->ext_words += 4;
+	t->head.word_count = n + 4;
+	brief_item(t);
+	if (t->shown > t->pause_kept)
+		t->shown = t->pause_kept;
+	t->pause_from = 0;
 }
 
 static __always_inline void send_thread(struct thread *t, __u32 what, __u32 ns_tid, __u64 now)

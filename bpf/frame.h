@@ -51,7 +51,7 @@ static __always_inline int walk_visible(struct thread *t, __u64 code, __u32 mode
 		id_flags = known->id | (__u64)known->flags << 32;
 	else
 		id_flags = code_define(code, w->layout, now);
-	if ((id_flags >> 32 & PT_CO_SHIM) || depth > max_depth)
+	if ((id_flags >> 32 & PT_CO_SHIM) || depth > max_depth || depth < t->window)
 		return 1;
 	if (mode == WALK_VISIBLE)
 		w->visible++;
@@ -137,6 +137,11 @@ static __always_inline int snapshot(struct thread *t, __u64 frame, __u32 *depth_
 		walk_run(t, frame, 0, WALK_FRAMES, now);
 		depth = t->walk.frames;
 		*depth_io = depth;
+	}
+	if (trigger_silent(t)) {
+		t->hidden_top = 0;
+		t->hidden_count = 0;
+		return 0;
 	}
 	walk_run(t, frame, depth, WALK_VISIBLE, now);
 	t->hidden_top = 0;

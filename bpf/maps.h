@@ -23,10 +23,17 @@ const volatile bool send_lines; /* --lines */
 const volatile __u32 max_depth = 0xffffffff;
 const volatile __u64 max_events; /* 0: no limit */
 /* A batch is flushed before an event if it holds more words than this. An event takes up to five
- * words, and a same-frame repair two more. */
-const volatile __u32 batch_limit = PT_BATCH_WORDS - 8;
-const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */
-const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
+ * words, the mark of a pause before it four, and one that the iterator adds four more. */
+const volatile __u32 batch_limit = PT_BATCH_WORDS - 13;
+const volatile __u64 min_duration_ns; /* 0: none; see brief.h */
+/* A batch is flushed before an event if its first lies further back. */
+const volatile __u64 batch_ns_max = PT_WORD_TIME_MAX;
+const volatile bool use_triggers; /* either of these two: */
+const volatile bool use_windows;  /* globs[PT_GLOB_START] */
+const volatile bool use_tickets;
+const volatile struct pt_glob globs[2]; /* by enum pt_glob_which */
+const volatile __u64 wake_bytes;        /* pending bytes from which on the reader is woken */
+const volatile bool want_runtime;       /* there are PT_SITE_RUNTIME sites */
 const volatile bool want_imports;
 const volatile bool want_audit;
 const volatile bool want_exceptions;
@@ -50,6 +57,13 @@ struct walk {
 	__u32 frames;  /* that count towards the depth */
 	__u32 visible; /* that the trace shows */
 	__u32 layout;
+};
+
+/* A match under way; indices are of characters, text of bytes in code.data. */
+struct glob {
+	__u32 text, chars, width;
+	__u32 p, i;
+	__u32 star, star_i; /* where to go on behind the last star; 0: none */
 };
 
 struct code_scratch {
@@ -102,9 +116,18 @@ struct thread {
 	__u32 lost;  /* events that were dropped since the last flush */
 	__u32 limit; /* the recursion limit of tstate when it was last read: 3.12+ */
 	__u64 peeked;
+	/* it ran during a pause that began then (0: none): its frames up to pause_kept stayed */
+	__u64 pause_from;
+	__u32 pause_kept;
+	__u32 pause_c; /* the C function that the frame at that depth called returned; 0: none */
+	/* depths of the calls that opened the window and that end the recording; 0: none */
+	__u32 window, stop_depth;
+	struct glob glob;
+	/* brief.h: of the batch's words */
+	__u32 ext_end, item_enter, item_shown, item_ext_end;
 	struct walk walk;
-	__u32 hidden[HIDDEN_MAX];
-	__u64 near_valid; /* near_codes() for which near[] holds */
+	__u16 hidden[HIDDEN_MAX]; /* how far below hidden_top the one before it lies; 0: none */
+	__u64 near_valid;         /* near_codes() for which near[] holds */
 	struct near_code near[NEAR_CODES];
 	__u32 rt_serial;    /* of the last PT_REC_RUNTIME */
 	__u64 audited;      /* the name that sys.audit() was called with, as C sees it */
@@ -162,9 +185,13 @@ struct code_key {
 	__u64 addr;
 };
 
-#define CODE_PENDING 0x80000000u /* in flags: the definition did not fit into the ring buffer */
+#define CODE_PENDING   0x80000000u /* in flags: the definition did not fit into the ring buffer */
 /* likewise: importlib's _find_and_load(). No co_flag: Include/cpython/code.h, 3.8 to 3.15 */
-#define CODE_IMPORT  0x40000000u
+#define CODE_IMPORT    0x40000000u
+/* Its name matches; co_flags do not reach so far (Include/cpython/code.h, up to 3.15). */
+#define CODE_START     0x20000000u
+#define CODE_STOP      0x10000000u
+#define CODE_OWN_FLAGS (CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP)
 struct code_value {
 	__u32 id;
 	__u32 flags; /* co_flags, and the above */
@@ -213,6 +240,13 @@ struct {
 	__uint(max_entries, 16384);
 	__type(value, __u32);
 } image_ids SEC(".maps");
+
+/* One for each window that may open. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} tickets SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -8,6 +8,9 @@
  * into three (the same-frame repair of site.h), at once after it was written. Hence the copy is
  * taken only if the last event is older than user space asks for, and before the end without a
  * last word that is an enter.
+ *
+ * At the end a thread that ran during a pause and not since gets the mark of it appended to its
+ * copy; should the thread exit before the copy is taken, its own batch has the mark at that place.
  */
 #ifndef PT_BPF_PEEK_H
 #define PT_BPF_PEEK_H
@@ -24,18 +27,32 @@ static __always_inline struct thread *thread_of(struct task_struct *task)
 	return bpf_map_lookup_elem(&threads_by_tid, &tid);
 }
 
+/* A pause that the reader must be told of, and that its thread will hardly tell. */
+static __always_inline bool peek_pause(const struct thread *t)
+{
+	return t->pause_from && !gate_recording();
+}
+
 static __always_inline void peek_send(struct thread *t, struct page *page, __u64 now)
 {
 	__u32 words = page->head.word_count, ext = t->ext_words;
 	__u64 mark;
 
-	if (control.gate == PT_GATE_OPEN && words > 0 && words <= PT_BATCH_WORDS &&
+	if (gate_recording() && words > 0 && words <= PT_BATCH_WORDS &&
 	    words == t->head.word_count) {
 		__u32 last = words - 1;
 
 		opaque(last);
 		if (last < PT_BATCH_WORDS && PT_WORD_KIND(page->words[last]) == PT_W_ENTER)
 			words--;
+	}
+	opaque(words);
+	if (peek_pause(t) && words <= PT_BATCH_WORDS - 4) {
+		__u64 dt = now - page->head.base_ns;
+
+		paused_words(&page->words[words], t, dt > PT_WORD_TIME_MAX ? PT_WORD_TIME_MAX : dt);
+		words += 4;
+		ext += 4;
 	}
 	opaque(words);
 	if (words == 0 || words > PT_BATCH_WORDS || ext > words)
@@ -68,13 +85,13 @@ static __always_inline int peek_task(struct task_struct *task)
 		return 0;
 	seq = t->head.seq;
 	words = t->head.word_count;
-	if (words == 0 && t->lost == 0)
+	if (words == 0 && t->lost == 0 && !peek_pause(t))
 		return 0;
 	count_add(&counters.peek_pending, words - t->ext_words + t->lost);
 	if (t->last_ns >= control.peek_older_ns)
 		return 0;
 	opaque(words);
-	if (words == 0 || words > PT_BATCH_WORDS)
+	if (words > PT_BATCH_WORDS || (words == 0 && !peek_pause(t)))
 		return 0;
 	if (bpf_probe_read_kernel(&page->head, sizeof(page->head), &t->head) ||
 	    bpf_probe_read_kernel(page->words, 8 * words, t->words))

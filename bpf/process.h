@@ -28,7 +28,7 @@ static __always_inline void send_proc(const struct proc_event *event, struct tas
 {
 	struct pt_rec_proc rec = {};
 
-	if (control.gate >= PT_GATE_CLOSED)
+	if (control.gate == PT_GATE_CLOSED || control.gate == PT_GATE_REACHED)
 		return;
 	rec_init(&rec.hdr, PT_REC_PROC, sizeof(rec), (__u64)event->tgid << 32 | event->tgid,
 		 event->image_id, now);
@@ -100,6 +100,8 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->lost = 0;
 	t->ext_words = 0;
 	t->gc_at = 0;
+	t->pause_from = 0;
+	trigger_depth(t, 0, false);
 	t->attention = ATT_UNKNOWN | ATT_SNAP;
 	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
 		t->depth = proc->start_depth;
@@ -112,6 +114,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->head.base_ns = now;
 	t->head.depth = 0;
 	t->head.events_before = 0;
+	brief_restart(t);
 	send_thread(t, PT_THREAD_START, task_ns_tid(task), now);
 }
 
@@ -183,7 +186,7 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 		proc.since_ns = PT_SINCE_UNKNOWN; /* until user space has attached them */
 	t = thread_get();
 	if (t && t->image_id == from->image_id && !(t->attention & ATT_UNKNOWN) &&
-	    (from->flags & PT_PF_FILE) && control.gate == PT_GATE_OPEN) {
+	    (from->flags & PT_PF_FILE) && gate_recording()) {
 		proc.flags |= PT_PF_START_KNOWN;
 		proc.start_depth = t->depth;
 	}
@@ -214,6 +217,9 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 	}
 	t = thread_get();
 	if (t && t->image_id) {
+		if (t->pause_from)
+			put_paused(t, now);
+		trigger_depth(t, 0, false);
 		batch_flush(now, PT_RF_LAST);
 		t->image_id = 0;
 		t->generation = control.generation - 1;
@@ -225,7 +231,7 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 	proc->bias = 0;
 	proc->start_depth = 0;
 	proc->flags &= ~(PT_PF_START_KNOWN | PT_PF_REFUSED);
-	if (control.gate == PT_GATE_OPEN)
+	if (gate_recording())
 		proc->flags |= PT_PF_START_KNOWN;
 	event.tgid = tgid;
 	event.image_id = id;
@@ -246,6 +252,9 @@ static __always_inline int process_exit(struct task_struct *task)
 	t = thread_get();
 	now = bpf_ktime_get_ns();
 	if (t && t->image_id) {
+		if (t->pause_from)
+			put_paused(t, now);
+		trigger_depth(t, 0, false);
 		batch_flush(now, PT_RF_LAST);
 		send_thread(t, PT_THREAD_EXIT, task_ns_tid(task), now);
 		t->image_id = 0;

@@ -7,14 +7,17 @@
  *   maps.h     maps, constants, struct thread
  *   regs.h     registers and conditions
  *   thread.h   finding the thread's state
+ *   brief.h    short calls
  *   emit.h     records and batches
  *   lines.h    line tables
+ *   trigger.h  names by which recording starts and ends
  *   code.h     code objects and their names
  *   call.h     where calls stand
  *   frame.h    walks and snapshots
  *   process.h  who is traced; fork, exec, exit
  *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..
  *   site.h     what happens at a probe
+ *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
  *   peek.h     copies of half-full batches
  */

@@ -27,7 +27,13 @@ static __always_inline void put_runtime(struct thread *t, const struct rt_event 
 {
 	__u32 n = t->head.word_count, words = 1 + event->values;
 
-	if (n > batch_limit || now - t->head.base_ns > PT_WORD_TIME_MAX) {
+	if (trigger_silent(t))
+		return;
+	/* of the stack that it lies on the reader knows too much */
+	if (t->pause_from)
+		put_paused(t, now);
+	n = t->head.word_count;
+	if (n > batch_limit || now - t->head.base_ns > batch_ns_max) {
 		batch_flush(now, 0);
 		n = t->head.word_count;
 	}
@@ -42,6 +48,7 @@ static __always_inline void put_runtime(struct thread *t, const struct rt_event 
 	t->words[n + 4] = event->value[2] << PT_RT_SHIFT;
 	t->ext_words += 1 + words;
 	t->head.word_count = n + 1 + words;
+	brief_item(t);
 	t->last_ns = now;
 }
 
@@ -283,6 +290,8 @@ static __always_inline void put_detailed(struct thread *t, __u32 type, __u32 end
 	    .value = {t->rt.rec.serial},
 	};
 
+	if (trigger_silent(t))
+		return;
 	details_send(t, end, now);
 	put_runtime(t, &event, now);
 }

@@ -33,24 +33,24 @@ enum verdict {
 
 static __always_inline void hidden_push(struct thread *t, __u32 depth)
 {
-	__u32 n = t->hidden_count;
+	__u32 n = t->hidden_count, below = t->hidden_top ? depth - t->hidden_top : 0;
 
-	if (n >= HIDDEN_MAX)
+	if (n >= HIDDEN_MAX || below > 0xffff)
 		return; /* its exit will be sent, and closes nothing */
-	t->hidden[n & (HIDDEN_MAX - 1)] = t->hidden_top;
+	t->hidden[n & (HIDDEN_MAX - 1)] = below;
 	t->hidden_count = n + 1;
 	t->hidden_top = depth;
 }
 
 static __always_inline void hidden_pop(struct thread *t)
 {
-	__u32 n = t->hidden_count - 1;
+	__u32 n = t->hidden_count - 1, below = 0;
 
-	t->hidden_top = 0;
 	if (n < HIDDEN_MAX) {
-		t->hidden_top = t->hidden[n];
+		below = t->hidden[n];
 		t->hidden_count = n;
 	}
+	t->hidden_top = below ? t->hidden_top - below : 0;
 }
 
 /* What the depths say: a direction, EV_DROP for nothing, or -1 for a jump. */
@@ -99,6 +99,8 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 		frame = user_u64(frame + layout->frame_back);
 	if (direction == EV_ENTER)
 		at = depth - 1;
+	if (t->pause_from)
+		put_paused(t, now);
 	if (snapshot(t, frame, &at, counting, now)) {
 		t->depth = direction == EV_ENTER ? at + 1 : at;
 		t->tstate = tstate;
@@ -111,6 +113,7 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 	t->tstate = tstate;
 	t->last_frame = 0;
 	t->depth = direction == EV_EXIT ? at + 1 : at;
+	trigger_depth(t, t->depth, false);
 	return direction;
 }
 
@@ -142,12 +145,15 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 				direction = found;
 			else
 				t->attention |= ATT_SNAP;
-			if (found < 0)
+			if (found < 0) {
+				trigger_depth(t, 0, false); /* another stack */
 				count_add(&counters.resyncs, 1);
+			}
 		}
 		if (!t->attention)
 			return direction;
 	} else if (known) {
+		trigger_depth(t, 0, false);
 		count_add(&counters.resyncs, 1);
 	}
 	return resync(t, tstate, frame, depth, info, direction);
@@ -172,6 +178,7 @@ static __always_inline void same_frame(struct thread *t, __u32 depth)
 	t->words[last] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), PT_WORD_DT(enter));
 	t->ext_words += 2;
 	t->head.word_count = last + 3;
+	brief_depth(t, last, depth - 2);
 	hidden_push(t, depth - 1);
 	t->depth = depth;
 	t->shown = depth;
@@ -182,7 +189,7 @@ static __always_inline int put_enter(struct thread *t, __u32 id, __u32 depth, __
 	__u64 dt = now - t->head.base_ns;
 	__u32 n = t->head.word_count;
 
-	if (unlikely(dt > PT_WORD_TIME_MAX)) {
+	if (unlikely(dt > batch_ns_max)) {
 		if (batch_flush(now, 0))
 			return 1;
 		dt = 0;
@@ -195,6 +202,7 @@ static __always_inline int put_enter(struct thread *t, __u32 id, __u32 depth, __
 		t->words[n] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), dt);
 		t->words[n + 1] = depth - 1;
 		t->ext_words += 2;
+		brief_depth(t, n, t->shown);
 		n += 2;
 	}
 	if (likely(id <= PT_WORD_ARG_MASK)) {
@@ -204,6 +212,8 @@ static __always_inline int put_enter(struct thread *t, __u32 id, __u32 depth, __
 		t->words[n + 1] = id;
 		t->ext_words += 1;
 		n++;
+		if (min_duration_ns)
+			t->ext_end = n + 1;
 	}
 	t->head.word_count = n + 1;
 	t->shown = depth;
@@ -252,6 +262,10 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 		return 0;
 	}
 	t->depth = depth;
+	if (!trigger_enter(t, flags, depth)) {
+		t->last_frame = 0;
+		return 0;
+	}
 	if (unlikely(depth > max_depth))
 		return 0;
 	if (send_lines && id)
@@ -266,7 +280,7 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 	return 0;
 }
 
-static __always_inline int event_exit(struct thread *t, __u32 depth)
+static __always_inline int put_exit(struct thread *t, __u32 depth)
 {
 	__u32 old = t->depth, shown = depth, n;
 	__u64 now, dt;
@@ -284,10 +298,14 @@ static __always_inline int event_exit(struct thread *t, __u32 depth)
 	}
 	if (unlikely(old > max_depth && depth >= max_depth))
 		return 0;
+	if (trigger_silent(t))
+		return 0;
 	now = bpf_ktime_get_ns();
+	if (brief_call(t, shown, now))
+		return 0;
 	dt = now - t->head.base_ns;
 	n = t->head.word_count;
-	if (unlikely(dt > PT_WORD_TIME_MAX)) {
+	if (unlikely(dt > batch_ns_max)) {
 		if (batch_flush(now, 0)) {
 			event_drop(t);
 			return 0;
@@ -303,6 +321,14 @@ static __always_inline int event_exit(struct thread *t, __u32 depth)
 	t->shown = shown;
 	t->last_ns = now;
 	return 0;
+}
+
+static __always_inline int event_exit(struct thread *t, __u32 depth)
+{
+	int rc = put_exit(t, depth);
+
+	trigger_depth(t, depth, true);
+	return rc;
 }
 
 /* Before 5.15 a program does not know its site; the address tells. */
@@ -505,14 +531,16 @@ static __always_inline int site_free_code(struct pt_regs *ctx)
 	return 0;
 }
 
+static int site_paused(struct pt_regs *ctx); /* paused.h */
+
 static __always_inline int site_hit(struct pt_regs *ctx)
 {
 	struct thread *t;
 	__u64 cookie;
-	__u32 cond;
+	__u32 cond, gate = *(volatile __u32 *)&control.gate;
 
-	if (*(volatile __u32 *)&control.gate != PT_GATE_OPEN)
-		return 0;
+	if (unlikely(gate != PT_GATE_OPEN))
+		return gate == PT_GATE_PAUSED ? site_paused(ctx) : 0;
 	cookie = site_cookie(ctx);
 	t = thread_get();
 	if (unlikely(!t || t->generation != control.generation || !t->image_id)) {

@@ -24,7 +24,7 @@ _pytrace_bpf() {
         fi
     done
     case ${COMP_WORDS[1]} in
-    check | list | replay | report) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
+    check | list | replay | report | ctl) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
     esac
     case $prev in
     -p | --pid)
@@ -47,7 +47,7 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return
         ;;
-    -o | --output | --config)
+    -o | --output | --config | --control | --socket)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
@@ -56,7 +56,8 @@ _pytrace_bpf() {
         return
         ;;
     -d | --duration | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
-        --buffer | --max-events | --max-file-size | --gzip-level | --top | --process-name)
+        --start-on | --stop-on | --count | --buffer | --max-events | --max-file-size | \
+        --gzip-level | --top | --process-name)
         return
         ;;
     esac
@@ -65,10 +66,12 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W \
             "$("${COMP_WORDS[0]}" $verb --help 2>/dev/null | grep -oE '^ +(-[a-z], )?--[a-z-]+' |
                 grep -oE -- '-{1,2}[a-z-]+')" -- "$cur")
+    elif [ "$verb" = ctl ] && [[ $prev != save ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "status pause resume clear save stop" -- "$cur")
     elif [ -n "$verb" ]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "check list replay report" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "check list replay report ctl" -- "$cur")
     fi
 }
 complete -o filenames -F _pytrace_bpf pytrace-bpf

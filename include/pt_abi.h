@@ -84,6 +84,10 @@ enum pt_word_kind {
  *        counts, each shifted left by PT_RT_SHIFT. What begins lies on top of the frames that are
  *        open then, and is over when the frame below it ends, if not before. An end closes the
  *        innermost of its kind. These words are not counted as events.
+ * PAUSED 3 payload words: a depth, and when the pause began and ended (CLOCK_MONOTONIC; end 0: not
+ *        yet). The thread ran while recording was paused: its frames up to that depth are the same
+ *        as before, those above are gone. So is the C function that the frame at that depth called
+ *        if PT_PAUSED_C_OVER is set beside the depth. If it goes on, a SNAP follows at once.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
@@ -94,7 +98,9 @@ enum pt_ext {
 	PT_X_RT_BEGIN = 15,
 	PT_X_RT_END = 16,
 	PT_X_RT_INSTANT = 17,
+	PT_X_PAUSED = 20,
 };
+#define PT_PAUSED_C_OVER                (1ull << 32)
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
 #define PT_EXT_TYPE(arg)                ((arg)&0xff)
 #define PT_EXT_WORDS(arg)               ((arg) >> 8)
@@ -137,6 +143,7 @@ enum pt_rt_what {
 	X(NOTE, 6, pt_rec_note, "a remark of the recorder: start, end, loss totals")               \
 	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")      \
 	X(CFUNC, 8, pt_rec_cfunc, "a C function's name and whose it is")                           \
+	X(CONTROL, 9, pt_rec_control, "recording was paused, resumed, cleared")                    \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")
 
 enum pt_rec_kind {
@@ -336,6 +343,21 @@ struct pt_rec_runtime {
 	char data[]; /* of the items, one behind the other, padded to 8 */
 };
 
+/* ---- PT_REC_CONTROL ---- */
+/* Written by user space. A record that comes later may hold events that are older. */
+enum pt_control_what {
+	PT_CONTROL_PAUSE = 1,     /* no events from hdr.time_ns on .. */
+	PT_CONTROL_RESUME = 2,    /* .. until hdr.time_ns */
+	PT_CONTROL_CLEAR = 3,     /* what was before hdr.time_ns is forgotten */
+	PT_CONTROL_DROP_OPEN = 4, /* calls that are still running at the end are left out */
+};
+
+struct pt_rec_control {
+	struct pt_rec hdr;
+	__u32 what; /* enum pt_control_what */
+	__u32 reserved;
+};
+
 _Static_assert(sizeof(struct pt_rec) == 32, "record header");
 _Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
 _Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
@@ -351,5 +373,6 @@ _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");
 _Static_assert(sizeof(struct pt_rec_lines) == 56, "lines record");
+_Static_assert(sizeof(struct pt_rec_control) == 40, "control record");
 
 #endif /* PT_ABI_H */

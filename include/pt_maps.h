@@ -15,6 +15,7 @@ enum pt_gate {
 	PT_GATE_OPEN = 1,
 	PT_GATE_CLOSED = 2,  /* by user space */
 	PT_GATE_REACHED = 3, /* max_events was reached */
+	PT_GATE_PAUSED = 4,  /* by user space: depths are followed, nothing is sent */
 };
 
 /* The largest that a thread's state may be: task storage comes in pieces of at most 8 KiB, the
@@ -111,8 +112,22 @@ struct pt_control {
 	__u32 gate;       /* enum pt_gate */
 	__u32 generation; /* procs changed: threads look their process up again */
 	__u64 gate_open_ns;
-	__u64 peek_older_ns; /* the iterator copies batches last written before this */
+	__u64 peek_older_ns;       /* the iterator copies batches last written before this */
+	__u64 pause_ns, resume_ns; /* when the last pause began and ended */
 	struct pt_image images[PT_LAYOUT_MAX];
+};
+
+/* A name to match: characters, and two that stand for others. No name has characters so large. */
+#define PT_GLOB_CHARS      64
+#define PT_GLOB_CHARS_MASK (PT_GLOB_CHARS - 1)
+#define PT_GLOB_STAR       0xffffffffu
+#define PT_GLOB_ANY        0xfffffffeu
+#define PT_GLOB_END        0xfffffffdu
+enum pt_glob_which { PT_GLOB_START, PT_GLOB_STOP };
+
+struct pt_glob {
+	__u32 count; /* 0: matches nothing */
+	__u32 chars[PT_GLOB_CHARS];
 };
 
 /* Written by BPF, once a batch or less. */
@@ -123,6 +138,8 @@ struct pt_counters {
 	    peek_pending;  /* events in half-full batches: the iterator counts them anew each run */
 	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
 	__u64 c_too_deep;  /* calls of C functions nested deeper than are followed */
+	__u64 windows;     /* that have closed */
+	__u64 stop_on;     /* 1: a call that ends the recording has returned */
 };
 
 #endif /* PT_MAPS_H */

@@ -117,6 +117,12 @@ static int keep(const struct pt_op *op, void *ctx)
 				 args_text(op->instant.args, op->instant.arg_count));
 		}
 		return 0;
+	case PT_OP_CLEAR:
+		ops->slice_count = ops->loss_count = ops->process_count = 0;
+		ops->thread_count = ops->instant_count = ops->span_count = 0;
+		ops->counter_count = ops->bounds_count = 0;
+		memset(ops->function_seen, 0, sizeof(ops->function_seen));
+		return 0;
 	case PT_OP_COUNTER:
 		ops->counter_count++;
 		return 0;

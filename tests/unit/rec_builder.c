@@ -150,6 +150,15 @@ void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, u
 	free(note);
 }
 
+void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time_ns)
+{
+	struct pt_rec_control *control = make(PT_REC_CONTROL, sizeof(*control), 0, 0, 0, time_ns);
+
+	control->what = what;
+	emit(b, &control->hdr);
+	free(control);
+}
+
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 	       const uint32_t *ids, uint32_t count, uint32_t depth)
 {
@@ -285,6 +294,17 @@ void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t ser
 	record->hdr.len = (uint32_t)((sizeof(*record) + used + 7) & ~(size_t)7);
 	emit(b, &record->hdr);
 	free(record);
+}
+
+void batch_paused(struct rec_builder *b, uint64_t kept, uint64_t from_ns, uint64_t until_ns,
+		  uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_PAUSED, 3), ns);
+	word(b, kept);
+	word(b, from_ns);
+	word(b, until_ns);
+	if (b->thread->depth > (uint32_t)kept)
+		b->thread->depth = (uint32_t)kept;
 }
 
 void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns)

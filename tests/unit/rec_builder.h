@@ -54,6 +54,7 @@ void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t
 void rec_lines(struct rec_builder *b, uint32_t id, uint32_t version, const void *table,
 	       uint32_t total, uint32_t offset, uint32_t bytes);
 void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value);
+void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time_ns);
 /* ids[0 .. count): innermost first, at the depths depth, depth - 1, ... */
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 	       const uint32_t *ids, uint32_t count, uint32_t depth);
@@ -71,6 +72,10 @@ void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns);
 void batch_snap(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
 		uint64_t ns);
 void batch_snap_head(struct rec_builder *b, uint32_t count, uint32_t depth, uint64_t ns);
+/* A snapshot is to follow, or the end of the thread. */
+/* kept: a depth, perhaps with PT_PAUSED_C_OVER */
+void batch_paused(struct rec_builder *b, uint64_t kept, uint64_t from_ns, uint64_t until_ns,
+		  uint64_t ns);
 void batch_open(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint32_t depth,
 		uint64_t ns);
 /* type: PT_X_RT_*. flags: PT_RT_* */

@@ -962,8 +962,9 @@ static void test_random_words(void **state)
 			for (int j = 0; j < 30; j++) {
 				uint64_t ns = ops.builder.batch.base_ns + random_below(100);
 				uint32_t ids[3] = {1, 2, 3}, depth = random_below(8);
+				const int64_t values[3] = {1, 2, 3};
 
-				switch (random_below(8)) {
+				switch (random_below(10)) {
 				case 6:
 					batch_c_enter(&ops.builder, 30 + random_below(2), ns);
 					break;
@@ -972,6 +973,17 @@ static void test_random_words(void **state)
 					break;
 				case 0:
 					batch_depth(&ops.builder, depth, ns);
+					break;
+				case 8:
+					batch_paused(&ops.builder,
+						     depth | random_below(2) * PT_PAUSED_C_OVER,
+						     1500 + random_below(1000),
+						     random_below(2) * (ns - random_below(50)), ns);
+					break;
+				case 9:
+					batch_rt(&ops.builder, PT_X_RT_BEGIN + random_below(3),
+						 1 + random_below(5), 0, values, random_below(4),
+						 ns);
 					break;
 				case 1:
 					batch_snap_head(&ops.builder, random_below(5), depth, ns);
@@ -990,6 +1002,9 @@ static void test_random_words(void **state)
 			t.seq += random_below(3);
 			t.events += random_below(3);
 			batch_end(&ops.builder, random_below(20) ? 0 : PT_RF_LAST);
+			if (random_below(8) == 0)
+				rec_control(&ops.builder, 1 + random_below(3),
+					    1500 + random_below(2000));
 		}
 		finish(&ops);
 		ops_release(&ops);

@@ -26,6 +26,8 @@ UNSUPPORTED = 5
 # what the tracer can do without, and the kernel that brought it
 SINCE = {"task storage": (5, 12), "attach cookies": (5, 15), "uprobe.multi": (6, 6)}
 
+# all that the probes can do with names and short calls, without an effect on what is recorded
+BY_NAME = ("--start-on", "*", "--stop-on", "no such function", "--min-duration", "1ns", "--lines")
 
 results = 0
 
@@ -264,12 +266,12 @@ def test_runtime(interpreter):
         target.kill()
 
 
-def test_c_functions(interpreter):
+def test_c_functions(interpreter, *options):
     """Their programs are loaded by this kernel, or it is said that they are not."""
     command = command_of(interpreter, PROGRAMS + "/sorted_seed.py")
-    done = subprocess.run([TOOL, "--c-functions=all", "-o", "/tmp/trace.json", "--", *command],
-                          timeout=LIMIT_S, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, errors="replace")
+    done = subprocess.run([TOOL, "--c-functions=all", *options, "-o", "/tmp/trace.json", "--",
+                           *command], timeout=LIMIT_S, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace")
     if done.returncode != 0:
         raise Failed("exit code %d\n%s%s" % (done.returncode, done.stdout, done.stderr))
     log(done.stderr)
@@ -352,8 +354,10 @@ def main():
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)
+        run_test("%s, by name" % label, test_attach, interpreter, "callforms", *BY_NAME)
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
+    run_test("C functions, by name", test_c_functions, interpreters[0], *BY_NAME)
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)

@@ -15,6 +15,7 @@
 #include "app/parse.h"
 #include "probe/attach.h"
 #include "python/image.h"
+#include "record/control.h"
 #include "record/engine.h"
 #include "record/session.h"
 #include "sink/sink.h"
@@ -60,7 +61,7 @@ struct row {
 		##__VA_ARGS__                                                                      \
 	}
 #define WRITERS              (APP_RECORD | APP_REPLAY)
-#define EVERYWHERE           (APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT)
+#define EVERYWHERE           (APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL)
 #define DEFAULT_TOP          20
 #define DEFAULT_BUFFER_BYTES (64u << 20)
 
@@ -152,6 +153,19 @@ static const struct row rows[] = {
 	 "leave the ids of single calls out of the trace (smaller; speedscope merges frames)"),
 	ROW("gzip-level", 0, NUMBER, "N", gzip_level, WRITERS,
 	 "1 (fast) to 9 (small)", .max = 9),
+	ROW("start-on", 0, STRING, "GLOB", start_on, APP_RECORD,
+	 "record only calls of functions whose qualified name matches, and what they call"),
+	ROW("count", 0, NUMBER, "N", count, APP_RECORD,
+	 "with --start-on: the first N such calls, then stop", .max = 1u << 20),
+	ROW("stop-on", 0, STRING, "GLOB", stop_on, APP_RECORD,
+	 "stop when a call of a function whose qualified name matches returns"),
+	ROW("control", 0, STRING, "PATH", control, APP_RECORD,
+	 "listen on the Unix socket PATH for 'pytrace-bpf ctl'"),
+	ROW("socket", 0, STRING, "PATH", socket, APP_CTL,
+	 "what the recorder was given as --control; default " PT_CONTROL_SOCKET),
+	ROW("flush-unfinished", 0, FLAG, NULL, flush_unfinished, APP_CTL,
+	 "with stop: calls that are still running end now; without it they are left out",
+	 .only_flag = true),
 	ROW("dry-run", 0, FLAG, NULL, dry_run, APP_RECORD,
 	 "print the probes that would be used, attach nothing", .only_flag = true),
 	ROW("json", 0, FLAG, NULL, json, APP_RECORD | APP_CHECK | APP_LIST | APP_REPORT,
@@ -197,6 +211,9 @@ static const struct verb {
      "Turns a raw capture into a trace; needs no root.", true},
     {"report", APP_REPORT, "report FILE",
      "Prints the functions that took the most time, from a trace or a capture.", true},
+    {"ctl", APP_CTL,
+     "ctl [--socket PATH] status|pause|resume|clear|save [FILE]|stop [--flush-unfinished]",
+     "Controls a recording that was started with --control, and prints its answer (JSON).", false},
 };
 #define VERB_COUNT (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -509,6 +526,11 @@ static int take_operands(int argc, char **argv, struct app_options *options, str
 		options->command = argv + optind;
 		return 0;
 	}
+	if (options->verb == APP_CTL) {
+		options->words = argv + optind;
+		options->word_count = (size_t)(argc - optind);
+		return 0;
+	}
 	if (find_verb(options->verb)->wants_file && optind < argc)
 		options->file = argv[optind++];
 	if (optind < argc)
@@ -540,6 +562,39 @@ static int add_pid_suffix(struct app_options *options, struct pt_err *err)
 	return 0;
 }
 
+static int check_glob(const char *option, const char *glob, struct pt_err *err)
+{
+	int rc = glob ? pt_glob_check(glob) : 0;
+
+	if (rc == -E2BIG)
+		return usage(err, "%s: '%s' has more than 64 characters", option, glob);
+	return rc ? usage(err, "%s: '%s' is no glob of *, ? and characters (\\[ is a bracket)",
+			  option, glob)
+		  : 0;
+}
+
+static int check_ctl(const struct app_options *options, struct pt_err *err)
+{
+	static const char *const commands[] = {"status", "pause", "resume",
+					       "clear",  "save",  "stop"};
+	const char *word = options->word_count ? options->words[0] : NULL;
+	size_t i, most;
+
+	if (!word)
+		return usage(err,
+			     "'ctl' needs a command: status, pause, resume, clear, save or stop");
+	for (i = 0; i < 6 && strcmp(word, commands[i]) != 0; i++)
+		;
+	if (i == 6)
+		return usage(err, "'ctl' has no command '%s'", word);
+	most = strcmp(word, "save") ? 1 : 2;
+	if (options->word_count > most)
+		return usage(err, "'%s' is one argument too many", options->words[most]);
+	if (options->flush_unfinished && strcmp(word, "stop") != 0)
+		return usage(err, "--flush-unfinished goes with 'stop'");
+	return 0;
+}
+
 /* What cannot be told of one option alone. */
 static int check_whole(struct app_options *options, struct pt_err *err)
 {
@@ -559,6 +614,11 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->c_functions &&
 	    app_parse_c_functions(options->c_functions, &options->c_wanted, &options->c_globs))
 		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);
+	if (check_glob("--start-on", options->start_on, err) ||
+	    check_glob("--stop-on", options->stop_on, err))
+		return -EINVAL;
+	if (options->count && !options->start_on)
+		return usage(err, "--count goes with --start-on");
 	if (options->verb == APP_RECORD && options->dry_run && options->command)
 		return usage(err, "--dry-run needs a running process (-p or -a)");
 	if (options->verb == APP_RECORD && options->json && !options->dry_run)
@@ -567,6 +627,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, "'%s' needs a file", find_verb(options->verb)->name);
 	if (options->verb == APP_REPLAY && !options->output)
 		return usage(err, "'replay' needs -o OUT");
+	if (options->verb == APP_CTL)
+		return check_ctl(options, err);
 	if (options->verb == APP_CHECK && options->pid_count > 1)
 		return usage(err, "'check' looks at one process at a time");
 	return add_pid_suffix(options, err);
@@ -654,6 +716,10 @@ void app_options_release(struct app_options *options)
 	free(options->process_name);
 	free(options->c_functions);
 	list_release(&options->c_globs);
+	free(options->start_on);
+	free(options->stop_on);
+	free(options->control);
+	free(options->socket);
 	list_release(&options->include_files);
 	list_release(&options->exclude_files);
 }

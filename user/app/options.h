@@ -25,6 +25,7 @@ enum app_verb {
 	APP_LIST = 4,
 	APP_REPLAY = 8,
 	APP_REPORT = 16,
+	APP_CTL = 32,
 };
 
 struct app_list { /* NULL-terminated */
@@ -36,19 +37,22 @@ struct app_options {
 	enum app_verb verb;
 	char *const *command; /* what stands behind "--", or NULL; argv's own */
 	const char *file;     /* of replay and report; argv's own */
+	char *const *words;   /* of ctl: the command; argv's own */
+	size_t word_count;
 
 	pid_t *pids;
 	size_t pid_count;
 	bool all;
-	char *output, *config, *cache_dir, *process_name, *c_functions;
+	char *output, *config, *cache_dir, *control, *socket, *start_on, *stop_on;
+	char *process_name, *c_functions;
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
-	uint64_t max_stack_depth, max_events, gzip_level, top;
+	uint64_t max_stack_depth, max_events, count, gzip_level, top;
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
-	bool no_follow, ignore_frozen, file_info, pid_suffix, lines;
+	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions;
 	struct app_list audit; /* event names, split at commas */
 	struct app_list include_files, exclude_files;

@@ -50,7 +50,8 @@ static void progress(const struct pt_session_progress *p, void *ctx)
 	struct screen *screen = ctx;
 	char events[32], line[200];
 	double seconds = (double)(p->elapsed_ns - screen->last_ns) / 1e9;
-	double rate = seconds > 0 ? (double)(p->events - screen->last_events) / seconds : 0;
+	uint64_t more = p->events > screen->last_events ? p->events - screen->last_events : 0;
+	double rate = seconds > 0 ? (double)more / seconds : 0;
 
 	screen->last_ns = p->elapsed_ns;
 	screen->last_events = p->events;
@@ -58,10 +59,11 @@ static void progress(const struct pt_session_progress *p, void *ctx)
 		snprintf(line, sizeof(line), "writing: %.0f MB of records to go, file %.1f MB",
 			 (double)p->backlog_bytes / 1e6, (double)p->file_bytes / 1e6);
 	else
-		snprintf(line, sizeof(line), "%.1f s, %s events, %.0f k/s, %llu lost, file %.1f MB",
-			 (double)p->elapsed_ns / 1e9, grouped(p->events, events, sizeof(events)),
-			 rate / 1e3, (unsigned long long)p->lost_events,
-			 (double)p->file_bytes / 1e6);
+		snprintf(line, sizeof(line),
+			 "%.1f s%s, %s events, %.0f k/s, %llu lost, file %.1f MB",
+			 (double)p->elapsed_ns / 1e9, p->paused ? " (paused)" : "",
+			 grouped(p->events, events, sizeof(events)), rate / 1e3,
+			 (unsigned long long)p->lost_events, (double)p->file_bytes / 1e6);
 	pt_log_status(line);
 }
 
@@ -70,12 +72,15 @@ static const char *stop_reason(enum pt_session_stop stop)
 	switch (stop) {
 	case PT_STOP_MAX_EVENTS:
 		return " (stopped by --max-events)";
+	case PT_STOP_TRIGGER:
+		return " (stopped by --count or --stop-on)";
 	case PT_STOP_MAX_FILE:
 		return " (stopped by --max-file-size)";
 	case PT_STOP_ERROR:
 		return " (cut short)";
 	case PT_STOP_DURATION:
 	case PT_STOP_SIGNAL:
+	case PT_STOP_COMMAND:
 	case PT_STOP_TARGET_ENDED:
 		break;
 	}
@@ -143,12 +148,17 @@ static void session_options(const struct app_options *options, struct pt_session
 	    .pid_count = options->pid_count,
 	    .all = options->all,
 	    .command = options->command,
+	    .control = options->control,
 	    .duration_ns = options->duration_ns,
 	    .engine = (enum pt_engine_wish)options->engine,
 	    .follow = (enum pt_follow)options->follow,
 	    .tracer = {.ring_bytes = options->buffer_bytes,
 		       .max_events = options->max_events,
 		       .lines = options->lines,
+		       .min_duration_ns = options->min_duration_ns,
+		       .start_on = options->start_on,
+		       .stop_on = options->stop_on,
+		       .count = options->count,
 		       .no_uprobe_multi = options->no_uprobe_multi,
 		       .no_cookie = options->no_cookie,
 		       .no_task_storage = options->no_task_storage,
@@ -166,9 +176,10 @@ static void session_options(const struct app_options *options, struct pt_session
 static void warn_of_filters(const struct app_options *options)
 {
 	if (options->output && pt_output_is_capture(options->output) &&
-	    (options->min_duration_ns || options->max_stack_depth || options->include_files.count ||
+	    (options->max_stack_depth || options->include_files.count ||
 	     options->exclude_files.count))
-		pt_warn("a .ptcap holds everything; give the filters to 'replay' instead");
+		pt_warn("a .ptcap holds all files and depths; give these filters to 'replay' "
+			"instead");
 	if (options->output && pt_output_is_capture(options->output) &&
 	    (options->process_name || options->dialect != PT_DIALECT_PYTORCH))
 		pt_warn("a .ptcap has no dialect and no names of its own; give --dialect and "

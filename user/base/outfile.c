@@ -146,6 +146,48 @@ int pt_outfile_cut(struct pt_outfile *file, uint64_t bytes)
 	return 0;
 }
 
+int pt_outfile_restart(struct pt_outfile *file)
+{
+	if (file->in_place)
+		return -EOPNOTSUPP;
+	if (ftruncate(file->fd, 0) || lseek(file->fd, 0, SEEK_SET) < 0)
+		return -errno;
+	file->bytes = 0;
+	return 0;
+}
+
+int pt_outfile_append_rest(struct pt_outfile *file, const struct pt_outfile *from)
+{
+	size_t size = 1u << 20, len;
+	uint64_t until = from->bytes;
+	char *data;
+	int fd, rc = 0;
+
+	if (from->in_place || file->in_place)
+		return -EOPNOTSUPP;
+	fd = open(from->tmp_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	data = malloc(size);
+	if (!data)
+		rc = -ENOMEM;
+	while (!rc && file->bytes < until) {
+		ssize_t n;
+
+		len = until - file->bytes < size ? until - file->bytes : size;
+		n = pread(fd, data, len, (off_t)file->bytes);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			rc = n ? -errno : -EIO;
+		else
+			rc = pt_outfile_append(file, data, (size_t)n);
+	}
+	free(data);
+	close(fd);
+	return rc;
+}
+
 void pt_outfile_use_reserve(struct pt_outfile *file)
 {
 	if (!file->reserve_path)

@@ -33,6 +33,11 @@ int pt_outfile_open(struct pt_outfile *file, const char *path, size_t reserve_by
 int pt_outfile_append(struct pt_outfile *file, const void *data, size_t len);
 /* Takes back what was appended after there were `bytes`; -ESPIPE in place. */
 int pt_outfile_cut(struct pt_outfile *file, uint64_t bytes);
+/* Empties it. Not in place (-EOPNOTSUPP). */
+int pt_outfile_restart(struct pt_outfile *file);
+/* Appends what from has beyond the bytes that file has, which are the same. from is not in place
+ * (-EOPNOTSUPP). */
+int pt_outfile_append_rest(struct pt_outfile *file, const struct pt_outfile *from);
 void pt_outfile_use_reserve(struct pt_outfile *file);
 /* Both release what the struct holds, whatever happens. */
 int pt_outfile_commit(struct pt_outfile *file, struct pt_err *err);

@@ -23,6 +23,7 @@
 
 struct pt_capture_writer {
 	struct pt_outfile file;
+	struct pt_capture_info info;
 	char *path;
 	char *raw;
 	size_t raw_bytes, raw_size;
@@ -149,6 +150,7 @@ int pt_capture_create(const char *path, const struct pt_capture_info *info, bool
 	if (!writer)
 		goto fail;
 	writer->compress = compress;
+	writer->info = *info;
 	writer->path = strdup(path);
 	/* level 1: the records are dense already, and the target runs on the other cores */
 	if (!writer->path || (compress && deflateInit(&writer->zlib, 1) != Z_OK))
@@ -193,6 +195,35 @@ int pt_capture_write(struct pt_capture_writer *writer, const struct pt_rec *reco
 	memcpy(writer->raw + writer->raw_bytes, record, len);
 	writer->raw_bytes += len;
 	return 0;
+}
+
+int pt_capture_save(struct pt_capture_writer *writer, const char *path, uint64_t ends_at_ns,
+		    struct pt_err *err)
+{
+	struct pt_rec_note note = {
+	    .hdr = {.kind = PT_REC_NOTE, .len = sizeof(note), .time_ns = ends_at_ns},
+	    .what = PT_NOTE_GATE_CLOSE,
+	};
+	struct pt_capture_writer *copy;
+	int rc = writer->error ? writer->error : flush_chunk(writer);
+
+	if (rc)
+		return set_write_error(writer, rc, err);
+	rc = pt_capture_create(path, &writer->info, writer->compress, &copy, err);
+	if (rc)
+		return rc;
+	/* the headers are the same */
+	rc = pt_outfile_append_rest(&copy->file, &writer->file);
+	if (rc)
+		pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot write '%s': %s", path,
+			   strerror(-rc));
+	else
+		rc = pt_capture_write(copy, &note.hdr, sizeof(note), err);
+	if (rc) {
+		pt_capture_close(copy, false, NULL);
+		return rc;
+	}
+	return pt_capture_close(copy, true, err);
 }
 
 uint64_t pt_capture_bytes(const struct pt_capture_writer *writer)

@@ -38,6 +38,9 @@ int pt_capture_create(const char *path, const struct pt_capture_info *info, bool
 		      struct pt_capture_writer **writer, struct pt_err *err);
 int pt_capture_write(struct pt_capture_writer *writer, const struct pt_rec *record, size_t len,
 		     struct pt_err *err);
+/* Writes a whole capture of what went in so far, and ends_at as its GATE_CLOSE, to path. */
+int pt_capture_save(struct pt_capture_writer *writer, const char *path, uint64_t ends_at_ns,
+		    struct pt_err *err);
 /* The most that the file can have if it is closed now. */
 uint64_t pt_capture_bytes(const struct pt_capture_writer *writer);
 /* Frees the writer; keep false removes the file. What reached the disk is kept on a write error. */

@@ -100,6 +100,11 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 	case PT_X_ENTER:
 	case PT_X_C_ENTER:
 		return payload == 1 ? 2 : 0;
+	case PT_X_PAUSED:
+		if (payload != 3 || batch->words[pos + 2] > PT_TIME_MAX_NS ||
+		    batch->words[pos + 3] > PT_TIME_MAX_NS)
+			return 0;
+		return 4;
 	case PT_X_OPEN:
 		return payload + 1;
 	case PT_X_RT_BEGIN:
@@ -189,6 +194,10 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_runtime((const struct pt_rec_runtime *)record, len);
 	case PT_REC_LINES:
 		return check_lines((const struct pt_rec_lines *)record, len);
+	case PT_REC_CONTROL:
+		return ((const struct pt_rec_control *)record)->what - 1 < PT_CONTROL_DROP_OPEN
+			   ? 0
+			   : -EBADMSG;
 	}
 	return -EBADMSG;
 }
@@ -245,6 +254,13 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 		event->kind = PT_EV_SNAP;
 		event->count = (uint32_t)payload;
 		event->depth = (uint32_t)(payload >> 32);
+		break;
+	case PT_X_PAUSED:
+		event->kind = PT_EV_PAUSED;
+		event->depth = (uint32_t)payload;
+		event->c_over = payload & PT_PAUSED_C_OVER;
+		event->from_ns = iter->batch->words[iter->pos++];
+		event->until_ns = iter->batch->words[iter->pos++];
 		break;
 	case PT_X_ENTER:
 		event->kind = PT_EV_ENTER;

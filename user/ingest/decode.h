@@ -32,6 +32,7 @@ enum pt_ev_kind {
 	PT_EV_LINE,
 	PT_EV_C_ENTER,
 	PT_EV_C_EXIT,
+	PT_EV_PAUSED,
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
@@ -48,12 +49,15 @@ struct pt_ev_rt {
 struct pt_ev {
 	enum pt_ev_kind kind;
 	uint32_t code_id; /* ENTER, OPEN, C_ENTER; LINE: of the caller */
-	/* EXIT, C_EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth */
+	/* EXIT, C_EXIT: low 21 bits; DEPTH, SNAP: the depth; OPEN: the frame's depth; PAUSED:
+	 * frames above it are gone */
 	uint32_t depth;
 	uint32_t count;   /* SNAP: frames that follow */
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
+	uint64_t from_ns, until_ns; /* PAUSED; until 0: not resumed */
+	bool c_over; /* PAUSED: the C function that the frame at that depth called returned */
 };
 
 /* Walks a batch: pt_batch_begin() checks it whole, then pt_batch_next() until it returns false. */

@@ -137,8 +137,8 @@ static void process_end(struct pt_model *model, struct model_process *process, u
 		model_thread_end(model, thread, end_ns, 0);
 }
 
-static void instant(struct pt_model *model, const struct model_process *process, uint64_t ns,
-		    const char *name, const char *detail)
+void model_instant(struct pt_model *model, const struct model_process *process, uint64_t ns,
+		   const char *category, const char *name, const char *detail)
 {
 	struct pt_op op = {
 	    .kind = PT_OP_INSTANT,
@@ -148,12 +148,12 @@ static void instant(struct pt_model *model, const struct model_process *process,
 		    .tid = process->pid,
 		    .time_ns = ns,
 		    .name = name,
-		    .category = "process",
+		    .category = category,
 		    .detail = detail,
 		},
 	};
 
-	if (process->announced)
+	if (process->announced && model->clear_ns <= ns)
 		model_emit(model, &op);
 }
 
@@ -204,7 +204,7 @@ static void process_exited(struct pt_model *model, struct model_process *process
 		snprintf(detail, sizeof(detail), "signal %d", status & 0x7f);
 	else
 		snprintf(detail, sizeof(detail), "status %d", status >> 8 & 0xff);
-	instant(model, process, record->hdr.time_ns, "process exit", detail);
+	model_instant(model, process, record->hdr.time_ns, "process", "process exit", detail);
 }
 
 static void process_renamed(struct pt_model *model, struct model_process *process,
@@ -242,7 +242,7 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 			process->parent_pid = old->parent_pid;
 			process->ns_pid = old->ns_pid;
 			process->continues = old->announced;
-			instant(model, old, ns, "exec", NULL);
+			model_instant(model, old, ns, "process", "exec", NULL);
 		}
 		process_started(model, process, ns);
 		break;
@@ -252,8 +252,8 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 	case PT_PROC_LATE:
 		process_started(model, process, ns);
 		model_announce_process(model, process);
-		instant(model, process, ns, "probes attached late",
-			"calls before this moment are missing");
+		model_instant(model, process, ns, "process", "probes attached late",
+			      "calls before this moment are missing");
 		break;
 	case PT_PROC_ATTACH:
 		break;
@@ -341,6 +341,9 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		return 0;
 	case PT_REC_LINES:
 		return model_lines_take(model, (const struct pt_rec_lines *)record);
+	case PT_REC_CONTROL:
+		model_control(model, (const struct pt_rec_control *)record);
+		return 0;
 	}
 	return -EBADMSG;
 }
@@ -385,6 +388,7 @@ int pt_model_finish(struct pt_model *model, struct pt_totals *totals)
 		end_ns = model->gate_open_ns + 1;
 	for (process = model->process_list; process && !model->finished; process = process->next)
 		process_end(model, process, end_ns);
+	model_control_end(model, end_ns);
 	model->finished = true;
 	pt_model_totals(model, totals);
 	return model->error;

@@ -38,6 +38,12 @@ int pt_model_new(const struct pt_model_options *options, const struct pt_capture
 int pt_model_record(struct pt_model *model, const struct pt_rec *record, size_t len);
 /* Closes what is open (at PT_NOTE_GATE_CLOSE's time, or the last event's) and fills totals. */
 int pt_model_finish(struct pt_model *model, struct pt_totals *totals);
+/* What a trace that ended now would have besides what has gone out: the calls that are open. Each
+ * ends at its thread's last event, or at known_ns: until then all that happened has come.
+ * pt_model_announce_open() sends the process, thread and function ops that they need; then
+ * pt_model_open_slices() gives the slices themselves to copy. The recording goes on as before. */
+void pt_model_announce_open(struct pt_model *model, uint64_t known_ns);
+int pt_model_open_slices(struct pt_model *model, uint64_t known_ns, pt_op_fn copy, void *ctx);
 void pt_model_totals(const struct pt_model *model, struct pt_totals *totals);
 void pt_model_free(struct pt_model *model);
 

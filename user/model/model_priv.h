@@ -2,6 +2,7 @@
 /*
  * model_priv.h - the model's state, shared by its files:
  *   model.c      records, processes, the life of the model
+ *   control.c    pauses, clearing, and copies of what is open
  *   thread.c     one thread's stack: events, snapshots, losses
  *   function.c   code objects: names, filters
  *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
@@ -118,6 +119,17 @@ struct model_thread {
 	bool gap;
 	uint64_t gap_begin_ns;
 
+	/* it ran while recording was paused (pause_kept: see PT_X_PAUSED); a snapshot is to follow
+	 */
+	bool paused;
+	uint32_t pause_kept;
+	uint64_t pause_until_ns, pause_last_ns; /* the latter: last_ns behind it */
+	uint64_t untouched_ns;                  /* last_ns, if nothing came before; else 0 */
+
+	/* the model's clear_ns that the stack has been brought to; until then nothing goes out */
+	uint64_t clear_ns, cleared_last_ns; /* the latter: last_ns then */
+	bool muted;                         /* these slices lie before it all the same */
+
 	struct model_opens outside; /* PT_REC_STACK; dropped after the first event */
 	bool at_first_event;        /* nothing but the first snapshot has come so far */
 	bool fresh_batch; /* no word of the batch but those of the runtime has been taken */
@@ -149,6 +161,10 @@ struct pt_model {
 	bool finished;
 
 	uint64_t gate_open_ns, gate_close_ns; /* close 0: not yet */
+	uint64_t clear_ns;                    /* of the last PT_CONTROL_CLEAR */
+	uint64_t pause_ns;                    /* the pause under way began then; 0: none */
+	uint64_t last_pause_ns;               /* the last one that there was */
+	bool drop_open;                       /* PT_CONTROL_DROP_OPEN */
 	uint64_t next_call_id;
 	uint32_t open_frames;
 	size_t details_bytes;
@@ -171,6 +187,22 @@ struct pt_model {
 void model_fail(struct pt_model *model, int error);
 void model_emit(struct pt_model *model, const struct pt_op *op);
 void model_announce_process(struct pt_model *model, struct model_process *process);
+
+/* An instant of the process, if that is in the trace. */
+void model_instant(struct pt_model *model, const struct model_process *process, uint64_t ns,
+		   const char *category, const char *name, const char *detail);
+
+/* ---- control.c ---- */
+void model_control(struct pt_model *model, const struct pt_rec_control *record);
+/* The end of a recording that is paused. */
+void model_control_end(struct pt_model *model, uint64_t end_ns);
+
+/* What the thread does now lies before the last clear. */
+static inline bool model_thread_silent(const struct pt_model *model,
+				       const struct model_thread *thread)
+{
+	return thread->clear_ns != model->clear_ns || thread->muted;
+}
 
 /* ---- function.c ---- */
 struct model_code *model_code_get(struct pt_model *model, uint32_t id);
@@ -196,6 +228,12 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 int model_thread_outside(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_rec_stack *stack);
 void model_thread_name(struct pt_model *model, struct model_thread *thread, const char comm[16]);
+/* The slices of what is open, outermost first, if the trace ended now. Nothing is known to have
+ * happened until known_ns unless it has come. */
+void model_thread_each_open(struct pt_model *model, struct model_thread *thread, uint64_t known_ns,
+			    void (*fn)(struct pt_model *model, struct model_thread *thread,
+				       const struct pt_op_slice *slice, void *ctx),
+			    void *ctx);
 /* Its start became known, perhaps after its first events. */
 void model_thread_redate(struct pt_model *model, struct model_thread *thread);
 /* Closes what is open. events_total: what it produced in all, 0 if that is not known. */

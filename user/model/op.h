@@ -24,14 +24,17 @@ enum pt_op_kind {
 	PT_OP_SPAN,     /* a slice that is no Python call, complete */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
-	PT_OP_LOSS, /* events of a thread are missing between begin and end */
+	PT_OP_LOSS,  /* events of a thread are missing between begin and end */
+	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
 
 /* pt_op_slice.flags */
-#define PT_SLICE_OPEN_AT_START 0x1 /* was running when the recording of the thread began */
-#define PT_SLICE_OPEN_AT_END   0x2 /* still running when it ended */
-#define PT_SLICE_AFTER_LOSS    0x4 /* its real start lies within a loss */
-#define PT_SLICE_INTO_LOSS     0x8 /* its real end lies within a loss */
+#define PT_SLICE_OPEN_AT_START 0x1  /* was running when the recording of the thread began */
+#define PT_SLICE_OPEN_AT_END   0x2  /* still running when it ended */
+#define PT_SLICE_AFTER_LOSS    0x4  /* its real start lies within a loss */
+#define PT_SLICE_INTO_LOSS     0x8  /* its real end lies within a loss */
+#define PT_SLICE_AFTER_PAUSE   0x10 /* its real start lies within a pause; it begins at its end */
+#define PT_SLICE_INTO_PAUSE    0x20 /* its real end lies within a pause; it ends at its start */
 
 struct pt_op_process {
 	pid_t pid, ns_pid, parent_pid;
@@ -128,6 +131,8 @@ struct pt_totals {
 	bool of_all_files;      /* set by a sink: this document is one of several */
 	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */
 	uint64_t unknown_codes; /* code objects whose definition never came */
+	uint64_t pauses, paused_ns;
+	bool open_left_out; /* calls that were still running at the end are not there */
 };
 
 #endif

@@ -189,6 +189,8 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 		},
 	};
 
+	if (model_thread_silent(model, thread))
+		return;
 	switch ((enum pt_rt_what)span->what) {
 	case PT_RT_GC:
 		op.span.category = "gc";
@@ -343,6 +345,8 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 			add_number(&texts, "more", record->more);
 	}
 	op.instant.arg_count = texts.arg_count;
+	if (model_thread_silent(model, thread))
+		return;
 	model->totals.instants++;
 	if (!thread->announced)
 		model_thread_announce(model, thread);
@@ -390,7 +394,8 @@ static void keep(struct pt_model *model, struct model_thread *thread, const stru
 void model_runtime_event(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_ev *event)
 {
-	if (thread->started && !thread->gap && !thread->snap_active && !thread->at_first_event)
+	if (thread->started && !thread->gap && !thread->snap_active && !thread->at_first_event &&
+	    !thread->paused)
 		apply(model, thread, event);
 	else
 		keep(model, thread, event);
@@ -409,6 +414,7 @@ void model_runtime_replay(struct pt_model *model, struct model_thread *thread)
 	for (uint32_t i = 0; i < count; i++)
 		apply(model, thread, &early[i]);
 	free(early);
+	model_runtime_settle(model, thread); /* what comes next is no wait */
 }
 
 void model_runtime_release(struct pt_model *model, struct model_thread *thread)

@@ -96,15 +96,17 @@ static uint32_t span_flags(const struct model_span *span, uint32_t flags)
 	return flags || span->end.what || span->scoped ? flags : PT_SLICE_INTO_LOSS;
 }
 
-/* The line of the call that `frame`, just taken off the stack, came from. */
+/* The line of the call that `frame`, which is or just was on the stack, came from. */
 static uint32_t call_line(struct pt_model *model, const struct model_thread *thread,
 			  const struct model_frame *frame)
 {
 	const struct model_code *around = NULL;
 
+	if (!frame->caller)
+		return 0;
 	/* what is no frame has no code: a collection that runs a finalizer, for example */
-	for (uint32_t i = thread->frame_count; i > 0 && !around; i--)
-		around = thread->frames[i - 1].code;
+	for (const struct model_frame *f = frame; f > thread->frames && !around; f--)
+		around = f[-1].code;
 	if (!around)
 		return 0;
 	/* A line of another caller would be taken for one of the slice around: of one that is left
@@ -115,11 +117,37 @@ static uint32_t call_line(struct pt_model *model, const struct model_thread *thr
 	return model_lines_find(model, frame->caller, frame->call_unit);
 }
 
+/* Whether the frame's slice belongs into the trace if it ends at end_ns. */
+static bool is_shown(const struct pt_model *model, const struct model_frame *frame,
+		     const struct model_function *function, uint64_t end_ns)
+{
+	const struct pt_model_options *options = &model->options;
+
+	return function && !function->excluded &&
+	       end_ns - frame->begin_ns >= options->min_duration_ns &&
+	       (!options->max_stack_depth || frame->level <= options->max_stack_depth);
+}
+
+static void fill_slice(struct pt_model *model, const struct model_thread *thread,
+		       const struct model_frame *frame, const struct model_function *function,
+		       uint64_t end_ns, uint32_t flags, struct pt_op_slice *slice)
+{
+	slice->pid = thread->process->pid;
+	slice->tid = thread->tid;
+	slice->function = &function->pub;
+	slice->begin_ns = frame->begin_ns;
+	slice->end_ns = end_ns;
+	slice->id = frame->id;
+	slice->parent_id = frame->parent_id;
+	slice->depth = frame->level;
+	slice->flags = frame->flags | flags;
+	slice->call_line = call_line(model, thread, frame);
+}
+
 /* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
 static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
 {
 	struct model_frame *frame = &thread->frames[--thread->frame_count];
-	const struct pt_model_options *options = &model->options;
 	struct model_function *function;
 	struct pt_op op;
 
@@ -133,24 +161,15 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 		return;
 	}
 	function = model_code_function(model, frame->code);
-	if (!function || function->excluded || ns - frame->begin_ns < options->min_duration_ns ||
-	    (options->max_stack_depth && frame->level > options->max_stack_depth))
+	if (!is_shown(model, frame, function, ns) || model_thread_silent(model, thread) ||
+	    (model->drop_open && flags & PT_SLICE_OPEN_AT_END))
 		return;
 	model_function_announce(model, function);
 	if (!thread->announced)
 		model_thread_announce(model, thread);
 	model->totals.slices++;
 	op.kind = PT_OP_SLICE;
-	op.slice.pid = thread->process->pid;
-	op.slice.tid = thread->tid;
-	op.slice.function = &function->pub;
-	op.slice.begin_ns = frame->begin_ns;
-	op.slice.end_ns = ns;
-	op.slice.id = frame->id;
-	op.slice.parent_id = frame->parent_id;
-	op.slice.depth = frame->level;
-	op.slice.flags = frame->flags | flags;
-	op.slice.call_line = frame->caller ? call_line(model, thread, frame) : 0;
+	fill_slice(model, thread, frame, function, ns, flags, &op.slice);
 	model_emit(model, &op);
 }
 
@@ -329,6 +348,25 @@ static uint32_t outside_below(const struct model_thread *thread)
 	return 0;
 }
 
+/* A thread without events before a pause, that ran in it: what was kept was open all the time. */
+static void first_snapshot_after_pause(struct pt_model *model, struct model_thread *thread)
+{
+	const struct model_opens *snap = &thread->snap;
+	uint32_t i = snap->count;
+
+	begin_before(model, thread, snap->count, thread->pause_until_ns);
+	for (; i > 0 && snap->frames[i - 1].depth <= thread->pause_kept; i--)
+		push(model, thread, snap->frames[i - 1].code, snap->frames[i - 1].depth, 0,
+		     PT_SLICE_OPEN_AT_START);
+	thread->opened_at_start = thread->frame_count;
+	for (; i > 0; i--)
+		push(model, thread, snap->frames[i - 1].code, snap->frames[i - 1].depth,
+		     thread->pause_until_ns, PT_SLICE_AFTER_PAUSE);
+	thread->depth = snap->depth;
+	thread->paused = false;
+	model_runtime_replay(model, thread);
+}
+
 static void first_snapshot(struct pt_model *model, struct model_thread *thread)
 {
 	begin_before(model, thread, thread->snap.count + thread->outside.count, thread->snap_ns);
@@ -396,10 +434,17 @@ void model_thread_redate(struct pt_model *model, struct model_thread *thread)
 
 /* ---- snapshots ---- */
 
+/* What no snapshot tells of, and is there if the frame that it lies on is. Behind a pause that goes
+ * for C functions, too: those that returned in it are gone already. */
+static bool is_passed(const struct model_frame *frame, bool paused)
+{
+	return frame->span ? frame->span->scoped : paused && frame->is_c;
+}
+
 /* The number of believed frames that the snapshot confirms; *next: the snapshot's frames that are
  * left to open. A walk that stopped early says nothing of the frames below its last one: they stay
  * if that one is confirmed. */
-static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *next)
+static uint32_t confirmed_frames(const struct model_thread *thread, bool paused, uint32_t *next)
 {
 	const struct model_opens *snap = &thread->snap;
 	const struct model_open *open;
@@ -412,8 +457,7 @@ static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *ne
 		i++;
 	for (; i < thread->frame_count && left; i++, left--) {
 		/* one that may have ended in the gap cannot stay, nor what lies above it */
-		while (i < thread->frame_count && thread->frames[i].span &&
-		       thread->frames[i].span->scoped)
+		while (i < thread->frame_count && is_passed(&thread->frames[i], paused))
 			i++;
 		if (i == thread->frame_count || thread->frames[i].span)
 			break;
@@ -424,6 +468,8 @@ static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *ne
 	}
 	if (left == snap->count)
 		return 0;
+	while (paused && !left && i < thread->frame_count && is_passed(&thread->frames[i], true))
+		i++;
 	*next = left;
 	return i;
 }
@@ -431,21 +477,33 @@ static uint32_t confirmed_frames(const struct model_thread *thread, uint32_t *ne
 static void heal(struct pt_model *model, struct model_thread *thread)
 {
 	uint64_t close_ns = thread->gap ? thread->gap_begin_ns : thread->snap_ns;
-	uint32_t next, confirmed = confirmed_frames(thread, &next);
+	bool paused = thread->paused && thread->last_ns == thread->pause_last_ns;
+	uint64_t open_ns = paused ? thread->pause_until_ns : thread->snap_ns;
+	uint32_t flags = paused ? PT_SLICE_AFTER_PAUSE : PT_SLICE_AFTER_LOSS;
+	uint32_t next, confirmed = confirmed_frames(thread, paused, &next);
+	bool exits;
 
-	if (!thread->gap)
+	/* an exit is at hand: the snapshot was taken behind it, and what a pause has left was not
+	 */
+	exits = paused && !next && thread->frame_count > confirmed &&
+		thread->frames[confirmed].depth > thread->snap.depth;
+	if (!thread->gap && !exits && (!paused || thread->frame_count > confirmed))
 		model->totals.stack_jumps++;
-	model_thread_pop_to(model, thread, confirmed, close_ns, PT_SLICE_INTO_LOSS);
-	if (thread->early_count) {
+	if (!exits)
+		model_thread_pop_to(model, thread, confirmed, close_ns, PT_SLICE_INTO_LOSS);
+	if (thread->early_count && !paused) {
 		model_runtime_replay(model, thread);
 		/* whether it lies below or above what the snapshot brings is not known */
 		model_thread_pop_to(model, thread, confirmed, thread->snap_ns, PT_SLICE_INTO_LOSS);
 	}
 	for (; next > 0; next--)
 		push(model, thread, thread->snap.frames[next - 1].code,
-		     thread->snap.frames[next - 1].depth, thread->snap_ns, PT_SLICE_AFTER_LOSS);
-	thread->depth = thread->snap.depth;
+		     thread->snap.frames[next - 1].depth, open_ns, flags);
+	if (!exits)
+		thread->depth = thread->snap.depth;
 	thread->gap = false;
+	thread->paused = false;
+	model_runtime_replay(model, thread);
 }
 
 static void snapshot_apply(struct pt_model *model, struct model_thread *thread)
@@ -455,6 +513,8 @@ static void snapshot_apply(struct pt_model *model, struct model_thread *thread)
 		model->totals.bad_records++; /* fewer frames than it promised */
 	if (!thread->started)
 		first_snapshot(model, thread);
+	else if (thread->paused && thread->last_ns == thread->untouched_ns)
+		first_snapshot_after_pause(model, thread);
 	else
 		heal(model, thread);
 	opens_release(model, &thread->snap);
@@ -483,6 +543,76 @@ static void snapshot_add(struct pt_model *model, struct model_thread *thread,
 		model->totals.bad_records++;
 	if (--thread->snap_left == 0)
 		snapshot_apply(model, thread);
+}
+
+/* ---- pauses ---- */
+
+static void set_depth(struct pt_model *model, struct model_thread *thread, uint32_t depth,
+		      uint64_t ns, uint32_t flags)
+{
+	if (depth > DEPTH_MAX)
+		depth = DEPTH_MAX;
+	pop_above(model, thread, depth, ns, flags);
+	thread->depth = depth;
+}
+
+/* A frame calls one C function at a time: an earlier one that is still open was lost sight of. */
+static void close_c(struct pt_model *model, struct model_thread *thread, uint64_t ns,
+		    uint32_t flags)
+{
+	uint32_t count = thread->frame_count;
+
+	/* a span on top of it, whose end was not seen, goes with it */
+	while (count && thread->frames[count - 1].span &&
+	       thread->frames[count - 1].depth == thread->depth)
+		count--;
+	if (count && thread->frames[count - 1].is_c &&
+	    thread->frames[count - 1].depth == thread->depth)
+		model_thread_pop_to(model, thread, count - 1, ns, flags);
+}
+
+/* What lies on the innermost frame, and does not end with it, may have ended within the pause. */
+static void pop_spans(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	while (thread->frame_count && thread->frames[thread->frame_count - 1].span &&
+	       !thread->frames[thread->frame_count - 1].span->scoped)
+		pop(model, thread, ns, PT_SLICE_INTO_PAUSE);
+}
+
+/* Frames that ended within the pause end where it began. Those above a loss as well: of them
+ * nothing is known any more, and the snapshot says the rest. */
+static void pause_ended_frames(struct pt_model *model, struct model_thread *thread,
+			       const struct pt_ev *event)
+{
+	if (thread->gap)
+		return;
+	thread->pause_kept = event->depth;
+	thread->pause_until_ns = event->until_ns ? event->until_ns : event->time_ns;
+	if (thread->pause_until_ns < model->clear_ns)
+		thread->pause_until_ns = model->clear_ns;
+	thread->untouched_ns = 0;
+	if (!thread->started && !thread->outside.count) {
+		begin_before(model, thread, 0, event->from_ns);
+		thread->untouched_ns = thread->last_ns;
+		thread->started = true;
+	} else if (!thread->started) {
+		start_from_outside(model, thread, event->from_ns);
+	}
+	model_runtime_replay(model, thread);
+	thread->paused = true;
+	thread->at_first_event = false;
+	opens_release(model, &thread->outside);
+	thread->muted = event->from_ns < model->clear_ns &&
+			thread->last_ns == thread->cleared_last_ns;
+	if (event->depth < thread->depth)
+		set_depth(model, thread, event->depth, event->from_ns, PT_SLICE_INTO_PAUSE);
+	pop_spans(model, thread, event->from_ns);
+	if (event->c_over && thread->depth == event->depth) {
+		close_c(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE);
+		pop_spans(model, thread, event->from_ns);
+	}
+	thread->muted = false;
+	thread->pause_last_ns = thread->last_ns;
 }
 
 /* ---- events ---- */
@@ -524,21 +654,6 @@ static void leave(struct pt_model *model, struct model_thread *thread, const str
 	thread->depth = depth;
 }
 
-/* A frame calls one C function at a time: an earlier one that is still open was lost sight of. */
-static void close_c(struct pt_model *model, struct model_thread *thread, uint64_t ns,
-		    uint32_t flags)
-{
-	uint32_t count = thread->frame_count;
-
-	/* a span on top of it, whose end was not seen, goes with it */
-	while (count && thread->frames[count - 1].span &&
-	       thread->frames[count - 1].depth == thread->depth)
-		count--;
-	if (count && thread->frames[count - 1].is_c &&
-	    thread->frames[count - 1].depth == thread->depth)
-		model_thread_pop_to(model, thread, count - 1, ns, flags);
-}
-
 static void enter_c(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
 	uint32_t count;
@@ -564,15 +679,6 @@ static void leave_c(struct pt_model *model, struct model_thread *thread, const s
 		model->totals.stack_jumps++;
 }
 
-static void set_depth(struct pt_model *model, struct model_thread *thread, uint32_t depth,
-		      uint64_t ns, uint32_t flags)
-{
-	if (depth > DEPTH_MAX)
-		depth = DEPTH_MAX;
-	pop_above(model, thread, depth, ns, flags);
-	thread->depth = depth;
-}
-
 static void take_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
@@ -589,6 +695,15 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		snapshot_apply(model, thread);
 	if (thread->at_first_event && event->kind != PT_EV_EXIT)
 		model_runtime_replay(model, thread);
+	if (event->kind == PT_EV_PAUSED) {
+		thread->caller = NULL;
+		pause_ended_frames(model, thread, event);
+		return;
+	}
+	if (thread->paused) { /* no snapshot was needed */
+		thread->paused = false;
+		model_runtime_replay(model, thread);
+	}
 	if (event->kind == PT_EV_LINE) {
 		thread->caller = model_code_get(model, event->code_id);
 		thread->call_unit = event->unit;
@@ -612,6 +727,7 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		break;
 	case PT_EV_SNAP:
 	case PT_EV_OPEN:
+	case PT_EV_PAUSED:
 	case PT_EV_RT_BEGIN:
 	case PT_EV_RT_END:
 	case PT_EV_RT_INSTANT:
@@ -624,6 +740,91 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		thread->at_first_event = false;
 		opens_release(model, &thread->outside);
 	}
+}
+
+/* A thread that has had no event: what was read from outside is still so. */
+static void each_outside(struct pt_model *model, struct model_thread *thread, uint64_t known_ns,
+			 void (*fn)(struct pt_model *model, struct model_thread *thread,
+				    const struct pt_op_slice *slice, void *ctx),
+			 void *ctx)
+{
+	const struct model_opens *outside = &thread->outside;
+	uint64_t start_ns = recording_start(model, thread), parent = 0;
+	struct model_frame frame = {.flags = PT_SLICE_OPEN_AT_START};
+	struct pt_op_slice slice;
+
+	if (known_ns <= start_ns + outside->count)
+		return;
+	for (uint32_t i = 0; i < outside->count; i++) {
+		const struct model_open *open = &outside->frames[outside->count - 1 - i];
+		struct model_function *function = model_code_function(model, open->code);
+
+		frame.begin_ns = start_ns + i;
+		frame.id = ++model->next_call_id;
+		frame.parent_id = parent;
+		if (!function || function->excluded)
+			continue;
+		frame.level++;
+		parent = frame.id;
+		fill_slice(model, thread, &frame, function, known_ns + outside->count - i,
+			   PT_SLICE_OPEN_AT_END, &slice);
+		if (is_shown(model, &frame, function, slice.end_ns))
+			fn(model, thread, &slice, ctx);
+	}
+}
+
+void model_thread_each_open(struct pt_model *model, struct model_thread *thread, uint64_t known_ns,
+			    void (*fn)(struct pt_model *model, struct model_thread *thread,
+				       const struct pt_op_slice *slice, void *ctx),
+			    void *ctx)
+{
+	uint64_t end_ns = (thread->last_ns > known_ns ? thread->last_ns : known_ns) +
+			  thread->frame_count;
+	struct pt_op_slice slice;
+
+	/* of what it did in a pause it tells at its next event */
+	if (thread->started && thread->last_ns < model->last_pause_ns)
+		end_ns = thread->last_ns + thread->frame_count;
+	if (!thread->started && !thread->ended)
+		each_outside(model, thread, known_ns, fn, ctx);
+	if (thread->ended || thread->clear_ns != model->clear_ns)
+		return;
+	for (uint32_t i = 0; i < thread->frame_count; i++) {
+		const struct model_frame *frame = &thread->frames[i];
+		struct model_function *function;
+
+		if (frame->span)
+			continue;
+		function = model_code_function(model, frame->code);
+		if (!is_shown(model, frame, function, end_ns - i))
+			continue;
+		fill_slice(model, thread, frame, function, end_ns - i, PT_SLICE_OPEN_AT_END,
+			   &slice);
+		fn(model, thread, &slice, ctx);
+	}
+}
+
+/* ---- clearing ---- */
+
+/* Brings the stack to the last clear_ns: what is open then begins there. next_ns: of what follows.
+ */
+static void cleared(struct pt_model *model, struct model_thread *thread, uint64_t next_ns)
+{
+	uint64_t start_ns = model->clear_ns, count = thread->frame_count;
+
+	if (start_ns + count + 1 >= next_ns)
+		start_ns = next_ns > count + 2 ? next_ns - count - 2 : 1;
+	for (uint32_t i = 0; i < count; i++) {
+		thread->frames[i].begin_ns = start_ns + i;
+		thread->frames[i].flags = PT_SLICE_OPEN_AT_START;
+	}
+	if (thread->started)
+		thread->last_ns = start_ns + count;
+	if (thread->gap && thread->gap_begin_ns < thread->last_ns)
+		thread->gap_begin_ns = thread->last_ns;
+	thread->opened_at_start = 0;
+	thread->clear_ns = model->clear_ns;
+	thread->cleared_last_ns = thread->last_ns;
 }
 
 /* ---- batches ---- */
@@ -643,10 +844,14 @@ static void report_loss(struct pt_model *model, struct model_thread *thread, uin
 		},
 	};
 
-	model->totals.lost_events += events;
 	thread->events += events;
-	if (!events)
+	if (!events || (thread->clear_ns != model->clear_ns && end_ns < model->clear_ns))
 		return;
+	if (op.loss.begin_ns < model->clear_ns)
+		op.loss.begin_ns = model->clear_ns;
+	if (op.loss.end_ns <= op.loss.begin_ns)
+		op.loss.end_ns = op.loss.begin_ns + 1;
+	model->totals.lost_events += events;
 	if (!thread->announced)
 		model_thread_announce(model, thread);
 	model_emit(model, &op);
@@ -663,6 +868,7 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 	if (!thread->gap)
 		model_runtime_replay(model, thread);
 	thread->at_first_event = false;
+	thread->paused = false;
 	opens_release(model, &thread->outside);
 	thread->gap = true;
 	thread->gap_begin_ns = thread->last_ns;
@@ -779,9 +985,10 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_rec_batch *batch, size_t len)
 {
 	bool peek = batch->hdr.flags & PT_RF_PEEK;
+	bool clearing = thread->clear_ns != model->clear_ns;
 	struct pt_batch_iter iter;
 	struct pt_ev event;
-	uint32_t events = 0;
+	uint32_t events = 0, forgotten = 0;
 	int rc = pt_batch_begin(&iter, batch, len);
 
 	if (rc || is_stale(model, thread, batch))
@@ -793,12 +1000,18 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 	if (iter.pos == 0)
 		thread->fresh_batch = true;
 	while (pt_batch_next(&iter, &event)) {
+		if (clearing && event.time_ns >= model->clear_ns) {
+			cleared(model, thread, event.time_ns);
+			clearing = false;
+			forgotten = events;
+		}
 		if (event.kind >= PT_EV_RT_BEGIN) {
 			model_runtime_event(model, thread, &event);
 		} else {
 			if (thread->wait_ended_ns)
 				model_runtime_settle(model, thread);
-			if (thread->fresh_batch && event.kind != PT_EV_SNAP)
+			if (thread->fresh_batch && event.kind != PT_EV_SNAP &&
+			    event.kind != PT_EV_PAUSED)
 				without_snapshot(model, thread, batch, event.time_ns);
 			thread->fresh_batch = false;
 			events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT ||
@@ -808,7 +1021,7 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 		if (event.time_ns > model->totals.last_ns)
 			model->totals.last_ns = event.time_ns;
 	}
-	model->totals.events += events;
+	model->totals.events += clearing ? 0 : events - forgotten;
 	thread->events += events;
 	thread->next_seq = batch->seq + !peek;
 	if (!peek) {
@@ -850,6 +1063,8 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 		}
 		return;
 	}
+	if (thread->clear_ns != model->clear_ns && end_ns >= model->clear_ns)
+		cleared(model, thread, end_ns);
 	model_runtime_settle(model, thread);
 	if (thread->snap_active)
 		snapshot_apply(model, thread);
@@ -878,6 +1093,7 @@ void model_thread_reset(struct pt_model *model, struct model_thread *thread)
 	    .process = thread->process,
 	    .tid = thread->tid,
 	    .next_in_process = thread->next_in_process,
+	    .clear_ns = thread->clear_ns,
 	};
 
 	stack_release(model, thread);

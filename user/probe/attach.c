@@ -24,6 +24,8 @@
 #define IMAGE_IDS_READY    4096
 /* A poll hands out at most so many records, so that its caller gets to look at the time. */
 #define RECORDS_PER_POLL   8192
+/* With a least duration batches may fill slowly. */
+#define BATCH_NS_MAX       500000000ull
 /* While recording, only batches that rest for so long are copied; see bpf/peek.h. */
 #define PEEK_MIN_AGE_NS    1000000ull
 
@@ -100,6 +102,23 @@ static int choose_features(struct pt_tracer *tracer, struct pt_err *err)
 	return rc;
 }
 
+static void configure_triggers(struct pt_tracer *tracer)
+{
+	const struct pt_tracer_options *options = &tracer->options;
+	struct pytrace_bpf *skel = tracer->skel;
+
+	skel->rodata->use_triggers = options->start_on || options->stop_on;
+	skel->rodata->use_windows = options->start_on != NULL;
+	skel->rodata->use_tickets = options->start_on && options->count;
+	if (options->start_on)
+		pt_glob_parse(options->start_on, &skel->rodata->globs[PT_GLOB_START]);
+	if (options->stop_on)
+		pt_glob_parse(options->stop_on, &skel->rodata->globs[PT_GLOB_STOP]);
+	bpf_map__set_autocreate(skel->maps.tickets, skel->rodata->use_tickets);
+	if (skel->rodata->use_tickets)
+		bpf_map__set_max_entries(skel->maps.tickets, (uint32_t)options->count);
+}
+
 static void configure(struct pt_tracer *tracer)
 {
 	struct pytrace_bpf *skel = tracer->skel;
@@ -120,6 +139,10 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->wake_bytes = ring_bytes / 8;
 	if (max_events && max_events / 8 < skel->rodata->batch_limit)
 		skel->rodata->batch_limit = max_events < 16 * 8 ? 16 : (uint32_t)(max_events / 8);
+	skel->rodata->min_duration_ns = tracer->options.min_duration_ns;
+	if (tracer->options.min_duration_ns)
+		skel->rodata->batch_ns_max = BATCH_NS_MAX;
+	configure_triggers(tracer);
 	bpf_map__set_max_entries(skel->maps.ring, (uint32_t)ring_bytes);
 	bpf_map__set_autocreate(skel->maps.threads, tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
@@ -262,6 +285,9 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 	rc = refill_ids(tracer, 0, 0);
 	if (!rc)
 		rc = fill_audit_names(tracer);
+	for (uint32_t i = 0; !rc && tracer->skel->rodata->use_tickets && i < tracer->options.count;
+	     i++)
+		rc = queue_push(tracer->skel->maps.tickets, i);
 	if (rc)
 		return pt_probe_error(err, rc, "fill the BPF maps", false);
 	tracer->ring = ring_buffer__new(bpf_map__fd(tracer->skel->maps.ring), on_record, tracer,
@@ -606,6 +632,37 @@ int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns)
 	return 0;
 }
 
+static int switch_gate(struct pt_tracer *tracer, uint32_t from, uint32_t to)
+{
+	/* BPF shuts the gate by itself when max_events is reached */
+	return __atomic_compare_exchange_n(&tracer->skel->bss->control.gate, &from, to, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+		   ? 0
+		   : -EALREADY;
+}
+
+int pt_tracer_pause(struct pt_tracer *tracer, uint64_t *time_ns)
+{
+	struct pt_control *control = &tracer->skel->bss->control;
+
+	if (control->gate != PT_GATE_OPEN)
+		return -EALREADY;
+	*time_ns = now_ns();
+	control->pause_ns = *time_ns;
+	return switch_gate(tracer, PT_GATE_OPEN, PT_GATE_PAUSED);
+}
+
+int pt_tracer_resume(struct pt_tracer *tracer, uint64_t *time_ns)
+{
+	struct pt_control *control = &tracer->skel->bss->control;
+
+	if (control->gate != PT_GATE_PAUSED)
+		return -EALREADY;
+	*time_ns = now_ns();
+	control->resume_ns = *time_ns;
+	return switch_gate(tracer, PT_GATE_PAUSED, PT_GATE_OPEN);
+}
+
 /* Runs the iterator over all tasks. */
 static int peek(struct pt_tracer *tracer, uint64_t older_ns)
 {
@@ -691,6 +748,8 @@ int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns)
 
 	if (older_than_ns < PEEK_MIN_AGE_NS)
 		older_than_ns = PEEK_MIN_AGE_NS;
+	if (older_than_ns < tracer->options.min_duration_ns)
+		older_than_ns = tracer->options.min_duration_ns; /* bpf/brief.h */
 	if (tracer->closing)
 		return 0;
 	return peek(tracer, now > older_than_ns ? now - older_than_ns : 0);
@@ -711,6 +770,8 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->missed = counters->missed;
 	stats->c_too_deep = counters->c_too_deep;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
+	stats->triggered = counters->stop_on ||
+			   (tracer->options.count && counters->windows >= tracer->options.count);
 	for (size_t i = 0; i < tracer->image_count; i++)
 		stats->links += tracer->images[i].links.count;
 	for (size_t i = 0; i < tracer->process_count; i++)

@@ -39,6 +39,12 @@ struct pt_tracer_options {
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
 	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
+	/* Shorter calls are not sent, but for those whose enter went out with a full batch. */
+	uint64_t min_duration_ns;
+	/* Globs on qualified names (plain names up to 3.10); see pt_glob_check(). */
+	const char *start_on; /* record only within calls of these; NULL: all */
+	const char *stop_on;  /* stop recording when a call of these returns; NULL: never */
+	uint64_t count;       /* of start_on: only so many calls, the first ones; 0: all */
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */
@@ -64,7 +70,8 @@ struct pt_tracer_stats {
 	    missed; /* hits that found no memory for their thread's state; healed like losses */
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	size_t links;
-	bool stopped; /* max_events was reached: the gate shut by itself */
+	bool stopped;   /* max_events was reached: the gate shut by itself */
+	bool triggered; /* count calls have ended, or one of stop_on has returned */
 };
 
 /* How far an image's probes reach. */
@@ -76,6 +83,10 @@ enum pt_reach {
 /* A record as it came out of the ring buffer: fn borrows it for the call. Non-zero stops polling.
  */
 typedef int (*pt_record_fn)(const struct pt_rec *record, size_t len, void *ctx);
+
+/* What a glob may be: 1 to 64 characters, * and ? stand for others, \ takes the next one as it is.
+ * -EINVAL, or -E2BIG. */
+int pt_glob_check(const char *glob);
 
 int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **tracer,
 		  struct pt_err *err);
@@ -115,6 +126,11 @@ int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid);
 bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid);
 
 int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns);
+/* While paused nothing is recorded, but the depths are followed, so that the stacks are right when
+ * recording goes on; the probes cost about as much as when they record. -EALREADY: it is so
+ * already, or recording has ended. */
+int pt_tracer_pause(struct pt_tracer *tracer, uint64_t *time_ns);
+int pt_tracer_resume(struct pt_tracer *tracer, uint64_t *time_ns);
 int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);
 
 /* Hands out records; waits up to timeout_ms for the first. Returns the number, or -errno. */

@@ -63,6 +63,8 @@ void pt_links_release(struct link_set *set);
 
 /* The plan for C functions, or NULL if they are not wanted or the image has none. */
 const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);
+/* pt_glob_check() was passed. */
+int pt_glob_parse(const char *text, struct pt_glob *glob);
 
 /* Refuses unless the file has the bytes that were analysed. */
 int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,

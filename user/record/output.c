@@ -74,6 +74,8 @@ static int cannot_write(const char *path, int rc, struct pt_err *err)
 	const char *hint = rc == -ENOENT                    ? "make the folder first"
 			   : rc == -EISDIR                  ? "give a file, with -o"
 			   : rc == -ENOSPC || rc == -EDQUOT ? "the disk is full"
+			   : rc == -EOPNOTSUPP
+			       ? "it holds a 'clear': a stream cannot be taken back; give a file"
 			   : rc == -EROFS
 			       ? "the file system is read-only; choose another place with -o"
 			       : "choose another place with -o";
@@ -193,6 +195,12 @@ static int record_capture(struct pt_output *output, const struct pt_rec *record,
 		return -EFBIG;
 	if (record->kind == PT_REC_BATCH && len >= sizeof(struct pt_rec_batch)) {
 		pt_tally_batch(&output->tally, (const struct pt_rec_batch *)record);
+	} else if (record->kind == PT_REC_CONTROL && len >= sizeof(struct pt_rec_control)) {
+		/* the file keeps what was before; whoever replays it starts anew there */
+		if (((const struct pt_rec_control *)record)->what == PT_CONTROL_CLEAR) {
+			*totals = (struct pt_totals){0};
+			output->tally.events = 0;
+		}
 	} else if (record->kind == PT_REC_NOTE && len >= sizeof(struct pt_rec_note)) {
 		const struct pt_rec_note *note = (const struct pt_rec_note *)record;
 
@@ -250,6 +258,97 @@ static void give_to_owner(const char *path, void *ctx)
 static void remove_file(const char *path, void *ctx)
 {
 	unlink(path);
+}
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return strcmp(path, "-") != 0 && (stat(path, &st) || S_ISREG(st.st_mode));
+}
+
+static bool same_place(const char *a, const char *b)
+{
+	const char *a_slash = strrchr(a, '/'), *b_slash = strrchr(b, '/');
+	char a_folder[4096], b_folder[4096];
+	struct stat a_st, b_st;
+
+	if (strcmp(a_slash ? a_slash + 1 : a, b_slash ? b_slash + 1 : b) != 0)
+		return false;
+	pt_output_folder(a, a_folder, sizeof(a_folder));
+	pt_output_folder(b, b_folder, sizeof(b_folder));
+	return !stat(a_folder, &a_st) && !stat(b_folder, &b_st) && a_st.st_dev == b_st.st_dev &&
+	       a_st.st_ino == b_st.st_ino;
+}
+
+int pt_output_check_rewrite(const char *path, struct pt_err *err)
+{
+	if (pt_split_wanted(path))
+		return pt_err_set(err, -EOPNOTSUPP, PT_EXIT_USAGE, "",
+				  "the output is one file a process; only that of all processes "
+				  "together can be copied or emptied");
+	if (!is_file(path))
+		return pt_err_set(err, -EOPNOTSUPP, PT_EXIT_USAGE, "",
+				  "the output is a stream; it can be neither copied nor emptied");
+	return 0;
+}
+
+int pt_output_check_copy(const struct pt_output_options *options, const char *path,
+			 struct pt_err *err)
+{
+	static const char *const suffixes[] = {".json.gz", ".json", ".ptcap"};
+	int rc = pt_output_check_rewrite(options->path, err);
+
+	if (rc)
+		return rc;
+	if (pt_split_wanted(path))
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "",
+				  "'%s': a copy is one file, without %%p", path);
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		if (ends_with(options->path, suffixes[i]) && !ends_with(path, suffixes[i]))
+			return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "",
+					  "'%s' must end in %s, as the output does", path,
+					  suffixes[i]);
+	}
+	/* before the check, which tries the temporary name: that one is in use */
+	if (same_place(options->path, path))
+		return pt_err_set(err, -EEXIST, PT_EXIT_USAGE, "",
+				  "'%s' is the output itself, which comes there at the end", path);
+	return pt_output_check(path, err);
+}
+
+struct save {
+	struct pt_model *model;
+	uint64_t known_ns;
+};
+
+static int fill_open(pt_op_fn op, void *sink, void *ctx)
+{
+	const struct save *save = ctx;
+
+	return pt_model_open_slices(save->model, save->known_ns, op, sink);
+}
+
+int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns,
+		   struct pt_err *err)
+{
+	struct save save = {output->model, known_ns};
+	struct pt_totals totals;
+	int rc;
+
+	if (output->failed)
+		return pt_err_set(err, output->failed, PT_EXIT_FAILED, "", "cannot write '%s': %s",
+				  output->options->path, strerror(-output->failed));
+	if (output->capture) {
+		rc = pt_capture_save(output->capture, path, known_ns, err);
+	} else {
+		pt_model_announce_open(output->model, known_ns);
+		pt_model_totals(output->model, &totals);
+		rc = pt_sink_save(output->sink, path, fill_open, &save, &totals, err);
+	}
+	if (!rc)
+		give_to_owner(path, (void *)(uintptr_t)output->options);
+	return rc;
 }
 
 static void release(struct pt_output *output)

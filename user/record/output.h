@@ -43,6 +43,16 @@ int pt_output_open(const struct pt_output_options *options, const struct pt_capt
 /* Suits pt_spool_fn. -EFBIG: the file has its largest size; -errno: writing failed. Either way
  * pt_output_close() keeps what is there. */
 int pt_output_record(const struct pt_rec *record, size_t len, void *output);
+/* Whether what goes to path can be copied and emptied while it is written: not if it is a stream,
+ * or one file a process. */
+int pt_output_check_rewrite(const char *path, struct pt_err *err);
+/* Whether a copy of the output may be written to path: another file, with the same suffix. */
+int pt_output_check_copy(const struct pt_output_options *options, const char *path,
+			 struct pt_err *err);
+/* Writes a whole document of what was recorded so far to path. known_ns: until then all that
+ * happened has come, so calls that are open lasted at least until then. */
+int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns,
+		   struct pt_err *err);
 uint64_t pt_output_bytes(const struct pt_output *output);
 /* Ends the document and frees. totals may be NULL; for a capture file only events, lost_* and
  * threads are filled. */

@@ -285,15 +285,17 @@ int session_open_gate(struct session *session, struct pt_err *err)
 	fill_info(session, &info);
 	rc = pt_output_open(&session->output_options, &info, &session->output, err);
 	if (!rc)
-		rc = pt_spool_new(0, session->folder, pt_output_record, session->output,
-				  &session->spool, err);
+		rc = pt_spool_new(0, session->folder, commands_record, session, &session->spool,
+				  err);
 	if (rc)
 		return rc;
 	session->result->opened = true;
 	rc = session_put_note(session, PT_NOTE_GATE_OPEN, 0, session->gate_ns);
 	for (size_t i = 0; !rc && i < session->target_count; i++)
 		rc = target_announce(session, &session->targets[i], PT_PROC_ATTACH,
-				     !session->options->command, session->gate_ns);
+				     !session->options->command &&
+					 !session->options->tracer.start_on,
+				     session->gate_ns);
 	tell_opened(session, &info);
 	return rc;
 }
@@ -382,6 +384,8 @@ static void signals_block(sigset_t *set, sigset_t *before)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR1);
+	sigaddset(set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, set, before);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -397,8 +401,14 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
 	if (sigtimedwait(&set, &info, &no_wait) < 0)
 		return false;
+	if (info.si_signo == SIGUSR1 || info.si_signo == SIGUSR2) {
+		commands_signal(session, info.si_signo);
+		return false;
+	}
 	if (!session->launch || pt_launch_ended(session->launch, NULL))
 		return true;
 	/* Ctrl-C reached the command by itself, through the terminal's foreground group */
@@ -413,7 +423,7 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 
 /* ---- the recording ---- */
 
-static int on_record(const struct pt_rec *record, size_t len, void *ctx)
+int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct session *session = ctx;
 	int rc = session_put(session, record, len);
@@ -443,6 +453,7 @@ static void tell_progress(struct session *session, bool writing)
 	    .backlog_bytes = pt_spool_backlog_bytes(session->spool),
 	    .process_count = session->target_count,
 	    .writing = writing,
+	    .paused = session->commands.paused,
 	};
 	struct pt_tracer_stats stats = {0};
 
@@ -451,7 +462,7 @@ static void tell_progress(struct session *session, bool writing)
 	if (writing)
 		stats = session->result->stats;
 	else
-		pt_tracer_stats(session->tracer, &stats);
+		commands_stats(session, &stats);
 	progress.events = stats.events;
 	progress.lost_events = stats.lost_events;
 	session->watch->progress(&progress, session->watch->ctx);
@@ -475,17 +486,19 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 	if (options->all)
 		targets_alive(session); /* only forgets those that ended */
 	pt_tracer_stats(session->tracer, &stats);
-	*stop = PT_STOP_MAX_EVENTS;
-	return stats.stopped;
+	*stop = stats.triggered ? PT_STOP_TRIGGER : PT_STOP_MAX_EVENTS;
+	return stats.stopped || stats.triggered;
 }
 
 static int step(struct session *session)
 {
-	int rc = pt_tracer_poll(session->tracer, poll_ms(session), on_record, session);
+	int rc = pt_tracer_poll(session->tracer, poll_ms(session), session_on_record, session);
 
 	if (rc < 0 && rc != -EINTR)
 		return rc;
 	rc = pt_spool_error(session->spool);
+	if (!rc)
+		rc = commands_service(session);
 	if (!rc && session->launch)
 		rc = pt_launch_service(session->launch, look_at_launched, session);
 	return rc ? rc : follow_tasks(session);
@@ -516,6 +529,10 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			return rc;
 		if (signal_says_stop(session, &forwarded)) {
 			*stop = PT_STOP_SIGNAL;
+			return 0;
+		}
+		if (session->commands.stop) {
+			*stop = PT_STOP_COMMAND;
 			return 0;
 		}
 		now_ns = session_now_ns();
@@ -563,7 +580,8 @@ static int wait_for_python(struct session *session, enum pt_session_stop *stop, 
 					       "'%s' has ended and never ran Python",
 					       session->options->command[0]);
 		}
-		if (signal_says_stop(session, &forwarded)) {
+		commands_service(session);
+		if (signal_says_stop(session, &forwarded) || session->commands.stop) {
 			*stop = PT_STOP_SIGNAL;
 			return pt_err_set(err, -EINTR, PT_EXIT_FAILED, "",
 					  "interrupted before '%s' ran Python",
@@ -587,7 +605,7 @@ static int drain(struct session *session)
 	int rc;
 
 	do {
-		rc = pt_tracer_poll(session->tracer, 0, on_record, session);
+		rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
 	} while (rc > 0);
 	return rc == -EINTR ? 0 : rc;
 }
@@ -602,7 +620,9 @@ static void stop_recording(struct session *session)
 		end_ns = session_now_ns();
 	session->result->duration_ns = end_ns - session->gate_ns;
 	drain(session); /* an error here is the spool's and is told below */
-	pt_tracer_stats(session->tracer, stats);
+	commands_stats(session, stats);
+	commands_drop_open(session, end_ns);
+	session->commands.ended = true;
 	session_put_note(session, PT_NOTE_LOST_EVENTS, stats->lost_events, end_ns);
 	session_put_note(session, PT_NOTE_LOST_RECORDS, stats->lost_records, end_ns);
 	session_put_note(session, PT_NOTE_GATE_CLOSE, 0, end_ns);
@@ -620,6 +640,7 @@ static void wait_for_writer(struct session *session)
 	pt_spool_end(session->spool);
 	while (!pt_spool_wait(session->spool, 250)) {
 		tell_progress(session, true);
+		commands_service(session);
 		if (sigtimedwait(&set, NULL, &no_wait) >= 0)
 			pt_info("recording has ended; the file is still being written (%.0f MB of "
 				"records to go)",
@@ -706,6 +727,8 @@ static int prepare(struct session *session, struct pt_err *err)
 		rc = pt_launch_new(options->command, &session->launch, err);
 	if (!rc)
 		rc = choose_output(session, err);
+	if (!rc)
+		rc = commands_open(session, err);
 	if (!rc && pt_images_new(&session->images_options, &session->images))
 		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	return rc ? rc : make_tracer(session, err);
@@ -726,8 +749,10 @@ static int run(struct session *session, enum pt_session_stop *stop, struct pt_er
 	}
 	if (!rc)
 		rc = record_until_stop(session, stop, err);
-	if (session->spool)
+	if (session->spool) {
 		rc = finish(session, rc, stop, err);
+		commands_service(session); /* a copy that came last */
+	}
 	return rc;
 }
 
@@ -764,6 +789,7 @@ int pt_session_run(const struct pt_session_options *options, const struct pt_ses
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	signals_block(&set, &before);
 	rc = run(&session, &stop, err);
+	commands_close(&session, rc ? err : NULL);
 	result->stop = stop;
 	/* the probes are gone now; the command may still run (-d, a limit) */
 	pt_tracer_free(session.tracer);

@@ -4,8 +4,9 @@
  *
  * pt_session_run() does it all in the calling thread (the output is written in a second one, see
  * spool.h) and returns when the recording has ended: the time is up, the processes are gone, a
- * limit is reached, or SIGINT, SIGTERM or SIGHUP came. While it runs these signals are blocked and
- * taken synchronously. Whatever was recorded is in the file, also when it returns an error.
+ * limit is reached, SIGINT, SIGTERM or SIGHUP came, or 'stop' by the control socket. SIGUSR1 pauses
+ * and resumes, SIGUSR2 saves a copy. While it runs these signals are blocked and taken
+ * synchronously. Whatever was recorded is in the file, also when it returns an error.
  */
 #ifndef PT_RECORD_SESSION_H
 #define PT_RECORD_SESSION_H
@@ -39,6 +40,7 @@ struct pt_session_options {
 	struct pt_tracer_options tracer; /* trace_all and follow_children are set by the session */
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */
+	const char *control;             /* the control socket's path; NULL: none */
 };
 
 /* What is known when the gate opens; strings live for the call. */
@@ -57,6 +59,7 @@ struct pt_session_progress {
 	uint64_t elapsed_ns, events, lost_events, file_bytes, backlog_bytes;
 	size_t process_count;
 	bool writing; /* recording is over, the rest is being written */
+	bool paused;
 };
 
 struct pt_session_watch {
@@ -70,8 +73,10 @@ enum pt_session_stop {
 	PT_STOP_ERROR,
 	PT_STOP_DURATION,
 	PT_STOP_SIGNAL,
+	PT_STOP_COMMAND,
 	PT_STOP_TARGET_ENDED,
 	PT_STOP_MAX_EVENTS,
+	PT_STOP_TRIGGER,
 	PT_STOP_MAX_FILE,
 };
 

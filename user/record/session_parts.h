@@ -5,6 +5,9 @@
 #ifndef PT_RECORD_SESSION_PARTS_H
 #define PT_RECORD_SESSION_PARTS_H
 
+#include <stdatomic.h>
+
+#include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
 #include "record/session.h"
@@ -30,6 +33,26 @@ struct task {
 	unsigned int tries;
 };
 
+/* Of commands.c. */
+struct commands {
+	struct pt_control *control; /* NULL: no socket */
+	int rc;                     /* why recording cannot go on */
+	bool ended;                 /* what is left is being written */
+	bool paused;
+	uint64_t paused_since_ns, paused_total_ns, first_pause_ns;
+	unsigned int pauses;
+	struct pt_tracer_stats cleared; /* what was there at the last clear */
+	bool stop, drop_open;
+	uint32_t stop_client;
+	/* one copy at a time; while it is asked for, the rest belongs to the output's thread */
+	atomic_int save_state;
+	uint32_t save_client;
+	unsigned int save_number;
+	char save_path[4096];
+	int save_rc;
+	struct pt_err save_err;
+};
+
 struct session {
 	const struct pt_session_options *options;
 	const struct pt_session_watch *watch;
@@ -43,6 +66,7 @@ struct session {
 	struct pt_launch *launch;
 	struct pt_output *output;
 	struct pt_spool *spool;
+	struct commands commands;
 
 	struct target *targets;
 	size_t target_count;
@@ -65,6 +89,8 @@ uint64_t session_now_ns(void);
 int session_put(struct session *session, const struct pt_rec *record, size_t len);
 int session_put_note(struct session *session, enum pt_note_what what, uint64_t value,
 		     uint64_t time_ns);
+/* Suits pt_record_fn with the session as ctx. */
+int session_on_record(const struct pt_rec *record, size_t len, void *session);
 /* Opens the gate and the output, once the first processes are attached. */
 int session_open_gate(struct session *session, struct pt_err *err);
 
@@ -98,6 +124,20 @@ int follow_look_at(struct session *session, enum pt_proc_what what, pid_t pid, p
 		   uint32_t image_id);
 /* Nanoseconds until the next task is due, or UINT64_MAX. */
 uint64_t follow_next_ns(const struct session *session);
+
+/* commands.c: the control socket, and what may be asked for while recording */
+int commands_open(struct session *session, struct pt_err *err);
+/* Takes commands and answers those that are done. -errno: recording cannot go on. */
+int commands_service(struct session *session);
+void commands_signal(struct session *session, int signal_number);
+/* The queue's end: suits pt_spool_fn with the session as ctx. */
+int commands_record(const struct pt_rec *record, size_t len, void *session);
+/* As pt_tracer_stats(), since the last clear. */
+void commands_stats(const struct session *session, struct pt_tracer_stats *stats);
+/* At the end, if calls that are still running are to be left out. */
+int commands_drop_open(struct session *session, uint64_t time_ns);
+/* The recording is over, with err if it failed: answers who waits for that, removes the socket. */
+void commands_close(struct session *session, const struct pt_err *err);
 
 /* scan.c: with -a, processes that began or changed their program since the last call are looked
  * at. */

@@ -29,10 +29,8 @@
 
 /* PT_SLICE_*, by bit */
 static const char *const flag_texts[] = {
-    "\"open at start\":true",
-    "\"open at end\":true",
-    "\"begin lost\":true",
-    "\"end lost\":true",
+    "\"open at start\":true", "\"open at end\":true",  "\"begin lost\":true",
+    "\"end lost\":true",      "\"begin paused\":true", "\"end paused\":true",
 };
 #define FLAG_COUNT (sizeof(flag_texts) / sizeof(flag_texts[0]))
 
@@ -57,12 +55,14 @@ struct chrome_thread {
 
 struct chrome {
 	struct pt_destination *destination;
+	struct pt_destination *own; /* while destination is a copy's; else NULL */
 	enum pt_dialect dialect;
 	pt_source_fn source;
 	void *source_ctx;
 	char process_name[256]; /* "": their own */
 	char version[32];       /* of the tool */
-	bool call_ids, any_event;
+	bool call_ids, any_event, own_any_event;
+	struct text head;
 	uint64_t base_ns;                  /* unix time */
 	uint64_t mono_base;                /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
 	struct chrome_function *functions; /* by id */
@@ -117,6 +117,25 @@ static int put_buf(struct chrome *chrome, const struct pt_buf *buf)
 	return 0;
 }
 
+static int take(struct text *text, struct pt_buf *buf)
+{
+	if (buf->failed) {
+		pt_buf_release(buf);
+		return -ENOMEM;
+	}
+	text->data = buf->data;
+	text->len = buf->len;
+	return 0;
+}
+
+static int put_head(struct chrome *chrome)
+{
+	struct pt_buf head = {.data = chrome->head.data, .len = chrome->head.len};
+	int rc = put_buf(chrome, &head);
+
+	return rc ? rc : pt_destination_flush(chrome->destination, true);
+}
+
 static void chrome_free(void *state)
 {
 	struct chrome *chrome = state;
@@ -134,6 +153,7 @@ static void chrome_free(void *state)
 	}
 	free(chrome->functions);
 	pt_map_release(&chrome->threads);
+	free(chrome->head.data);
 	free(chrome);
 }
 
@@ -158,10 +178,9 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 	chrome->base_ns = info->start_real_ns - info->start_real_ns % BASE_INTERVAL_NS;
 	chrome->mono_base = info->start_mono_ns - info->start_real_ns % BASE_INTERVAL_NS;
 	write_head(chrome, info, &head);
-	rc = put_buf(chrome, &head);
+	rc = take(&chrome->head, &head);
 	if (!rc)
-		rc = pt_destination_flush(destination, true);
-	pt_buf_release(&head);
+		rc = put_head(chrome);
 	if (rc)
 		chrome_free(chrome);
 	else
@@ -174,17 +193,6 @@ static uint64_t since_base(const struct chrome *chrome, uint64_t mono_ns)
 	uint64_t ns = mono_ns - chrome->mono_base;
 
 	return ns >> 63 ? 0 : ns; /* before the base: only a damaged capture says so */
-}
-
-static int take(struct text *text, struct pt_buf *buf)
-{
-	if (buf->failed) {
-		pt_buf_release(buf);
-		return -ENOMEM;
-	}
-	text->data = buf->data;
-	text->len = buf->len;
-	return 0;
 }
 
 /* The name of a function's events, as JSON text. */
@@ -530,6 +538,18 @@ static int put_loss(struct chrome *chrome, const struct pt_op_loss *loss)
 	return put_rare(chrome, &buf);
 }
 
+static int clear(struct chrome *chrome)
+{
+	int rc = pt_destination_restart(chrome->destination);
+
+	chrome->any_event = false;
+	for (uint32_t i = 0; i < chrome->function_count; i++) {
+		chrome->functions[i].source = NULL;
+		chrome->functions[i].asked = false;
+	}
+	return rc ? rc : put_head(chrome);
+}
+
 static int chrome_op(void *state, const struct pt_op *op)
 {
 	struct chrome *chrome = state;
@@ -554,6 +574,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 		return put_counter(chrome, &op->counter);
 	case PT_OP_LOSS:
 		return put_loss(chrome, &op->loss);
+	case PT_OP_CLEAR:
+		return clear(chrome);
 	}
 	return -EINVAL;
 }
@@ -644,15 +666,37 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	    "    \"lost records\": %llu,\n"
 	    "    \"damaged records\": %llu,\n"
 	    "    \"stack jumps\": %llu,\n"
-	    "    \"unknown code objects\": %llu,\n"
-	    "    \"capture cut short\": %s,\n"
-	    "    \"document cut short\": %s\n"
-	    "  }\n}\n",
+	    "    \"unknown code objects\": %llu,\n",
 	    totals->of_all_files ? "    \"of all files together\": true,\n" : "",
 	    (unsigned long long)totals->events, (unsigned long long)totals->lost_events,
 	    (unsigned long long)totals->lost_records, (unsigned long long)totals->bad_records,
-	    (unsigned long long)totals->stack_jumps, (unsigned long long)totals->unknown_codes,
-	    totals->cut_short ? "true" : "false", limited ? "true" : "false");
+	    (unsigned long long)totals->stack_jumps, (unsigned long long)totals->unknown_codes);
+	if (totals->pauses)
+		pt_buf_printf(tail, "    \"pauses\": %llu,\n    \"paused (ns)\": %llu,\n",
+			      (unsigned long long)totals->pauses,
+			      (unsigned long long)totals->paused_ns);
+	if (totals->open_left_out)
+		pt_buf_add_str(tail, "    \"running calls left out\": true,\n");
+	pt_buf_printf(tail,
+		      "    \"capture cut short\": %s,\n"
+		      "    \"document cut short\": %s\n"
+		      "  }\n}\n",
+		      totals->cut_short ? "true" : "false", limited ? "true" : "false");
+}
+
+static void chrome_redirect(void *state, struct pt_destination *copy)
+{
+	struct chrome *chrome = state;
+
+	if (copy) {
+		chrome->own = chrome->destination;
+		chrome->own_any_event = chrome->any_event;
+		chrome->destination = copy;
+	} else {
+		chrome->destination = chrome->own;
+		chrome->any_event = chrome->own_any_event;
+		chrome->own = NULL;
+	}
 }
 
 const struct pt_format pt_format_chrome = {
@@ -661,6 +705,7 @@ const struct pt_format pt_format_chrome = {
     .op = chrome_op,
     .extra = chrome_extra,
     .tail = chrome_tail,
+    .redirect = chrome_redirect,
     .free = chrome_free,
 };
 
@@ -671,5 +716,6 @@ const struct pt_format pt_format_chrome_gzip = {
     .op = chrome_op,
     .extra = chrome_extra,
     .tail = chrome_tail,
+    .redirect = chrome_redirect,
     .free = chrome_free,
 };

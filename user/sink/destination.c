@@ -203,10 +203,16 @@ static void destination_free(struct pt_destination *d)
 	free(d);
 }
 
-static int gzip_begin(struct pt_destination *d)
+static int gzip_head(struct pt_destination *d)
 {
 	/* RFC 1952: magic, deflate, no flags, no time, no extra flags, unknown system */
 	static const unsigned char head[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff};
+
+	return d->options.gzip ? pt_outfile_append(&d->file, head, sizeof(head)) : 0;
+}
+
+static int gzip_begin(struct pt_destination *d)
+{
 	int level = d->options.gzip_level ? d->options.gzip_level : DEFAULT_GZIP_LEVEL;
 
 	if (!d->options.gzip)
@@ -218,7 +224,7 @@ static int gzip_begin(struct pt_destination *d)
 	d->packed = malloc(d->packed_size);
 	if (!d->packed)
 		return -ENOMEM;
-	return pt_outfile_append(&d->file, head, sizeof(head));
+	return gzip_head(d);
 }
 
 int pt_destination_open(const char *path, const struct pt_destination_options *options,
@@ -290,6 +296,48 @@ int pt_destination_flush(struct pt_destination *d, bool whole)
 		pthread_cond_wait(&d->changed, &d->lock);
 	pthread_mutex_unlock(&d->lock);
 	return atomic_load(&d->error);
+}
+
+int pt_destination_restart(struct pt_destination *d)
+{
+	/* the writing thread rests when nothing is queued */
+	int rc = pt_destination_flush(d, false);
+
+	if (!rc)
+		rc = pt_outfile_restart(&d->file);
+	if (!rc)
+		rc = gzip_head(d);
+	if (rc)
+		return rc;
+	d->crc = d->raw_bytes = 0;
+	atomic_store(&d->bytes, d->file.bytes);
+	return 0;
+}
+
+int pt_destination_copy(struct pt_destination *d, const char *path, struct pt_destination **result,
+			struct pt_err *err)
+{
+	struct pt_destination_options options = d->options;
+	struct pt_destination *copy;
+	int rc = pt_destination_flush(d, false);
+
+	options.max_bytes = 0;
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot write '%s': %s",
+				  d->file.path, strerror(-rc));
+	rc = pt_destination_open(path, &options, &copy, err);
+	if (rc)
+		return rc;
+	rc = pt_outfile_append_rest(&copy->file, &d->file);
+	if (rc) {
+		pt_destination_discard(copy);
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot write '%s': %s", path,
+				  strerror(-rc));
+	}
+	copy->crc = d->crc;
+	copy->raw_bytes = d->raw_bytes;
+	*result = copy;
+	return 0;
 }
 
 int pt_destination_error(const struct pt_destination *d)

@@ -46,6 +46,12 @@ uint64_t pt_destination_bytes(const struct pt_destination *destination);
 /* Writes text behind everything, whole or not at all. Nothing but the tail may follow. 0, or why it
  * is not there: -EFBIG (max_bytes), -ENOSPC, ... */
 int pt_destination_append(struct pt_destination *destination, const char *text, size_t len);
+/* Forgets what was written: the next byte is the document's first. 0, or -errno. */
+int pt_destination_restart(struct pt_destination *destination);
+/* A destination of its own that begins with what this one has so far, without a limit of size. */
+int pt_destination_copy(struct pt_destination *destination, const char *path,
+			struct pt_destination **copy, struct pt_err *err);
+
 /* Writes the tail behind the last event that fitted, and closes (see outfile.h). Frees. The error
  * that was met while writing, but -EFBIG, is the result even if the document is whole. */
 int pt_destination_close(struct pt_destination *destination, const char *tail, size_t tail_len,

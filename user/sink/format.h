@@ -23,6 +23,9 @@ struct pt_format {
 	/* What ends the document; path is its name. extra: that stands before it. */
 	void (*tail)(void *state, const char *path, const struct pt_totals *totals, bool extra,
 		     struct pt_buf *tail);
+	/* From now on ops and the tail go to this destination, which has a copy of what was
+	 * written; NULL: to its own again, as if there had been nothing in between. */
+	void (*redirect)(void *state, struct pt_destination *copy);
 	void (*free)(void *state);
 };
 

@@ -31,10 +31,8 @@ int pt_report_new(struct pt_report **result)
 	return 0;
 }
 
-void pt_report_free(struct pt_report *report)
+static void release(struct pt_report *report)
 {
-	if (!report)
-		return;
 	for (size_t i = 0; i < report->function_count; i++) {
 		free(report->functions[i].file);
 		free(report->functions[i].qualname);
@@ -57,6 +55,13 @@ void pt_report_free(struct pt_report *report)
 	}
 	pt_map_release(&report->threads);
 	pt_map_release(&report->spans);
+}
+
+void pt_report_free(struct pt_report *report)
+{
+	if (!report)
+		return;
+	release(report);
 	free(report);
 }
 
@@ -277,6 +282,11 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 		if (!thread)
 			return -ENOMEM;
 		thread->lost_events += op->loss.events;
+		return 0;
+	case PT_OP_CLEAR:
+		release(report);
+		memset(report, 0, sizeof(*report));
+		report->thread_tail = &report->thread_list;
 		return 0;
 	case PT_OP_PROCESS:
 	case PT_OP_SPAN: /* time of the function that it lies in */

@@ -98,8 +98,8 @@ uint64_t pt_sink_bytes(const struct pt_sink *sink)
 	return pt_destination_bytes(sink->destination);
 }
 
-/* True: it is there, whole. */
-static bool write_extra(struct pt_sink *sink)
+/* True: it is there, whole. destination: the sink's own, or that of a copy at path. */
+static bool write_extra(struct pt_sink *sink, struct pt_destination *destination, const char *path)
 {
 	struct pt_buf extra = {0};
 	int rc = 0;
@@ -108,20 +108,54 @@ static bool write_extra(struct pt_sink *sink)
 	if (extra.failed)
 		rc = -ENOMEM;
 	else if (extra.len)
-		rc = pt_destination_append(sink->destination, extra.data, extra.len);
+		rc = pt_destination_append(destination, extra.data, extra.len);
 	/* that events are missing is told otherwise */
-	if (rc && !pt_destination_error(sink->destination))
-		pt_warn("the sources of the functions are left out of '%s': %s", sink->path,
+	if (rc && !pt_destination_error(destination))
+		pt_warn("the sources of the functions are left out of '%s': %s", path,
 			rc == -EFBIG ? "the file would exceed --max-file-size" : strerror(-rc));
 	rc = rc || !extra.len;
 	pt_buf_release(&extra);
 	return !rc;
 }
 
+int pt_sink_save(struct pt_sink *sink, const char *path,
+		 int (*fill)(pt_op_fn op, void *sink, void *ctx), void *ctx,
+		 const struct pt_totals *totals, struct pt_err *err)
+{
+	struct pt_destination *copy;
+	struct pt_buf tail = {0};
+	bool extra;
+	int rc;
+
+	if (format_for(path) != sink->format)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "",
+				  "'%s' does not end as '%s' does, which it is to be a copy of",
+				  path, sink->path);
+	rc = pt_destination_copy(sink->destination, path, &copy, err);
+	if (rc)
+		return rc;
+	sink->format->redirect(sink->state, copy);
+	rc = fill(pt_sink_op, sink, ctx);
+	extra = write_extra(sink, copy, path);
+	sink->format->tail(sink->state, path, totals, extra, &tail);
+	sink->format->redirect(sink->state, NULL);
+	if (!rc && tail.failed)
+		rc = -ENOMEM;
+	if (rc) {
+		pt_destination_discard(copy);
+		pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot write '%s': %s", path,
+			   strerror(-rc));
+	} else {
+		rc = pt_destination_close(copy, tail.data, tail.len, err);
+	}
+	pt_buf_release(&tail);
+	return rc;
+}
+
 int pt_sink_close(struct pt_sink *sink, const struct pt_totals *totals, struct pt_err *err)
 {
 	struct pt_buf tail = {0};
-	bool extra = write_extra(sink);
+	bool extra = write_extra(sink, sink->destination, sink->path);
 	int rc;
 
 	sink->format->tail(sink->state, sink->path, totals, extra, &tail);

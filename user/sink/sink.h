@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "ingest/capture.h"
-#include "model/op.h"
+#include "model/model.h"
 
 struct pt_sink;
 
@@ -51,6 +51,12 @@ int pt_sink_open(const char *path, const struct pt_capture_info *info,
 		 const struct pt_sink_options *options, struct pt_sink **sink, struct pt_err *err);
 /* Suits pt_op_fn with the sink as ctx. */
 int pt_sink_op(const struct pt_op *op, void *sink);
+/* Writes a whole document of what went in so far and what fill gives to it (slices only, of what
+ * was announced) to path, which must have the suffix of the sink's own; the sink goes on as before.
+ */
+int pt_sink_save(struct pt_sink *sink, const char *path,
+		 int (*fill)(pt_op_fn op, void *sink, void *ctx), void *ctx,
+		 const struct pt_totals *totals, struct pt_err *err);
 uint64_t pt_sink_bytes(const struct pt_sink *sink);
 /* Writes the tail, fsyncs, renames, frees. After a write error (full disk) the document is closed
  * as far as possible and kept: what was recorded is not lost. */

@@ -178,9 +178,19 @@ static pid_t pid_of(const struct pt_op *op)
 	case PT_OP_LOSS:
 		return op->loss.pid;
 	case PT_OP_FUNCTION:
+	case PT_OP_CLEAR:
 		break;
 	}
 	return 0;
+}
+
+static int clear(struct pt_split *split, const struct pt_op *op)
+{
+	int rc = 0;
+
+	for (struct split_file *file = split->list; file && !rc; file = file->next)
+		rc = pt_sink_op(op, file->sink);
+	return rc;
 }
 
 int pt_split_op(const struct pt_op *op, void *ctx)
@@ -191,6 +201,8 @@ int pt_split_op(const struct pt_op *op, void *ctx)
 
 	if (op->kind == PT_OP_FUNCTION)
 		return remember(split, &op->function);
+	if (op->kind == PT_OP_CLEAR)
+		return clear(split, op);
 	rc = file_for(split, pid_of(op), &file);
 	if (!rc && op->kind == PT_OP_SLICE)
 		rc = tell_function(split, file, op->slice.function->id);

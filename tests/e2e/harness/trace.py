@@ -39,7 +39,7 @@ def _no_duplicates(pairs):
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
 SPANS = {"gc", "gil", "import"}
-INSTANTS = {"audit", "exception", "loss", "process"}
+INSTANTS = {"control", "audit", "exception", "loss", "process"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method \S.* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
@@ -193,9 +193,11 @@ def check_event(event):
 
 def check_ids(trace):
     """Python id is unique, and Python parent id names the slice around it. In a document that was cut
-    short the parent may be missing: outer slices come after inner ones."""
+    short the parent may be missing, since outer slices come after inner ones; likewise if calls that
+    were still running were left out."""
     seen = set()
-    cut = trace.document.get("pytrace-bpf summary", {}).get("document cut short")
+    summary = trace.document.get("pytrace-bpf summary", {})
+    cut = summary.get("document cut short") or summary.get("running calls left out")
     every = {s.args.get("Python id") for s in trace.slices()} if cut else ()
     for roots in trace.threads.values():
         stack = [(root, None) for root in roots]
