@@ -232,6 +232,50 @@ static void make_lines(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
 }
 
+/* A clear, pauses that calls and a C function go through, begin in and end in, and calls that are
+ * left out at the end. */
+static void make_control(struct rec_builder *b)
+{
+	static const uint32_t open[] = {3, 2, 1}, behind[] = {1};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_cfunc(b, 40, PT_C_FUNCTION, "sorted", "builtins");
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	batch_begin(b, &t, ns);
+	batch_snap(b, NULL, 0, 0, ns);
+	batch_enter(b, 1, ns);
+	batch_enter(b, 5, ns += 100);
+	batch_exit(b, ns += 100);
+	batch_enter(b, 2, ns += 100);
+	batch_c_enter(b, 40, ns += 100);
+	batch_end(b, 0);
+	rec_control(b, PT_CONTROL_CLEAR, ns += 100);
+	batch_begin(b, &t, ns);
+	batch_enter(b, 4, ns += 100);
+	batch_end(b, 0);
+	rec_control(b, PT_CONTROL_PAUSE, ns += 100);
+	rec_control(b, PT_CONTROL_RESUME, ns += 1000);
+	batch_begin(b, &t, ns - 1000);
+	batch_paused(b, 2, ns - 1000, ns, ns + 100);
+	batch_snap(b, open, 3, 3, ns += 100);
+	batch_exit_to(b, 2, ns += 100);
+	batch_c_exit(b, ns += 100);
+	batch_c_enter(b, 40, ns += 100);
+	batch_end(b, 0);
+	rec_control(b, PT_CONTROL_PAUSE, ns += 100);
+	rec_control(b, PT_CONTROL_RESUME, ns += 1000);
+	batch_begin(b, &t, ns);
+	batch_paused(b, 2 | PT_PAUSED_C_OVER, ns - 1000, ns, ns + 100);
+	batch_snap(b, behind, 1, 1, ns += 100);
+	batch_exit_to(b, 1, ns += 100);
+	batch_enter(b, 3, ns += 100);
+	batch_end(b, 0);
+	rec_control(b, PT_CONTROL_DROP_OPEN, ns + 1000);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -270,7 +314,8 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
-	    make_calls, make_loss, make_processes, make_damage, make_runtime, make_lines};
+	    make_calls,   make_loss,  make_processes, make_damage,
+	    make_runtime, make_lines, make_control};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

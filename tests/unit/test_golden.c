@@ -81,12 +81,18 @@ static void test_lines(void **state)
 	replay_one("lines");
 }
 
+static void test_control(void **state)
+{
+	replay_one("control");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),     cmocka_unit_test(test_loss),
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
+	    cmocka_unit_test(test_control),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 
