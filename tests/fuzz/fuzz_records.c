@@ -38,6 +38,8 @@ static int check_op(const struct pt_op *op, void *ctx)
 	}
 	if (pt_report_op(op, check->report))
 		abort();
+	if (op->kind == PT_OP_CLEAR)
+		return 0; /* the sink's is no file that could be emptied: it would say so */
 	return pt_sink_op(op, check->sink);
 }
 
