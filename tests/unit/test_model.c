@@ -505,6 +505,49 @@ static void test_fork_exec_exit(void **state)
 	ops_release(&ops);
 }
 
+/* Two threads exit at the same time, and the one that tells of the process's exit is not the last.
+ */
+static void test_exit_before_last_thread(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread first = rec_thread(10, 10, 1, "py"), last = rec_thread(10, 11, 1, "py"),
+			  silent = rec_thread(10, 12, 1, "py");
+	static const uint32_t open[] = {4};
+
+	start(&ops, NULL);
+	rec_stack(&ops.builder, &silent, 1100, open, 1, 1);
+	batch_begin(&ops.builder, &last, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_end(&ops.builder, 0);
+	batch_begin(&ops.builder, &first, 2100);
+	batch_snap(&ops.builder, NULL, 0, 0, 2100);
+	batch_enter(&ops.builder, 2, 2100);
+	batch_end(&ops.builder, PT_RF_LAST);
+	rec_thread_exit(&ops.builder, &first, 2600);
+	rec_proc(&ops.builder, PT_PROC_EXIT, 10, 1, 2601, 0, "", NULL, 9);
+	batch_begin(&ops.builder, &last, 2200);
+	batch_enter(&ops.builder, 3, 2200);
+	batch_exit(&ops.builder, 2300);
+	batch_end(&ops.builder, PT_RF_LAST);
+	rec_thread_exit(&ops.builder, &last, 2700);
+	/* a copy that was under way when it ended */
+	last.seq--;
+	last.events -= 2;
+	batch_begin(&ops.builder, &last, 2200);
+	batch_enter(&ops.builder, 3, 2200);
+	batch_end(&ops.builder, PT_RF_PEEK);
+	finish(&ops);
+	assert_slice(&ops, "a", 0, 2000, 2301, PT_SLICE_OPEN_AT_END);
+	assert_slice(&ops, "b", 0, 2100, 2101, PT_SLICE_OPEN_AT_END);
+	assert_slice(&ops, "c", 0, 2200, 2300, 0);
+	assert_slice(&ops, "d", 0, 1000, 2601, PT_SLICE_OPEN_AT_START | PT_SLICE_OPEN_AT_END);
+	assert_int_equal(ops.slice_count, 4);
+	assert_int_equal(ops.totals.bad_records, 0);
+	assert_int_equal(ops.totals.lost_events, 0);
+	ops_release(&ops);
+}
+
 /* Two images of one thread whose exec nobody told of: the second begins where the first ends. */
 static void test_image_replaced(void **state)
 {
@@ -1030,6 +1073,7 @@ int main(void)
 	    cmocka_unit_test(test_depth_jump),
 	    cmocka_unit_test(test_bounded_walk),
 	    cmocka_unit_test(test_fork_exec_exit),
+	    cmocka_unit_test(test_exit_before_last_thread),
 	    cmocka_unit_test(test_image_replaced),
 	    cmocka_unit_test(test_tid_reused),
 	    cmocka_unit_test(test_names_come_late),

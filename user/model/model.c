@@ -9,7 +9,9 @@
 #include "base/utf8.h"
 #include "model/model_priv.h"
 
-#define CMDLINE_MAX 4096
+#define CMDLINE_MAX    4096
+/* A thread that is exiting may not be scheduled for so long. */
+#define EXIT_SETTLE_NS 10000000000ull
 
 void model_fail(struct pt_model *model, int error)
 {
@@ -132,9 +134,32 @@ static void process_end(struct pt_model *model, struct model_process *process, u
 {
 	struct model_thread *thread;
 
-	process->ended = true;
-	for (thread = process->threads; thread; thread = thread->next_in_process)
+	if (process->threads_ended)
+		return;
+	process->ended = process->threads_ended = true;
+	model->exiting -= process->exit_ns != 0;
+	for (thread = process->threads; thread; thread = thread->next_in_process) {
+		if (process->exit_ns) /* it may have been told of before its last thread */
+			end_ns = thread->last_ns > process->exit_ns ? thread->last_ns
+								    : process->exit_ns;
 		model_thread_end(model, thread, end_ns, 0);
+	}
+}
+
+/*
+ * Of threads that exit together any may be the one that tells of the process's exit (both see no
+ * other alive), so the others' last batches may come after it.
+ */
+static void exited_settle(struct pt_model *model, uint64_t ns)
+{
+	struct model_process *process;
+
+	for (process = model->process_list; process && model->exiting; process = process->next) {
+		if (!process->exit_ns || process->threads_ended ||
+		    ns < process->exit_ns + EXIT_SETTLE_NS)
+			continue;
+		process_end(model, process, process->exit_ns);
+	}
 }
 
 void model_instant(struct pt_model *model, const struct model_process *process, uint64_t ns,
@@ -199,7 +224,11 @@ static void process_exited(struct pt_model *model, struct model_process *process
 	int status = record->exit_code;
 	char detail[32];
 
-	process_end(model, process, record->hdr.time_ns);
+	if (!process->ended) {
+		process->ended = true;
+		process->exit_ns = record->hdr.time_ns;
+		model->exiting++;
+	}
 	if (status & 0x7f)
 		snprintf(detail, sizeof(detail), "signal %d", status & 0x7f);
 	else
@@ -232,6 +261,8 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 
 	if (!process)
 		return;
+	if (model->exiting)
+		exited_settle(model, ns);
 	switch ((enum pt_proc_what)record->what) {
 	case PT_PROC_EXIT:
 		process_exited(model, process, record);

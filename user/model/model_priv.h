@@ -61,7 +61,9 @@ struct model_process {
 	uint64_t start_ns; /* fork, exec, or when late probes arrived; 0: from the gate on */
 	char name[16 * 3 + 1];
 	char *cmdline;
+	uint64_t exit_ns; /* when it exited, or 0 */
 	bool announced, ended;
+	bool threads_ended;
 	bool continues; /* an exec of a process that is counted already */
 	struct model_thread *threads, **threads_tail;
 	struct model_process *next;
@@ -176,6 +178,7 @@ struct pt_model {
 	struct pt_map newest_threads; /* pid << 32 | tid: of its newest image */
 	struct pt_map images;         /* pid: its newest process */
 	struct model_process *process_list, **process_tail;
+	uint32_t exiting; /* processes that have exited, but whose threads have not been ended */
 	struct model_code **code_pages[CODE_PAGES]; /* ids that fit into a word */
 	struct pt_map codes;                        /* the others: id */
 	struct pt_map functions;                    /* hash of the content */
