@@ -41,10 +41,12 @@ static __always_inline long rec_send(void *rec, __u64 size)
 
 static __always_inline void batch_restart(struct thread *t, __u64 now)
 {
-	t->head.seq++;
-	/* the iterator compares seq before and after its copy: seq changes before the words do */
-	asm volatile("" ::: "memory");
+	/* The iterator reads seq, word_count and the words, and then seq again: so a new seq never
+	 * stands beside the old words' number, and seq changes before the words do. */
 	t->head.word_count = 0;
+	asm volatile("" ::: "memory");
+	t->head.seq++;
+	asm volatile("" ::: "memory");
 	t->head.base_ns = now;
 	t->head.depth = t->shown;
 	t->head.events_before = t->events_total;
