@@ -15,8 +15,8 @@ cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
 # suite | packages beside the minimal root
 suites=(
     "bullseye|python3"
-    "trixie|python3"
-    "forky|python3"
+    "trixie|python3,python3-numpy,python3-gevent,python3-uvloop,python3-gunicorn,python3-celery"
+    "forky|python3,python3-torch"
     "sid|python3.13,python3.14,python3.15,python3.14-dbg"
 )
 
@@ -42,11 +42,15 @@ versions() {
     done
 }
 
+# What the host's apt was told about old mirrors holds for the roots too.
+apt_options() { apt-config dump Acquire::Check-Valid-Until | sed -n 's/^\(Acquire[^ ]*\) "\(.*\)";$/-o \1=\2/p'; }
+
 # install_in ROOT PACKAGE...: those that the suite has.
 install_in() {
     local root=$1 package there=()
     shift
-    chroot "$root" apt-get -qq update
+    # shellcheck disable=SC2046
+    chroot "$root" apt-get -qq $(apt_options) update
     for package; do
         if chroot "$root" apt-cache policy "$package" | grep -q '^  Candidate: [0-9]'; then
             there+=("$package")
