@@ -40,7 +40,7 @@ NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
 SPANS = {"gc", "gil", "import"}
 INSTANTS = {"control", "audit", "exception", "loss", "process"}
-C_NAME = re.compile(r"^<built-in (function \S.*|method \S.* of \S.* object)>$", re.DOTALL)
+C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Beside PyTorch's own profiler: the same script under torch.profiler with with_stack=True, in
+another run, has the same tree of Python functions."""
+import collections
+import json
+import re
+import subprocess
+
+from harness import interpreters, process, trace
+from harness.runner import Skip, limit
+
+LIMIT_S = 240
+# CPython 3.14 has opcodes that do what these builtins do: nothing is called (docs/C-FUNCTIONS.md).
+OWN_OPCODES = {"<built-in function len>", "<built-in function isinstance>",
+               "<built-in method append of list object>"}
+MODULE_CALL = "module.py: _wrapped_call_impl"
+
+
+def with_torch():
+    for interp in interpreters.every():
+        if interp.root and subprocess.run(interp.command(
+                "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))")
+                ).returncode == 0:
+            return interp
+    raise Skip("no root has a PyTorch that Python can import")
+
+
+def plain(name):
+    """A name as both traces have it: without addresses, folders that PyTorch trims, lines (of a
+    generator that goes on PyTorch gives the line, not the function's) and the qualifying part."""
+    found = re.match(r"(.*)\((\d+)\): (.*)$", name)
+    if not found:
+        return re.sub(r" at 0x[0-9a-f]+", "", name)
+    return found.group(1).split("/dist-packages/")[-1].split("/")[-1] + ": " + \
+        re.sub(r"^.*\.", "", found.group(3))
+
+
+def torch_tree(path):
+    """The calls in workload() as (depth, name), in the order of their starts."""
+    with open(path) as file:
+        events = [e for e in json.load(file)["traceEvents"] if e.get("cat") == "python_function"]
+    by_parent = {}
+    for e in events:
+        by_parent.setdefault(e["args"].get("Python parent id"), []).append(e)
+    root, = [e for e in events if e["name"].endswith(": workload")]
+    calls = []
+
+    def walk(event, depth):
+        name = plain(event["name"])
+        if name.startswith("nn.Module: "):  # PyTorch names this call by its module instead
+            name = MODULE_CALL
+        calls.append((depth, name))
+        for child in sorted(by_parent.get(event["args"]["Python id"], []),
+                            key=lambda e: (e["ts"], e["args"]["Python id"])):
+            walk(child, depth + 1)
+    walk(root, 0)
+    return calls
+
+
+def our_tree(root):
+    calls = []
+
+    def walk(s, depth):
+        calls.append((depth, plain(s.event["name"])))
+        for child in trace.lift(s.children):
+            walk(child, depth + 1)
+    walk(root, 0)
+    return calls
+
+
+def without_c(calls):
+    """Of the Python functions alone: each with the number of Python callers."""
+    stack, result = [], []
+    for depth, name in calls:
+        del stack[depth:]
+        is_c = name.startswith("<")
+        if not is_c:
+            result.append((sum(stack), name))
+        stack.append(not is_c)
+    return result
+
+
+def without_closings(ours, theirs):
+    """Their calls without those that only a profiler causes: gen_close() enters a suspended
+    generator expression for its end if RESUME is instrumented (Objects/genobject.c, 3.13+)."""
+    kept = []
+    for call in theirs:
+        closing = call[1].endswith(": <genexpr>") and kept and kept[-1] == call
+        if not closing or ours[len(kept):len(kept) + 1] == [call]:
+            kept.append(call)
+    return kept
+
+
+def same(t, ours, theirs):
+    for i in range(max(len(ours), len(theirs))):
+        t.equal(ours[max(0, i - 5):i + 1], theirs[max(0, i - 5):i + 1],
+                "Python functions up to number %d" % i)
+
+
+def c_counts(calls):
+    """By name without the type: PyTorch shows a method's first object for all of its calls."""
+    return collections.Counter(name.split(" of ")[0] for _, name in calls
+                               if name.startswith("<") and name not in OWN_OPCODES)
+
+
+@limit(LIMIT_S)
+def test_same_tree(t):
+    interp = with_torch()
+    command = process.script(interp, "real_torch.py")
+    out = "/tmp/torch-profile.json"
+    subprocess.run(process.script(interp, "real_torch.py", "profile", out), check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    theirs = torch_tree(interp.root + out)
+    target = process.Target(interp, "torch", command=command)
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--c-functions", "all")
+    tracer.recording(120)
+    target.go()
+    t.equal(target.popen.wait(60), 0, "exit status")
+    t.has(tracer.expect(0), "nothing lost")
+    root, = trace.load(t.path("trace.json")).named("workload")
+    ours = our_tree(root)
+    python = without_closings(without_c(ours), without_c(theirs))
+    same(t, without_c(ours), python)
+    t.equal(c_counts(ours), c_counts(theirs), "C functions that are called")
+    print("%d Python functions, %d of %d C functions; %d closings are the profiler's own" % (
+        len(python), len(ours) - len(python), len(theirs) - len(without_c(theirs)),
+        len(without_c(theirs)) - len(python)))
