@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests/e2e")]
 
 from harness import interpreters  # noqa: E402  (the path is set above)
-from lib import attach, convert, cost, machine, noloss, proc, report, slowdown  # noqa: E402
+from lib import attach, convert, cost, features, machine, noloss, proc, report, slowdown  # noqa: E402
 
 
 class Bench:
@@ -94,8 +94,17 @@ def slowdown_rows(bench):
             yield dict(row, interpreter=interpreter.name)
 
 
+def feature_rows(bench):
+    for interpreter in bench.chosen("system-3.11", "pyenv-3.12", "sid-3.14")[:bench.pick(None, 1)]:
+        for feature in features.FEATURES:
+            say("features: %s %s" % (interpreter, feature[0]))
+            row = features.measure(bench.tool, interpreter, feature, *bench.pick((5, 0.5),
+                                                                                  (1, 0.2)))
+            yield dict(row, interpreter=interpreter.name)
+
+
 SECTIONS = {"cost": cost_rows, "attach": attach_rows, "noloss": noloss_rows,
-            "convert": convert_rows, "slowdown": slowdown_rows}
+            "convert": convert_rows, "slowdown": slowdown_rows, "features": feature_rows}
 
 
 def load(path):

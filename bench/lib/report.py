@@ -93,9 +93,21 @@ def _slowdown(section):
                  for r in section["rows"]]))
 
 
+def _features(section):
+    return ("The target's CPU time for one thing, done in a Python function: untraced, what tracing "
+            "adds without the option (the function's own call and return), and what the option "
+            "adds to that. Where *without* names an option, it is what the middle column ran "
+            "with.\n\n" + _rows(
+                ["interpreter", "what", "options", "without", "untraced, ns", "traced, ns",
+                 "the option, ns"],
+                [[r["interpreter"], r["feature"], "`%s`" % r["options"] if r["options"] else "",
+                  "`%s`" % r["without"] if r["without"] else "", _spread(r["base_ns"]),
+                  _spread(r["off_ns"]), _spread(r["on_ns"])] for r in section["rows"]]))
+
+
 TITLES = {"cost": ("Cost per event", _cost), "attach": ("Attach to gate", _attach),
           "noloss": ("No loss", _noloss), "convert": ("Capture to JSON", _convert),
-          "slowdown": ("Slowdown", _slowdown)}
+          "slowdown": ("Slowdown", _slowdown), "features": ("Cost of options", _features)}
 
 
 def _cost_goals(rows):
@@ -138,12 +150,13 @@ def _convert_goals(rows):
                      largest["resident_mib"], convert.LIMIT_MIB, unit="MiB")
 
 
-def _slowdown_goals(rows):
+def _no_goals(rows):
     return ()
 
 
 GOALS = {"cost": _cost_goals, "attach": _attach_goals, "noloss": _noloss_goals,
-         "convert": _convert_goals, "slowdown": _slowdown_goals}
+         "convert": _convert_goals, "slowdown": _no_goals,
+         "features": _no_goals}
 
 
 def goals(results):
