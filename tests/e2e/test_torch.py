@@ -36,7 +36,7 @@ def plain(name):
 
 
 def torch_tree(path):
-    """The calls in workload() as (depth, name), in the order of their starts."""
+    """The calls in workload() as (depth, name, line of the call), in the order of their starts."""
     with open(path) as file:
         events = [e for e in json.load(file)["traceEvents"] if e.get("cat") == "python_function"]
     by_parent = {}
@@ -49,33 +49,33 @@ def torch_tree(path):
         name = plain(event["name"])
         if name.startswith("nn.Module: "):  # PyTorch names this call by its module instead
             name = MODULE_CALL
-        calls.append((depth, name))
+        calls.append((depth, name, int(event["args"]["CallFrom"].rsplit(":", 1)[1])))
         for child in sorted(by_parent.get(event["args"]["Python id"], []),
                             key=lambda e: (e["ts"], e["args"]["Python id"])):
             walk(child, depth + 1)
     walk(root, 0)
-    return calls
+    return calls[1:]
 
 
 def our_tree(root):
     calls = []
 
     def walk(s, depth):
-        calls.append((depth, plain(s.event["name"])))
+        calls.append((depth, plain(s.event["name"]), s.args.get("CallFrom")))
         for child in trace.lift(s.children):
             walk(child, depth + 1)
     walk(root, 0)
-    return calls
+    return calls[1:]
 
 
 def without_c(calls):
-    """Of the Python functions alone: each with the number of Python callers."""
+    """Of the Python functions alone: each with the number of Python callers, and the line."""
     stack, result = [], []
-    for depth, name in calls:
-        del stack[depth:]
+    for depth, name, line in calls:
+        del stack[depth - 1:]
         is_c = name.startswith("<")
         if not is_c:
-            result.append((sum(stack), name))
+            result.append((sum(stack), name, line))
         stack.append(not is_c)
     return result
 
@@ -91,15 +91,9 @@ def without_closings(ours, theirs):
     return kept
 
 
-def same(t, ours, theirs):
-    for i in range(max(len(ours), len(theirs))):
-        t.equal(ours[max(0, i - 5):i + 1], theirs[max(0, i - 5):i + 1],
-                "Python functions up to number %d" % i)
-
-
 def c_counts(calls):
     """By name without the type: PyTorch shows a method's first object for all of its calls."""
-    return collections.Counter(name.split(" of ")[0] for _, name in calls
+    return collections.Counter(name.split(" of ")[0] for _, name, _ in calls
                                if name.startswith("<") and name not in OWN_OPCODES)
 
 
@@ -109,19 +103,23 @@ def test_same_tree(t):
     command = process.script(interp, "real_torch.py")
     out = "/tmp/torch-profile.json"
     subprocess.run(process.script(interp, "real_torch.py", "profile", out), check=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
     theirs = torch_tree(interp.root + out)
     target = process.Target(interp, "torch", command=command)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--c-functions", "all")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--c-functions", "all",
+                            "--lines")
     tracer.recording(120)
     target.go()
     t.equal(target.popen.wait(60), 0, "exit status")
     t.has(tracer.expect(0), "nothing lost")
     root, = trace.load(t.path("trace.json")).named("workload")
     ours = our_tree(root)
-    python = without_closings(without_c(ours), without_c(theirs))
-    same(t, without_c(ours), python)
+    python, all_theirs = without_c(ours), without_c(theirs)
+    expected = without_closings(python, all_theirs)
+    for i in range(max(len(python), len(expected))):
+        t.equal(python[max(0, i - 5):i + 1], expected[max(0, i - 5):i + 1],
+                "Python functions up to number %d" % i)
     t.equal(c_counts(ours), c_counts(theirs), "C functions that are called")
     print("%d Python functions, %d of %d C functions; %d closings are the profiler's own" % (
-        len(python), len(ours) - len(python), len(theirs) - len(without_c(theirs)),
-        len(without_c(theirs)) - len(python)))
+        len(python), len(ours) - len(python), len(theirs) - len(all_theirs),
+        len(all_theirs) - len(expected)))

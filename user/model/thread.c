@@ -104,9 +104,10 @@ static uint32_t call_line(struct pt_model *model, const struct model_thread *thr
 
 	if (!frame->caller)
 		return 0;
-	/* what is no frame has no code: a collection that runs a finalizer, for example */
+	/* What is no Python frame lies between: a collection that runs a finalizer, which has no
+	 * code, or a C function that calls back. */
 	for (const struct model_frame *f = frame; f > thread->frames && !around; f--)
-		around = f[-1].code;
+		around = f[-1].is_c ? NULL : f[-1].code;
 	if (!around)
 		return 0;
 	/* A line of another caller would be taken for one of the slice around: of one that is left
