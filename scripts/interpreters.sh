@@ -52,7 +52,9 @@ install_in() {
     # shellcheck disable=SC2046
     chroot "$root" apt-get -qq $(apt_options) update
     for package; do
-        if chroot "$root" apt-cache policy "$package" | grep -q '^  Candidate: [0-9]'; then
+        # (grep -q would end before apt-cache has written all, which pipefail takes for an error)
+        if chroot "$root" apt-cache policy "$package" |
+            awk '/^  Candidate: [0-9]/ { found = 1 } END { exit !found }'; then
             there+=("$package")
         else
             say "$(basename "$root" .tmp) has no $package any more; it is not tested"

@@ -39,7 +39,8 @@ ubuntu-24.04) release=noble ;;
 esac
 
 has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
-has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [0-9]'; }
+# (Not grep -q: it would end before apt-cache has written all, which pipefail takes for an error.)
+has_candidate() { apt-cache policy "$1" 2>/dev/null | awk '/^  Candidate: [0-9]/ { n++ } END { exit !n }'; }
 
 # What to install; an alternative (a|b) is the first that is installed or can be.
 packages() {
@@ -85,7 +86,8 @@ mirror() {
 
 has_backports() {
     # shellcheck disable=SC2016
-    apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx "$release-backports"
+    apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' |
+        awk -v want="$release-backports" '$0 == want { n++ } END { exit !n }'
 }
 
 add_backports() {

@@ -11,7 +11,7 @@
 private_apt_mirror() {
     # shellcheck disable=SC2016 # apt fills in $(SITE)
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' |
-        grep -v security | grep -m1 -E '/debian/?$'
+        grep -v security | grep -E '/debian/?$' | sed -n 1p
 }
 
 private_apt_options() {
