@@ -7,12 +7,8 @@
 #include "python/cache.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define CACHE_MAGIC     0x6763697079707470ull
 #define CACHE_VERSION   2
@@ -64,70 +60,14 @@ static const struct py_engine_plan *const_plan_at(const struct py_image *image, 
 	return i < PY_ENGINE_COUNT ? &image->engines[i] : &image->features[i - PY_ENGINE_COUNT];
 }
 
-/* FNV-1a: enough against damage; against malice the sites' bytes are compared. */
-static uint64_t hash_add(uint64_t hash, const void *data, size_t size)
+void py_cache_key(struct pt_cache_key *key, const struct elf_file *elf, unsigned int emulated)
 {
-	const uint8_t *bytes = data;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ bytes[i]) * 0x100000001b3ull;
-	return hash;
-}
-
-#define HASH_START 0xcbf29ce484222325ull
-
-void py_cache_key(struct py_cache_key *key, const struct elf_file *elf, unsigned int emulated)
-{
-	uint64_t words[] = {elf->size, elf->build_id_len ? 0 : elf->dev,
-			    elf->build_id_len ? 0 : elf->inode,
-			    elf->build_id_len ? 0 : elf->mtime_ns, emulated};
-	size_t used;
-
-	memset(key, 0, sizeof(*key));
-	key->hash = hash_add(HASH_START, elf->build_id, elf->build_id_len);
-	key->hash = hash_add(key->hash, words, sizeof(words));
-	used = (size_t)snprintf(key->name, sizeof(key->name), "image-%016llx-",
-				(unsigned long long)key->hash);
-	for (size_t i = 0; i < elf->build_id_len; i++)
-		used += (size_t)snprintf(key->name + used, sizeof(key->name) - used, "%02x",
-					 elf->build_id[i]);
-	snprintf(key->name + used, sizeof(key->name) - used, "-%x.r%u", emulated,
-		 PY_FINDER_REVISION);
+	pt_cache_key(key, "image", elf, emulated, PY_FINDER_REVISION);
 }
 
 /* ---- reading ---- */
 
-static int file_read(const char *dir, const char *name, uint8_t **data, size_t *size)
-{
-	char path[4096];
-	struct stat st;
-	ssize_t n = -1;
-	int fd;
-
-	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return -ENOENT;
-	*data = NULL;
-	/* Only what root or we ourselves wrote. */
-	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_size > 0 &&
-	    st.st_size <= CACHE_MAX_BYTES && (st.st_uid == geteuid() || st.st_uid == 0) &&
-	    !(st.st_mode & (S_IWGRP | S_IWOTH))) {
-		*size = (size_t)st.st_size;
-		*data = malloc(*size);
-		n = *data ? read(fd, *data, *size) : -1;
-	}
-	close(fd);
-	if (n < 0 || (size_t)n != *size) {
-		free(*data);
-		*data = NULL;
-		return -ENOENT;
-	}
-	return 0;
-}
-
-static bool head_fits(const struct cache_head *head, const struct py_cache_key *key, size_t size,
+static bool head_fits(const struct cache_head *head, const struct pt_cache_key *key, size_t size,
 		      const uint8_t *data)
 {
 	uint64_t sites = 0;
@@ -146,7 +86,7 @@ static bool head_fits(const struct cache_head *head, const struct py_cache_key *
 		return false;
 	if (data[size - 1] != 0)
 		return false;
-	return head->checksum == hash_add(HASH_START, data + 16, size - 16);
+	return head->checksum == pt_cache_hash(PT_CACHE_HASH_START, data + 16, size - 16);
 }
 
 /* The interpreter must hold these bytes there: two files may claim the same build id. */
@@ -241,13 +181,13 @@ static int parse(const struct cache_head *head, const uint8_t *data, const struc
 	return 0;
 }
 
-int py_cache_read(const char *dir, const struct py_cache_key *key, const struct elf_file *elf,
+int py_cache_read(const char *dir, const struct pt_cache_key *key, const struct elf_file *elf,
 		  struct py_image *image, char **pool)
 {
 	struct cache_head head;
 	uint8_t *data;
 	size_t size;
-	int ret = file_read(dir, key->name, &data, &size);
+	int ret = pt_cache_file_read(dir, key->name, CACHE_MAX_BYTES, &data, &size);
 
 	*pool = NULL;
 	if (ret)
@@ -322,7 +262,7 @@ static const char *method_of(const struct py_site *site)
 }
 
 /* The whole file in memory; NULL: no memory, or too much to be worth keeping. */
-static uint8_t *build(const struct py_cache_key *key, const struct py_image *image, size_t *size)
+static uint8_t *build(const struct pt_cache_key *key, const struct py_image *image, size_t *size)
 {
 	struct cache_head head = {.magic = CACHE_MAGIC,
 				  .version = CACHE_VERSION,
@@ -360,50 +300,21 @@ static uint8_t *build(const struct py_cache_key *key, const struct py_image *ima
 			text_at += length;
 		}
 	memcpy(data, &head, sizeof(head));
-	head.checksum = hash_add(HASH_START, data + 16, *size - 16);
+	head.checksum = pt_cache_hash(PT_CACHE_HASH_START, data + 16, *size - 16);
 	memcpy(data, &head, sizeof(head));
 	return data;
 }
 
-static int file_write(const char *dir, const char *name, const uint8_t *data, size_t size)
-{
-	char path[4096], temporary[4096];
-	int fd, ret = 0;
-	ssize_t n;
-
-	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path) ||
-	    snprintf(temporary, sizeof(temporary), "%s/.%.60s.XXXXXX", dir, name) >=
-		(int)sizeof(temporary))
-		return -ENAMETOOLONG;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, data, size);
-	if (n < 0)
-		ret = -errno;
-	else if ((size_t)n != size)
-		ret = -ENOSPC;
-	if (close(fd) && !ret)
-		ret = -errno;
-	if (!ret && rename(temporary, path))
-		ret = -errno;
-	if (ret)
-		unlink(temporary);
-	return ret;
-}
-
-int py_cache_write(const char *dir, const struct py_cache_key *key, const struct py_image *image)
+int py_cache_write(const char *dir, const struct pt_cache_key *key, const struct py_image *image)
 {
 	size_t size;
 	uint8_t *data;
 	int ret;
 
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return -errno;
 	data = build(key, image, &size);
 	if (!data)
 		return -ENOMEM;
-	ret = file_write(dir, key->name, data, size);
+	ret = pt_cache_file_write(dir, key->name, data, size);
 	free(data);
 	return ret;
 }

@@ -12,20 +12,16 @@
 #define PT_PYTHON_CACHE_H
 
 #include "python/parts.h"
+#include "target/cachefile.h"
 
 /* Raise this when a finder's result for the same file may change. */
 #define PY_FINDER_REVISION 24
 
-struct py_cache_key {
-	char name[160]; /* of the file in the cache directory */
-	uint64_t hash;  /* of everything the name stands for */
-};
-
-void py_cache_key(struct py_cache_key *key, const struct elf_file *elf, unsigned int emulated);
+void py_cache_key(struct pt_cache_key *key, const struct elf_file *elf, unsigned int emulated);
 /* Fills image (version .. eval, engines) and *pool, which owns the sites' method texts and must
  * outlive them. -ENOENT: nothing usable. */
-int py_cache_read(const char *dir, const struct py_cache_key *key, const struct elf_file *elf,
+int py_cache_read(const char *dir, const struct pt_cache_key *key, const struct elf_file *elf,
 		  struct py_image *image, char **pool);
-int py_cache_write(const char *dir, const struct py_cache_key *key, const struct py_image *image);
+int py_cache_write(const char *dir, const struct pt_cache_key *key, const struct py_image *image);
 
 #endif

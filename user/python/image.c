@@ -244,7 +244,7 @@ static int load(struct image_owner *owner, const struct elf_file *elf, const cha
 		unsigned int emulated, const char *cache_dir, struct pt_err *err)
 {
 	struct py_image *image = &owner->image;
-	struct py_cache_key key;
+	struct pt_cache_key key;
 	double start_ms = now_ms();
 	int ret;
 
