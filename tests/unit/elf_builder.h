@@ -65,4 +65,25 @@ static inline void elf_build(struct elf_image *image, const void *code, size_t c
 		memcpy(image->bytes + ELF_CODE, code, code_bytes);
 }
 
+/* Writes an .eh_frame that lies at vaddr: one FDE for each {start, bytes}, pc-relative 4-byte
+ * addresses. Returns its size. */
+static inline size_t elf_build_eh_frame(uint8_t *to, uint64_t vaddr, const uint32_t (*ranges)[2],
+					size_t count)
+{
+	static const uint8_t cie[] = {0x10, 0, 0, 0,    0,  0, 0,    0, 1, 'z',
+				      'R',  0, 1, 0x78, 16, 1, 0x1b, 0, 0, 0};
+	size_t at = sizeof(cie);
+
+	memcpy(to, cie, sizeof(cie));
+	for (size_t i = 0; i < count; i++) {
+		uint32_t words[4] = {12, (uint32_t)at + 4,
+				     ranges[i][0] - (uint32_t)(vaddr + at + 8), ranges[i][1]};
+
+		memcpy(to + at, words, sizeof(words));
+		at += sizeof(words);
+	}
+	memset(to + at, 0, 4);
+	return at + 4;
+}
+
 #endif

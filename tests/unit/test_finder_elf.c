@@ -47,26 +47,13 @@ static void section(struct elf_image *image, int index, uint32_t name, uint32_t 
 				      .sh_entsize = entry};
 }
 
-/* Two FDEs, pc-relative 4-byte addresses, given in the wrong order, then a third out of the code.
- */
+/* Two FDEs, given in the wrong order, then a third out of the code, then the first again. */
 static size_t put_eh_frame(uint8_t *to, uint64_t vaddr)
 {
-	static const uint8_t cie[] = {0x10, 0, 0, 0,    0,  0, 0,    0, 1, 'z',
-				      'R',  0, 1, 0x78, 16, 1, 0x1b, 0, 0, 0};
 	static const uint32_t ranges[][2] = {
 	    {ELF_CODE + 0x100, 0x40}, {ELF_CODE, 0x80}, {ELF_DATA, 0x10}, {ELF_CODE + 0x100, 0x40}};
-	size_t at = sizeof(cie);
 
-	memcpy(to, cie, sizeof(cie));
-	for (size_t i = 0; i < 4; i++) {
-		uint32_t words[4] = {12, (uint32_t)at + 4,
-				     ranges[i][0] - (uint32_t)(vaddr + at + 8), ranges[i][1]};
-
-		memcpy(to + at, words, sizeof(words));
-		at += sizeof(words);
-	}
-	memset(to + at, 0, 4);
-	return at + 4;
+	return elf_build_eh_frame(to, vaddr, ranges, 4);
 }
 
 static size_t put_sdt(uint8_t *to)
@@ -381,6 +368,33 @@ static void test_file_cut_while_open(void **state)
 	free(image);
 }
 
+static void test_trim(void **state)
+{
+	struct elf_image *image = malloc(sizeof(*image));
+	char path[] = "/tmp/pt-elf-XXXXXX";
+	struct elf_file *elf;
+	const size_t far = 1u << 20;
+	int fd = mkstemp(path);
+
+	(void)state;
+	build(image);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, image, sizeof(*image)), sizeof(*image));
+	assert_int_equal(ftruncate(fd, far), 0);
+	assert_int_equal(elf_file_open(path, &elf, NULL), 0);
+	assert_memory_equal(elf_at(elf, far - 4, 4), "\0\0\0\0", 4);
+	assert_int_equal(pwrite(fd, "new!", 4, (off_t)far - 4), 4);
+	elf_trim(elf, 1u << 20); /* less than that is held: it stays */
+	assert_memory_equal(elf_at(elf, far - 4, 4), "\0\0\0\0", 4);
+	elf_trim(elf, 0);
+	assert_memory_equal(elf_at(elf, far - 4, 4), "new!", 4);
+	assert_non_null(elf_section(elf, ".eh_frame")); /* the names stay */
+	elf_file_close(elf);
+	close(fd);
+	unlink(path);
+	free(image);
+}
+
 static void test_paths_that_are_no_files(void **state)
 {
 	char path[] = "/tmp/pt-elf-XXXXXX";
@@ -412,6 +426,7 @@ int main(void)
 	    cmocka_unit_test(test_refused_files),
 	    cmocka_unit_test(test_damage_does_no_harm),
 	    cmocka_unit_test(test_file_cut_while_open),
+	    cmocka_unit_test(test_trim),
 	    cmocka_unit_test(test_paths_that_are_no_files),
 	};
 

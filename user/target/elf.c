@@ -11,8 +11,10 @@
 
 #define CHUNK_BYTES    (64u << 10)
 #define FILE_MAX_BYTES (4ull << 30)
-#define NAME_MAX_BYTES 4096u
+#define NAME_MAX_BYTES (32u << 10) /* C++ names of templates get long: 4 K was seen */
 #define RELOCS_MAX     (8u << 20)
+
+enum chunk_state { CHUNK_ABSENT, CHUNK_LOADED, CHUNK_KEPT };
 
 struct reloc {
 	uint64_t vaddr, value;
@@ -20,8 +22,9 @@ struct reloc {
 
 struct elf_store {
 	const uint8_t *data;
-	int fd;          /* -1: data is complete */
-	uint8_t *loaded; /* one byte a chunk */
+	int fd;              /* -1: data is complete */
+	uint8_t *loaded;     /* one byte a chunk: enum chunk_state */
+	size_t loaded_count; /* chunks that elf_trim() may drop */
 	bool mapped;
 	bool relocs_ready;
 	struct reloc *relocs; /* sorted by vaddr */
@@ -47,8 +50,39 @@ static bool chunk_load(const struct elf_file *elf, uint64_t chunk)
 			return false;
 		have += (size_t)n;
 	}
-	store->loaded[chunk] = 1;
+	store->loaded[chunk] = CHUNK_LOADED;
+	store->loaded_count++;
 	return true;
+}
+
+/* What opening has read: the names of the sections point there. */
+static void chunks_keep(const struct elf_file *elf)
+{
+	struct elf_store *store = elf->store;
+
+	for (uint64_t chunk = 0; chunk <= elf->size / CHUNK_BYTES; chunk++)
+		if (store->loaded[chunk])
+			store->loaded[chunk] = CHUNK_KEPT;
+	store->loaded_count = 0;
+}
+
+void elf_trim(const struct elf_file *elf, uint64_t max_bytes)
+{
+	struct elf_store *store = elf->store;
+
+	if (store->fd < 0 || store->loaded_count <= max_bytes / CHUNK_BYTES)
+		return;
+	for (uint64_t chunk = 0; chunk <= elf->size / CHUNK_BYTES; chunk++) {
+		uint64_t offset = chunk * CHUNK_BYTES;
+
+		if (store->loaded[chunk] != CHUNK_LOADED)
+			continue;
+		madvise((uint8_t *)store->data + offset,
+			elf->size - offset < CHUNK_BYTES ? elf->size - offset : CHUNK_BYTES,
+			MADV_DONTNEED);
+		store->loaded[chunk] = CHUNK_ABSENT;
+	}
+	store->loaded_count = 0;
 }
 
 const void *elf_at(const struct elf_file *elf, uint64_t offset, uint64_t size)
@@ -107,6 +141,17 @@ bool elf_is_code(const struct elf_file *elf, uint64_t vaddr)
 	const struct elf_segment *s = segment_at(elf, vaddr);
 
 	return s && (s->flags & PF_X);
+}
+
+bool elf_is_variable(const struct elf_file *elf, uint64_t vaddr)
+{
+	for (size_t i = 0; i < elf->segment_count; i++) {
+		const struct elf_segment *s = &elf->segments[i];
+
+		if (s->type == PT_LOAD && vaddr >= s->vaddr && vaddr - s->vaddr < s->mem_size)
+			return (s->flags & PF_W) && !(s->flags & PF_X);
+	}
+	return false;
 }
 
 const void *elf_at_vaddr(const struct elf_file *elf, uint64_t vaddr, uint64_t size)
@@ -436,6 +481,7 @@ int elf_file_open(const char *path, struct elf_file **result, struct pt_err *err
 		elf_file_close(elf);
 		return ret;
 	}
+	chunks_keep(elf);
 	*result = elf;
 	return 0;
 }

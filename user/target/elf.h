@@ -75,10 +75,17 @@ const void *elf_at_vaddr(const struct elf_file *elf, uint64_t vaddr, uint64_t si
 /* A NUL-terminated string at vaddr of at most max bytes, or NULL. */
 const char *elf_string_at_vaddr(const struct elf_file *elf, uint64_t vaddr, size_t max);
 
+/* For whoever reads through a large file: once more than max_bytes of it are held, gives back what
+ * was read since the file was opened. All that elf_at() and its like have returned is void then; it
+ * is read again when asked for. Names of sections stay. Does nothing to a file in memory. */
+void elf_trim(const struct elf_file *elf, uint64_t max_bytes);
+
 bool elf_vaddr_to_offset(const struct elf_file *elf, uint64_t vaddr, uint64_t *offset);
 bool elf_offset_to_vaddr(const struct elf_file *elf, uint64_t offset, uint64_t *vaddr);
 /* In an executable PT_LOAD? */
 bool elf_is_code(const struct elf_file *elf, uint64_t vaddr);
+/* In a writable PT_LOAD that is no code? What the file does not hold (.bss) counts too. */
+bool elf_is_variable(const struct elf_file *elf, uint64_t vaddr);
 
 /* First section of that name, or NULL. */
 const struct elf_section *elf_section(const struct elf_file *elf, const char *name);
