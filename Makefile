@@ -34,7 +34,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch
 OPT ?= -O2 -g
 CPPFLAGS_ALL := -D_GNU_SOURCE -DPT_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)/gen $(DEP_CFLAGS)
 CFLAGS_ALL := -std=gnu11 $(OPT) $(WARN) -fno-omit-frame-pointer $(SANITIZE) $(CFLAGS)
-LDLIBS_ALL := $(LIBBPF_LIBS) $(DEP_LIBS) -lpthread -lm
+LDLIBS_ALL := $(LIBBPF_LIBS) $(DEP_LIBS) -liberty -lpthread -lm
 BPF_CFLAGS := -std=gnu11 -O2 -g -mcpu=v3 -target bpf -D__TARGET_ARCH_$(ARCH) -Iinclude -Ivmlinux \
 	-Ibpf $(LIBBPF_CFLAGS) -Wall -Wextra -Wno-unused-parameter -Wno-missing-declarations
 

@@ -11,6 +11,11 @@ ifneq ($(shell $(LIBBPF_PC) --atleast-version=$(LIBBPF_MIN) libbpf && echo ok),o
 $(error libbpf >= $(LIBBPF_MIN) is needed, found '$(shell $(LIBBPF_PC) --modversion libbpf 2>/dev/null)'. Run scripts/setup.sh, or give LIBBPF_PREFIX)
 endif
 $(foreach d,$(DEPS),$(if $(shell $(PKG_CONFIG) --atleast-version=$(lastword $(subst :, ,$(d))) $(firstword $(subst :, ,$(d))) && echo ok),,$(error $(firstword $(subst :, ,$(d))) >= $(lastword $(subst :, ,$(d))) is needed. Run scripts/setup.sh)))
+# libiberty (binutils) has no .pc file and no version of its own. DMGL_NO_RECURSE_LIMIT came with
+# binutils 2.32: from there on demangling is limited in depth, which names of foreign files need.
+ifneq ($(shell echo 'int options = DMGL_NO_RECURSE_LIMIT;' | $(CC) -include libiberty/demangle.h -x c -fsyntax-only - 2>/dev/null && echo ok),ok)
+$(error libiberty of binutils >= 2.32 is needed (libiberty-dev). Run scripts/setup.sh)
+endif
 ifeq ($(CLANG),)
 $(error clang >= 14 is needed to build the BPF programs. Run scripts/setup.sh)
 endif

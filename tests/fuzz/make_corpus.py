@@ -42,11 +42,35 @@ long _PyEval_EvalFrameDefault(long *ts, long *f, int x)
 """
 
 
-def make_elf():
+# A file that registers kernels as nvcc's do; no CUDA is needed.
+KERNELS = """
+typedef void *dim3p;
+__attribute__((section(".nvFatBinSegment"))) int wrapper[6] = {0x466243b1, 1};
+__attribute__((noinline)) void __cudaRegisterFunction(void **handle, const void *host, char *text,
+	const char *name, int limit, dim3p a, dim3p b, dim3p c, dim3p d, int *e)
+{ __asm__ volatile("" ::: "memory"); }
+__attribute__((noinline)) int __cudaGetKernel(void **handle, const void *host)
+{ __asm__ volatile("" ::: "memory"); return 0; }
+static void *handle_a, *handle_b, **module;
+__attribute__((visibility("hidden"))) int stub_a(void) { return __cudaGetKernel(&handle_a, stub_a) + 1; }
+__attribute__((noinline)) static int inner_b(void);
+__attribute__((visibility("hidden"))) int stub_b(void) { return inner_b(); }
+static int inner_b(void) { return __cudaGetKernel(&handle_b, stub_b) + 2; }
+__attribute__((constructor)) static void all(void)
+{
+	__cudaRegisterFunction(module, stub_a, "_Z4axpyIfEvT_PKS0_PS0_i", "_Z4axpyIfEvT_PKS0_PS0_i",
+		-1, 0, 0, 0, 0, 0);
+	__cudaRegisterFunction(module, stub_b, "__nv_static_9__a_1_b_cu__Z3onePi",
+		"__nv_static_9__a_1_b_cu__Z3onePi", -1, 0, 0, 0, 0, 0);
+}
+"""
+
+
+def make_elf(text):
     with tempfile.TemporaryDirectory() as folder:
         source, out = os.path.join(folder, "x.c"), os.path.join(folder, "x.so")
         with open(source, "w") as f:
-            f.write(SMALL)
+            f.write(text)
         subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-nostdlib", "-Wl,-z,noseparate-code",
                         "-o", out, source], check=True)
         subprocess.run(["strip", out], check=True)
@@ -54,7 +78,8 @@ def make_elf():
 
 
 def main():
-    write("finder", "small-elf", b"\0" + make_elf())
+    write("finder", "small-elf", b"\0" + make_elf(SMALL))
+    write("kernels", "two", make_elf(KERNELS))
     write("finder", "change-header", b"\1" + struct.pack("<IB", 40 << 1, 1))
     write("finder", "change-code", b"\1" + struct.pack("<IBIB", 1000 << 1 | 1, 4, 20001, 255))
     for name in ("calls", "loss", "processes", "damage", "runtime", "lines", "control"):

@@ -22,6 +22,8 @@ static int dispatch(const struct app_options *options, struct pt_err *err)
 		return app_replay(options, err);
 	case APP_REPORT:
 		return app_report(options, err);
+	case APP_KERNELS:
+		return app_kernels(options, err);
 	case APP_CTL:
 		return app_ctl(options, err);
 	}

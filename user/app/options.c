@@ -60,8 +60,10 @@ struct row {
 		.at = offsetof(struct app_options, FIELD), .verbs = VERBS, .help = HELP,           \
 		##__VA_ARGS__                                                                      \
 	}
-#define WRITERS              (APP_RECORD | APP_REPLAY)
-#define EVERYWHERE           (APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL)
+#define WRITERS (APP_RECORD | APP_REPLAY)
+#define EVERYWHERE                                                                                 \
+	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS)
+#define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS)
 #define DEFAULT_TOP          20
 #define DEFAULT_BUFFER_BYTES (64u << 20)
 
@@ -168,14 +170,15 @@ static const struct row rows[] = {
 	 .only_flag = true),
 	ROW("dry-run", 0, FLAG, NULL, dry_run, APP_RECORD,
 	 "print the probes that would be used, attach nothing", .only_flag = true),
-	ROW("json", 0, FLAG, NULL, json, APP_RECORD | APP_CHECK | APP_LIST | APP_REPORT,
-	 "print JSON (with check, list, report and --dry-run)", .only_flag = true),
+	ROW("json", 0, FLAG, NULL, json,
+	 APP_RECORD | APP_CHECK | APP_LIST | APP_REPORT | APP_KERNELS,
+	 "print JSON (with check, list, report, kernels and --dry-run)", .only_flag = true),
 	ROW("top", 0, NUMBER, "N", top, APP_REPORT,
 	 "how many functions to show; default 20", .max = 1u << 20),
-	ROW("cache-dir", 0, STRING, "DIR", cache_dir, APP_RECORD | APP_CHECK | APP_LIST,
-	 "where to keep what was found out about interpreters and the kernel; default "
+	ROW("cache-dir", 0, STRING, "DIR", cache_dir, CACHERS,
+	 "where to keep what was found out about interpreters, libraries and the kernel; default "
 	 "/var/cache/pytrace-bpf"),
-	ROW("no-cache", 0, FLAG, NULL, no_cache, APP_RECORD | APP_CHECK | APP_LIST,
+	ROW("no-cache", 0, FLAG, NULL, no_cache, CACHERS,
 	 "find everything out anew"),
 	ROW("config", 0, STRING, "FILE", config, EVERYWHERE,
 	 "read options from a JSON object {\"long-option\": value}", .only_flag = true),
@@ -211,6 +214,10 @@ static const struct verb {
      "Turns a raw capture into a trace; needs no root.", true},
     {"report", APP_REPORT, "report FILE",
      "Prints the functions that took the most time, from a trace or a capture.", true},
+    {"kernels", APP_KERNELS, "kernels FILE",
+     "Prints the CUDA kernels that a program or library registers, read from its code; symbols are "
+     "not needed.",
+     true},
     {"ctl", APP_CTL,
      "ctl [--socket PATH] status|pause|resume|clear|save [FILE]|stop [--flush-unfinished]",
      "Controls a recording that was started with --control, and prints its answer (JSON).", false},

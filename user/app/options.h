@@ -26,6 +26,7 @@ enum app_verb {
 	APP_REPLAY = 8,
 	APP_REPORT = 16,
 	APP_CTL = 32,
+	APP_KERNELS = 64,
 };
 
 struct app_list { /* NULL-terminated */
@@ -36,7 +37,7 @@ struct app_list { /* NULL-terminated */
 struct app_options {
 	enum app_verb verb;
 	char *const *command; /* what stands behind "--", or NULL; argv's own */
-	const char *file;     /* of replay and report; argv's own */
+	const char *file;     /* of replay, report and kernels; argv's own */
 	char *const *words;   /* of ctl: the command; argv's own */
 	size_t word_count;
 

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* Names of CUDA kernels: read from a small file's registration code, kept in the cache, demangled.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cuda/names.h"
+#include "elf_builder.h"
+#include "scratch.h"
+#include "target/elf.h"
+
+#define MUTATIONS 5000
+
+enum { S_NULL, S_NAMES, S_TEXT, S_FATBIN, S_EH, S_COUNT };
+
+/* The functions; each has an FDE. */
+#define REGISTRAR   (ELF_CODE + 0x000)
+#define GET_KERNEL  (ELF_CODE + 0x010)
+#define CONSTRUCTOR (ELF_CODE + 0x100)
+#define STUB_A      (ELF_CODE + 0x400) /* asks for its handle itself */
+#define STUB_B      (ELF_CODE + 0x440) /* by way of INNER_B */
+#define INNER_B     (ELF_CODE + 0x480)
+#define STUB_C      (ELF_CODE + 0x4c0) /* never asks */
+#define HANDLE_A    (ELF_DATA + 0x10)
+#define HANDLE_B    (ELF_DATA + 0x18)
+
+/* Where the other parts lie. */
+#define AT_TEXTS   (ELF_DATA + 0x100)
+#define AT_NAMES   (ELF_DATA + 0x200)
+#define AT_EH      (ELF_DATA + 0x300)
+#define AT_NOTE    (ELF_DATA + 0x600)
+#define AT_HEADERS (ELF_DATA + 0x800)
+
+static const char names[] = "\0.shstrtab\0.text\0.nvFatBinSegment\0.eh_frame";
+static const char texts[] = "_Z4axpyIfEvT_PKS0_PS0_i\0plain\0_ZN4deep5scaleEPfi";
+#define TEXT_A AT_TEXTS
+#define TEXT_B (AT_TEXTS + 24)
+#define TEXT_C (AT_TEXTS + 30)
+
+struct code {
+	struct elf_image *image;
+	uint64_t vaddr;
+};
+
+static void put(struct code *code, const char *bytes, size_t count)
+{
+	memcpy(code->image->bytes + code->vaddr, bytes, count);
+	code->vaddr += count;
+}
+
+/* An instruction that ends with the distance to vaddr. */
+static void put_to(struct code *code, const char *bytes, size_t count, uint64_t vaddr)
+{
+	int32_t distance = (int32_t)(vaddr - (code->vaddr + count + 4));
+
+	put(code, bytes, count);
+	put(code, (const char *)&distance, sizeof(distance));
+}
+
+#define LEA_RSI "\x48\x8d\x35"
+#define LEA_RDI "\x48\x8d\x3d"
+#define LEA_RDX "\x48\x8d\x15"
+#define CALL    "\xe8"
+#define JMP     "\xe9"
+
+/* What stands between the arguments and the call, to see whether it matters. */
+static void put_registration(struct code *code, uint64_t host, uint64_t text, const char *between,
+			     size_t between_bytes, const char *how)
+{
+	put(code, "\x6a\x00\x45\x31\xc9\x41\xb8\xff\xff\xff\xff", 11); /* push, r9d, r8d = -1 */
+	put_to(code, LEA_RDX, 3, text);
+	put(code, "\x48\x89\xd1", 3); /* mov %rdx, %rcx */
+	put_to(code, LEA_RSI, 3, host);
+	put(code, between, between_bytes);
+	put(code, "\x48\x89\xdf", 3); /* mov %rbx, %rdi */
+	put_to(code, how, 1, REGISTRAR);
+}
+
+static void put_stubs(struct elf_image *image)
+{
+	struct code a = {image, STUB_A}, b = {image, STUB_B}, inner = {image, INNER_B};
+
+	put_to(&a, LEA_RSI, 3, STUB_A);
+	put_to(&a, LEA_RDI, 3, HANDLE_A);
+	put_to(&a, CALL, 1, GET_KERNEL);
+	put(&a, "\xc3", 1);
+	put_to(&b, JMP, 1, INNER_B);
+	put_to(&inner, LEA_RSI, 3, STUB_B);
+	put_to(&inner, LEA_RDI, 3, HANDLE_B);
+	put_to(&inner, CALL, 1, GET_KERNEL);
+	put(&inner, "\xc3", 1);
+	image->bytes[STUB_C] = 0xc3;
+	image->bytes[REGISTRAR] = image->bytes[GET_KERNEL] = 0xc3;
+}
+
+static void put_section(Elf64_Shdr *section, uint32_t name, uint64_t flags, uint64_t at,
+			uint64_t size)
+{
+	*section = (Elf64_Shdr){.sh_name = name,
+				.sh_type = SHT_PROGBITS,
+				.sh_flags = flags,
+				.sh_addr = at,
+				.sh_offset = at,
+				.sh_size = size};
+}
+
+static void put_sections(struct elf_image *image)
+{
+	static const uint32_t functions[][2] = {
+	    {REGISTRAR, 16}, {GET_KERNEL, 16}, {CONSTRUCTOR, 0x200}, {STUB_A, 0x40},
+	    {STUB_B, 0x40},  {INNER_B, 0x40},  {STUB_C, 0x40}};
+	Elf64_Shdr *s = (Elf64_Shdr *)(image->bytes + AT_HEADERS);
+	size_t eh_bytes = elf_build_eh_frame(image->bytes + AT_EH, AT_EH, functions, 7);
+
+	memcpy(image->bytes + AT_NAMES, names, sizeof(names));
+	memcpy(image->bytes + AT_TEXTS, texts, sizeof(texts));
+	put_section(s + S_NAMES, 1, 0, AT_NAMES, sizeof(names));
+	put_section(s + S_TEXT, 11, SHF_ALLOC | SHF_EXECINSTR, ELF_CODE, ELF_CODE_BYTES);
+	put_section(s + S_FATBIN, 17, SHF_ALLOC, ELF_DATA, 16);
+	put_section(s + S_EH, 34, SHF_ALLOC, AT_EH, eh_bytes);
+	elf_head(image)->e_shoff = AT_HEADERS;
+	elf_head(image)->e_shnum = S_COUNT;
+	elf_head(image)->e_shstrndx = S_NAMES;
+}
+
+static void put_build_id(struct elf_image *image)
+{
+	Elf64_Nhdr head = {4, 8, NT_GNU_BUILD_ID};
+
+	memcpy(image->bytes + AT_NOTE, &head, sizeof(head));
+	memcpy(image->bytes + AT_NOTE + sizeof(head), "GNU\0kernels!", 12);
+	elf_segments(image)[2] = (Elf64_Phdr){
+	    .p_type = PT_NOTE, .p_offset = AT_NOTE, .p_filesz = sizeof(head) + 12};
+	elf_head(image)->e_phnum = 3;
+}
+
+/* between: of the second of three registrations. */
+static struct elf_image *build(const char *between, size_t between_bytes)
+{
+	struct elf_image *image = malloc(sizeof(*image));
+	struct code code = {image, CONSTRUCTOR};
+
+	assert_non_null(image);
+	elf_build(image, NULL, 0);
+	put_registration(&code, STUB_B, TEXT_B, "", 0, CALL);
+	put_registration(&code, STUB_A, TEXT_A, between, between_bytes, CALL);
+	put_registration(&code, STUB_C, TEXT_C, "", 0, JMP);
+	put_stubs(image);
+	put_sections(image);
+	put_build_id(image);
+	return image;
+}
+
+static int decode(const struct elf_image *image, struct pt_kernels **kernels, struct pt_err *err)
+{
+	struct elf_file *elf;
+	int rc = elf_file_memory(image, sizeof(*image), &elf, err);
+
+	if (rc)
+		return rc;
+	rc = pt_kernels_decode(elf, NULL, kernels, err);
+	elf_file_close(elf);
+	return rc;
+}
+
+static void expect(const struct pt_kernels *kernels, uint64_t host, uint64_t handle,
+		   const char *name)
+{
+	size_t count;
+	const struct pt_kernel *kernel = pt_kernels_find(kernels, host, &count);
+
+	assert_non_null(kernel);
+	assert_int_equal(count, 1);
+	assert_int_equal(kernel->host, host);
+	assert_int_equal(kernel->handle, handle);
+	assert_string_equal(kernel->name, name);
+}
+
+static void expect_all(const struct pt_kernels *kernels)
+{
+	assert_int_equal(kernels->count, 3);
+	assert_int_equal(kernels->undecoded, 0);
+	assert_true(kernels->device_code);
+	assert_int_equal(kernels->registrar, REGISTRAR);
+	expect(kernels, STUB_A, HANDLE_A, "_Z4axpyIfEvT_PKS0_PS0_i");
+	expect(kernels, STUB_B, HANDLE_B, "plain");
+	expect(kernels, STUB_C, 0, "_ZN4deep5scaleEPfi");
+	assert_null(pt_kernels_find(kernels, STUB_A + 1, NULL));
+	assert_null(pt_kernels_find(kernels, 0, NULL));
+	assert_null(pt_kernels_find(kernels, UINT64_MAX, NULL));
+}
+
+static void test_decode(void **state)
+{
+	struct elf_image *image = build("", 0);
+	struct pt_kernels *kernels;
+
+	(void)state;
+	assert_int_equal(decode(image, &kernels, NULL), 0);
+	expect_all(kernels);
+	pt_kernels_free(kernels);
+	free(image);
+}
+
+/* What makes a registration doubtful: it is counted, not guessed, and the others are there. */
+static void test_doubt(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t count;
+	} doubts[] = {
+	    {"\xeb\x00", 2},                     /* a jump to the next instruction: paths join */
+	    {"\x48\x8d\x0d\x00\x00\x00\x00", 7}, /* lea 0(%rip), %rcx: two texts */
+	    {"\x45\x31\xc0", 3},                 /* xor %r8d, %r8d */
+	    {"\x48\x8b\x36", 3},                 /* mov (%rsi), %rsi */
+	    {"\xe8\x00\x00\x00\x00", 5},         /* a call: it changes the arguments */
+	    {"\x48\x8d\x35\x00\x20\x00\x00", 7}, /* lea to data, %rsi */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++) {
+		struct elf_image *image = build(doubts[i].bytes, doubts[i].count);
+		struct pt_kernels *kernels;
+
+		assert_int_equal(decode(image, &kernels, NULL), 0);
+		assert_int_equal(kernels->count, 2);
+		assert_int_equal(kernels->undecoded, 1);
+		assert_null(pt_kernels_find(kernels, STUB_A, NULL));
+		expect(kernels, STUB_B, HANDLE_B, "plain");
+		pt_kernels_free(kernels);
+		free(image);
+	}
+}
+
+/* The last bytes of the code are a registration's jump. */
+static void test_end_of_code(void **state)
+{
+	struct elf_image *image = build("", 0);
+	Elf64_Shdr *sections = (Elf64_Shdr *)(image->bytes + AT_HEADERS);
+	struct code code = {image, CONSTRUCTOR};
+	struct pt_kernels *kernels;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		put_registration(&code, STUB_A, TEXT_A, "", 0, i < 2 ? CALL : JMP);
+	sections[S_TEXT].sh_size = code.vaddr - ELF_CODE;
+	assert_int_equal(decode(image, &kernels, NULL), 0);
+	assert_int_equal(kernels->count + kernels->undecoded, 0); /* the stub is no code now */
+	pt_kernels_free(kernels);
+	code = (struct code){image, CONSTRUCTOR};
+	for (int i = 0; i < 3; i++)
+		put_registration(&code, i < 2 ? REGISTRAR : GET_KERNEL, i < 2 ? TEXT_A : TEXT_B, "",
+				 0, i < 2 ? CALL : JMP);
+	assert_int_equal(decode(image, &kernels, NULL), 0);
+	assert_int_equal(kernels->count, 2); /* one is registered twice */
+	assert_int_equal(kernels->undecoded, 0);
+	expect(kernels, GET_KERNEL, 0, "plain");
+	pt_kernels_free(kernels);
+	free(image);
+}
+
+/* One address with two names, as when a linker folds equal stubs. */
+static void test_folded(void **state)
+{
+	struct elf_image *image = build("", 0);
+	struct code code = {image, CONSTRUCTOR};
+	struct pt_kernels *kernels;
+	const struct pt_kernel *first;
+	size_t count;
+
+	(void)state;
+	put_registration(&code, STUB_A, TEXT_B, "", 0, CALL);
+	assert_int_equal(decode(image, &kernels, NULL), 0);
+	first = pt_kernels_find(kernels, STUB_A, &count);
+	assert_int_equal(count, 2);
+	assert_string_equal(first[0].name, "_Z4axpyIfEvT_PKS0_PS0_i");
+	assert_string_equal(first[1].name, "plain");
+	assert_int_equal(first[0].handle, HANDLE_A);
+	assert_int_equal(first[1].handle, HANDLE_A);
+	pt_kernels_free(kernels);
+	free(image);
+}
+
+/* A name that could not be printed, or that has no end, is none. */
+static void test_bad_names(void **state)
+{
+	struct elf_image *image = build("", 0);
+	struct pt_kernels *kernels;
+
+	(void)state;
+	memcpy(image->bytes + TEXT_B + 1, "\x1b[2J", 4);
+	memcpy(image->bytes + TEXT_C + 1, "\xff\xfe", 2);
+	assert_int_equal(decode(image, &kernels, NULL), 0);
+	assert_int_equal(kernels->count, 1);
+	assert_int_equal(kernels->undecoded, 2);
+	expect(kernels, STUB_A, HANDLE_A, "_Z4axpyIfEvT_PKS0_PS0_i");
+	pt_kernels_free(kernels);
+	free(image);
+}
+
+static void test_refusals(void **state)
+{
+	struct elf_image *image = build("", 0);
+	Elf64_Shdr *sections = (Elf64_Shdr *)(image->bytes + AT_HEADERS);
+	struct pt_kernels *kernels;
+	struct pt_err err = {0};
+
+	(void)state;
+	sections[S_FATBIN].sh_name = 0; /* no CUDA: nothing to say */
+	assert_int_equal(decode(image, &kernels, &err), 0);
+	assert_int_equal(kernels->count + kernels->undecoded, 0);
+	assert_false(kernels->device_code);
+	assert_false(pt_err_is_set(&err));
+	pt_kernels_free(kernels);
+	sections[S_FATBIN].sh_name = 17;
+	sections[S_EH].sh_name = 0;
+	assert_int_equal(decode(image, &kernels, &err), -ENOENT);
+	assert_non_null(strstr(err.what, ".eh_frame"));
+	pt_err_clear(&err);
+	sections[S_EH].sh_name = 34;
+	elf_head(image)->e_machine = EM_AARCH64;
+	assert_int_equal(decode(image, &kernels, &err), -ENOTSUP);
+	assert_true(pt_err_is_set(&err));
+	pt_err_clear(&err);
+	elf_head(image)->e_machine = EM_X86_64;
+	elf_head(image)->e_shnum = 0;
+	assert_int_equal(decode(image, &kernels, &err), -ENOEXEC);
+	assert_true(pt_err_is_set(&err));
+	pt_err_clear(&err);
+	elf_head(image)->e_shnum = S_COUNT;
+	sections[S_FATBIN].sh_flags |= SHF_EXECINSTR; /* more code than there are bytes */
+	sections[S_FATBIN].sh_size = ELF_DATA + ELF_DATA_BYTES;
+	sections[S_FATBIN].sh_offset = 0;
+	assert_int_equal(decode(image, &kernels, &err), -E2BIG);
+	assert_true(pt_err_is_set(&err));
+	pt_err_clear(&err);
+	sections[S_FATBIN].sh_size = ELF_DATA_BYTES; /* code where no segment is */
+	sections[S_FATBIN].sh_addr = ELF_DATA + ELF_DATA_BYTES;
+	assert_int_equal(decode(image, &kernels, &err), -EIO);
+	assert_true(pt_err_is_set(&err));
+	free(image);
+}
+
+static void test_stop(void **state)
+{
+	struct elf_image *image = build("", 0);
+	struct pt_kernels *kernels;
+	struct pt_err err = {0};
+	struct elf_file *elf;
+	atomic_bool stop = true;
+
+	(void)state;
+	assert_int_equal(elf_file_memory(image, sizeof(*image), &elf, NULL), 0);
+	assert_int_equal(pt_kernels_decode(elf, &stop, &kernels, &err), -ECANCELED);
+	assert_true(pt_err_is_set(&err));
+	elf_file_close(elf);
+	free(image);
+}
+
+/* Whatever the bytes are: no crash, and only addresses of code. */
+static void test_damage(void **state)
+{
+	struct elf_image *image = build("", 0), *changed = malloc(sizeof(*changed));
+
+	(void)state;
+	assert_non_null(changed);
+	srand(1);
+	for (int i = 0; i < MUTATIONS; i++) {
+		struct pt_kernels *kernels;
+
+		memcpy(changed, image, sizeof(*changed));
+		for (int k = rand() % 8; k >= 0; k--) {
+			static const uint32_t areas[] = {0,     CONSTRUCTOR, STUB_A,
+							 AT_EH, AT_HEADERS,  AT_TEXTS};
+
+			changed->bytes[areas[rand() % 6] + (uint32_t)(rand() % 0x100)] = (uint8_t)
+			    rand();
+		}
+		if (decode(changed, &kernels, NULL))
+			continue;
+		for (size_t k = 0; k < kernels->count; k++)
+			assert_non_null(pt_kernels_find(kernels, kernels->kernels[k].host, NULL));
+		pt_kernels_free(kernels);
+	}
+	free(changed);
+	free(image);
+}
+
+/* ---- the cache ---- */
+
+static struct pt_kernels *open_cached(const struct elf_image *image)
+{
+	const struct pt_kernels_options options = {.cache_dir = scratch_path("")};
+	struct pt_kernels *kernels;
+	struct pt_err err = {0};
+
+	scratch_write(scratch_path("program"), image, sizeof(*image));
+	assert_int_equal(pt_kernels_open(scratch_path("program"), &options, &kernels, &err), 0);
+	return kernels;
+}
+
+#define CACHED "kernels-"
+
+static void test_cache(void **state)
+{
+	struct elf_image *image = build("", 0);
+	struct pt_kernels *kernels = open_cached(image);
+
+	(void)state;
+	expect_all(kernels); /* decoded */
+	pt_kernels_free(kernels);
+	kernels = open_cached(image);
+	expect_all(kernels); /* read */
+	pt_kernels_free(kernels);
+	/* Another file of that build id: other names, other code. */
+	image->bytes[TEXT_B] = 'P';
+	kernels = open_cached(image);
+	expect(kernels, STUB_B, HANDLE_B, "Plain");
+	pt_kernels_free(kernels);
+	put_registration(&(struct code){image, CONSTRUCTOR}, STUB_B, TEXT_C, "", 0, CALL);
+	kernels = open_cached(image);
+	expect(kernels, STUB_B, HANDLE_B, "_ZN4deep5scaleEPfi");
+	pt_kernels_free(kernels);
+	free(image);
+}
+
+/* ---- handles ---- */
+
+static void test_handles(void **state)
+{
+	static uint64_t variables[1024];
+	uint64_t bias = (uint64_t)(uintptr_t)variables - 8;
+	struct pt_kernel rows[] = {{.host = 1, .handle = 8, .name = "a"},
+				   {.host = 2, .handle = 8 + 8 * 1023, .name = "b"},
+				   {.host = 3, .handle = 8 + 8 * 7, .name = "c"},
+				   {.host = 4, .name = "d"}};
+	const struct pt_kernels kernels = {.kernels = rows, .count = 4};
+	struct pt_kernel_handles handles = {0};
+
+	(void)state;
+	variables[0] = 0xabc;
+	variables[1023] = 0xdef;
+	assert_int_equal(pt_kernel_handles_read(&handles, &kernels, getpid(), bias), 2);
+	assert_ptr_equal(pt_kernel_handles_find(&handles, 0xabc), &rows[0]);
+	assert_ptr_equal(pt_kernel_handles_find(&handles, 0xdef), &rows[1]);
+	assert_null(pt_kernel_handles_find(&handles, 0x123));
+	variables[7] = 0x123; /* its stub has run meanwhile */
+	assert_int_equal(pt_kernel_handles_read(&handles, &kernels, getpid(), bias), 3);
+	assert_ptr_equal(pt_kernel_handles_find(&handles, 0x123), &rows[2]);
+	assert_int_equal(pt_kernel_handles_read(&handles, &kernels, getpid(), 0), -EFAULT);
+	pt_kernel_handles_release(&handles);
+}
+
+/* ---- names ---- */
+
+static void expect_demangled(const char *name, const char *wanted)
+{
+	char *text = pt_kernel_demangle(name);
+
+	if (wanted)
+		assert_string_equal(text, wanted);
+	else
+		assert_null(text);
+	free(text);
+}
+
+static void test_demangle(void **state)
+{
+	(void)state;
+	expect_demangled("_Z4axpyIfEvT_PKS0_PS0_i",
+			 "void axpy<float>(float, float const*, float*, int)");
+	expect_demangled("_ZN4deep5scaleEPfi", "deep::scale(float*, int)");
+	expect_demangled("__nv_static_9__a_1_b_cu__ZN12_GLOBAL__N_13oneEPi",
+			 "(anonymous namespace)::one(int*)");
+	expect_demangled("plain", NULL);
+	expect_demangled("", NULL);
+	expect_demangled("_Z", NULL);
+	expect_demangled("__nv_static_", NULL);
+	expect_demangled("__nv_static_99999999999999999999__ZN1aE", NULL);
+}
+
+/* A few hundred characters that stand for 2^60. */
+static void test_demangle_long(void **state)
+{
+	static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	char name[4096] = "_Z1f1XIiiES_IS0_S0_E";
+	size_t len = strlen(name);
+
+	(void)state;
+	for (int i = 1; i < 30; i++)
+		len += (size_t)snprintf(name + len, sizeof(name) - len, "S_IS%c_S%c_E", digits[i],
+					digits[i]);
+	expect_demangled(name, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_decode),        cmocka_unit_test(test_doubt),
+	    cmocka_unit_test(test_folded),        cmocka_unit_test(test_bad_names),
+	    cmocka_unit_test(test_refusals),      cmocka_unit_test(test_stop),
+	    cmocka_unit_test(test_damage),        cmocka_unit_test(test_cache),
+	    cmocka_unit_test(test_handles),       cmocka_unit_test(test_demangle),
+	    cmocka_unit_test(test_demangle_long), cmocka_unit_test(test_end_of_code),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
