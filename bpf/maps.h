@@ -37,6 +37,8 @@ const volatile bool want_runtime;       /* there are PT_SITE_RUNTIME sites */
 const volatile bool want_imports;
 const volatile bool want_audit;
 const volatile bool want_exceptions;
+const volatile bool want_sched;
+const volatile bool use_task_regs; /* bpf_task_pt_regs(): 5.15 */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -227,6 +229,13 @@ struct {
 	__type(key, struct pt_audit_key);
 	__type(value, __u32);
 } audit_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PT_SCHED_THREADS_MAX);
+	__type(key, __u32); /* tid */
+	__type(value, struct pt_sched);
+} sched SEC(".maps");
 
 /* First ids of blocks of PT_ID_BLOCK code ids; user space refills. */
 struct {

@@ -116,6 +116,8 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->head.events_before = 0;
 	brief_restart(t);
 	send_thread(t, PT_THREAD_START, task_ns_tid(task), now);
+	if (!use_windows)
+		sched_begin(t);
 }
 
 /*
@@ -136,6 +138,7 @@ __noinline int thread_refresh(__u32 image_index)
 	if (!proc || proc->flags & PT_PF_REFUSED) {
 		t = thread_get();
 		if (t && t->image_id) {
+			sched_end(t);
 			batch_flush(now, 0);
 			t->image_id = 0;
 		}
@@ -147,8 +150,10 @@ __noinline int thread_refresh(__u32 image_index)
 		return 0;
 	}
 	if (t->image_id != proc->image_id) {
-		if (t->image_id)
+		if (t->image_id) {
+			sched_end(t);
 			batch_flush(now, 0);
+		}
 		thread_start(t, proc, now);
 	}
 	t->bias = proc->bias;
@@ -220,12 +225,14 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 		if (t->pause_from)
 			put_paused(t, now);
 		trigger_depth(t, 0, false);
+		sched_end(t);
 		batch_flush(now, PT_RF_LAST);
 		t->image_id = 0;
 		t->generation = control.generation - 1;
 	}
 	if (!use_task_storage && old_tid != tgid)
 		bpf_map_delete_elem(&threads_by_tid, &old_tid);
+	sched_forget(old_tid);
 	event.parent_image_id = proc->image_id;
 	proc->image_id = id;
 	proc->bias = 0;
@@ -255,12 +262,14 @@ static __always_inline int process_exit(struct task_struct *task)
 		if (t->pause_from)
 			put_paused(t, now);
 		trigger_depth(t, 0, false);
+		sched_end(t);
 		batch_flush(now, PT_RF_LAST);
 		send_thread(t, PT_THREAD_EXIT, task_ns_tid(task), now);
 		t->image_id = 0;
 	}
 	if (!use_task_storage)
 		bpf_map_delete_elem(&threads_by_tid, &tid);
+	sched_forget(tid);
 	if (!proc || BPF_CORE_READ(task, signal, live.counter) != 0)
 		return 0;
 	copy = *proc;

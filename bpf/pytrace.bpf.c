@@ -20,6 +20,7 @@
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
  *   peek.h     copies of half-full batches
+ *   sched.h    what the scheduler does with a thread
  */
 #include "cfunc.h"
 #include "peek.h"
@@ -79,6 +80,19 @@ SEC("tp_btf/sched_process_exit")
 int pt_exit(__u64 *ctx)
 {
 	return process_exit((struct task_struct *)ctx[0]);
+}
+
+SEC("tp_btf/sched_switch")
+int pt_switch(__u64 *ctx)
+{
+	return sched_switched((bool)ctx[0], (struct task_struct *)ctx[1],
+			      (struct task_struct *)ctx[2]);
+}
+
+SEC("tp_btf/sched_wakeup")
+int pt_wakeup(__u64 *ctx)
+{
+	return sched_woken((struct task_struct *)ctx[0]);
 }
 
 SEC("iter/task")

@@ -13,7 +13,7 @@
 #ifndef PT_BPF_TRIGGER_H
 #define PT_BPF_TRIGGER_H
 
-#include "emit.h"
+#include "sched.h"
 
 #define GLOB_INNER 256
 #define GLOB_OUTER 256
@@ -144,6 +144,7 @@ static __always_inline bool trigger_enter(struct thread *t, __u32 flags, __u32 d
 	if (!(flags & CODE_START) || (use_tickets && bpf_map_pop_elem(&tickets, &ticket)))
 		return false;
 	t->window = depth;
+	sched_begin(t);
 	return true;
 }
 
@@ -154,6 +155,7 @@ static __always_inline void trigger_depth(struct thread *t, __u32 depth, bool re
 		return;
 	if (t->window && depth < t->window) {
 		t->window = 0;
+		sched_end(t);
 		count_add(&counters.windows, 1);
 	}
 	if (t->stop_depth && depth < t->stop_depth) {

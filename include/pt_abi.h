@@ -30,7 +30,7 @@
 #ifndef PT_ABI_H
 #define PT_ABI_H
 
-#define PT_ABI_VERSION 2
+#define PT_ABI_VERSION 3
 
 /* Words per batch: with its header a batch fills one 4 KiB page. */
 #define PT_BATCH_WORDS 502
@@ -144,7 +144,8 @@ enum pt_rt_what {
 	X(RUNTIME, 7, pt_rec_runtime, "details of a PT_X_RT_* word: names, messages, values")      \
 	X(CFUNC, 8, pt_rec_cfunc, "a C function's name and whose it is")                           \
 	X(CONTROL, 9, pt_rec_control, "recording was paused, resumed, cleared")                    \
-	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")
+	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")                        \
+	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -358,6 +359,29 @@ struct pt_rec_control {
 	__u32 reserved;
 };
 
+/* ---- PT_REC_SCHED ---- */
+/*
+ * A thread ran from run_ns to out_ns, was blocked until wake_ns, was runnable from then on, and runs
+ * again since in_ns, which is the next record's run_ns. The times do not decrease. A time of 0 did
+ * not come: at the end of a recording (PT_SCHED_OPEN) what began last went on until hdr.time_ns;
+ * with PT_SCHED_END the thread's states end at out_ns. Only with --sched.
+ */
+#define PT_SCHED_END       0x1 /* hdr.flags: no more follow, or not for now (--start-on) */
+#define PT_SCHED_OPEN      0x2 /* hdr.flags: written at the end of the recording */
+#define PT_SCHED_IO        0x1 /* flags: the kernel waited for a device (in_iowait) */
+#define PT_SCHED_NO_CALL   (-1) /* not in a system call: a page fault, a stop by a signal */
+#define PT_SCHED_CALL_UNKNOWN (-2)
+
+struct pt_rec_sched {
+	struct pt_rec hdr; /* time_ns: when it was written */
+	__u64 run_ns, out_ns, wake_ns, in_ns;
+	__u32 seq;     /* 0, 1, 2 .. per thread and image; a gap is a loss */
+	__u32 cpu;     /* that it ran on */
+	__u16 state;   /* in the kernel's bits (TASK_*, below 0x100); 0: it was not blocked */
+	__s16 syscall; /* its number; PT_SCHED_NO_CALL, PT_SCHED_CALL_UNKNOWN */
+	__u32 flags;   /* PT_SCHED_IO */
+};
+
 _Static_assert(sizeof(struct pt_rec) == 32, "record header");
 _Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
 _Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
@@ -374,5 +398,6 @@ _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");
 _Static_assert(sizeof(struct pt_rec_lines) == 56, "lines record");
 _Static_assert(sizeof(struct pt_rec_control) == 40, "control record");
+_Static_assert(sizeof(struct pt_rec_sched) == 80, "sched record");
 
 #endif /* PT_ABI_H */

@@ -105,6 +105,24 @@ struct pt_audit_key {
 	char name[PT_AUDIT_NAME_BYTES];
 };
 
+/* sched: tid -> where the thread is. The scheduler's tracepoints write it, which the lock of a run
+ * queue keeps in order; .begin_ns and .active belong to the thread itself. */
+#define PT_SCHED_THREADS_MAX 16384
+
+enum pt_sched_where { PT_SCHED_RUNNING, PT_SCHED_BLOCKED, PT_SCHED_RUNNABLE };
+
+struct pt_sched {
+	__u32 tgid, image_id;
+	__u32 active; /* its states are recorded */
+	__u32 seq;    /* of the next record */
+	__u32 where;  /* enum pt_sched_where */
+	__u32 cpu, flags;
+	__u16 state;
+	__s16 syscall; /* these as in struct pt_rec_sched */
+	__u64 begin_ns;
+	__u64 run_ns, out_ns, wake_ns;
+};
+
 #define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
 
 /* Written by user space, read at each event; changes rarely. */
@@ -140,6 +158,7 @@ struct pt_counters {
 	__u64 c_too_deep;  /* calls of C functions nested deeper than are followed */
 	__u64 windows;     /* that have closed */
 	__u64 stop_on;     /* 1: a call that ends the recording has returned */
+	__u64 sched_full;  /* threads whose states are not recorded: there was no room */
 };
 
 #endif /* PT_MAPS_H */

@@ -104,6 +104,14 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct signal_struct *signal;
 	char comm[16];
+	void *stack;
+	unsigned int __state; /* 5.14+ */
+	unsigned int in_iowait : 1;
+};
+
+/* until 5.14 */
+struct task_struct___old {
+	long state;
 };
 
 /* kernel/bpf/task_iter.c */

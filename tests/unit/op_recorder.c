@@ -120,8 +120,19 @@ static int keep(const struct pt_op *op, void *ctx)
 	case PT_OP_CLEAR:
 		ops->slice_count = ops->loss_count = ops->process_count = 0;
 		ops->thread_count = ops->instant_count = ops->span_count = 0;
-		ops->counter_count = ops->bounds_count = 0;
+		ops->counter_count = ops->bounds_count = ops->state_count = 0;
 		memset(ops->function_seen, 0, sizeof(ops->function_seen));
+		return 0;
+	case PT_OP_STATE:
+		if (ops->state_count < COUNT(ops->states)) {
+			size_t i = ops->state_count++;
+
+			ops->states[i].op = op->state;
+			snprintf(ops->states[i].name, sizeof(ops->states[i].name), "%s",
+				 op->state.name);
+			snprintf(ops->states[i].args, sizeof(ops->states[i].args), "%s",
+				 args_text(op->state.args, op->state.arg_count));
+		}
 		return 0;
 	case PT_OP_COUNTER:
 		ops->counter_count++;

@@ -112,6 +112,8 @@ static const struct row rows[] = {
 	ROW("no-gc", 0, FLAG, NULL, no_gc, APP_RECORD, "leave garbage collections out"),
 	ROW("gil", 0, FLAG, NULL, gil, APP_RECORD,
 	 "record how long each thread waits for the global interpreter lock"),
+	ROW("sched", 0, FLAG, NULL, sched, APP_RECORD,
+	 "record when each thread runs, is runnable, and is blocked, and in which system call"),
 	ROW("imports", 0, FLAG, NULL, imports, APP_RECORD,
 	 "record each module that is searched and loaded, by name"),
 	ROW("exceptions", 0, FLAG, NULL, exceptions, APP_RECORD,

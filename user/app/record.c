@@ -96,7 +96,8 @@ static uint64_t lost(const struct pt_session_result *result)
 /* Whether the trace lacks anything. */
 static bool incomplete(const struct pt_session_result *result)
 {
-	return lost(result) || result->stats.lost_records || result->stats.missed;
+	return lost(result) || result->stats.lost_records || result->stats.missed ||
+	       result->stats.sched_full;
 }
 
 static void tell_summary(const struct pt_session_result *result)
@@ -114,6 +115,9 @@ static void tell_summary(const struct pt_session_result *result)
 		pt_warn("%s calls of C functions are missing: more of them were open at once than "
 			"can be followed",
 			grouped(result->stats.c_too_deep, number, sizeof(number)));
+	if (result->stats.sched_full)
+		pt_warn("the states of %s threads are missing: there were too many",
+			grouped(result->stats.sched_full, number, sizeof(number)));
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
@@ -155,6 +159,7 @@ static void session_options(const struct app_options *options, struct pt_session
 	    .tracer = {.ring_bytes = options->buffer_bytes,
 		       .max_events = options->max_events,
 		       .lines = options->lines,
+		       .sched = options->sched,
 		       .min_duration_ns = options->min_duration_ns,
 		       .start_on = options->start_on,
 		       .stop_on = options->stop_on,

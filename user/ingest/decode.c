@@ -78,6 +78,23 @@ static int check_lines(const struct pt_rec_lines *lines, size_t len)
 	return lines->bytes <= len - sizeof(*lines) ? 0 : -EBADMSG;
 }
 
+static int check_sched(const struct pt_rec_sched *sched)
+{
+	const __u64 times[] = {sched->run_ns, sched->out_ns, sched->wake_ns, sched->in_ns};
+	__u64 before = 1;
+
+	if (!sched->hdr.image_id)
+		return -EBADMSG;
+	/* those that did not come are 0 */
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		if (times[i] && (times[i] < before || times[i] > PT_TIME_MAX_NS))
+			return -EBADMSG;
+		if (times[i])
+			before = times[i];
+	}
+	return sched->run_ns && sched->hdr.time_ns >= before ? 0 : -EBADMSG;
+}
+
 static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 {
 	if (!cfunc->id || (cfunc->kind != PT_C_FUNCTION && cfunc->kind != PT_C_METHOD) ||
@@ -194,6 +211,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_runtime((const struct pt_rec_runtime *)record, len);
 	case PT_REC_LINES:
 		return check_lines((const struct pt_rec_lines *)record, len);
+	case PT_REC_SCHED:
+		return check_sched((const struct pt_rec_sched *)record);
 	case PT_REC_CONTROL:
 		return ((const struct pt_rec_control *)record)->what - 1 < PT_CONTROL_DROP_OPEN
 			   ? 0

@@ -74,9 +74,18 @@ static void thread_takes_over(struct pt_model *model, struct model_thread *threa
 		model_fail(model, -ENOMEM);
 }
 
+/* When what it tells of began. */
+static uint64_t record_begin_ns(const struct pt_rec *record)
+{
+	if (record->kind == PT_REC_BATCH)
+		return ((const struct pt_rec_batch *)record)->base_ns;
+	if (record->kind == PT_REC_SCHED)
+		return ((const struct pt_rec_sched *)record)->run_ns;
+	return record->time_ns;
+}
+
 static struct model_thread *thread_get(struct pt_model *model, const struct pt_rec *record)
 {
-	bool batch = record->kind == PT_REC_BATCH;
 	uint64_t key = (uint64_t)record->tgid << 32 | record->tid;
 	struct model_thread *thread = pt_map_get(&model->threads, key, record->image_id);
 	struct model_process *process;
@@ -97,8 +106,7 @@ static struct model_thread *thread_get(struct pt_model *model, const struct pt_r
 	process->threads_tail = &thread->next_in_process;
 	if (pt_map_put(&model->threads, key, record->image_id, thread))
 		model_fail(model, -ENOMEM);
-	thread_takes_over(model, thread, key,
-			  batch ? ((const struct pt_rec_batch *)record)->base_ns : record->time_ns);
+	thread_takes_over(model, thread, key, record_begin_ns(record));
 	return thread;
 }
 
@@ -369,6 +377,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		if (!thread)
 			return -EBADMSG;
 		model_runtime_record(model, thread, (const struct pt_rec_runtime *)record, len);
+		return 0;
+	case PT_REC_SCHED:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		model_sched_record(model, thread, (const struct pt_rec_sched *)record);
 		return 0;
 	case PT_REC_LINES:
 		return model_lines_take(model, (const struct pt_rec_lines *)record);

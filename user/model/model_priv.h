@@ -7,6 +7,7 @@
  *   function.c   code objects: names, filters
  *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
  *   lines.c      lines of calls
+ *   sched.c      what the scheduler did with the threads
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -143,6 +144,10 @@ struct model_thread {
 	struct pt_ev *early; /* words that came before the stack was known */
 	uint32_t early_count, early_size;
 
+	/* sched.c */
+	uint32_t sched_seq; /* of the next record */
+	uint64_t sched_ns;  /* its states are known until then; 0: they begin with the next one */
+
 	struct model_thread *next_in_process;
 };
 
@@ -251,6 +256,10 @@ void model_thread_pop_to(struct pt_model *model, struct model_thread *thread, ui
 void model_thread_announce(struct pt_model *model, struct model_thread *thread);
 /* The tid is used again by a new thread. */
 void model_thread_reset(struct pt_model *model, struct model_thread *thread);
+
+/* ---- sched.c ---- */
+void model_sched_record(struct pt_model *model, struct model_thread *thread,
+			const struct pt_rec_sched *record);
 
 /* ---- runtime.c ---- */
 void model_runtime_record(struct pt_model *model, struct model_thread *thread,

@@ -22,6 +22,7 @@ enum pt_op_kind {
 	PT_OP_FUNCTION, /* a code object, before the first slice of it */
 	PT_OP_SLICE,    /* a call, complete */
 	PT_OP_SPAN,     /* a slice that is no Python call, complete */
+	PT_OP_STATE,    /* what a thread was for some time: running, runnable, blocked */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
 	PT_OP_LOSS,  /* events of a thread are missing between begin and end */
@@ -86,6 +87,24 @@ struct pt_op_span {
 	uint32_t flags; /* PT_SLICE_* */
 };
 
+enum pt_state {
+	PT_STATE_RUNNING,
+	PT_STATE_RUNNABLE,
+	PT_STATE_BLOCKED,
+	PT_STATE_LOST, /* records are missing: it may have been any of these */
+	PT_STATE_COUNT
+};
+
+/* The states of a thread come in order and do not overlap. They do not nest with its calls. */
+struct pt_op_state {
+	pid_t pid, tid;
+	uint64_t begin_ns, end_ns;
+	enum pt_state state;
+	const char *name; /* the state, and the reason if it is blocked: "blocked: futex" */
+	const struct pt_arg *args;
+	uint32_t arg_count;
+};
+
 struct pt_op_instant {
 	pid_t pid, tid;
 	uint64_t time_ns;
@@ -115,6 +134,7 @@ struct pt_op {
 		struct pt_function function;
 		struct pt_op_slice slice;
 		struct pt_op_span span;
+		struct pt_op_state state;
 		struct pt_op_instant instant;
 		struct pt_op_counter counter;
 		struct pt_op_loss loss;
@@ -132,6 +152,7 @@ struct pt_totals {
 	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */
 	uint64_t unknown_codes; /* code objects whose definition never came */
 	uint64_t pauses, paused_ns;
+	uint64_t states, lost_states; /* of threads; records that are missing */
 	bool open_left_out; /* calls that were still running at the end are not there */
 };
 

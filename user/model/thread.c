@@ -1095,6 +1095,8 @@ void model_thread_reset(struct pt_model *model, struct model_thread *thread)
 	    .tid = thread->tid,
 	    .next_in_process = thread->next_in_process,
 	    .clear_ns = thread->clear_ns,
+	    .sched_seq = thread->sched_seq, /* its records may have come before */
+	    .sched_ns = thread->sched_ns,
 	};
 
 	stack_release(model, thread);

@@ -131,6 +131,8 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->want_runtime = tracer->options.runtime;
 	skel->rodata->want_imports = tracer->options.imports;
 	skel->rodata->want_exceptions = tracer->options.exceptions;
+	skel->rodata->want_sched = tracer->options.sched;
+	skel->rodata->use_task_regs = pt_feature(PT_FEAT_TASK_REGS)->available;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->send_lines = tracer->options.lines;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
@@ -148,6 +150,9 @@ static void configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.audit_names, tracer->options.audit != NULL);
 	bpf_map__set_autocreate(skel->maps.thread_template, !tracer->task_storage);
+	bpf_map__set_autocreate(skel->maps.sched, tracer->options.sched);
+	bpf_program__set_autoload(skel->progs.pt_switch, tracer->options.sched);
+	bpf_program__set_autoload(skel->progs.pt_wakeup, tracer->options.sched);
 	bpf_program__set_autoload(skel->progs.pt_site_multi, tracer->multi);
 	bpf_map__set_autocreate(skel->maps.c_threads, tracer->options.c_functions);
 	bpf_map__set_autocreate(skel->maps.cfuncs, tracer->options.c_functions);
@@ -238,7 +243,12 @@ static int attach_scheduler(struct pt_tracer *tracer, struct pt_err *err)
 	tracer->exec_link = bpf_program__attach(skel->progs.pt_exec);
 	tracer->exit_link = bpf_program__attach(skel->progs.pt_exit);
 	tracer->peek_link = bpf_program__attach_iter(skel->progs.pt_peek, NULL);
-	if (!tracer->fork_link || !tracer->exec_link || !tracer->exit_link || !tracer->peek_link)
+	if (tracer->options.sched) {
+		tracer->switch_link = bpf_program__attach(skel->progs.pt_switch);
+		tracer->wakeup_link = bpf_program__attach(skel->progs.pt_wakeup);
+	}
+	if (!tracer->fork_link || !tracer->exec_link || !tracer->exit_link || !tracer->peek_link ||
+	    (tracer->options.sched && (!tracer->switch_link || !tracer->wakeup_link)))
 		return pt_probe_error(err, errno ? -errno : -EINVAL,
 				      "attach to the scheduler's tracepoints", false);
 	return 0;
@@ -312,6 +322,11 @@ bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, st
 	return true;
 }
 
+bool pt_tracer_sched_supported(struct pt_err *err)
+{
+	return !require(PT_FEAT_SCHED, err);
+}
+
 int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **out,
 		  struct pt_err *err)
 {
@@ -361,6 +376,8 @@ void pt_tracer_free(struct pt_tracer *tracer)
 	bpf_link__destroy(tracer->fork_link);
 	bpf_link__destroy(tracer->exec_link);
 	bpf_link__destroy(tracer->exit_link);
+	bpf_link__destroy(tracer->switch_link);
+	bpf_link__destroy(tracer->wakeup_link);
 	bpf_link__destroy(tracer->peek_link);
 	ring_buffer__free(tracer->ring);
 	pytrace_bpf__destroy(tracer->skel);
@@ -700,6 +717,50 @@ int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns)
 	return peek(tracer, UINT64_MAX);
 }
 
+static void sched_fill(const struct pt_sched *s, uint32_t tid, uint64_t time_ns,
+		       struct pt_rec_sched *rec)
+{
+	*rec = (struct pt_rec_sched){
+	    .hdr = {.kind = PT_REC_SCHED,
+		    .flags = PT_SCHED_OPEN,
+		    .len = sizeof(*rec),
+		    .tgid = s->tgid,
+		    .tid = tid,
+		    .image_id = s->image_id,
+		    .time_ns = time_ns},
+	    .run_ns = s->begin_ns > s->run_ns ? s->begin_ns : s->run_ns,
+	    .seq = s->seq,
+	    .cpu = s->cpu,
+	};
+	if (s->where == PT_SCHED_RUNNING)
+		return;
+	rec->out_ns = s->out_ns;
+	rec->wake_ns = s->where == PT_SCHED_RUNNABLE ? s->wake_ns : 0;
+	rec->state = s->state;
+	rec->syscall = s->syscall;
+	rec->flags = s->flags;
+}
+
+int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx)
+{
+	int fd = tracer->options.sched ? bpf_map__fd(tracer->skel->maps.sched) : -1, rc = 0;
+	uint32_t tid, *before = NULL;
+
+	while (fd >= 0 && !rc && !bpf_map_get_next_key(fd, before, &tid)) {
+		struct pt_rec_sched rec;
+		struct pt_sched s;
+
+		before = &tid;
+		if (bpf_map_lookup_elem(fd, &tid, &s) || !s.active)
+			continue;
+		sched_fill(&s, tid, time_ns, &rec);
+		/* what began in the moment in which the gate was closed */
+		if (rec.run_ns < time_ns && rec.out_ns <= time_ns && rec.wake_ns <= time_ns)
+			rc = fn(&rec.hdr, sizeof(rec), ctx);
+	}
+	return rc;
+}
+
 static int consume(struct pt_tracer *tracer)
 {
 	int rc;
@@ -769,6 +830,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->batches = counters->batches;
 	stats->missed = counters->missed;
 	stats->c_too_deep = counters->c_too_deep;
+	stats->sched_full = counters->sched_full;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
 	stats->triggered = counters->stop_on ||
 			   (tracer->options.count && counters->windows >= tracer->options.count);

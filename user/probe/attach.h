@@ -49,6 +49,7 @@ struct pt_tracer_options {
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */
 	bool exceptions;
+	bool sched; /* PT_REC_SCHED; needs pt_tracer_sched_supported() */
 	/* Audit events: "name" or "prefix.*", NULL-terminated; NULL: none */
 	const char *const *audit;
 	/* Record the calls of C functions, too, where the image's plan has them; those that no glob
@@ -69,6 +70,7 @@ struct pt_tracer_stats {
 	uint64_t
 	    missed; /* hits that found no memory for their thread's state; healed like losses */
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
+	uint64_t sched_full; /* threads whose states were not recorded, because there were too many */
 	size_t links;
 	bool stopped;   /* max_events was reached: the gate shut by itself */
 	bool triggered; /* count calls have ended, or one of stop_on has returned */
@@ -94,6 +96,8 @@ void pt_tracer_free(struct pt_tracer *tracer);
 
 /* Does this kernel have what recording C functions takes? err says what is missing. */
 bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err);
+
+bool pt_tracer_sched_supported(struct pt_err *err);
 
 /* Registers the image's layout; with PT_REACH_FILE attaches its sites for all who map the file
  * (open_path is opened now). Returns its index, or -errno. Borrows image until pt_tracer_free(). */
@@ -138,6 +142,8 @@ int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, vo
 /* Copies of batches that have lain half-full for longer than older_than_ns come as PT_RF_PEEK
  * records; call now and then so that a sleeping thread's calls are seen. */
 int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns);
+/* After the gate was closed, at time_ns: in what state the threads were then. */
+int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx);
 void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats);
 /* What the tracer uses, for the status line: "uprobe.multi", "perf uprobes". */
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer);

@@ -261,6 +261,53 @@ static bool test_uprobe_multi(struct pt_feature_result *result)
 	return fail(result, error == EINVAL ? "the kernel knows no such link" : strerror(error));
 }
 
+static bool test_task_regs(struct pt_feature_result *result)
+{
+	return helper_in_kprobe(result, BPF_FUNC_task_pt_regs);
+}
+
+static bool is_task_pointer(const struct btf *btf, uint32_t id)
+{
+	const struct btf_type *type = btf__type_by_id(btf, id);
+
+	if (!type || !btf_is_ptr(type))
+		return false;
+	type = btf__type_by_id(btf, type->type);
+	return type && btf_is_struct(type) &&
+	       !strcmp(btf__name_by_offset(btf, type->name_off), "task_struct");
+}
+
+/* Whether the tracepoint's arguments from the first one on (0: the context) are tasks. */
+static bool takes_tasks(const struct btf *btf, const char *tracepoint, int first, int count)
+{
+	int id = btf__find_by_name_kind(btf, tracepoint, BTF_KIND_TYPEDEF);
+	const struct btf_type *type = id > 0 ? btf__type_by_id(btf, (uint32_t)id) : NULL;
+
+	type = type ? btf__type_by_id(btf, type->type) : NULL; /* a pointer */
+	type = type ? btf__type_by_id(btf, type->type) : NULL;
+	if (!type || !btf_is_func_proto(type) || btf_vlen(type) < first + count)
+		return false;
+	for (int i = first; i < first + count; i++)
+		if (!is_task_pointer(btf, btf_params(type)[i].type))
+			return false;
+	return true;
+}
+
+/* 5.18.0 had an argument in front of them (include/trace/events/sched.h). */
+static bool test_sched(struct pt_feature_result *result)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool fits;
+
+	if (!btf)
+		return fail(result, "/sys/kernel/btf/vmlinux cannot be parsed");
+	fits = takes_tasks(btf, "btf_trace_sched_switch", 2, 2) &&
+	       takes_tasks(btf, "btf_trace_sched_wakeup", 1, 1);
+	btf__free(btf);
+	return fits ||
+	       fail(result, "sched_switch or sched_wakeup has other arguments than are known");
+}
+
 /* ---- the table ---- */
 
 static const struct row rows[PT_FEAT_COUNT] = {
@@ -289,6 +336,12 @@ static const struct row rows[PT_FEAT_COUNT] = {
 	 "A map keyed by address is used instead; each event costs 20 ns more."},
     [PT_FEAT_UPROBE_MULTI] = {"uprobe.multi", "Linux 6.6", false, test_uprobe_multi,
 			      "One perf event a probe is used instead; attaching takes longer."},
+    [PT_FEAT_TASK_REGS] =
+	{"registers of a task", "Linux 5.15", false, test_task_regs,
+	 "They are looked for on its stack; where they are not there, --sched names no system "
+	 "calls."},
+    [PT_FEAT_SCHED] = {"scheduler events", "Linux 5.10", false, test_sched,
+		       "--sched is refused; all else works."},
 };
 
 const struct pt_feature_result *pt_feature(enum pt_feature feature)

@@ -19,6 +19,8 @@ enum pt_feature {
 	PT_FEAT_TASK_STORAGE,  /* task local storage in tracing programs; 5.11. Fallback: a hash */
 	PT_FEAT_ATTACH_COOKIE, /* bpf_get_attach_cookie; 5.15. Fallback: a map keyed by address */
 	PT_FEAT_UPROBE_MULTI,  /* 6.6. Fallback: one perf event a site */
+	PT_FEAT_TASK_REGS,     /* bpf_task_pt_regs; 5.15. Fallback: where they lie on the stack */
+	PT_FEAT_SCHED,         /* sched_switch and sched_wakeup as they are expected; for --sched */
 	PT_FEAT_COUNT
 };
 

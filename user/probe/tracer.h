@@ -39,6 +39,7 @@ struct pt_tracer {
 	struct pytrace_bpf *skel;
 	struct ring_buffer *ring;
 	struct bpf_link *fork_link, *exec_link, *exit_link, *peek_link;
+	struct bpf_link *switch_link, *wakeup_link; /* --sched */
 	bool multi, cookie, task_storage;
 	struct tracer_image images[PT_LAYOUT_MAX];
 	size_t image_count;

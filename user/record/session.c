@@ -169,6 +169,10 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		pt_warn("--c-functions: not recorded: %s", why.what);
 		options.c_functions = false;
 	}
+	if (options.sched && !pt_tracer_sched_supported(&why)) {
+		pt_warn("--sched: not recorded: %s", why.what);
+		options.sched = false;
+	}
 	return pt_tracer_new(&options, &session->tracer, err);
 }
 
@@ -620,6 +624,7 @@ static void stop_recording(struct session *session)
 		end_ns = session_now_ns();
 	session->result->duration_ns = end_ns - session->gate_ns;
 	drain(session); /* an error here is the spool's and is told below */
+	pt_tracer_sched_rest(session->tracer, end_ns, session_on_record, session); /* so is this */
 	commands_stats(session, stats);
 	commands_drop_open(session, end_ns);
 	session->commands.ended = true;

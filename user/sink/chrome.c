@@ -50,6 +50,7 @@ struct chrome_function {
 struct chrome_thread {
 	pid_t pid, tid;
 	struct text where; /* ,"pid":1,"tid":2,"ts": */
+	bool has_states;   /* their track has its name */
 	struct chrome_thread *next;
 };
 
@@ -404,12 +405,12 @@ static int put_metadata_text(struct chrome *chrome, const char *name, pid_t pid,
 }
 
 static int put_sort_index(struct chrome *chrome, const char *name, pid_t pid, pid_t tid,
-			  uint64_t ns)
+			  pid_t sort_index, uint64_t ns)
 {
 	struct pt_buf buf = {0};
 
 	begin_rare(chrome, &buf, "M", NULL, name, pid, tid, ns);
-	pt_buf_printf(&buf, "\"args\":{\"sort_index\":%d}}", tid);
+	pt_buf_printf(&buf, "\"args\":{\"sort_index\":%d}}", sort_index);
 	return put_rare(chrome, &buf);
 }
 
@@ -434,23 +435,27 @@ static int put_process(struct chrome *chrome, const struct pt_op_process *proces
 						       process->time_ns, "labels", labels.data);
 	}
 	pt_buf_release(&labels);
-	return rc ? rc : put_sort_index(chrome, "process_sort_index", pid, pid, process->time_ns);
+	return rc ? rc
+		  : put_sort_index(chrome, "process_sort_index", pid, pid, pid, process->time_ns);
+}
+
+static int put_track(struct chrome *chrome, pid_t pid, pid_t tid, pid_t sort_index, uint64_t ns,
+		     const char *name)
+{
+	int rc = put_metadata_text(chrome, "thread_name", pid, tid, ns, "name", name);
+
+	return rc ? rc : put_sort_index(chrome, "thread_sort_index", pid, tid, sort_index, ns);
 }
 
 static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
 {
 	char name[128];
-	int rc;
 
 	if (thread->name && thread->name[0])
 		snprintf(name, sizeof(name), "thread %d (%s)", thread->tid, thread->name);
 	else
 		snprintf(name, sizeof(name), "thread %d", thread->tid);
-	rc = put_metadata_text(chrome, "thread_name", thread->pid, thread->tid, thread->time_ns,
-			       "name", name);
-	return rc ? rc
-		  : put_sort_index(chrome, "thread_sort_index", thread->pid, thread->tid,
-				   thread->time_ns);
+	return put_track(chrome, thread->pid, thread->tid, thread->tid, thread->time_ns, name);
 }
 
 /* "args":{..} of what is rare: the flags of a slice, a detail, and the arguments. */
@@ -485,7 +490,8 @@ static void add_args(struct pt_buf *buf, uint32_t flags, const char *detail,
 	pt_buf_add_str(buf, "}");
 }
 
-static int put_span(struct chrome *chrome, const struct pt_op_span *span)
+/* A slice that is no call. */
+static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 {
 	char dur[PT_JSON_NUMBER_MAX + 1];
 	struct pt_buf buf = {0};
@@ -497,6 +503,34 @@ static int put_span(struct chrome *chrome, const struct pt_op_span *span)
 	add_args(&buf, span->flags, NULL, span->args, span->arg_count);
 	pt_buf_add_str(&buf, "}");
 	return put_rare(chrome, &buf);
+}
+
+static int put_state(struct chrome *chrome, const struct pt_op_state *state)
+{
+	struct chrome_thread *thread = thread_get(chrome, state->pid, state->tid);
+	const struct pt_op_span span = {
+	    .pid = state->pid,
+	    .tid = PT_STATE_TID_BASE + state->tid,
+	    .begin_ns = state->begin_ns,
+	    .end_ns = state->end_ns,
+	    .category = PT_STATE_CATEGORY,
+	    .name = state->name,
+	    .args = state->args,
+	    .arg_count = state->arg_count,
+	};
+	char name[64];
+	int rc;
+
+	if (!thread)
+		return -ENOMEM;
+	if (!thread->has_states) {
+		snprintf(name, sizeof(name), "thread %d: states", state->tid);
+		rc = put_track(chrome, span.pid, span.tid, state->tid, state->begin_ns, name);
+		if (rc)
+			return rc;
+		thread->has_states = true;
+	}
+	return put_x(chrome, &span);
 }
 
 static int put_instant(struct chrome *chrome, const struct pt_op_instant *instant)
@@ -541,8 +575,11 @@ static int put_loss(struct chrome *chrome, const struct pt_op_loss *loss)
 static int clear(struct chrome *chrome)
 {
 	int rc = pt_destination_restart(chrome->destination);
+	struct chrome_thread *thread;
 
 	chrome->any_event = false;
+	for (thread = chrome->thread_list; thread; thread = thread->next)
+		thread->has_states = false;
 	for (uint32_t i = 0; i < chrome->function_count; i++) {
 		chrome->functions[i].source = NULL;
 		chrome->functions[i].asked = false;
@@ -561,7 +598,9 @@ static int chrome_op(void *state, const struct pt_op *op)
 	case PT_OP_SLICE:
 		return put_slice(chrome, &op->slice);
 	case PT_OP_SPAN:
-		return put_span(chrome, &op->span);
+		return put_x(chrome, &op->span);
+	case PT_OP_STATE:
+		return put_state(chrome, &op->state);
 	case PT_OP_FUNCTION:
 		return add_function(chrome, &op->function);
 	case PT_OP_PROCESS:
@@ -675,6 +714,10 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 		pt_buf_printf(tail, "    \"pauses\": %llu,\n    \"paused (ns)\": %llu,\n",
 			      (unsigned long long)totals->pauses,
 			      (unsigned long long)totals->paused_ns);
+	if (totals->states || totals->lost_states)
+		pt_buf_printf(tail, "    \"thread states\": %llu,\n    \"lost thread states\": %llu,\n",
+			      (unsigned long long)totals->states,
+			      (unsigned long long)totals->lost_states);
 	if (totals->open_left_out)
 		pt_buf_add_str(tail, "    \"running calls left out\": true,\n");
 	pt_buf_printf(tail,

@@ -100,16 +100,27 @@ static int print_table(const struct pt_report *report, const char *title, compar
 	return 0;
 }
 
+/* by enum pt_state */
+static const char *const state_titles[PT_STATE_COUNT] = {"running (ms)", "runnable (ms)",
+							 "blocked (ms)", "unknown (ms)"};
+static const char *const state_keys[PT_STATE_COUNT] = {"running_ns", "runnable_ns", "blocked_ns",
+						       "unknown_ns"};
+
 static void print_threads(const struct pt_report *report, FILE *out)
 {
 	const struct report_thread *thread;
 	unsigned int shown = 0;
 
-	fprintf(out, "\nThreads\n%12s %10s %10s %12s  name\n", "calls", "pid", "tid",
-		"lost events");
+	fprintf(out, "\nThreads\n%12s %10s %10s %12s", "calls", "pid", "tid", "lost events");
+	for (size_t i = 0; report->has_states && i < PT_STATE_COUNT; i++)
+		fprintf(out, " %14s", state_titles[i]);
+	fprintf(out, "  name\n");
 	for (thread = report->thread_list; thread && shown < THREADS_SHOWN; thread = thread->next) {
-		fprintf(out, "%12llu %10d %10d %12llu  ", (unsigned long long)thread->calls,
+		fprintf(out, "%12llu %10d %10d %12llu", (unsigned long long)thread->calls,
 			thread->pid, thread->tid, (unsigned long long)thread->lost_events);
+		for (size_t i = 0; report->has_states && i < PT_STATE_COUNT; i++)
+			fprintf(out, " %14.3f", (double)thread->state_ns[i] / 1e6);
+		fprintf(out, "  ");
 		print_plain(thread->name ? thread->name : "", out);
 		putc('\n', out);
 		shown++;
@@ -175,6 +186,8 @@ static cJSON *threads_json(const struct pt_report *report)
 		cJSON_AddStringToObject(item, "name", thread->name ? thread->name : "");
 		cJSON_AddNumberToObject(item, "calls", (double)thread->calls);
 		cJSON_AddNumberToObject(item, "lost_events", (double)thread->lost_events);
+		for (size_t i = 0; report->has_states && i < PT_STATE_COUNT; i++)
+			cJSON_AddNumberToObject(item, state_keys[i], (double)thread->state_ns[i]);
 		cJSON_AddItemToArray(array, item);
 	}
 	return array;

@@ -37,6 +37,7 @@ struct report_thread {
 	pid_t pid, tid;
 	char *name;
 	uint64_t calls, lost_events;
+	uint64_t state_ns[PT_STATE_COUNT];
 	uint64_t clock; /* calls finished so far */
 	uint32_t number;
 	struct report_group *groups;
@@ -53,6 +54,7 @@ struct pt_report {
 	struct report_spans *spans_list;
 	uint64_t calls, begin_ns, end_ns;
 	uint32_t thread_count;
+	bool has_states;
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/map.h"
 #include "base/utf8.h"
 #include "sink/report.h"
+#include "sink/sink.h"
 
 /* The longest line that chrome.c can write is an event that fills a block. */
 #define LINE_MAX_BYTES (256u << 10)
@@ -28,7 +29,7 @@ struct name {
 struct event {
 	char *name; /* into the line buffer, unescaped in place */
 	char phase;
-	bool is_call, is_viztracer, is_loss, has_id;
+	bool is_call, is_viztracer, is_loss, is_state, has_id;
 	uint64_t pid, tid, ts_ns, dur_ns, id, parent_id, events;
 	char *thread_name;
 };
@@ -249,6 +250,7 @@ static char *take_member(const char *key, char *value, struct event *event)
 			event->is_call = !strcmp(text, "python_function") || !strcmp(text, "FEE");
 			event->is_viztracer = event->is_call && text[0] == 'F';
 			event->is_loss = !strcmp(text, "loss");
+			event->is_state = !strcmp(text, PT_STATE_CATEGORY);
 		}
 		return end;
 	}
@@ -364,6 +366,26 @@ static int take_call(struct trace_reader *reader, const struct event *event)
 	return pt_report_op(&op, reader->report);
 }
 
+static int take_state(struct trace_reader *reader, const struct event *event)
+{
+	struct pt_op op = {.kind = PT_OP_STATE};
+
+	if (!event->name || event->tid < PT_STATE_TID_BASE)
+		return -EBADMSG;
+	op.state = (struct pt_op_state){
+	    .pid = (pid_t)event->pid,
+	    .tid = (pid_t)(event->tid - PT_STATE_TID_BASE),
+	    .begin_ns = event->ts_ns,
+	    .end_ns = event->ts_ns + event->dur_ns,
+	    .state = !strcmp(event->name, "running")	 ? PT_STATE_RUNNING
+		     : !strcmp(event->name, "runnable") ? PT_STATE_RUNNABLE
+		     : !strncmp(event->name, "blocked", 7) ? PT_STATE_BLOCKED
+							   : PT_STATE_LOST,
+	    .name = event->name,
+	};
+	return pt_report_op(&op, reader->report);
+}
+
 /* "thread TID (comm)" -> comm */
 static char *comm_of(char *name)
 {
@@ -390,6 +412,8 @@ static int take_event(struct trace_reader *reader, char *line)
 		return -EBADMSG;
 	if (event.phase == 'X' && event.is_call)
 		return take_call(reader, &event);
+	if (event.phase == 'X' && event.is_state)
+		return take_state(reader, &event);
 	if (event.phase == 'i' && event.is_loss) {
 		op.kind = PT_OP_LOSS;
 		op.loss.pid = (pid_t)event.pid;
@@ -398,7 +422,7 @@ static int take_event(struct trace_reader *reader, char *line)
 		return pt_report_op(&op, reader->report);
 	}
 	if (event.phase == 'M' && event.name && !strcmp(event.name, "thread_name") &&
-	    event.thread_name) {
+	    event.thread_name && event.tid < PT_STATE_TID_BASE) {
 		op.kind = PT_OP_THREAD;
 		op.thread.pid = (pid_t)event.pid;
 		op.thread.tid = (pid_t)event.tid;

@@ -283,6 +283,13 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 			return -ENOMEM;
 		thread->lost_events += op->loss.events;
 		return 0;
+	case PT_OP_STATE:
+		thread = thread_get(report, op->state.pid, op->state.tid);
+		if (!thread)
+			return -ENOMEM;
+		thread->state_ns[op->state.state] += op->state.end_ns - op->state.begin_ns;
+		report->has_states = true;
+		return 0;
 	case PT_OP_CLEAR:
 		release(report);
 		memset(report, 0, sizeof(*report));

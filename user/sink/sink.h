@@ -17,6 +17,12 @@
 
 struct pt_sink;
 
+/* The states of a thread (--sched) are slices of this category, under a tid of their own: this much
+ * beyond the thread's, which no thread has (PID_MAX_LIMIT, include/linux/threads.h, is 4 Mi). On
+ * the thread's own track they would break the nesting of its calls. */
+#define PT_STATE_CATEGORY "thread_state"
+#define PT_STATE_TID_BASE 1000000000
+
 /* Whose schema the trace follows. */
 enum pt_dialect {
 	PT_DIALECT_PYTORCH,   /* Kineto's: "path(line): qualname", category python_function */

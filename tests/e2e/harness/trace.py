@@ -39,6 +39,8 @@ def _no_duplicates(pairs):
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
 SPANS = {"gc", "gil", "import"}
+# A thread's states are slices under its tid and this (user/sink/sink.h).
+STATE, STATE_TID_BASE = "thread_state", 1000000000
 INSTANTS = {"control", "audit", "exception", "loss", "process"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
@@ -102,12 +104,16 @@ class Trace:
         self.document = document
         self.events = document["traceEvents"]
         self.threads = {}  # (pid, tid) -> [root slices]: the calls, as if there were no spans
+        self.states = {}   # (pid, tid) -> [Span]: running, runnable, blocked .., in order
         self.spans = []    # in order of their begin, by thread
         self.instants = []  # those of the runtime: audit events, exceptions
         self.count = 0  # calls
         self.processes = {}  # pid -> name
         for event in self.events:
-            if event["ph"] == "X":
+            if event["ph"] == "X" and event["cat"] == STATE:
+                self.states.setdefault((event["pid"], event["tid"] - STATE_TID_BASE),
+                                       []).append(Span(event))
+            elif event["ph"] == "X":
                 call = event["cat"] == "python_function"
                 s = Slice(event) if call else Span(event)
                 self.threads.setdefault((event["pid"], event["tid"]), []).append(s)
@@ -116,6 +122,7 @@ class Trace:
                 self.instants.append(event)
             elif event["ph"] == "M" and event["name"] == "process_name":
                 self.processes[event["pid"]] = event["args"]["name"]
+        self.holes = {key: check_states(states) for key, states in self.states.items()}
         for key, slices in list(self.threads.items()):
             roots = nest(key, slices)
             every = [s for root in roots for s in root.walk()]
@@ -169,6 +176,20 @@ def nest(key, slices):
     return roots
 
 
+def check_states(states):
+    """The states of a thread come in order and do not overlap. Returns how often one does not begin
+    where the one before ends: where a thread is not recorded, there is no state."""
+    holes = 0
+    for before, after in zip(states, states[1:]):
+        if after.begin < before.end or after.end <= after.begin:
+            raise TraceError("the state %s at %d ns overlaps %s" % (after.name, after.begin,
+                                                                    before.name))
+        if after.name == before.name == "running" and after.begin == before.end:
+            raise TraceError("two turns without a switch at %d ns" % after.begin)
+        holes += after.begin != before.end
+    return holes
+
+
 def _require(condition, text, *args):
     if not condition:
         raise TraceError(text % args)
@@ -184,7 +205,7 @@ def check_event(event):
         _require(isinstance(event.get("ts"), Ns), "ts is not in whole nanoseconds: %r", event)
     if ph == "X":
         _require(isinstance(event.get("dur"), Ns), "dur is not in whole nanoseconds: %r", event)
-        _require(event.get("cat") == "python_function" or event.get("cat") in SPANS,
+        _require(event.get("cat") in SPANS | {"python_function", STATE},
                  "unknown cat in %r", event)
     if ph == "i":
         _require(event.get("s") == "t" or event.get("s") in ("p", "g"), "no scope in %r", event)
@@ -239,6 +260,8 @@ def load(path_or_bytes, check=True):
         check_ids(trace)
         named = {(e["pid"], e.get("tid")) for e in trace.events
                  if e["ph"] == "M" and e["name"] == "thread_name"}
+        for pid, tid in trace.states:
+            _require((pid, STATE_TID_BASE + tid) in named, "states of %d have no name", tid)
         for key in trace.threads:
             _require(key in named, "thread %s has slices but no thread_name", key)
             _require(key[0] in trace.processes, "process %d has no process_name", key[0])

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Threads that compute, sleep, wait for a lock and for a pipe, one after the other, and what the
+kernel says of each: its context switches. status() is called around each, so that the trace tells
+when the kernel was asked."""
+import os
+import threading
+import time
+import _thread
+
+NAPS, NAP = 8, 0.01
+ASKED = []
+
+
+def status():
+    """(voluntary switches, others), of this thread."""
+    with open("/proc/self/task/%d/status" % _thread.get_native_id()) as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return int(lines["voluntary_ctxt_switches"]), int(lines["nonvoluntary_ctxt_switches"])
+
+
+def compute():
+    end = time.thread_time() + 0.1
+    while time.thread_time() < end:
+        pass
+
+
+def nap():
+    for _ in range(NAPS):
+        time.sleep(NAP)
+
+
+def give_up():
+    for _ in range(20):
+        os.sched_yield()
+
+
+def wait_for_lock():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire(timeout=0.03)
+
+
+def wait_for_pipe():
+    ends = os.pipe()
+    child = os.fork()
+    if not child:
+        time.sleep(0.03)
+        os.write(ends[1], b"x")
+        os._exit(0)
+    os.read(ends[0], 1)
+    os.waitpid(child, 0)
+
+
+def measured(function):
+    before, cpu = status(), time.thread_time_ns()
+    function()
+    cpu, after = time.thread_time_ns() - cpu, status()
+    ASKED.append([function.__name__, _thread.get_native_id(), before, after, cpu])
+
+
+def workload():
+    for function in (compute, nap, give_up, wait_for_lock, wait_for_pipe):
+        thread = threading.Thread(target=measured, args=(function,))
+        thread.start()
+        thread.join()
+    return {"asked": ASKED, "naps": NAPS, "nap_ns": int(NAP * 1e9)}

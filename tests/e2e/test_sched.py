@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Thread states (--sched). The witness is the kernel's own accounting: the context switches of
+each thread (/proc), its CPU time, and what the program did. trace.load() holds
+that the states of a thread come one after the other, without a gap or an overlap."""
+import json
+
+from harness import interpreters, process, trace
+from harness.runner import each
+from test_runtime import record
+
+STATES = ("running", "runnable", "blocked")
+
+
+def within(states, begin, end):
+    return [s for s in states if begin <= s.begin < end]
+
+
+def parts(states, begin, end):
+    """ns that each state has of [begin, end]."""
+    result = dict.fromkeys(STATES, 0)
+    for s in states:
+        inside = min(s.end, end) - max(s.begin, begin)
+        if inside > 0:
+            result[s.name.split(":")[0]] += inside
+    return result
+
+
+def switches(states):
+    """(voluntary, others): as the kernel counts them, sched_yield() is one of the others."""
+    blocked = sum(s.name.startswith("blocked") for s in states)
+    return blocked, sum(s.name == "runnable" and s.args["after"] != "it was woken" for s in states)
+
+
+@each(interp=interpreters.every)
+def test_states(t, interp):
+    """As many switches of each kind as the kernel counted, and no less time running than the thread's
+    CPU time, which has no interrupts in it."""
+    got, result, pid, _ = record(t, interp, "--sched", "--follow=no", program="states")
+    t.equal(got.document["pytrace-bpf summary"]["lost thread states"], 0, "states lost")
+    t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
+    for name, tid, before, after, cpu in result["asked"]:
+        states = got.states[pid, tid]
+        first, last = sorted((s for s in got.named("status") if s.event["tid"] == tid),
+                             key=lambda s: s.begin)
+        inner = switches(within(states, first.end, last.begin))
+        outer = switches(within(states, first.begin, last.end))
+        for i, kind in enumerate(("voluntary", "nonvoluntary")):
+            counted = after[i] - before[i]
+            t.check(inner[i] <= counted <= outer[i], "%s: %d %s switches, counted %d to %d",
+                    name, counted, kind, inner[i], outer[i])
+        call, = [s for s in got.named(name) if s.event["tid"] == tid]
+        time = parts(states, call.begin, call.end)
+        t.equal(sum(time.values()), call.end - call.begin, "%s: the states cover the call" % name)
+        whole = parts(states, first.begin, last.end)
+        t.check(whole["running"] >= cpu, "%s ran %d ns, and its CPU time is %d", name,
+                whole["running"], cpu)
+        check_call(t, name, within(states, call.begin, call.end), result)
+
+
+def check_call(t, name, states, result):
+    names = [s.name for s in states]
+    if name == "nap":
+        # time.sleep() is select() up to 3.10
+        naps = [s for s in states if s.name in ("blocked: clock_nanosleep", "blocked: pselect6")]
+        t.equal(len(naps), result["naps"], "naps among %s" % names)
+        t.check(all(s.end - s.begin > 0.9 * result["nap_ns"] for s in naps), "a short nap")
+    elif name == "wait_for_lock":
+        t.check("blocked: futex" in names, "the lock: %s", names)
+    elif name == "wait_for_pipe":
+        t.check("blocked: read" in names, "the pipe: %s", names)
+
+
+def test_states_launched(t):
+    """From a process's first call to its end; a thread that sleeps when recording ends is blocked up
+    to then; fork's children have states too; the totals in the report are those of the trace."""
+    interp = interpreters.one()
+    code = ("import os, threading, time\n"
+            "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+            "if not os.fork():\n    time.sleep(0.02)\n    os._exit(0)\n"
+            "os.wait()\ntime.sleep(0.01)\nos._exit(0)")
+    process.run_tool("--sched", "-o", t.path("a.ptcap"), "--", *interp.command("-c", code))
+    process.run_tool("replay", t.path("a.ptcap"), "-o", t.path("a.json"))
+    got = trace.load(t.path("a.json"))
+    t.equal(len({pid for pid, _ in got.states}), 2, "processes with states")
+    t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
+    for (pid, tid), states in got.states.items():
+        module = [s for s in got.named("<module>") if s.event["tid"] == tid]
+        if module:
+            t.check(states[-1].end >= module[-1].end, "the states end before the calls")
+    out = [json.loads(process.run_tool("report", t.path(name), "--json")[0])
+           for name in ("a.json", "a.ptcap")]
+    for report in out:
+        rows = {(row["pid"], row["tid"]): row for row in report["threads"]}
+        for key, states in got.states.items():
+            time = parts(states, 0, 1 << 62)
+            for state in STATES:
+                t.equal(rows[key][state + "_ns"], time[state], "%s of %s" % (state, key))
+
+
+def test_states_end(t):
+    """At the end of a recording that does not end with the process: what goes on then ends there."""
+    interp = interpreters.one()
+    target = process.Target(interp, "blocked")
+    target.go()
+    tracer = process.Tracer("-p", target.pid, "--sched", "-o", t.path("trace.json"))
+    tracer.recording()
+    tracer.expect(0, stop=True)
+    target.kill()
+    trace.load(t.path("trace.json"))
+
+
+def test_states_of_a_window(t):
+    """--start-on: only within the calls that are recorded."""
+    interp = interpreters.one()
+    got, result, pid, _ = record(t, interp, "--sched", "--start-on", "nap", program="states")
+    tid, = [tid for name, tid, *_ in result["asked"] if name == "nap"]
+    t.equal(set(got.states), {(pid, tid)}, "threads with states")
+    call, = got.named("nap")
+    states = got.states[pid, tid]
+    t.check(call.begin - 1_000_000 < states[0].begin and states[-1].end < call.end + 1_000_000,
+            "%d .. %d, and the call is %d .. %d", states[0].begin, states[-1].end, call.begin,
+            call.end)
+    naps = [s for s in states if s.name.startswith("blocked") and s.end - s.begin > 5_000_000]
+    t.equal(len(naps), result["naps"], "naps")
+
+
+def test_states_off(t):
+    interp = interpreters.one()
+    got, _, _, _ = record(t, interp, program="states")
+    t.equal(got.states, {}, "states without --sched")
+    t.check("thread states" not in got.document["pytrace-bpf summary"], "they are counted")
