@@ -167,7 +167,7 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 	if (rc)
 		value.flags |= CODE_PENDING;
 	bpf_map_update_elem(&codes, &key, &value, BPF_ANY);
-	if (send_lines && !rc)
+	if (send_tables && !rc)
 		lines_send(addr, value.id, layout_index, now);
 	return value.id | (__u64)(value.flags & ~CODE_PENDING) << 32;
 }

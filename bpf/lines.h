@@ -8,7 +8,8 @@
  * it was first seen, and user space, which learns of it milliseconds later, would read whatever
  * lies there then.
  *
- * Cost: a copy of the table a code object. Without --lines the verifier removes it all.
+ * Cost: a copy of the table a code object. Without --lines and --exceptions the verifier removes it
+ * all.
  */
 #ifndef PT_BPF_LINES_H
 #define PT_BPF_LINES_H

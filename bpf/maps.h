@@ -19,7 +19,8 @@
 const volatile bool use_task_storage = true; /* 5.12; else a hash keyed by tid */
 const volatile bool use_cookie = true;       /* 5.15; else a hash keyed by address */
 const volatile bool trace_all;
-const volatile bool send_lines; /* --lines */
+const volatile bool send_lines;  /* --lines */
+const volatile bool send_tables; /* of lines: --lines, --exceptions */
 const volatile __u32 max_depth = 0xffffffff;
 const volatile __u64 max_events; /* 0: no limit */
 /* A batch is flushed before an event if it holds more words than this. An event takes up to five

@@ -10,7 +10,7 @@
 #ifndef PT_BPF_RUNTIME_H
 #define PT_BPF_RUNTIME_H
 
-#include "emit.h"
+#include "call.h"
 #include "regs.h"
 
 #define ERR_TIMED_OUT 110 /* ETIMEDOUT: errno.h knows no BPF */
@@ -279,21 +279,26 @@ static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
 	return rec_send(&t->rt, len) != 0;
 }
 
-/* Sends the details and appends the word that they belong to. */
-static __always_inline void put_detailed(struct thread *t, __u32 type, __u32 end, __u64 now)
+/* Sends the details and appends the word that they belong to; event has the values behind the first.
+ */
+static __always_inline void put_detailed_event(struct thread *t, struct rt_event *event, __u32 end,
+					       __u64 now)
 {
-	struct rt_event event = {
-	    .type = type,
-	    .what = t->rt.rec.what,
-	    .flags = PT_RT_DETAILS,
-	    .values = 1,
-	    .value = {t->rt.rec.serial},
-	};
-
+	event->what = t->rt.rec.what;
+	event->flags = PT_RT_DETAILS;
+	event->values++;
+	event->value[0] = t->rt.rec.serial;
 	if (trigger_silent(t))
 		return;
 	details_send(t, end, now);
-	put_runtime(t, &event, now);
+	put_runtime(t, event, now);
+}
+
+static __always_inline void put_detailed(struct thread *t, __u32 type, __u32 end, __u64 now)
+{
+	struct rt_event event = {.type = type};
+
+	put_detailed_event(t, &event, end, now);
 }
 
 /* importlib's _find_and_load(name, import_) was entered. */
@@ -428,10 +433,30 @@ static __always_inline __u32 raise_args(struct thread *t, const struct pt_rt_lay
 	return end;
 }
 
+/* Where the current frame stands, which is what the entry of the traceback will say: the code
+ * object's id in the low half, the place in its code in the high half; 0: it cannot be told.
+ * Takes t->code, which shares its memory with t->rt. */
+__noinline __u64 raise_place(__u64 tstate, __u32 layout_index, __u64 now)
+{
+	const struct pt_layout *layout = &image_at(layout_index)->layout;
+	__u64 frame = frame_current(layout, tstate), code, unit, id;
+
+	if (!frame || frame_owner_hidden(layout, frame))
+		return 0;
+	code = user_u64(frame + layout->frame_code) & ~(__u64)layout->frame_code_mask;
+	unit = call_unit(layout, frame, code);
+	if (unit > PT_WORD_ARG_MASK)
+		return 0;
+	id = (__u32)code_lookup(code, layout_index, now);
+	return id ? id | unit << 32 : 0;
+}
+
 /* An exception is about to get an entry of its traceback. If it has none yet, it is new. */
 __noinline int runtime_raise(__u64 tstate, __u32 layout)
 {
 	const struct pt_image *image = image_at(layout);
+	struct rt_event event = {.type = PT_X_RT_INSTANT};
+	__u64 now = bpf_ktime_get_ns(), place;
 	struct thread *t = thread_get();
 	__u64 type, value, traceback, current[3] = {};
 	__u32 end;
@@ -450,11 +475,17 @@ __noinline int runtime_raise(__u64 tstate, __u32 layout)
 	}
 	if (!type || traceback)
 		return 0;
+	place = trigger_silent(t) ? 0 : raise_place(tstate, layout, now);
+	if (place) {
+		event.values = 2;
+		event.value[1] = (__u32)place;
+		event.value[2] = place >> 32;
+	}
 	details_begin(t, PT_RT_EXCEPTION);
 	end = details_add_c_text(user_u64(type + TYPE_NAME), 0);
 	if (value)
 		end = raise_args(t, &image->rt, value, layout, end);
-	put_detailed(t, PT_X_RT_INSTANT, end, bpf_ktime_get_ns());
+	put_detailed_event(t, &event, end, now);
 	return 0;
 }
 

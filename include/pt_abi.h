@@ -114,7 +114,9 @@ enum pt_rt_what {
 	PT_RT_GIL = 2,
 	PT_RT_IMPORT = 3, /* a module is searched and loaded; ends with its frame. Detail: name */
 	PT_RT_AUDIT = 4,  /* an audit event. Details: its name, then arguments */
-	/* An exception reaches Python code. Details: its type's name, then its message */
+	/* An exception reaches Python code. Details: its type's name, then its message. Values
+	 * behind that, if the place is known: the code object's id, and the place as in PT_W_LINE
+	 */
 	PT_RT_EXCEPTION = 5,
 };
 #define PT_RT_VALUES_MAX 3
@@ -284,7 +286,7 @@ struct pt_rec_cfunc {
 
 /* ---- PT_REC_LINES ---- */
 /* A code object's line table as it lies in memory (co_linetable, co_lnotab up to 3.9), in pieces,
- * in order, at once after its PT_REC_CODE. Only with --lines. */
+ * in order, at once after its PT_REC_CODE. Only with --lines or --exceptions. */
 #define PT_LINES_MAX_BYTES (256u << 10) /* what lies beyond is not sent */
 
 struct pt_rec_lines {

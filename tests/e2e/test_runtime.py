@@ -222,14 +222,14 @@ def raised(event):
 @each(interp=interpreters.every)
 def test_exceptions(t, interp):
     """What the program raised, by type and arguments, in order, on both threads, each once; the same
-    as what sys.settrace() is told."""
+    as what sys.settrace() is told. The line is that of the traceback's last entry."""
     got, own, pid, _ = record(t, interp, "--exceptions", program="raises")
     second = process.Target(interp, "raises", "watch")
     second.go()
     watched = [x for x in second.done()["watched"] if x[0] != "StopIteration"]
     second.finish()
     expected = own["expected"]
-    t.equal([[n, a[:3]] for n, a in watched], [[n, a[:3]] for n, a in 2 * expected],
+    t.equal([[n, a[:3]] for n, a, _ in watched], [[n, a[:3]] for n, a in 2 * expected],
             "what the trace function was told")
     windows = [s for s in got.slices() if s.name == "everything"]
     t.equal(len({s.event["tid"] for s in windows}), 2, "threads")
@@ -239,6 +239,8 @@ def test_exceptions(t, interp):
         t.equal([raised(e) for e in found], [[n, a[:3]] for n, a in expected], "exceptions")
         t.equal([e.get("args", {}).get("more", 0) for e in found],
                 [max(0, len(a) - 3) for _, a in expected], "arguments left out")
+        t.equal([e["args"].get("line") for e in found],
+                [line for _, _, line in watched[:len(expected)]], "lines")
     print("%d exceptions" % len(got.instants))
 
 
@@ -282,7 +284,8 @@ def test_loss(t, minor):
         instants = [e for e in sorted(got.instants, key=lambda e: e["ts"])
                     if e["tid"] == call.event["tid"] and call.begin < e["ts"] < call.end
                     and e["name"] in ("app.mark", "ValueError")]  # importlib raises others
-        t.equal([(e["name"], e["args"]) for e in instants],
+        t.equal([(e["name"], {k: v for k, v in e["args"].items() if k != "line"})
+                 for e in instants],
                 [("app.mark", {"0": i}), ("ValueError", {"message": "no %d" % i})],
                 "instants of once(%d)" % i)
     print("%s" % summary)

@@ -314,6 +314,21 @@ static void add_items(struct texts *texts, const struct pt_rec_runtime *record, 
 	}
 }
 
+/* The line at which an exception was raised. */
+static void add_raise_line(struct pt_model *model, struct texts *texts, const struct pt_ev_rt *rt)
+{
+	const struct model_code *code;
+	uint32_t line;
+
+	if (rt->what != PT_RT_EXCEPTION || rt->values != 3 || rt->value[1] <= 0 ||
+	    rt->value[1] > UINT32_MAX || rt->value[2] < 0 || rt->value[2] > PT_WORD_ARG_MASK)
+		return;
+	code = model_code_get(model, (uint32_t)rt->value[1]);
+	line = code ? model_lines_find(model, code, (uint32_t)rt->value[2]) : 0;
+	if (line)
+		add_number(texts, "line", line);
+}
+
 static void instant(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
 	static const char *const number_keys[] = {"", "0", "1", "2", "3", "4"};
@@ -344,6 +359,7 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 		if (record->more)
 			add_number(&texts, "more", record->more);
 	}
+	add_raise_line(model, &texts, &event->rt);
 	op.instant.arg_count = texts.arg_count;
 	if (model_thread_silent(model, thread))
 		return;

@@ -135,6 +135,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->use_task_regs = pt_feature(PT_FEAT_TASK_REGS)->available;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->send_lines = tracer->options.lines;
+	skel->rodata->send_tables = tracer->options.lines || tracer->options.exceptions;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;

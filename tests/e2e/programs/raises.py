@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Raises exceptions in every way, and says which: [type, arguments], in order. With "watch" a trace
-function says it instead: of what it is told at each frame, what has no traceback from further in.
-"""
+function says it instead, and the line: of what it is told at each frame, what has no traceback from
+further in."""
 import sys
 import threading
 
@@ -17,8 +17,8 @@ class Deep(Own):
         super().__init__(*args)
 
 
-def say(name, *args):
-    SAID.append([name, list(args)])
+def say(name, line, *args):
+    SAID.append([name, list(args), line])
 
 
 def plain(value):
@@ -32,7 +32,7 @@ def watch(frame, event, arg):
         kind, value, traceback = arg
         if traceback.tb_next is None:
             args = getattr(value, "args", value)
-            say(kind.__name__, *[plain(a) for a in args])
+            say(kind.__name__, traceback.tb_lineno, *[plain(a) for a in args])
     return watch
 
 
