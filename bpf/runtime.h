@@ -546,6 +546,28 @@ static __always_inline void gc_leave(struct thread *t, struct rt_event *event)
 #undef GENERATION
 }
 
+/* ---- who has the GIL ---- */
+
+/* struct _gil_runtime_state (Include/internal/pycore_gil.h, 3.8 to 3.15): interval, last_holder,
+ * locked, switch_number, cond, mutex; the first and third are a long and an int. pthread_cond_t has
+ * 48 bytes (glibc, x86-64: bits/pthreadtypes-arch.h). */
+#define GIL_HOLDER_BELOW_COND 24
+#define GIL_LOCKED_BELOW_COND 16
+#define COND_BYTES            48
+
+/* Its id in its own pid namespace, or 0. Whoever waits for the condition has the mutex that guards
+ * all of this. */
+static __always_inline __u64 gil_holder(const struct pt_rt_layout *rt, __u64 cond, __u64 mutex)
+{
+	__u64 holder;
+
+	if (rt->ts_native_id == PT_NO_FIELD || mutex != cond + COND_BYTES ||
+	    user_u32(cond - GIL_LOCKED_BELOW_COND) != 1)
+		return 0;
+	holder = user_u64(cond - GIL_HOLDER_BELOW_COND);
+	return holder ? user_u64(holder + rt->ts_native_id) : 0;
+}
+
 /* ---- a probe fires ---- */
 
 #define RT_HIT(what, layout, site) ((what) | (layout) << 8 | (site) << 16)
@@ -587,6 +609,8 @@ __noinline int runtime_hit(__u64 arg, __u64 arg2, __u64 ip, __u32 hit)
 	case PT_RT_SITE_GIL_WAIT:
 		event.type = PT_X_RT_BEGIN;
 		event.what = PT_RT_GIL;
+		event.value[0] = gil_holder(&image->rt, arg, arg2);
+		event.values = event.value[0] != 0;
 		break;
 	case PT_RT_SITE_GIL_WAITED:
 		event.type = PT_X_RT_END;

@@ -110,7 +110,8 @@ enum pt_rt_what {
 	/* A garbage collection. Begin: generation. End, by which values there are: the objects
 	 * found unreachable; or generation, collected, uncollectable. */
 	PT_RT_GC = 1,
-	/* A wait for the GIL. End: 1 if it timed out, so that the thread asks again at once. */
+	/* A wait for the GIL. Begin, if it is known: who holds it then, by its id in its own pid
+	 * namespace. End: 1 if it timed out, so that the thread asks again at once. */
 	PT_RT_GIL = 2,
 	PT_RT_IMPORT = 3, /* a module is searched and loaded; ends with its frame. Detail: name */
 	PT_RT_AUDIT = 4,  /* an audit event. Details: its name, then arguments */

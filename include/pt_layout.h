@@ -98,7 +98,7 @@ enum pt_rt_site {
 	PT_RT_SITE_GC_DONE,      /* USDT gc__done: objects found unreachable */
 	PT_RT_SITE_GC_ENTER,     /* the collector's first instruction: thread state */
 	PT_RT_SITE_GC_LEAVE,     /* its return */
-	PT_RT_SITE_GIL_WAIT,     /* a timed wait for the GIL begins */
+	PT_RT_SITE_GIL_WAIT,     /* a timed wait for the GIL begins: its condition and mutex */
 	PT_RT_SITE_GIL_WAITED,   /* it is over: what pthread_cond_timedwait() returned */
 	PT_RT_SITE_AUDIT,        /* an audit event: its name, and a tuple or NULL */
 	PT_RT_SITE_AUDIT_PYTHON, /* sys.audit() called by Python: array of arguments, their count */
@@ -117,7 +117,8 @@ struct pt_rt_layout {
 	__u16 exc_args;       /* PyBaseExceptionObject.args */
 	__u16 exc_traceback;  /* and .traceback, where there is a current_exception; else 0 */
 	__u16 tuple_items;    /* PyTupleObject.ob_item */
-	__u16 reserved[3];
+	__u16 ts_native_id;   /* PyThreadState.native_thread_id (3.11+); PT_NO_FIELD unknown */
+	__u16 reserved[2];
 };
 _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
 

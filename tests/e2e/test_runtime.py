@@ -109,6 +109,25 @@ def test_gil(t, interp):
     print("%d waits" % len(got.spans_of("gil")))
 
 
+@each(interp=interpreters.every)
+def test_gil_holder(t, interp):
+    """Who had the GIL: of two threads, one that keeps it; up to 3.10 a thread state has no id that
+    could be read, and nothing is said."""
+    got, result, pid, _ = record(t, interp, "--gil", program="contends", args=("hog", "0"))
+    call, = got.named("poke")
+    busy, = got.named("hog")
+    waits = [s for s in got.spans_of("gil") if s.event["tid"] == result["poke"]
+             and busy.begin < s.begin and call.begin < s.begin and s.end < min(busy.end, call.end)]
+    t.check(waits, "poke() never waited for hog()")
+    for s in waits:
+        if interp.minor < (3, 11):
+            t.check("holder" not in s.args, "a holder: %s", s.args)
+        else:
+            t.equal(s.args.get("holder"), result["hog"], "holder")
+            t.check(s.args["holder name"], "it has no name")
+    print("%d waits" % len(waits))
+
+
 def test_gil_alone(t):
     interp = interpreters.one()
     got, _, pid, _ = record(t, interp, "--gil", program="spin_once")

@@ -44,6 +44,11 @@ struct op_recorder {
 		char name[64], args[256];
 	} spans[64];
 	size_t span_count, counter_count;
+	struct {
+		struct pt_op_state op; /* its texts are gone */
+		char name[64], args[256];
+	} states[64];
+	size_t state_count;
 	struct op_bounds { /* of slices and spans */
 		pid_t tid;
 		uint64_t begin_ns, end_ns;

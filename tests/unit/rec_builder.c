@@ -109,6 +109,7 @@ static void thread_record(struct rec_builder *b, const struct rec_thread *t, uin
 					    t->image_id, time_ns);
 
 	thread->what = what;
+	thread->ns_tid = t->ns_tid;
 	thread->events_total = what == PT_THREAD_EXIT ? t->events : 0;
 	memcpy(thread->comm, t->comm, sizeof(thread->comm));
 	emit(b, &thread->hdr);
@@ -157,6 +158,23 @@ void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time
 	control->what = what;
 	emit(b, &control->hdr);
 	free(control);
+}
+
+void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record)
+{
+	uint64_t last_ns = record.in_ns     ? record.in_ns
+			   : record.wake_ns ? record.wake_ns
+			   : record.out_ns  ? record.out_ns
+					    : record.run_ns;
+
+	record.hdr.kind = PT_REC_SCHED;
+	record.hdr.len = sizeof(record);
+	record.hdr.tgid = t->tgid;
+	record.hdr.tid = t->tid;
+	record.hdr.image_id = t->image_id;
+	if (!record.hdr.time_ns)
+		record.hdr.time_ns = last_ns;
+	emit(b, &record.hdr);
 }
 
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,

@@ -21,7 +21,7 @@ typedef int (*rec_fn)(const struct pt_rec *record, size_t len, void *ctx);
 
 /* One thread's stream. */
 struct rec_thread {
-	uint32_t tgid, tid, image_id;
+	uint32_t tgid, tid, image_id, ns_tid;
 	uint32_t seq, depth;
 	uint64_t events;
 	char comm[16];
@@ -55,6 +55,8 @@ void rec_lines(struct rec_builder *b, uint32_t id, uint32_t version, const void 
 	       uint32_t total, uint32_t offset, uint32_t bytes);
 void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value);
 void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time_ns);
+/* A turn of the thread that is like record, whose header is filled in. */
+void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record);
 /* ids[0 .. count): innermost first, at the depths depth, depth - 1, ... */
 void rec_stack(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 	       const uint32_t *ids, uint32_t count, uint32_t depth);

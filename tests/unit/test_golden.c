@@ -86,13 +86,18 @@ static void test_control(void **state)
 	replay_one("control");
 }
 
+static void test_sched(void **state)
+{
+	replay_one("sched");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),     cmocka_unit_test(test_loss),
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
-	    cmocka_unit_test(test_control),
+	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

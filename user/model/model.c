@@ -317,6 +317,11 @@ static void take_thread(struct pt_model *model, const struct pt_rec_thread *reco
 	thread_takes_over(model, thread, (uint64_t)record->hdr.tgid << 32 | record->hdr.tid,
 			  record->hdr.time_ns);
 	model_thread_name(model, thread, record->comm);
+	thread->ns_tid = (pid_t)record->ns_tid;
+	if (record->ns_tid &&
+	    pt_map_put(&model->ns_threads, (uint64_t)record->hdr.tgid << 32 | record->ns_tid,
+		       record->hdr.image_id, thread))
+		model_fail(model, -ENOMEM);
 }
 
 static void take_note(struct pt_model *model, const struct pt_rec_note *note)
@@ -470,5 +475,6 @@ void pt_model_free(struct pt_model *model)
 	pt_map_release(&model->images);
 	pt_map_release(&model->threads);
 	pt_map_release(&model->newest_threads);
+	pt_map_release(&model->ns_threads);
 	free(model);
 }

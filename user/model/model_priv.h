@@ -89,7 +89,7 @@ struct model_details {
 
 struct model_thread {
 	struct model_process *process;
-	pid_t tid;
+	pid_t tid, ns_tid; /* the latter in its own pid namespace; 0 unknown */
 	char comm[16], name[16 * 3 + 1];
 	bool announced, started, ended;
 
@@ -181,6 +181,7 @@ struct pt_model {
 	struct pt_map processes;      /* (pid, image_id) */
 	struct pt_map threads;        /* (pid << 32 | tid, image_id) */
 	struct pt_map newest_threads; /* pid << 32 | tid: of its newest image */
+	struct pt_map ns_threads;     /* (pid << 32 | ns_tid, image_id) */
 	struct pt_map images;         /* pid: its newest process */
 	struct model_process *process_list, **process_tail;
 	uint32_t exiting; /* processes that have exited, but whose threads have not been ended */

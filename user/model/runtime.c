@@ -138,6 +138,26 @@ static void gc_texts(const struct model_span *span, struct texts *texts, char *n
 	}
 }
 
+/* Who had the GIL when the wait began. Of a thread that has had no events nothing is known, but that
+ * its id is the same everywhere if this thread's is. */
+static void add_holder(struct pt_model *model, const struct model_thread *thread,
+		       const struct pt_ev_rt *begin, struct texts *texts)
+{
+	uint64_t pid = (uint32_t)thread->process->pid;
+	const struct model_thread *holder;
+
+	if (!begin->values || begin->value[0] <= 0 || begin->value[0] > INT32_MAX)
+		return;
+	holder = pt_map_get(&model->ns_threads, pid << 32 | (uint64_t)begin->value[0],
+			    thread->process->image_id);
+	if (!holder && thread->ns_tid != thread->tid)
+		return;
+	add_number(texts, "holder", holder ? holder->tid : begin->value[0]);
+	if (holder && holder->name[0])
+		texts->args[texts->arg_count++] =
+		    (struct pt_arg){.key = "holder name", .text = holder->name};
+}
+
 static void gc_counter(struct pt_model *model, const struct model_thread *thread,
 		       const struct model_span *span, uint64_t ns)
 {
@@ -200,6 +220,7 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 		op.span.category = "gil";
 		snprintf(name, sizeof(name), "wait for the GIL");
 		add_number(&texts, "timed waits", span->waits);
+		add_holder(model, thread, &span->begin, &texts);
 		break;
 	case PT_RT_IMPORT:
 		op.span.category = "import";

@@ -1093,6 +1093,7 @@ void model_thread_reset(struct pt_model *model, struct model_thread *thread)
 	struct model_thread fresh = {
 	    .process = thread->process,
 	    .tid = thread->tid,
+	    .ns_tid = thread->ns_tid,
 	    .next_in_process = thread->next_in_process,
 	    .clear_ns = thread->clear_ns,
 	    .sched_seq = thread->sched_seq, /* its records may have come before */

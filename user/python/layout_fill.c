@@ -136,6 +136,12 @@ static int fill_tstate_current(struct py_image *image, const struct elf_file *el
 	return insn ? 0 : -ENOMEM;
 }
 
+static uint16_t native_id(const struct py_runtime_layout *runtime)
+{
+	return runtime->ts_native_thread_id < PT_NO_FIELD ? (uint16_t)runtime->ts_native_thread_id
+							   : PT_NO_FIELD;
+}
+
 static int fill_table_layout(struct py_image *image, const struct elf_file *elf, struct pt_err *err)
 {
 	struct py_runtime_layout runtime;
@@ -144,6 +150,7 @@ static int fill_table_layout(struct py_image *image, const struct elf_file *elf,
 
 	if (rc)
 		return rc;
+	image->rt.ts_native_id = native_id(&runtime);
 	/* --with-trace-refs puts two pointers in front of every object
 	 * (Include/object.h); only such builds export this (Objects/object.c). */
 	if (elf_symbol(elf, "_Py_PrintReferences", &symbol))
@@ -161,11 +168,15 @@ static int fill_own_layout(struct py_image *image, const struct elf_file *elf, s
 	struct py_runtime_layout runtime;
 	size_t size = PY_DEBUG_OFFSETS_BYTES;
 	const void *data = elf_at_vaddr(elf, image->runtime.vaddr, size);
+	int rc;
 
 	if (!data)
 		size = 0;
-	return py_layout_from_debug_offsets(data ? data : "", size, image->version,
-					    &image->free_threaded, &image->layout, &runtime, err);
+	rc = py_layout_from_debug_offsets(data ? data : "", size, image->version,
+					  &image->free_threaded, &image->layout, &runtime, err);
+	if (!rc)
+		image->rt.ts_native_id = native_id(&runtime);
+	return rc;
 }
 
 int py_layout_fill(struct py_image *image, const struct elf_file *elf, struct pt_err *err)

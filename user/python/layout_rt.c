@@ -104,6 +104,7 @@ void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 	    .ts_interp = TS_INTERP,
 	    .frame_locals = PT_NO_FIELD,
 	    .ts_exception = PT_NO_FIELD,
+	    .ts_native_id = rt->ts_native_id, /* of py_layout_fill() */
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].minor == (image->version >> 16 & 0xff))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""Threads that want the GIL all the time; each says how long it ran, by the wall and by the CPU."""
+"""Threads that want the GIL all the time; each says how long it ran, by the wall and by the CPU. With
+"hog" one of them keeps it in C for long, and the others only want it now and then."""
 import threading
 import time
 import _thread
@@ -17,7 +18,33 @@ def busy(result, seconds):
     result[_thread.get_native_id()] = (time.monotonic_ns() - wall, time.thread_time_ns() - cpu)
 
 
+def hog(result, name):
+    """Mostly in calls of C that do not let go of the GIL."""
+    result[name] = _thread.get_native_id()
+    for _ in range(40):
+        sum(range(400000))
+
+
+def poke(result, name):
+    result[name] = _thread.get_native_id()
+    for _ in range(20):
+        time.sleep(0.002)
+
+
+def with_hog():
+    result = {}
+    threads = [threading.Thread(target=target, args=(result, target.__name__))
+               for target in (hog, poke)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return result
+
+
 def workload(count, seconds):
+    if count == "hog":
+        return with_hog()
     result = {}
     threads = [threading.Thread(target=busy, args=(result, float(seconds)))
                for _ in range(int(count))]
