@@ -279,7 +279,8 @@ static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
 	return rec_send(&t->rt, len) != 0;
 }
 
-/* Sends the details and appends the word that they belong to; event has the values behind the first.
+/* Sends the details and appends the word that they belong to; event has the values behind the
+ * first.
  */
 static __always_inline void put_detailed_event(struct thread *t, struct rt_event *event, __u32 end,
 					       __u64 now)

@@ -10,6 +10,8 @@
  * sched_waking comes before sched_wakeup, but also for a thread that is only about to be switched
  * out; at sched_wakeup it is in a run queue.
  *
+ * When the gate is shut, what a thread does then is in the map.
+ *
  * Cost: two hash lookups a context switch and one a wakeup, of any thread; nothing without --sched.
  */
 #ifndef PT_BPF_SCHED_H
@@ -20,8 +22,9 @@
 /* include/linux/sched.h: TASK_INTERRUPTIBLE .. TASK_DEAD. All of them: the state is not known. */
 #define SCHED_STATES 0xffu
 
-/* The whole of a thread's kernel stack: THREAD_SIZE of x86-64 (arch/x86/include/asm/page_64_types.h)
- * without KASAN. Only before 5.15, and what is found there is checked. */
+/* The whole of a thread's kernel stack: THREAD_SIZE of x86-64
+ * (arch/x86/include/asm/page_64_types.h) without KASAN. Only before 5.15, and what is found there
+ * is checked. */
 #define STACK_BYTES  16384
 #define USER_CS_MASK 3
 
@@ -66,6 +69,12 @@ static __always_inline bool sched_wanted(const struct pt_sched *s)
 			     (gate == PT_GATE_PAUSED && s->out_ns < control.pause_ns));
 }
 
+/* The recording is over: what is in the map stays as it was then, for user space to read. */
+static __always_inline bool sched_over(void)
+{
+	return *(volatile __u32 *)&control.gate == PT_GATE_CLOSED;
+}
+
 /* The current thread's states are recorded from now on. */
 __noinline int sched_begin_id(__u32 image_id)
 {
@@ -105,7 +114,7 @@ __noinline int sched_end_tid(__u32 tid)
 	if (!want_sched)
 		return 0;
 	s = sched_find(tid);
-	if (!s || !s->active)
+	if (!s || !s->active || sched_over())
 		return 0;
 	s->active = 0;
 	asm volatile("" ::: "memory");
@@ -114,8 +123,7 @@ __noinline int sched_end_tid(__u32 tid)
 	/* it lost the CPU just here, which is not recorded: nor is what it did before that */
 	if (run_ns != sched_run_ns(s))
 		now = run_ns = sched_run_ns(s);
-	if (gate_recording() || control.gate == PT_GATE_REACHED)
-		sched_send(s, tid, now, 0, PT_SCHED_END);
+	sched_send(s, tid, now, 0, PT_SCHED_END);
 	return 0;
 }
 
@@ -133,7 +141,7 @@ static __always_inline void sched_end(const struct thread *t)
 
 static __always_inline void sched_forget(__u32 tid)
 {
-	if (want_sched)
+	if (want_sched && !sched_over())
 		bpf_map_delete_elem(&sched, &tid);
 }
 
@@ -216,7 +224,7 @@ static __always_inline void sched_in(struct task_struct *task, __u64 now)
 
 	if (!s)
 		return;
-	/* a thread that was met first while it ran has no out_ns */
+	/* RUNNING: it was met between its switches */
 	if (s->where != PT_SCHED_RUNNING && sched_wanted(s))
 		sched_send(s, tid, s->out_ns, now, 0);
 	s->where = PT_SCHED_RUNNING;
@@ -228,6 +236,8 @@ static __always_inline int sched_switched(bool preempt, struct task_struct *prev
 {
 	__u64 now = bpf_ktime_get_ns();
 
+	if (sched_over())
+		return 0;
 	sched_out(prev, preempt, now);
 	sched_in(next, now);
 	return 0;
@@ -235,8 +245,11 @@ static __always_inline int sched_switched(bool preempt, struct task_struct *prev
 
 static __always_inline int sched_woken(struct task_struct *task)
 {
-	struct pt_sched *s = sched_find(task->pid);
+	struct pt_sched *s;
 
+	if (sched_over())
+		return 0;
+	s = sched_find(task->pid);
 	if (!s || s->where != PT_SCHED_BLOCKED)
 		return 0;
 	s->wake_ns = bpf_ktime_get_ns();

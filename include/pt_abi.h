@@ -364,15 +364,15 @@ struct pt_rec_control {
 
 /* ---- PT_REC_SCHED ---- */
 /*
- * A thread ran from run_ns to out_ns, was blocked until wake_ns, was runnable from then on, and runs
- * again since in_ns, which is the next record's run_ns. The times do not decrease. A time of 0 did
- * not come: at the end of a recording (PT_SCHED_OPEN) what began last went on until hdr.time_ns;
- * with PT_SCHED_END the thread's states end at out_ns. Only with --sched.
+ * A thread ran from run_ns to out_ns, was blocked until wake_ns, was runnable from then on, and
+ * runs again since in_ns, which is the next record's run_ns. The times do not decrease. A time of 0
+ * did not come: at the end of a recording (PT_SCHED_OPEN) what began last went on until
+ * hdr.time_ns; with PT_SCHED_END the thread's states end at out_ns. Only with --sched.
  */
-#define PT_SCHED_END       0x1 /* hdr.flags: no more follow, or not for now (--start-on) */
-#define PT_SCHED_OPEN      0x2 /* hdr.flags: written at the end of the recording */
-#define PT_SCHED_IO        0x1 /* flags: the kernel waited for a device (in_iowait) */
-#define PT_SCHED_NO_CALL   (-1) /* not in a system call: a page fault, a stop by a signal */
+#define PT_SCHED_END          0x1  /* hdr.flags: no more follow, or not for now (--start-on) */
+#define PT_SCHED_OPEN         0x2  /* hdr.flags: written at the end of the recording */
+#define PT_SCHED_IO           0x1  /* flags: the kernel waited for a device (in_iowait) */
+#define PT_SCHED_NO_CALL      (-1) /* not in a system call: a page fault, a stop by a signal */
 #define PT_SCHED_CALL_UNKNOWN (-2)
 
 struct pt_rec_sched {

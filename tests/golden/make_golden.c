@@ -290,17 +290,40 @@ static void make_sched(struct rec_builder *b)
 	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
 	rec_thread_start(b, &t, ns);
 	rec_thread_start(b, &u, ns);
-	rec_sched(b, &t, (struct pt_rec_sched){.run_ns = ns, .out_ns = ns + 100,
-		.wake_ns = ns + 300, .in_ns = ns + 310, .state = 1, .syscall = 202, .cpu = 1});
-	rec_sched(b, &t, (struct pt_rec_sched){.run_ns = ns + 310, .out_ns = ns + 400, .seq = 1,
-		.wake_ns = ns + 400, .in_ns = ns + 450, .syscall = PT_SCHED_NO_CALL});
-	rec_sched(b, &u, (struct pt_rec_sched){.run_ns = ns + 10, .out_ns = ns + 60,
-		.wake_ns = ns + 70, .in_ns = ns + 75, .state = 2, .syscall = PT_SCHED_NO_CALL,
-		.flags = PT_SCHED_IO});
-	rec_sched(b, &t, (struct pt_rec_sched){.run_ns = ns + 600, .out_ns = ns + 700, .seq = 4,
-		.wake_ns = ns + 710, .in_ns = ns + 720, .state = 4, .syscall = 30000});
-	rec_sched(b, &u, (struct pt_rec_sched){.hdr.flags = PT_SCHED_END, .run_ns = ns + 75,
-		.out_ns = ns + 200, .seq = 1});
+	rec_sched(b, &t,
+		  (struct pt_rec_sched){.run_ns = ns,
+					.out_ns = ns + 100,
+					.wake_ns = ns + 300,
+					.in_ns = ns + 310,
+					.state = 1,
+					.syscall = 202,
+					.cpu = 1});
+	rec_sched(b, &t,
+		  (struct pt_rec_sched){.run_ns = ns + 310,
+					.out_ns = ns + 400,
+					.seq = 1,
+					.wake_ns = ns + 400,
+					.in_ns = ns + 450,
+					.syscall = PT_SCHED_NO_CALL});
+	rec_sched(b, &u,
+		  (struct pt_rec_sched){.run_ns = ns + 10,
+					.out_ns = ns + 60,
+					.wake_ns = ns + 70,
+					.in_ns = ns + 75,
+					.state = 2,
+					.syscall = PT_SCHED_NO_CALL,
+					.flags = PT_SCHED_IO});
+	rec_sched(b, &t,
+		  (struct pt_rec_sched){.run_ns = ns + 600,
+					.out_ns = ns + 700,
+					.seq = 4,
+					.wake_ns = ns + 710,
+					.in_ns = ns + 720,
+					.state = 4,
+					.syscall = 30000});
+	rec_sched(b, &u,
+		  (struct pt_rec_sched){
+		      .hdr.flags = PT_SCHED_END, .run_ns = ns + 75, .out_ns = ns + 200, .seq = 1});
 	batch_begin(b, &t, ns);
 	batch_snap(b, NULL, 0, 0, ns);
 	batch_enter(b, 1, ns);
@@ -308,8 +331,13 @@ static void make_sched(struct rec_builder *b)
 	batch_rt(b, PT_X_RT_END, PT_RT_GIL, 0, woken, 1, ns + 320);
 	batch_exit(b, ns + 740);
 	batch_end(b, 0);
-	rec_sched(b, &t, (struct pt_rec_sched){.hdr = {.flags = PT_SCHED_OPEN, .time_ns = ns + 900},
-		.run_ns = ns + 720, .out_ns = ns + 800, .seq = 5, .state = 1, .syscall = 0});
+	rec_sched(b, &t,
+		  (struct pt_rec_sched){.hdr = {.flags = PT_SCHED_OPEN, .time_ns = ns + 900},
+					.run_ns = ns + 720,
+					.out_ns = ns + 800,
+					.seq = 5,
+					.state = 1,
+					.syscall = 0});
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 900, 0);
 }
 
@@ -352,7 +380,7 @@ int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls,   make_loss,  make_processes, make_damage,
-	    make_runtime, make_lines, make_control, make_sched};
+	    make_runtime, make_lines, make_control,   make_sched};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -180,7 +180,7 @@ static void test_damage(void **state)
 {
 	struct pt_rec_sched bad = turn(1, 2035);
 	struct op_recorder ops;
-	struct rec_thread t;
+	struct rec_thread t, u;
 
 	start(&ops, &t);
 	rec_sched(&ops.builder, &t, turn(0, 2000));
@@ -193,10 +193,13 @@ static void test_damage(void **state)
 	bad = turn(1, 0);
 	bad.run_ns = 0;
 	rec_sched(&ops.builder, &t, bad);
+	u = t;
+	u.tid = 0x7fffffff; /* its track would have no tid */
+	rec_sched(&ops.builder, &u, turn(0, 2000));
 	rec_sched(&ops.builder, &t, turn(1, 2035));
 	rec_sched(&ops.builder, &t, turn(1, 2070));
 	finish(&ops);
-	assert_int_equal(ops.totals.bad_records, 5);
+	assert_int_equal(ops.totals.bad_records, 6);
 	assert_int_equal(ops.state_count, 6);
 	ops_release(&ops);
 }

@@ -78,12 +78,14 @@ static int check_lines(const struct pt_rec_lines *lines, size_t len)
 	return lines->bytes <= len - sizeof(*lines) ? 0 : -EBADMSG;
 }
 
+#define TID_MAX (4u << 20) /* PID_MAX_LIMIT, include/linux/threads.h */
+
 static int check_sched(const struct pt_rec_sched *sched)
 {
 	const __u64 times[] = {sched->run_ns, sched->out_ns, sched->wake_ns, sched->in_ns};
 	__u64 before = 1;
 
-	if (!sched->hdr.image_id)
+	if (!sched->hdr.image_id || sched->hdr.tid > TID_MAX)
 		return -EBADMSG;
 	/* those that did not come are 0 */
 	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {

@@ -153,7 +153,7 @@ struct pt_totals {
 	uint64_t unknown_codes; /* code objects whose definition never came */
 	uint64_t pauses, paused_ns;
 	uint64_t states, lost_states; /* of threads; records that are missing */
-	bool open_left_out; /* calls that were still running at the end are not there */
+	bool open_left_out;           /* calls that were still running at the end are not there */
 };
 
 #endif

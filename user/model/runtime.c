@@ -138,8 +138,8 @@ static void gc_texts(const struct model_span *span, struct texts *texts, char *n
 	}
 }
 
-/* Who had the GIL when the wait began. Of a thread that has had no events nothing is known, but that
- * its id is the same everywhere if this thread's is. */
+/* Who had the GIL when the wait began. Of a thread that has had no events nothing is known, but
+ * that its id is the same everywhere if this thread's is. */
 static void add_holder(struct pt_model *model, const struct model_thread *thread,
 		       const struct pt_ev_rt *begin, struct texts *texts)
 {
@@ -154,8 +154,8 @@ static void add_holder(struct pt_model *model, const struct model_thread *thread
 		return;
 	add_number(texts, "holder", holder ? holder->tid : begin->value[0]);
 	if (holder && holder->name[0])
-		texts->args[texts->arg_count++] =
-		    (struct pt_arg){.key = "holder name", .text = holder->name};
+		texts->args[texts->arg_count++] = (struct pt_arg){.key = "holder name",
+								  .text = holder->name};
 }
 
 static void gc_counter(struct pt_model *model, const struct model_thread *thread,

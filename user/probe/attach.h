@@ -70,7 +70,8 @@ struct pt_tracer_stats {
 	uint64_t
 	    missed; /* hits that found no memory for their thread's state; healed like losses */
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
-	uint64_t sched_full; /* threads whose states were not recorded, because there were too many */
+	uint64_t
+	    sched_full; /* threads whose states were not recorded, because there were too many */
 	size_t links;
 	bool stopped;   /* max_events was reached: the gate shut by itself */
 	bool triggered; /* count calls have ended, or one of stop_on has returned */

@@ -139,7 +139,7 @@ static int fill_tstate_current(struct py_image *image, const struct elf_file *el
 static uint16_t native_id(const struct py_runtime_layout *runtime)
 {
 	return runtime->ts_native_thread_id < PT_NO_FIELD ? (uint16_t)runtime->ts_native_thread_id
-							   : PT_NO_FIELD;
+							  : PT_NO_FIELD;
 }
 
 static int fill_table_layout(struct py_image *image, const struct elf_file *elf, struct pt_err *err)

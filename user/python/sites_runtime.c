@@ -259,9 +259,9 @@ static int see_call(uint64_t vaddr, uint64_t target, void *ctx)
 		return 0;
 	rc = py_site_init(&call, waits->finder->elf, vaddr);
 	if (!rc)
-		rc = py_plan_add_at(
-		    waits->plan, waits->finder->elf, vaddr,
-		    PT_COOKIE_RT(PT_RT_SITE_GIL_WAIT, MC_RDI, 0, MC_RSI, 0), "GIL wait");
+		rc = py_plan_add_at(waits->plan, waits->finder->elf, vaddr,
+				    PT_COOKIE_RT(PT_RT_SITE_GIL_WAIT, MC_RDI, 0, MC_RSI, 0),
+				    "GIL wait");
 	if (!rc)
 		rc = py_plan_add_at(waits->plan, waits->finder->elf, vaddr + call.byte_count,
 				    PT_COOKIE_RT(PT_RT_SITE_GIL_WAITED, MC_RAX, 0, PT_REG_NONE, 0),

@@ -715,9 +715,9 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 			      (unsigned long long)totals->pauses,
 			      (unsigned long long)totals->paused_ns);
 	if (totals->states || totals->lost_states)
-		pt_buf_printf(tail, "    \"thread states\": %llu,\n    \"lost thread states\": %llu,\n",
-			      (unsigned long long)totals->states,
-			      (unsigned long long)totals->lost_states);
+		pt_buf_printf(
+		    tail, "    \"thread states\": %llu,\n    \"lost thread states\": %llu,\n",
+		    (unsigned long long)totals->states, (unsigned long long)totals->lost_states);
 	if (totals->open_left_out)
 		pt_buf_add_str(tail, "    \"running calls left out\": true,\n");
 	pt_buf_printf(tail,

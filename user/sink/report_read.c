@@ -377,8 +377,8 @@ static int take_state(struct trace_reader *reader, const struct event *event)
 	    .tid = (pid_t)(event->tid - PT_STATE_TID_BASE),
 	    .begin_ns = event->ts_ns,
 	    .end_ns = event->ts_ns + event->dur_ns,
-	    .state = !strcmp(event->name, "running")	 ? PT_STATE_RUNNING
-		     : !strcmp(event->name, "runnable") ? PT_STATE_RUNNABLE
+	    .state = !strcmp(event->name, "running")       ? PT_STATE_RUNNING
+		     : !strcmp(event->name, "runnable")    ? PT_STATE_RUNNABLE
 		     : !strncmp(event->name, "blocked", 7) ? PT_STATE_BLOCKED
 							   : PT_STATE_LOST,
 	    .name = event->name,

@@ -58,7 +58,14 @@ def measured(function):
     ASKED.append([function.__name__, _thread.get_native_id(), before, after, cpu])
 
 
-def workload():
+def many():
+    for _ in range(3000):
+        time.sleep(0.0001)
+
+
+def workload(how="each"):
+    if how == "many":
+        return many()
     for function in (compute, nap, give_up, wait_for_lock, wait_for_pipe):
         thread = threading.Thread(target=measured, args=(function,))
         thread.start()
