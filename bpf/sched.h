@@ -60,13 +60,13 @@ static __always_inline void sched_send(struct pt_sched *s, __u32 tid, __u64 out_
 	rec_send(&rec, sizeof(rec));
 }
 
-/* Recording goes on, or what happened since out_ns began before the pause. */
+/* Recording goes on, or the turn began before the pause. */
 static __always_inline bool sched_wanted(const struct pt_sched *s)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate;
 
 	return s->active && (gate == PT_GATE_OPEN || gate == PT_GATE_REACHED ||
-			     (gate == PT_GATE_PAUSED && s->out_ns < control.pause_ns));
+			     (gate == PT_GATE_PAUSED && sched_run_ns(s) < control.pause_ns));
 }
 
 /* The recording is over: what is in the map stays as it was then, for user space to read. */

@@ -3,7 +3,9 @@
 each thread (/proc), its CPU time, and what the program did. trace.load() holds
 that the states of a thread come one after the other, without a gap or an overlap."""
 import json
+import os
 import signal
+import time
 
 from harness import interpreters, process, trace
 from harness.runner import each
@@ -50,8 +52,8 @@ def test_states(t, interp):
             t.check(inner[i] <= counted <= outer[i], "%s: %d %s switches, counted %d to %d",
                     name, counted, kind, inner[i], outer[i])
         call, = [s for s in got.named(name) if s.event["tid"] == tid]
-        time = parts(states, call.begin, call.end)
-        t.equal(sum(time.values()), call.end - call.begin, "%s: the states cover the call" % name)
+        shares = parts(states, call.begin, call.end)
+        t.equal(sum(shares.values()), call.end - call.begin, "%s: the states cover the call" % name)
         whole = parts(states, first.begin, last.end)
         # a virtual CPU may stand still between the kernel's reading of the clock and ours
         t.check(whole["running"] + whole["runnable"] >= cpu, "%s: %s, and its CPU time is %d",
@@ -94,9 +96,9 @@ def test_states_launched(t):
     for report in out:
         rows = {(row["pid"], row["tid"]): row for row in report["threads"]}
         for key, states in got.states.items():
-            time = parts(states, 0, 1 << 62)
+            shares = parts(states, 0, 1 << 62)
             for state in STATES:
-                t.equal(rows[key][state + "_ns"], time[state], "%s of %s" % (state, key))
+                t.equal(rows[key][state + "_ns"], shares[state], "%s of %s" % (state, key))
 
 
 def test_states_end(t):
@@ -136,6 +138,30 @@ def test_states_lost(t):
     shown = [s.args["records"] for s in states if s.name == "states lost"]
     t.check(lost > 1000 and sum(shown) == lost, "%d states lost, shown %s", lost, shown)
     t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
+
+
+def test_states_paused(t):
+    """What happens only in a pause is not there; what goes into it or out of it is, whole."""
+    target = process.Target(interpreters.one(), "contends", "3", "60")
+    tracer = process.Tracer("-p", target.pid, "--sched", "--control", t.path("socket"),
+                            "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    process.wait_until(lambda: len(os.listdir("/proc/%d/task" % target.pid)) == 4, "the threads")
+    for command in "status", "pause", "resume", "status":
+        time.sleep(0.3)
+        process.run_tool("ctl", "--socket", t.path("socket"), command)
+    tracer.expect(0, stop=True)
+    target.kill()
+    got = trace.load(t.path("trace.json"))
+    pause, resume = sorted(e["ts"] for e in got.events if e.get("cat") == "control")
+    holes = [(key, a.end, b.begin) for key, states in got.states.items()
+             for a, b in zip(states, states[1:]) if a.end != b.begin]
+    t.check(holes, "nobody ran in the pause")
+    t.equal(len({key for key, _, _ in holes}), len(holes), "threads, each with one hole at most")
+    for _, begin, end in holes:
+        t.check(pause <= begin and end <= resume, "nothing from %d to %d, paused from %d to %d",
+                begin, end, pause, resume)
 
 
 def test_states_of_a_window(t):

@@ -24,7 +24,8 @@ LIMIT_S = 90
 RECORDING = r"^pytrace-bpf: recording \d+, (.*?)(; .*)?$"
 UNSUPPORTED = 5
 # what the tracer can do without, and the kernel that brought it
-SINCE = {"task storage": (5, 12), "attach cookies": (5, 15), "uprobe.multi": (6, 6)}
+SINCE = {"task storage": (5, 12), "attach cookies": (5, 15), "uprobe.multi": (6, 6),
+         "registers of a task": (5, 15)}
 
 # all that the probes can do with names and short calls, without an effect on what is recorded
 BY_NAME = ("--start-on", "*", "--stop-on", "no such function", "--min-duration", "1ns", "--lines")
@@ -266,6 +267,46 @@ def test_runtime(interpreter):
         target.kill()
 
 
+def test_states(interpreter):
+    """Thread states: naps and what else the program waits for, by system call, without a gap."""
+    target = Target(interpreter, "states")
+    tracer = start_tracer(target, "/tmp/states.json", "--sched")
+    try:
+        read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        result = target.wait_done()
+        tracer.send_signal(signal.SIGINT)
+        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0 or "not recorded" in said:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        got = trace.load("/tmp/states.json")
+        count = 0
+        for name, tid, before, after, _ in result["asked"]:
+            states = got.states[target.pid, tid]
+            call, = [s for s in got.named(name) if s.event["tid"] == tid]
+            inside = [s for s in states if call.begin <= s.begin < call.end]
+            blocked = [s.name for s in inside if s.name.startswith("blocked")]
+            wanted = {"nap": result["naps"] * ["clock_nanosleep"], "wait_for_lock": ["futex"],
+                      "wait_for_pipe": ["read"]}.get(name, [])
+            if name == "nap" and "blocked: clock_nanosleep" not in blocked:
+                wanted = result["naps"] * ["pselect6"]  # up to 3.10
+            if any(blocked.count("blocked: " + w) < wanted.count(w) for w in wanted):
+                raise Failed("%s was %s" % (name, blocked))
+            if len(blocked) > after[0] - before[0]:
+                raise Failed("%s was blocked %d times, the kernel says %d" % (
+                    name, len(blocked), after[0] - before[0]))
+            count += len(states)
+        if any(got.holes.values()):
+            raise Failed("times without a state: %s" % got.holes)
+        return "%d states of %d threads" % (count, len(result["asked"]))
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
 def test_c_functions(interpreter, *options):
     """Their programs are loaded by this kernel, or it is said that they are not."""
     command = command_of(interpreter, PROGRAMS + "/sorted_seed.py")
@@ -351,6 +392,7 @@ def main():
         for program in ("callforms", "threads"):
             run_test("%s, %s" % (label, program), test_attach, interpreter, program)
         run_test("%s, runtime" % label, test_runtime, interpreter)
+        run_test("%s, states" % label, test_states, interpreter)
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)
