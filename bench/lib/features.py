@@ -17,6 +17,7 @@ FEATURES = (
     ("lines of calls", ("--lines",), "call", ()),
     ("collections", (), "collection", ("--no-gc",)),
     ("waits for the GIL", ("--gil",), "sleep", ()),
+    ("thread states", ("--sched",), "sleep", ()),
     ("audit events", ("--audit", "bench.event"), "audit", ()),
     ("audit events, another one wanted", ("--audit", "other"), "audit", ()),
     ("exceptions", ("--exceptions",), "exception", ()),
