@@ -340,7 +340,7 @@ static const struct row rows[PT_FEAT_COUNT] = {
 	{"registers of a task", "Linux 5.15", false, test_task_regs,
 	 "They are looked for on its stack; where they are not there, --sched names no system "
 	 "calls."},
-    [PT_FEAT_SCHED] = {"scheduler events", "Linux 5.10", false, test_sched,
+    [PT_FEAT_SCHED] = {"thread states", "Linux 5.10", false, test_sched,
 		       "--sched is refused; all else works."},
 };
 
