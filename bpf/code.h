@@ -157,7 +157,8 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 		return 0;
 	rec_init(&t->code.rec.hdr, PT_REC_CODE, len, t->pid_tgid, t->image_id, now);
 	rc = bpf_ringbuf_output(&ring, &t->code, len, wake_flag());
-	value.flags = (t->code.rec.co_flags & ~CODE_OWN_FLAGS) | trigger_flags(t);
+	value.flags = (t->code.rec.co_flags & ~CODE_OWN_FLAGS) | trigger_flags(t) |
+		      values_flags(t, value.id);
 	if (want_imports && code_is_import(t))
 		value.flags |= CODE_IMPORT;
 	if (rc && !known)

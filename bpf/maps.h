@@ -23,23 +23,27 @@ const volatile bool send_lines;  /* --lines */
 const volatile bool send_tables; /* of lines: --lines, --exceptions */
 const volatile __u32 max_depth = 0xffffffff;
 const volatile __u64 max_events; /* 0: no limit */
-/* A batch is flushed before an event if it holds more words than this. An event takes up to five
+/* A batch is flushed before an event if it holds more words than this. An event takes up to seven
  * words, the mark of a pause before it four, and one that the iterator adds four more. */
-const volatile __u32 batch_limit = PT_BATCH_WORDS - 13;
+const volatile __u32 batch_limit = PT_BATCH_WORDS - 15;
 const volatile __u64 min_duration_ns; /* 0: none; see brief.h */
 /* A batch is flushed before an event if its first lies further back. */
 const volatile __u64 batch_ns_max = PT_WORD_TIME_MAX;
 const volatile bool use_triggers; /* either of these two: */
 const volatile bool use_windows;  /* globs[PT_GLOB_START] */
 const volatile bool use_tickets;
-const volatile struct pt_glob globs[2]; /* by enum pt_glob_which */
-const volatile __u64 wake_bytes;        /* pending bytes from which on the reader is woken */
-const volatile bool want_runtime;       /* there are PT_SITE_RUNTIME sites */
+const volatile struct pt_glob globs[PT_GLOB_ROOM]; /* by enum pt_glob_which */
+const volatile __u64 wake_bytes;  /* pending bytes from which on the reader is woken */
+const volatile bool want_runtime; /* there are PT_SITE_RUNTIME sites */
 const volatile bool want_imports;
 const volatile bool want_audit;
 const volatile bool want_exceptions;
 const volatile bool want_sched;
 const volatile bool use_task_regs; /* bpf_task_pt_regs(): 5.15 */
+/* --args, --retval, --local; masks of globs, from PT_GLOB_VALUES on */
+const volatile bool use_values;
+const volatile __u32 values_args, values_result, values_local;
+const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -77,6 +81,13 @@ struct code_scratch {
 struct rt_scratch {
 	struct pt_rec_runtime rec;
 	__u8 data[PT_RT_ITEMS_MAX * PT_RT_ITEM_MAX_BYTES + 8];
+};
+
+#define VALUES_BYTES 2560
+
+struct values_scratch {
+	struct pt_rec_values rec;
+	__u8 data[VALUES_BYTES + 8];
 };
 
 /* gc.generation_stats: struct gc_generation_stats of three generations, each collections,
@@ -139,7 +150,11 @@ struct thread {
 	union {
 		struct code_scratch code;
 		struct rt_scratch rt;
+		struct values_scratch values;
 	};
+	__u32 value_depth; /* of the innermost call whose exit is waited for in value_calls, or 0 */
+	__u32 value_mask;  /* of the globs that match the code object at hand */
+	__u32 value_serial; /* of the last PT_REC_VALUES */
 	/* the batch, laid out as it is sent */
 	struct pt_rec_batch head;
 	__u64 words[PT_BATCH_WORDS];
@@ -194,7 +209,8 @@ struct code_key {
 /* Its name matches; co_flags do not reach so far (Include/cpython/code.h, up to 3.15). */
 #define CODE_START     0x20000000u
 #define CODE_STOP      0x10000000u
-#define CODE_OWN_FLAGS (CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP)
+#define CODE_VALUES    0x08000000u /* it is in value_codes */
+#define CODE_OWN_FLAGS (CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP | CODE_VALUES)
 struct code_value {
 	__u32 id;
 	__u32 flags; /* co_flags, and the above */
@@ -237,6 +253,32 @@ struct {
 	__type(key, __u32); /* tid */
 	__type(value, struct pt_sched);
 } sched SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 32768);
+	__type(key, __u32); /* id of a code object */
+	__type(value, struct pt_value_code);
+} value_codes SEC(".maps");
+
+/* Calls that are open, and whose variables are read when they end. */
+struct value_call_key {
+	__u64 pid_tgid;
+	__u32 depth, zero;
+};
+
+struct value_call {
+	__u64 frame, code;
+	__u32 code_id;
+	__u32 below; /* depth of the next such call of the thread, or 0 */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct value_call_key);
+	__type(value, struct value_call);
+} value_calls SEC(".maps");
 
 /* First ids of blocks of PT_ID_BLOCK code ids; user space refills. */
 struct {

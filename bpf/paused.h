@@ -29,6 +29,8 @@ static __always_inline void paused_keep(struct thread *t, __u32 depth)
 {
 	if (depth < t->pause_kept)
 		t->pause_kept = depth;
+	if (use_values && t->value_depth > depth)
+		values_settle(depth);
 	trigger_depth(t, t->pause_kept, false);
 }
 

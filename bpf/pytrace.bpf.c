@@ -16,6 +16,7 @@
  *   frame.h    walks and snapshots
  *   process.h  who is traced; fork, exec, exit
  *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..
+ *   values.h   arguments and results of chosen calls
  *   site.h     what happens at a probe
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions

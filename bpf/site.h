@@ -20,6 +20,7 @@
 #include "process.h"
 #include "regs.h"
 #include "runtime.h"
+#include "values.h"
 
 enum verdict {
 	EV_DROP,
@@ -147,6 +148,8 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 				t->attention |= ATT_SNAP;
 			if (found < 0) {
 				trigger_depth(t, 0, false); /* another stack */
+				if (use_values)
+					values_settle(0);
 				count_add(&counters.resyncs, 1);
 			}
 		}
@@ -154,6 +157,8 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 			return direction;
 	} else if (known) {
 		trigger_depth(t, 0, false);
+		if (use_values)
+			values_settle(0);
 		count_add(&counters.resyncs, 1);
 	}
 	return resync(t, tstate, frame, depth, info, direction);
@@ -182,6 +187,8 @@ static __always_inline void same_frame(struct thread *t, __u32 depth)
 	hidden_push(t, depth - 1);
 	t->depth = depth;
 	t->shown = depth;
+	if (use_values && t->value_depth)
+		values_move(depth);
 }
 
 static __always_inline int put_enter(struct thread *t, __u32 id, __u32 depth, __u64 now)
@@ -268,6 +275,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 	}
 	if (unlikely(depth > max_depth))
 		return 0;
+	if (use_values && unlikely(flags & CODE_VALUES))
+		values_enter(frame, code, id, layout_index, now);
 	if (send_lines && id)
 		call_put(frame, layout_index, now);
 	if (unlikely(!id || put_enter(t, id, depth, now))) {
@@ -275,6 +284,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 		return 0;
 	}
 	t->last_frame = frame;
+	if (use_values && min_duration_ns && flags & CODE_VALUES)
+		t->ext_end = t->head.word_count; /* not to be taken back: its values are out */
 	if (want_imports && unlikely(flags & CODE_IMPORT))
 		runtime_import(frame, layout_index, now);
 	return 0;
@@ -323,10 +334,16 @@ static __always_inline int put_exit(struct thread *t, __u32 depth)
 	return 0;
 }
 
-static __always_inline int event_exit(struct thread *t, __u32 depth)
+static __always_inline int event_exit(struct thread *t, __u32 depth, __u32 layout_index)
 {
-	int rc = put_exit(t, depth);
+	int rc;
 
+	if (use_values && unlikely(t->value_depth > depth)) {
+		if (t->value_depth == t->depth)
+			values_exit(layout_index, bpf_ktime_get_ns());
+		values_settle(depth);
+	}
+	rc = put_exit(t, depth);
 	trigger_depth(t, depth, true);
 	return rc;
 }
@@ -474,7 +491,7 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 			return 0;
 	}
 	if (verdict == EV_EXIT)
-		return event_exit(t, depth);
+		return event_exit(t, depth, layout_index);
 	if (!frame)
 		frame = window_frame(&w, layout, tstate);
 	if (PT_COOKIE_CODE_REG(cookie))
@@ -514,7 +531,7 @@ static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, 
 	if (direction == EV_EXIT) {
 		if (t->depth == 0)
 			return 0; /* nothing is open that we know of */
-		return event_exit(t, t->depth - 1);
+		return event_exit(t, t->depth - 1, layout_index);
 	}
 	if (!frame)
 		frame = frame_current(&image->layout, tstate);

@@ -9,6 +9,8 @@
  * --start-on: a thread is silent but within a call of such a function, its window. Outside of it
  * the depth is followed, and nothing is sent; so the first word of a window is the depth of its
  * caller, and the reader never hears of the frames below. --count: each window takes a ticket.
+ *
+ * Whose arguments and results are wanted (values.h) is decided here, too.
  */
 #ifndef PT_BPF_TRIGGER_H
 #define PT_BPF_TRIGGER_H
@@ -40,15 +42,16 @@ __noinline int glob_step(__u32 which)
 	struct glob *g;
 	__u32 p, wanted;
 
-	if (!use_triggers || !t)
+	if ((!use_triggers && !use_values) || !t)
 		return 0;
 	g = &t->glob;
 	p = g->p;
 	opaque(p);
 	if (p > PT_GLOB_CHARS)
 		return 0;
-	wanted = globs[which & 1].chars[p & PT_GLOB_CHARS_MASK];
-	if (p >= globs[which & 1].count)
+	which &= PT_GLOB_ROOM - 1;
+	wanted = globs[which].chars[p & PT_GLOB_CHARS_MASK];
+	if (p >= globs[which].count)
 		wanted = PT_GLOB_END;
 	if (wanted == PT_GLOB_STAR) {
 		g->star = p + 1;
@@ -122,6 +125,29 @@ static __always_inline __u32 trigger_flags(struct thread *t)
 	if (glob_match(t, PT_GLOB_STOP))
 		flags |= CODE_STOP;
 	return flags;
+}
+
+/* Likewise CODE_VALUES, if values of its calls are wanted. The mask is built up in memory: in a
+ * register the verifier would follow each of its values. */
+static __always_inline __u32 values_flags(struct thread *t, __u32 id)
+{
+	struct pt_value_code value = {};
+	__u32 i;
+
+	if (!use_values)
+		return 0;
+	t->value_mask = 0;
+	for (i = 0; i < PT_VALUE_GLOBS_MAX; i++)
+		if (glob_match(t, PT_GLOB_VALUES + i))
+			t->value_mask |= 1u << i;
+	value.mask = t->value_mask;
+	if (!value.mask)
+		return 0;
+	if (bpf_map_update_elem(&value_codes, &id, &value, BPF_ANY)) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	return CODE_VALUES;
 }
 
 /* Nothing of this thread is sent now. */

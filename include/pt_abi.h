@@ -88,6 +88,11 @@ enum pt_word_kind {
  *        yet). The thread ran while recording was paused: its frames up to that depth are the same
  *        as before, those above are gone. So is the C function that the frame at that depth called
  *        if PT_PAUSED_C_OVER is set beside the depth. If it goes on, a SNAP follows at once.
+ * ARGS, RESULT
+ *        1 payload word: the number of the PT_REC_VALUES of the same thread, which comes before
+ *        the batch, shifted left by PT_RT_SHIFT. ARGS: the arguments of the call whose enter
+ *        follows. RESULT: what the innermost call returns, and its variables; its exit follows.
+ *        No event.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
@@ -99,6 +104,8 @@ enum pt_ext {
 	PT_X_RT_END = 16,
 	PT_X_RT_INSTANT = 17,
 	PT_X_PAUSED = 20,
+	PT_X_ARGS = 30,
+	PT_X_RESULT = 31,
 };
 #define PT_PAUSED_C_OVER                (1ull << 32)
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
@@ -148,7 +155,8 @@ enum pt_rt_what {
 	X(CFUNC, 8, pt_rec_cfunc, "a C function's name and whose it is")                           \
 	X(CONTROL, 9, pt_rec_control, "recording was paused, resumed, cleared")                    \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")                        \
-	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")
+	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")                   \
+	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -347,6 +355,50 @@ struct pt_rec_runtime {
 	char data[]; /* of the items, one behind the other, padded to 8 */
 };
 
+/* ---- PT_REC_VALUES ---- */
+#define PT_VALUES_MAX      16  /* of a record */
+#define PT_VALUE_MAX_BYTES 256 /* longer texts are cut; struct pt_value tells */
+#define PT_VALUE_NAME_MAX  48  /* bytes; longer names are cut */
+#define PT_VALUE_DIMS_MAX  8   /* of an array */
+
+enum pt_value_type {
+	PT_V_UNREADABLE = 0, /* its memory could not be read */
+	PT_V_NONE = 1,
+	PT_V_BOOL = 2,    /* number */
+	PT_V_INT = 3,     /* number */
+	PT_V_BIG_INT = 4, /* its digits of 30 bits, lowest first; number: their count, signed */
+	PT_V_FLOAT = 5,   /* number: its bits */
+	PT_V_TEXT = 6,    /* a str's characters, width bytes each */
+	PT_V_BYTES = 7,   /* a bytes object's */
+	PT_V_SIZED = 8,   /* a container: its type's name; number: its length */
+	PT_V_OBJECT = 9,  /* its type's name; number: its address */
+	PT_V_ARRAY = 10,  /* a numpy array: up to 8 lengths of 8 bytes, and the element type's name;
+			     number: the dimensions */
+	PT_V_UNBOUND = 11,     /* the variable has no value */
+	PT_V_UNKNOWN = 12,     /* what is returned could not be told */
+	PT_V_NO_VARIABLE = 13, /* the function has none of this name */
+};
+
+struct pt_value {
+	__u8 type;  /* enum pt_value_type */
+	__u8 width; /* of a PT_V_TEXT: 1, 2 or 4 */
+	__u8 truncated;
+	__u8 name_bytes; /* 0: it is what the call returns */
+	__u16 bytes;     /* of the value in data[], behind those of the name */
+	__u8 name_width; /* 1, 2 or 4 */
+	__u8 reserved;
+	__s64 number;
+};
+
+struct pt_rec_values {
+	struct pt_rec hdr;
+	__u32 serial; /* 1, 2, .. per thread */
+	__u16 count;
+	__u16 more; /* arguments that did not fit */
+	struct pt_value values[PT_VALUES_MAX];
+	char data[]; /* of the values, one behind the other, padded to 8 */
+};
+
 /* ---- PT_REC_CONTROL ---- */
 /* Written by user space. A record that comes later may hold events that are older. */
 enum pt_control_what {
@@ -400,6 +452,8 @@ _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");
 _Static_assert(sizeof(struct pt_rec_lines) == 56, "lines record");
+_Static_assert(sizeof(struct pt_value) == 16, "value");
+_Static_assert(sizeof(struct pt_rec_values) == 40 + 16 * PT_VALUES_MAX, "values record");
 _Static_assert(sizeof(struct pt_rec_control) == 40, "control record");
 _Static_assert(sizeof(struct pt_rec_sched) == 80, "sched record");
 

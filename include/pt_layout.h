@@ -123,6 +123,34 @@ struct pt_rt_layout {
 _Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
 
 /*
+ * What BPF must know of an interpreter to read the values of a frame. Offsets are bytes; those of
+ * 16 bits are PT_NO_FIELD where the version has no such field.
+ */
+enum pt_stacktop {
+	PT_STACKTOP_POINTER = 1, /* 3.8, 3.9; 3.14+ */
+	PT_STACKTOP_DEPTH = 2,   /* 3.10: int, counted from the value stack's bottom */
+	PT_STACKTOP_INDEX = 3,   /* 3.11 - 3.13: int, counted from the first local variable */
+};
+
+struct pt_value_layout {
+	__u16 code_names; /* co_localsplusnames; co_varnames up to 3.10. PT_NO_FIELD: no values */
+	__u16 code_argcount, code_kwonly;
+	__u16 code_kinds;     /* co_localspluskinds */
+	__u16 code_cellvars;  /* up to 3.10, and the next two */
+	__u16 code_code;      /* a bytes object */
+	__u16 frame_stack;    /* f_valuestack, a pointer */
+	__u16 frame_stacktop; /* f_stacktop, f_stackdepth, stacktop, stackpointer */
+	__u16 code_consts;    /* where there is an opcode that returns one */
+	__u8 stacktop;        /* enum pt_stacktop */
+	/* opcodes, the plain one and INSTRUMENTED_; 0: none */
+	__u8 op_return[2], op_return_const[2], op_yield[2];
+	__u8 op_generator; /* RETURN_GENERATOR */
+	__u8 op_resume[4];
+	__u8 reserved[2];
+};
+_Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
+
+/*
  * A site's description travels in the 64-bit attach cookie (or, before kernel 5.15, in a map keyed
  * by the site's address), packed as follows:
  *

@@ -32,8 +32,9 @@ struct pt_image {
 	__u64 type_function, type_method, type_descr, type_module;
 	__u64 reserved;
 	struct pt_rt_layout rt;
+	struct pt_value_layout values;
 };
-_Static_assert(sizeof(struct pt_image) == 128, "image");
+_Static_assert(sizeof(struct pt_image) == 160, "image");
 
 /* cfuncs: what a C function was called before. User space sets PT_CF_SKIP. */
 #define PT_CF_SKIP 0x1 /* nobody wants to see it */
@@ -141,12 +142,35 @@ struct pt_control {
 #define PT_GLOB_STAR       0xffffffffu
 #define PT_GLOB_ANY        0xfffffffeu
 #define PT_GLOB_END        0xfffffffdu
-enum pt_glob_which { PT_GLOB_START, PT_GLOB_STOP };
+enum pt_glob_which {
+	PT_GLOB_START,
+	PT_GLOB_STOP,
+	PT_GLOB_VALUES, /* and those behind it: whose values are wanted */
+	PT_GLOB_COUNT = PT_GLOB_VALUES + 16,
+};
+#define PT_VALUE_GLOBS_MAX (PT_GLOB_COUNT - PT_GLOB_VALUES)
+#define PT_GLOB_ROOM       32 /* a power of two */
 
 struct pt_glob {
 	__u32 count; /* 0: matches nothing */
 	__u32 chars[PT_GLOB_CHARS];
 };
+
+/* --local: a variable's name, ASCII, padded with NULs. */
+#define PT_LOCAL_NAME_BYTES 32
+
+union pt_local_name {
+	char text[PT_LOCAL_NAME_BYTES];
+	__u64 words[PT_LOCAL_NAME_BYTES / 8];
+};
+
+/* value_codes: what is wanted of a code object, by its id. */
+struct pt_value_code {
+	__u32 mask;                     /* of the globs that match, from PT_GLOB_VALUES on */
+	__u8 local[PT_VALUE_GLOBS_MAX]; /* where the variable is, 1 the first; 0: not looked up
+					   yet, PT_LOCAL_NONE: nowhere */
+};
+#define PT_LOCAL_NONE 0xff
 
 /* Written by BPF, once a batch or less. */
 struct pt_counters {

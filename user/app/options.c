@@ -33,6 +33,7 @@ enum kind {
 	KIND_CHOICE,
 	KIND_LIST,
 	KIND_EVENTS,
+	KIND_NAMES, /* a list that is split at commas */
 	KIND_PIDS,
 };
 
@@ -121,6 +122,12 @@ static const struct row rows[] = {
 	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, APP_RECORD,
 	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
 	 "they have (may be repeated)"),
+	ROW("args", 0, NAMES, "GLOB[,GLOB...]", args, APP_RECORD,
+	 "record the arguments of functions whose qualified name matches (may be repeated)"),
+	ROW("retval", 0, NAMES, "GLOB[,GLOB...]", retval, APP_RECORD,
+	 "record what such functions return or yield"),
+	ROW("local", 0, NAMES, "GLOB:NAME[,...]", local, APP_RECORD,
+	 "record the variable NAME of such functions, as it is when they return"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
 	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
@@ -318,6 +325,17 @@ static int add_events(struct app_list *list, const char *value)
 	return rc;
 }
 
+static int add_names(struct app_list *list, const char *value)
+{
+	char *copy = strdup(value), *rest = copy, *name;
+	int rc = copy ? 0 : -ENOMEM;
+
+	while (!rc && (name = strsep(&rest, ",")))
+		rc = *name ? list_append(list, name) : -EINVAL;
+	free(copy);
+	return rc;
+}
+
 static int set_string(char **field, const char *value)
 {
 	char *copy = strdup(value);
@@ -354,6 +372,8 @@ static int set_field(struct app_options *options, const struct row *row, const c
 		return list_append(field, value);
 	case KIND_EVENTS:
 		return add_events(field, value);
+	case KIND_NAMES:
+		return add_names(field, value);
 	case KIND_PIDS:
 		return pt_parse_pids(value, &options->pids, &options->pid_count);
 	}
@@ -582,6 +602,34 @@ static int check_glob(const char *option, const char *glob, struct pt_err *err)
 		  : 0;
 }
 
+static int check_values(const struct app_options *options, struct pt_err *err)
+{
+	const char *culprit;
+	int rc = pt_values_check((const char *const *)options->args.items,
+				 (const char *const *)options->retval.items,
+				 (const char *const *)options->local.items, &culprit);
+
+	switch (rc) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+	case -ERANGE:
+		return usage(err, "--args, --retval and --local: more than %d in all",
+			     PT_VALUES_WANTED_MAX);
+	case -EDOM:
+		return usage(err,
+			     "--local: '%s' is not GLOB:NAME with an ASCII name of at most 31 "
+			     "characters",
+			     culprit);
+	default:
+		return usage(err,
+			     "'%s' is no glob of at most 64 characters: *, ? and others "
+			     "(\\[ is a bracket)",
+			     culprit);
+	}
+}
+
 static int check_ctl(const struct app_options *options, struct pt_err *err)
 {
 	static const char *const commands[] = {"status", "pause", "resume",
@@ -625,6 +673,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);
 	if (check_glob("--start-on", options->start_on, err) ||
 	    check_glob("--stop-on", options->stop_on, err))
+		return -EINVAL;
+	if (check_values(options, err))
 		return -EINVAL;
 	if (options->count && !options->start_on)
 		return usage(err, "--count goes with --start-on");
@@ -705,6 +755,9 @@ void app_options_features(const struct app_options *options, unsigned int *featu
 	*asked |= (unsigned int)options->imports << PY_FEATURE_IMPORTS;
 	*asked |= (unsigned int)options->exceptions << PY_FEATURE_EXCEPTIONS;
 	*asked |= (unsigned int)(options->audit.count > 0) << PY_FEATURE_AUDIT;
+	*asked |=
+	    (unsigned int)(options->args.count + options->retval.count + options->local.count > 0)
+	    << PY_FEATURE_VALUES;
 	*features = *asked | (unsigned int)!options->no_gc << PY_FEATURE_GC;
 }
 
@@ -722,6 +775,9 @@ void app_options_release(struct app_options *options)
 	free(options->config);
 	free(options->cache_dir);
 	list_release(&options->audit);
+	list_release(&options->args);
+	list_release(&options->retval);
+	list_release(&options->local);
 	free(options->process_name);
 	free(options->c_functions);
 	list_release(&options->c_globs);

@@ -61,6 +61,60 @@ static int check_runtime(const struct pt_rec_runtime *runtime, size_t len)
 	return used <= room ? 0 : -EBADMSG;
 }
 
+static bool is_width(unsigned int width)
+{
+	return width == 1 || width == 2 || width == 4;
+}
+
+/* Whether the bytes are those of a value of its type. */
+static bool value_fits(const struct pt_value *value)
+{
+	uint64_t dims = (uint64_t)value->number;
+
+	switch ((enum pt_value_type)value->type) {
+	case PT_V_TEXT:
+		return is_width(value->width) && value->bytes % value->width == 0;
+	case PT_V_BIG_INT:
+		return value->bytes % 4 == 0;
+	case PT_V_ARRAY:
+		if (dims > PT_VALUE_DIMS_MAX)
+			dims = PT_VALUE_DIMS_MAX;
+		return value->bytes >= 8 * dims;
+	case PT_V_BYTES:
+	case PT_V_SIZED:
+	case PT_V_OBJECT:
+		return true;
+	case PT_V_UNREADABLE:
+	case PT_V_NONE:
+	case PT_V_BOOL:
+	case PT_V_INT:
+	case PT_V_FLOAT:
+	case PT_V_UNBOUND:
+	case PT_V_UNKNOWN:
+	case PT_V_NO_VARIABLE:
+		return value->bytes == 0;
+	}
+	return false;
+}
+
+static int check_values(const struct pt_rec_values *record, size_t len)
+{
+	size_t room = len - sizeof(*record), used = 0;
+
+	if (!record->serial || record->count > PT_VALUES_MAX)
+		return -EBADMSG;
+	for (unsigned int i = 0; i < record->count; i++) {
+		const struct pt_value *value = &record->values[i];
+
+		if (value->type > PT_V_NO_VARIABLE || value->bytes > PT_VALUE_MAX_BYTES ||
+		    value->name_bytes > PT_VALUE_NAME_MAX || !is_width(value->name_width) ||
+		    value->name_bytes % value->name_width || !value_fits(value))
+			return -EBADMSG;
+		used += value->name_bytes + value->bytes;
+	}
+	return used <= room ? 0 : -EBADMSG;
+}
+
 /* A description, and as many values as it counts. */
 static bool rt_words_fit(const __u64 *payload, uint32_t count)
 {
@@ -119,6 +173,9 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 	case PT_X_ENTER:
 	case PT_X_C_ENTER:
 		return payload == 1 ? 2 : 0;
+	case PT_X_ARGS:
+	case PT_X_RESULT:
+		return payload == 1 && PT_WORD_KIND(batch->words[pos + 1]) == 0 ? 2 : 0;
 	case PT_X_PAUSED:
 		if (payload != 3 || batch->words[pos + 2] > PT_TIME_MAX_NS ||
 		    batch->words[pos + 3] > PT_TIME_MAX_NS)
@@ -215,6 +272,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_lines((const struct pt_rec_lines *)record, len);
 	case PT_REC_SCHED:
 		return check_sched((const struct pt_rec_sched *)record);
+	case PT_REC_VALUES:
+		return check_values((const struct pt_rec_values *)record, len);
 	case PT_REC_CONTROL:
 		return ((const struct pt_rec_control *)record)->what - 1 < PT_CONTROL_DROP_OPEN
 			   ? 0
@@ -275,6 +334,11 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 		event->kind = PT_EV_SNAP;
 		event->count = (uint32_t)payload;
 		event->depth = (uint32_t)(payload >> 32);
+		break;
+	case PT_X_ARGS:
+	case PT_X_RESULT:
+		event->kind = PT_EXT_TYPE(arg) == PT_X_ARGS ? PT_EV_ARGS : PT_EV_RESULT;
+		event->serial = (uint32_t)(payload >> PT_RT_SHIFT);
 		break;
 	case PT_X_PAUSED:
 		event->kind = PT_EV_PAUSED;
@@ -354,7 +418,7 @@ int pt_batch_next(struct pt_batch_iter *iter, struct pt_ev *event)
 	return 1;
 }
 
-static uint32_t char_at(const char *data, unsigned int width, size_t i)
+uint32_t pt_text_char(const char *data, unsigned int width, size_t i)
 {
 	uint16_t two;
 	uint32_t four;
@@ -378,7 +442,7 @@ static size_t text_utf8(const char *text, size_t length, unsigned int width, cha
 
 	for (size_t i = 0; width && i < length / width; i++) {
 		char one[4];
-		size_t put = pt_utf8_put(one, char_at(text, width, i));
+		size_t put = pt_utf8_put(one, pt_text_char(text, width, i));
 
 		need += put;
 		if (need < size) { /* leave room for the NUL; whole characters only */

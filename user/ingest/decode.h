@@ -33,6 +33,8 @@ enum pt_ev_kind {
 	PT_EV_C_ENTER,
 	PT_EV_C_EXIT,
 	PT_EV_PAUSED,
+	PT_EV_ARGS,     /* of the next enter: .serial */
+	PT_EV_RESULT,   /* of the innermost frame: .serial */
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
@@ -53,6 +55,7 @@ struct pt_ev {
 	 * frames above it are gone */
 	uint32_t depth;
 	uint32_t count;   /* SNAP: frames that follow */
+	uint32_t serial;  /* ARGS, RESULT: of a PT_REC_VALUES */
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
@@ -79,6 +82,9 @@ int pt_batch_skip(struct pt_batch_iter *iter, uint32_t words);
  * lone surrogates too). out gets at most size bytes with the NUL; returns the size needed, NUL
  * included. */
 size_t pt_str_utf8(const struct pt_rec_code *code, int which, char *out, size_t size);
+
+/* Character i of a text that has width bytes a character. */
+uint32_t pt_text_char(const char *data, unsigned int width, size_t i);
 
 /* The same for the text of a PT_REC_RUNTIME's item (PT_RT_TEXT, PT_RT_BYTES, PT_RT_OBJECT). */
 size_t pt_rt_item_utf8(const struct pt_rec_runtime *record, unsigned int item, char *out,

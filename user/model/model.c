@@ -389,6 +389,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 			return -EBADMSG;
 		model_sched_record(model, thread, (const struct pt_rec_sched *)record);
 		return 0;
+	case PT_REC_VALUES:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		model_values_record(model, thread, (const struct pt_rec_values *)record, len);
+		return 0;
 	case PT_REC_LINES:
 		return model_lines_take(model, (const struct pt_rec_lines *)record);
 	case PT_REC_CONTROL:
@@ -470,6 +476,7 @@ void pt_model_free(struct pt_model *model)
 		free(process->cmdline);
 		free(process);
 	}
+	free(model->value_texts);
 	model_functions_release(model);
 	pt_map_release(&model->processes);
 	pt_map_release(&model->images);

@@ -8,6 +8,7 @@
  *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
  *   lines.c      lines of calls
  *   sched.c      what the scheduler did with the threads
+ *   values.c     arguments, variables and results of calls
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -53,6 +54,7 @@ struct model_frame {
 	/* where it was called: NULL unknown, else a code unit of that code */
 	struct model_code *caller;
 	uint32_t call_unit;
+	struct model_values *args, *result; /* owned, or NULL */
 	bool is_c; /* a C function; depth is then that of the frame that called it */
 };
 
@@ -85,6 +87,11 @@ struct model_opens {
 struct model_details {
 	struct model_details *next;
 	struct pt_rec_runtime record;
+};
+
+struct model_values {
+	struct model_values *next; /* of those whose word has not come yet */
+	struct pt_rec_values record;
 };
 
 struct model_thread {
@@ -147,6 +154,9 @@ struct model_thread {
 	/* sched.c */
 	uint32_t sched_seq; /* of the next record */
 	uint64_t sched_ns;  /* its states are known until then; 0: they begin with the next one */
+	/* values.c */
+	struct model_values *values, **values_tail; /* their words have not come yet */
+	struct model_values *next_args;             /* of the enter that follows, or NULL */
 
 	struct model_thread *next_in_process;
 };
@@ -174,7 +184,8 @@ struct pt_model {
 	bool drop_open;                       /* PT_CONTROL_DROP_OPEN */
 	uint64_t next_call_id;
 	uint32_t open_frames;
-	size_t details_bytes;
+	size_t details_bytes;                  /* of values, too */
+	struct model_value_texts *value_texts; /* made when needed */
 	struct pt_totals totals;
 	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
 
@@ -277,5 +288,16 @@ void model_span_end(struct pt_model *model, struct model_thread *thread,
 		    const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
 void model_span_free(struct model_span *span);
 void model_runtime_release(struct pt_model *model, struct model_thread *thread);
+
+/* ---- values.c ---- */
+void model_values_record(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_rec_values *record, size_t len);
+/* Those with this number, which are the caller's then; NULL: they were lost. */
+struct model_values *model_values_take(struct pt_model *model, struct model_thread *thread,
+				       uint32_t serial);
+void model_values_free(struct pt_model *model, struct model_values *values);
+/* What the frame has of them, as text; NULL: nothing. Good until the next call. */
+const struct pt_values *model_values_show(struct pt_model *model, const struct model_frame *frame);
+void model_values_release(struct pt_model *model, struct model_thread *thread);
 
 #endif

@@ -60,6 +60,18 @@ struct pt_function { /* owned by the model, lives as long as it; compare by id *
 	const char *name, *qualname, *file;
 };
 
+struct pt_arg { /* text NULL: a number */
+	const char *key, *text;
+	int64_t number;
+};
+
+/* Of a call, as repr() would show them, but for what only code of the program could tell. */
+struct pt_values {
+	const struct pt_arg *args, *locals;
+	uint32_t arg_count, local_count;
+	const char *result; /* NULL: none, or nobody asked */
+};
+
 struct pt_op_slice {
 	pid_t pid, tid;
 	const struct pt_function *function;
@@ -68,12 +80,8 @@ struct pt_op_slice {
 				   a thread, callers have smaller ids than what they call */
 	uint32_t depth;         /* visible callers + 1 */
 	uint32_t flags;
-	uint32_t call_line; /* of the call within the slice around it; 0 unknown */
-};
-
-struct pt_arg { /* text NULL: a number */
-	const char *key, *text;
-	int64_t number;
+	uint32_t call_line;             /* of the call within the slice around it; 0 unknown */
+	const struct pt_values *values; /* NULL: none */
 };
 
 /* What a thread did that is no Python call: a garbage collection, a wait, an import. It lies on the

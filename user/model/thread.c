@@ -143,6 +143,14 @@ static void fill_slice(struct pt_model *model, const struct model_thread *thread
 	slice->depth = frame->level;
 	slice->flags = frame->flags | flags;
 	slice->call_line = call_line(model, thread, frame);
+	slice->values = frame->args || frame->result ? model_values_show(model, frame) : NULL;
+}
+
+static void frame_drop_values(struct pt_model *model, struct model_frame *frame)
+{
+	model_values_free(model, frame->args);
+	model_values_free(model, frame->result);
+	frame->args = frame->result = NULL;
 }
 
 /* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
@@ -163,8 +171,10 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 	}
 	function = model_code_function(model, frame->code);
 	if (!is_shown(model, frame, function, ns) || model_thread_silent(model, thread) ||
-	    (model->drop_open && flags & PT_SLICE_OPEN_AT_END))
+	    (model->drop_open && flags & PT_SLICE_OPEN_AT_END)) {
+		frame_drop_values(model, frame);
 		return;
+	}
 	model_function_announce(model, function);
 	if (!thread->announced)
 		model_thread_announce(model, thread);
@@ -172,6 +182,7 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 	op.kind = PT_OP_SLICE;
 	fill_slice(model, thread, frame, function, ns, flags, &op.slice);
 	model_emit(model, &op);
+	frame_drop_values(model, frame);
 }
 
 static void pop_above(struct pt_model *model, struct model_thread *thread, uint32_t depth,
@@ -203,6 +214,7 @@ static struct model_frame *push_frame(struct pt_model *model, struct model_threa
 	frame->depth = depth;
 	frame->flags = flags;
 	frame->caller = NULL;
+	frame->args = frame->result = NULL;
 	frame->is_c = false;
 	frame->parent_id = 0;
 	frame->level = 1;
@@ -632,6 +644,8 @@ static void enter(struct pt_model *model, struct model_thread *thread, const str
 	if (thread->frame_count > frames) {
 		thread->frames[frames].caller = thread->caller;
 		thread->frames[frames].call_unit = thread->call_unit;
+		thread->frames[frames].args = thread->next_args;
+		thread->next_args = NULL;
 	}
 }
 
@@ -680,11 +694,35 @@ static void leave_c(struct pt_model *model, struct model_thread *thread, const s
 		model->totals.stack_jumps++;
 }
 
+static void drop_next_args(struct pt_model *model, struct model_thread *thread)
+{
+	model_values_free(model, thread->next_args);
+	thread->next_args = NULL;
+}
+
+/* What the innermost frame returns. */
+static void take_result(struct pt_model *model, struct model_thread *thread, uint32_t serial)
+{
+	struct model_values *values = model_values_take(model, thread, serial);
+	uint32_t i = thread->frame_count;
+
+	/* what lies on it and is no Python frame goes with it */
+	while (i > 0 && (thread->frames[i - 1].span || thread->frames[i - 1].is_c))
+		i--;
+	if (!i || thread->frames[i - 1].depth != thread->depth) {
+		model_values_free(model, values);
+		return;
+	}
+	model_values_free(model, thread->frames[i - 1].result);
+	thread->frames[i - 1].result = values;
+}
+
 static void take_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
 	if (event->kind == PT_EV_SNAP) {
 		thread->caller = NULL;
+		drop_next_args(model, thread);
 		snapshot_begin(model, thread, event);
 		return;
 	}
@@ -710,6 +748,15 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		thread->call_unit = event->unit;
 		return;
 	}
+	if (event->kind == PT_EV_ARGS) {
+		drop_next_args(model, thread);
+		thread->next_args = model_values_take(model, thread, event->serial);
+		return;
+	}
+	if (event->kind == PT_EV_RESULT) {
+		take_result(model, thread, event->serial);
+		return;
+	}
 	switch (event->kind) {
 	case PT_EV_ENTER:
 		enter(model, thread, event);
@@ -733,10 +780,14 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_RT_END:
 	case PT_EV_RT_INSTANT:
 	case PT_EV_LINE:
+	case PT_EV_ARGS:
+	case PT_EV_RESULT:
 		break;
 	}
-	if (event->kind != PT_EV_DEPTH)
+	if (event->kind != PT_EV_DEPTH) {
 		thread->caller = NULL;
+		drop_next_args(model, thread);
+	}
 	if (thread->at_first_event) {
 		thread->at_first_event = false;
 		opens_release(model, &thread->outside);
@@ -874,6 +925,7 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 	thread->gap = true;
 	thread->gap_begin_ns = thread->last_ns;
 	thread->caller = NULL;
+	drop_next_args(model, thread);
 	report_loss(model, thread, events, end_ns);
 }
 
@@ -1043,8 +1095,11 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	opens_release(model, &thread->outside);
 	opens_release(model, &thread->snap);
 	model->open_frames -= thread->frame_count;
-	for (uint32_t i = 0; thread->span_count && i < thread->frame_count; i++)
+	for (uint32_t i = 0; i < thread->frame_count; i++) {
 		model_span_free(thread->frames[i].span);
+		frame_drop_values(model, &thread->frames[i]);
+	}
+	model_values_release(model, thread);
 	model_runtime_release(model, thread);
 	free(thread->frames);
 	thread->frames = NULL;

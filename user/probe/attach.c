@@ -146,6 +146,7 @@ static void configure(struct pt_tracer *tracer)
 	if (tracer->options.min_duration_ns)
 		skel->rodata->batch_ns_max = BATCH_NS_MAX;
 	configure_triggers(tracer);
+	pt_values_configure(tracer);
 	bpf_map__set_max_entries(skel->maps.ring, (uint32_t)ring_bytes);
 	bpf_map__set_autocreate(skel->maps.threads, tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
@@ -431,6 +432,7 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 	slot->layout = image->layout;
 	slot->tstate_vaddr = image->tstate_current.vaddr;
 	slot->rt = image->rt;
+	slot->values = image->values;
 	slot->type_function = image->c_types.function;
 	slot->type_method = image->c_types.method;
 	slot->type_descr = image->c_types.descr;

@@ -45,6 +45,9 @@ struct pt_tracer_options {
 	const char *start_on; /* record only within calls of these; NULL: all */
 	const char *stop_on;  /* stop recording when a call of these returns; NULL: never */
 	uint64_t count;       /* of start_on: only so many calls, the first ones; 0: all */
+	/* Whose arguments, results and variables are read: globs as above, those of local with
+	 * ":NAME" behind them; NULL-terminated or NULL. pt_values_check() was passed. */
+	const char *const *args, *const *retval, *const *local;
 	bool no_uprobe_multi, no_cookie, no_task_storage; /* force the fallbacks, for tests */
 	bool runtime;                                     /* the plans hold PT_SITE_RUNTIME sites */
 	bool imports; /* tell what importlib searches and loads */
@@ -90,6 +93,10 @@ typedef int (*pt_record_fn)(const struct pt_rec *record, size_t len, void *ctx);
 /* What a glob may be: 1 to 64 characters, * and ? stand for others, \ takes the next one as it is.
  * -EINVAL, or -E2BIG. */
 int pt_glob_check(const char *glob);
+#define PT_VALUES_WANTED_MAX 16 /* of args, retval and local together */
+/* 0; -ERANGE: too many; or what is wrong with *culprit: as above, -EDOM: not GLOB:NAME. */
+int pt_values_check(const char *const *args, const char *const *retval, const char *const *local,
+		    const char **culprit);
 
 int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **tracer,
 		  struct pt_err *err);

@@ -64,6 +64,8 @@ void pt_links_release(struct link_set *set);
 
 /* The plan for C functions, or NULL if they are not wanted or the image has none. */
 const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);
+/* Of --args, --retval, --local: what BPF is to know, before loading. */
+void pt_values_configure(struct pt_tracer *tracer);
 /* pt_glob_check() was passed. */
 int pt_glob_parse(const char *text, struct pt_glob *glob);
 

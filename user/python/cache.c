@@ -35,6 +35,7 @@ struct cache_head {
 	uint8_t pad[4];
 	struct pt_layout layout;
 	struct pt_rt_layout rt;
+	struct pt_value_layout values;
 	struct cache_engine plans[PLAN_COUNT];
 	struct py_symbol runtime, tstate_current, eval;
 	struct py_c_types c_types;
@@ -150,6 +151,7 @@ static void head_to_image(const struct cache_head *head, struct py_image *image)
 	image->free_threaded = head->free_threaded == 1;
 	image->layout = head->layout;
 	image->rt = head->rt;
+	image->values = head->values;
 	image->runtime = head->runtime;
 	image->tstate_current = head->tstate_current;
 	image->eval = head->eval;
@@ -222,6 +224,7 @@ static void image_to_head(const struct py_image *image, struct cache_head *head)
 	head->free_threaded = image->free_threaded;
 	head->layout = image->layout;
 	head->rt = image->rt;
+	head->values = image->values;
 	head->runtime = image->runtime;
 	head->tstate_current = image->tstate_current;
 	head->eval = image->eval;

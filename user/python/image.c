@@ -100,6 +100,11 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 	case PY_FEATURE_EXCEPTIONS:
 		ret = py_sites_raise(image, finder, plan);
 		break;
+	case PY_FEATURE_VALUES:
+		ret = image->values.code_names != PT_NO_FIELD
+			  ? 0
+			  : py_plan_refuse(plan, "where a frame's values lie is not known");
+		break;
 	case PY_FEATURE_COUNT:
 		break;
 	}
@@ -116,6 +121,7 @@ static int find_features(struct py_image *image, const struct py_finder *finder)
 	int ret = 0;
 
 	py_rt_layout_fill(image, finder);
+	py_value_layout_fill(image, finder->elf);
 	for (int f = 0; f < PY_FEATURE_COUNT && !ret; f++)
 		ret = find_feature(image, finder, (enum py_feature)f);
 	return ret;
@@ -129,6 +135,7 @@ const char *py_feature_name(enum py_feature feature)
 	    [PY_FEATURE_IMPORTS] = "imports",
 	    [PY_FEATURE_AUDIT] = "audit",
 	    [PY_FEATURE_EXCEPTIONS] = "exceptions",
+	    [PY_FEATURE_VALUES] = "args",
 	};
 
 	return names[feature];

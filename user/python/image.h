@@ -51,6 +51,7 @@ enum py_feature {
 	PY_FEATURE_IMPORTS, /* needs no sites: frames tell */
 	PY_FEATURE_AUDIT,
 	PY_FEATURE_EXCEPTIONS,
+	PY_FEATURE_VALUES, /* --args, --retval, --local; needs no sites: frames tell */
 	PY_FEATURE_COUNT,
 };
 
@@ -99,6 +100,7 @@ struct py_image {
 	struct py_engine_plan engines[PY_ENGINE_COUNT];
 	struct py_engine_plan features[PY_FEATURE_COUNT];
 	struct pt_rt_layout rt;
+	struct pt_value_layout values;
 	struct py_symbol runtime; /* _PyRuntime */
 	/* up to 3.10: the variable that points to the running thread's state (usdt engine) */
 	struct py_symbol tstate_current;

@@ -51,6 +51,8 @@ int py_sites_audit(const struct py_image *image, const struct py_finder *finder,
 int py_sites_raise(const struct py_image *image, const struct py_finder *finder,
 		   struct py_engine_plan *plan);
 void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder);
+/* After the former: image->values. */
+void py_value_layout_fill(struct py_image *image, const struct elf_file *elf);
 
 /* The name of the imported function that a stub of the procedure linkage table at vaddr jumps to,
  * or NULL. noreturn.c */

@@ -284,7 +284,37 @@ static inline char *copy(char *out, const char *text, size_t len)
 
 #define COPY(out, literal) copy(out, literal, sizeof(literal) - 1)
 
-static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *slice, char *out)
+/* "key":{"name":"value",..} */
+static void add_values(struct pt_buf *buf, const char *key, const struct pt_arg *args,
+		       uint32_t count)
+{
+	if (!count)
+		return;
+	pt_buf_printf(buf, "%s\"%s\":{", buf->len ? "," : "", key);
+	for (uint32_t i = 0; i < count; i++) {
+		if (i)
+			pt_buf_add_str(buf, ",");
+		pt_json_string(buf, args[i].key);
+		pt_buf_add_str(buf, ":");
+		pt_json_string(buf, args[i].text);
+	}
+	pt_buf_add_str(buf, "}");
+}
+
+/* The names are VizTracer's, in both dialects; it has none for variables. */
+static void values_json(struct pt_buf *buf, const struct pt_values *values)
+{
+	add_values(buf, "func_args", values->args, values->arg_count);
+	add_values(buf, "locals", values->locals, values->local_count);
+	if (values->result) {
+		pt_buf_add_str(buf, buf->len ? ",\"return_value\":" : "\"return_value\":");
+		pt_json_string(buf, values->result);
+	}
+}
+
+/* values: JSON. */
+static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *slice,
+			const struct pt_buf *values, char *out)
 {
 	bool comma = false;
 
@@ -304,6 +334,12 @@ static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *s
 			*out++ = ',';
 		out = COPY(out, "\"CallFrom\":");
 		out = pt_json_u64(out, slice->call_line);
+		comma = true;
+	}
+	if (values->len) {
+		if (comma)
+			*out++ = ',';
+		out = copy(out, values->data, values->len);
 		comma = true;
 	}
 	for (unsigned int i = 0; slice->flags && i < FLAG_COUNT; i++) {
@@ -334,6 +370,7 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	uint32_t id = slice->function->id;
 	uint64_t begin_ns = since_base(chrome, slice->begin_ns);
 	struct chrome_function *function;
+	struct pt_buf values = {0};
 	size_t head_len;
 	const char *head;
 	char *start, *out;
@@ -349,16 +386,26 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	}
 	head_len = function->head.len;
 	head = skip_comma(chrome, function->head.data, &head_len);
-	start = out = pt_destination_room(chrome->destination, head_len + EVENT_REST_BYTES);
+	if (slice->values)
+		values_json(&values, slice->values);
+	if (values.failed || head_len + EVENT_REST_BYTES + values.len > PT_BLOCK_BYTES) {
+		bool failed = values.failed;
+
+		pt_buf_release(&values);
+		return failed ? -ENOMEM : -E2BIG;
+	}
+	start = out = pt_destination_room(chrome->destination,
+					  head_len + EVENT_REST_BYTES + values.len);
 	out = copy(out, head, head_len);
 	out = copy(out, thread->where.data, thread->where.len);
 	out = pt_json_us(out, begin_ns);
 	out = COPY(out, ",\"dur\":");
 	out = pt_json_us(out, slice->end_ns - slice->begin_ns);
-	if (chrome->call_ids || slice->flags || slice->call_line)
-		out = slice_args(chrome, slice, out);
+	if (chrome->call_ids || slice->flags || slice->call_line || values.len)
+		out = slice_args(chrome, slice, &values, out);
 	*out++ = '}';
 	pt_destination_used(chrome->destination, (size_t)(out - start));
+	pt_buf_release(&values);
 	return 0;
 }
 
