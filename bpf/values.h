@@ -489,6 +489,12 @@ __noinline __u32 values_find(__u64 code, __u32 which, __u32 layout_index)
 
 /* ---- a call begins ---- */
 
+static __always_inline bool is_resume(const struct pt_value_layout *values, __u8 opcode)
+{
+	return opcode && (opcode == values->op_resume[0] || opcode == values->op_resume[1] ||
+			  opcode == values->op_resume[2] || opcode == values->op_resume[3]);
+}
+
 /* A generator or coroutine that runs for the first time. */
 static __always_inline bool generator_starts(const struct pt_image *image, __u64 frame)
 {
@@ -508,9 +514,7 @@ static __always_inline bool generator_starts(const struct pt_image *image, __u64
 		return opcode == values->op_generator;
 	if (before == values->op_generator)
 		return true;
-	return (opcode == values->op_resume[0] || opcode == values->op_resume[1] ||
-		opcode == values->op_resume[2] || opcode == values->op_resume[3]) &&
-	       !(units[1] >> 8 & 3);
+	return is_resume(values, opcode) && !(units[1] >> 8 & 3);
 }
 
 static __always_inline void values_arguments(struct thread *t, __u64 frame, __u64 code,
@@ -671,7 +675,10 @@ __noinline __u64 values_returned(__u64 frame, __u64 code, __u32 layout_index)
 	}
 	if (opcode_in(values->op_return, opcode))
 		slot = bottom; /* nothing else is left on the value stack */
-	else if (opcode_in(values->op_yield, opcode))
+	else if (opcode_in(values->op_yield, opcode) ||
+		 /* 3.13+: instr_ptr is on the RESUME behind it */
+		 (is_resume(values, opcode) &&
+		  opcode_in(values->op_yield, (__u8)user_u32(instr - 2))))
 		slot = stacktop_slot(image, frame, bottom);
 	if (!slot || bpf_probe_read_user(&slot, 8, (void *)slot) || !slot)
 		return VALUE_UNKNOWN;
