@@ -39,6 +39,12 @@
 /* From here on there is no room for one more value and the padding. */
 #define VALUES_END_MAX   (VALUES_BYTES - PT_VALUE_NAME_MAX - PT_VALUE_MAX_BYTES)
 
+/* Something is read at exits; else there is no value_calls. */
+static __always_inline bool values_at_exit(void)
+{
+	return use_values && (values_result | values_local);
+}
+
 static __always_inline void values_begin(struct thread *t)
 {
 	t->values.rec.count = 0;
@@ -554,7 +560,7 @@ __noinline int values_enter(__u64 frame, __u64 code, __u32 id, __u32 layout_inde
 	wanted = bpf_map_lookup_elem(&value_codes, &id);
 	if (!wanted)
 		return 0;
-	if (wanted->mask & (values_result | values_local)) {
+	if (values_at_exit() && wanted->mask & (values_result | values_local)) {
 		key.pid_tgid = t->pid_tgid;
 		key.depth = t->depth;
 		call.frame = frame;
@@ -579,7 +585,7 @@ __noinline int values_move(__u32 depth)
 	struct value_call_key key = {};
 	struct value_call *call, copy;
 
-	if (!use_values || !t || t->value_depth != depth - 1)
+	if (!values_at_exit() || !t || t->value_depth != depth - 1)
 		return 0;
 	key.pid_tgid = t->pid_tgid;
 	key.depth = depth - 1;
@@ -603,7 +609,7 @@ __noinline int values_settle(__u32 depth)
 	struct value_call *call;
 	int i;
 
-	if (!use_values || !t)
+	if (!values_at_exit() || !t)
 		return 0;
 	key.pid_tgid = t->pid_tgid;
 	for (i = 0; i < 64 && t->value_depth > depth; i++) {
@@ -717,7 +723,7 @@ __noinline int values_exit(__u32 layout_index, __u64 now)
 	__u64 code, result;
 	__u32 end;
 
-	if (!use_values || !t || trigger_silent(t))
+	if (!values_at_exit() || !t || trigger_silent(t))
 		return 0;
 	key.pid_tgid = t->pid_tgid;
 	key.depth = t->depth;
