@@ -167,6 +167,41 @@ def test_numpy(t):
         print(interp, first["d"])
 
 
+HOSTILE = """
+import ctypes
+def take(a, b, c, d, e):
+    return a
+def fake(type_at, *words):
+    memory = (ctypes.c_ulong * 16)(1 << 30, type_at, *words)
+    KEEP.append(memory)
+    return ctypes.cast(ctypes.addressof(memory), ctypes.py_object).value
+KEEP = []
+of = lambda t, *words: fake(id(t), *words)
+huge = 2**63 - 1
+take(fake(0xdead0000), fake(8), of(list, huge), of(bytes, huge), of(str, huge))
+take(of(int, huge), of(dict, 2**64 - 5), of(str, huge, 0, 0xe5), of(tuple, 0), of(float, 0))
+"""
+
+
+@each(minor=["3.9", "3.11", "3.12", "3.14"])
+def test_hostile(t, minor):
+    """Objects that are none: nothing is made up, and nothing harms."""
+    interp = interpreters.one(minor)
+    # a fake object is never freed: it has many references
+    process.run_tool("-o", t.path("trace.json"), "--args", "take", "--retval", "take", "--",
+                     *interp.command("-c", HOSTILE))
+    calls = sorted(trace.load(t.path("trace.json")).named("take"), key=lambda s: s.begin)
+    first, second = [s.args["func_args"] for s in calls]
+    t.equal([first[k] for k in "ab"], ["<unreadable>"] * 2, "without a type")
+    t.equal(calls[0].args["return_value"], "<unreadable>", "result")
+    t.equal(first["c"], "<list of length %d>" % (2**63 - 1), "a list")
+    t.check(len(first["d"]) < 1200 and first["d"].endswith(("\u2026", ">")), "bytes: %s", first["d"])
+    t.check(first["e"] == "<unreadable>" or len(first["e"]) < 1200, "str: %s", first["e"])
+    t.equal(second["b"], "<dict of length -5>", "a dict")
+    t.check(second["a"].startswith("<int of more than"), "int: %s", second["a"])
+    t.equal([second[k] for k in "de"], ["<tuple of length 0>", "0.0"], "small")
+
+
 def test_bad_input(t):
     for options, words in (
             (["--args", "["], "is no glob"),

@@ -341,6 +341,57 @@ static void make_sched(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 900, 0);
 }
 
+/* A value without data but a name of one letter. */
+static struct pt_value value(unsigned int type, int64_t number)
+{
+	return (struct pt_value){
+	    .type = (uint8_t)type, .width = 1, .name_bytes = 1, .name_width = 1, .number = number};
+}
+
+/* Arguments, variables and results of all types, some of which were lost. */
+static void make_values(struct rec_builder *b)
+{
+	static const char data[] = "abcde"
+				   "tf\"\xe9\n'g"
+				   "h\\\xff\x01"
+				   "Llist"
+				   "oFoo"
+				   "klnp";
+	struct pt_value all[PT_VALUES_MAX] = {
+	    value(PT_V_NONE, 0),    value(PT_V_BOOL, 1),       value(PT_V_INT, -5),
+	    value(PT_V_FLOAT, 0),   value(PT_V_UNREADABLE, 0), value(PT_V_TEXT, 0),
+	    value(PT_V_BYTES, 0),   value(PT_V_SIZED, 3),      value(PT_V_OBJECT, 0x7f00),
+	    value(PT_V_UNBOUND, 0), value(PT_V_UNKNOWN, 0),    value(PT_V_NO_VARIABLE, 0),
+	    value(PT_V_BOOL, 0),
+	};
+	struct pt_value result = value(PT_V_INT, 42);
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	all[5].bytes = 6; /* behind the names a to e and its own, t */
+	all[6].bytes = 3;
+	all[6].truncated = 1;
+	all[7].bytes = 4;
+	all[8].bytes = 3;
+	result.name_bytes = 0;
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", NULL, 0);
+	rec_values(b, &t, 1, all, 13, 2, data, ns);
+	rec_values(b, &t, 2, &result, 1, 0, "", ns); /* its word is lost */
+	rec_values(b, &t, 3, &result, 1, 0, "", ns);
+	batch_begin(b, &t, ns);
+	batch_snap(b, NULL, 0, 0, ns);
+	batch_values(b, PT_X_ARGS, 1, ns);
+	batch_enter(b, 1, ns);
+	batch_values(b, PT_X_ARGS, 9, ns += 100); /* the record is lost */
+	batch_enter(b, 2, ns);
+	batch_values(b, PT_X_RESULT, 3, ns += 100);
+	batch_exit(b, ns);
+	batch_exit(b, ns += 100);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -380,7 +431,8 @@ int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls,   make_loss,  make_processes, make_damage,
-	    make_runtime, make_lines, make_control,   make_sched};
+	    make_runtime, make_lines, make_control,   make_sched,
+	    make_values};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -19,6 +19,25 @@ static void keep_bounds(struct op_recorder *ops, pid_t tid, uint64_t begin_ns, u
 	ops->bounds[ops->bounds_count++] = (struct op_bounds){tid, begin_ns, end_ns};
 }
 
+/* "key=value key=value" */
+static const char *args_text(const struct pt_arg *args, uint32_t count)
+{
+	static char text[512];
+	size_t len = 0;
+
+	text[0] = '\0';
+	for (uint32_t i = 0; i < count && len < sizeof(text); i++) {
+		const char *space = i ? " " : "";
+
+		len += args[i].text
+			   ? (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%s", space,
+					      args[i].key, args[i].text)
+			   : (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%lld", space,
+					      args[i].key, (long long)args[i].number);
+	}
+	return text;
+}
+
 static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 {
 	struct op_slice *slice;
@@ -37,26 +56,18 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 	slice->op = *op;
 	slice->op.function = NULL;
 	snprintf(slice->name, sizeof(slice->name), "%s", op->function->qualname);
-	return 0;
-}
+	slice->values[0] = '\0';
+	slice->op.values = NULL;
+	if (op->values) {
+		char args[sizeof(slice->values)];
 
-/* "key=value key=value" */
-static const char *args_text(const struct pt_arg *args, uint32_t count)
-{
-	static char text[512];
-	size_t len = 0;
-
-	text[0] = '\0';
-	for (uint32_t i = 0; i < count && len < sizeof(text); i++) {
-		const char *space = i ? " " : "";
-
-		len += args[i].text
-			   ? (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%s", space,
-					      args[i].key, args[i].text)
-			   : (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%lld", space,
-					      args[i].key, (long long)args[i].number);
+		snprintf(args, sizeof(args), "%s",
+			 args_text(op->values->args, op->values->arg_count));
+		snprintf(slice->values, sizeof(slice->values), "%s|%s|%s", args,
+			 args_text(op->values->locals, op->values->local_count),
+			 op->values->result ? op->values->result : "");
 	}
-	return text;
+	return 0;
 }
 
 static int keep(const struct pt_op *op, void *ctx)
@@ -305,6 +316,16 @@ const struct pt_op_slice *ops_slice(const struct op_recorder *ops, const char *n
 			return &ops->slices[i].op;
 	}
 	return NULL;
+}
+
+const char *ops_values(const struct op_recorder *ops, const char *name, size_t n)
+{
+	const struct pt_op_slice *op = ops_slice(ops, name, n);
+
+	if (!op)
+		return NULL;
+	return ((const struct op_slice *)((const char *)op - offsetof(struct op_slice, op)))
+	    ->values;
 }
 
 size_t ops_count(const struct op_recorder *ops, const char *name)

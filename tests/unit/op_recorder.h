@@ -12,6 +12,7 @@
 
 struct op_slice {
 	char name[32];
+	char values[192]; /* "x=1|local=2|result" */
 	struct pt_op_slice op;
 };
 
@@ -65,6 +66,8 @@ const char *ops_finish(struct op_recorder *ops);
 void ops_release(struct op_recorder *ops);
 /* The n-th slice of that name, or NULL. */
 const struct pt_op_slice *ops_slice(const struct op_recorder *ops, const char *name, size_t n);
+/* Its arguments, variables and result: "" or "x=1 y=2|local=3|4". */
+const char *ops_values(const struct op_recorder *ops, const char *name, size_t n);
 size_t ops_count(const struct op_recorder *ops, const char *name);
 
 #endif

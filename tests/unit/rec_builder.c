@@ -314,6 +314,32 @@ void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t ser
 	free(record);
 }
 
+void rec_values(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
+		const struct pt_value *values, uint16_t count, uint16_t more, const char *data,
+		uint64_t ns)
+{
+	size_t used = 0, size;
+	struct pt_rec_values *record;
+
+	for (uint16_t i = 0; i < count; i++)
+		used += (size_t)values[i].name_bytes + values[i].bytes;
+	size = (sizeof(*record) + used + 7) & ~(size_t)7;
+	record = make(PT_REC_VALUES, size, t->tgid, t->tid, t->image_id, ns);
+	record->serial = serial;
+	record->count = count;
+	record->more = more;
+	memcpy(record->values, values, count * sizeof(*values));
+	memcpy(record->data, data, used);
+	emit(b, &record->hdr);
+	free(record);
+}
+
+void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(type, 1), ns);
+	word(b, (uint64_t)serial << PT_RT_SHIFT);
+}
+
 void batch_paused(struct rec_builder *b, uint64_t kept, uint64_t from_ns, uint64_t until_ns,
 		  uint64_t ns)
 {

@@ -86,6 +86,12 @@ void batch_rt(struct rec_builder *b, unsigned int type, unsigned int what, unsig
 /* A PT_REC_RUNTIME of texts, NULL ends them. */
 void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
 		 unsigned int what, const char *const *texts, uint64_t ns);
+/* A PT_REC_VALUES. data: of all values, names before them. */
+void rec_values(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
+		const struct pt_value *values, uint16_t count, uint16_t more, const char *data,
+		uint64_t ns);
+/* type: PT_X_ARGS, PT_X_RESULT */
+void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uint64_t ns);
 /* Hands a copy out; the batch goes on. */
 void batch_peek(struct rec_builder *b);
 void batch_end(struct rec_builder *b, uint16_t flags);

@@ -30,6 +30,9 @@ SINCE = {"task storage": (5, 12), "attach cookies": (5, 15), "uprobe.multi": (6,
 # all that the probes can do with names and short calls, without an effect on what is recorded
 BY_NAME = ("--start-on", "*", "--stop-on", "no such function", "--min-duration", "1ns", "--lines")
 
+# values of every call; together with the above it is the largest program
+VALUES = ("--args", "*", "--retval", "*", "--local", "*:x,*:i")
+
 results = 0
 
 
@@ -397,6 +400,9 @@ def main():
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)
         run_test("%s, by name" % label, test_attach, interpreter, "callforms", *BY_NAME)
+        run_test("%s, values" % label, test_attach, interpreter, "callforms", *VALUES)
+        run_test("%s, values by name" % label, test_attach, interpreter, "callforms", *VALUES,
+                 *BY_NAME)
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
     run_test("C functions, by name", test_c_functions, interpreters[0], *BY_NAME)

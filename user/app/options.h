@@ -55,7 +55,7 @@ struct app_options {
 	int follow;  /* enum pt_follow */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched;
-	struct app_list audit; /* event names, split at commas */
+	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */
 	struct app_list include_files, exclude_files;
 	bool c_wanted;           /* any C functions at all */
