@@ -21,6 +21,9 @@ FEATURES = (
     ("audit events", ("--audit", "bench.event"), "audit", ()),
     ("audit events, another one wanted", ("--audit", "other"), "audit", ()),
     ("exceptions", ("--exceptions",), "exception", ()),
+    ("arguments, an int and a str", ("--args", "same"), "value", ()),
+    ("result", ("--retval", "same"), "value", ()),
+    ("arguments of another function", ("--args", "other"), "value", ()),
     ("calls shorter than 1 ms left out", ("--min-duration", "1ms"), "call", ()),
 )
 

@@ -14,6 +14,14 @@ def call():
     pass
 
 
+def same(number, text):
+    return number
+
+
+def value():
+    same(5, "text")
+
+
 def c_function():
     LOCK.locked()
 
