@@ -101,6 +101,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->ext_words = 0;
 	t->gc_at = 0;
 	t->pause_from = 0;
+	t->value_depth = 0;
 	trigger_depth(t, 0, false);
 	t->attention = ATT_UNKNOWN | ATT_SNAP;
 	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {

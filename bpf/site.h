@@ -187,8 +187,13 @@ static __always_inline void same_frame(struct thread *t, __u32 depth)
 	hidden_push(t, depth - 1);
 	t->depth = depth;
 	t->shown = depth;
-	if (use_values && t->value_depth)
-		values_move(depth);
+	if (use_values) {
+		/* its values may be out, before the depth */
+		if (min_duration_ns)
+			t->ext_end = t->head.word_count;
+		if (t->value_depth)
+			values_move(depth);
+	}
 }
 
 static __always_inline int put_enter(struct thread *t, __u32 id, __u32 depth, __u64 now)

@@ -545,6 +545,28 @@ static __always_inline void values_arguments(struct thread *t, __u64 frame, __u6
 	values_put(t, PT_X_ARGS, end, now);
 }
 
+/* Nothing is known any more of the calls deeper than this. */
+__noinline int values_settle(__u32 depth)
+{
+	struct thread *t = thread_get();
+	struct value_call_key key = {};
+	struct value_call *call;
+	int i;
+
+	if (!values_at_exit() || !t)
+		return 0;
+	key.pid_tgid = t->pid_tgid;
+	for (i = 0; i < 64 && t->value_depth > depth; i++) {
+		key.depth = t->value_depth;
+		call = bpf_map_lookup_elem(&value_calls, &key);
+		t->value_depth = call && call->below < key.depth ? call->below : 0;
+		bpf_map_delete_elem(&value_calls, &key);
+	}
+	if (t->value_depth > depth)
+		t->value_depth = 0;
+	return 0;
+}
+
 /* A call of a chosen function begins, at t->depth; its enter follows. */
 __noinline int values_enter(__u64 frame, __u64 code, __u32 id, __u32 layout_index, __u64 now)
 {
@@ -561,12 +583,14 @@ __noinline int values_enter(__u64 frame, __u64 code, __u32 id, __u32 layout_inde
 	if (!wanted)
 		return 0;
 	if (values_at_exit() && wanted->mask & (values_result | values_local)) {
+		if (t->value_depth >= t->depth)
+			values_settle(t->depth - 1);
 		key.pid_tgid = t->pid_tgid;
 		key.depth = t->depth;
 		call.frame = frame;
 		call.code = code;
 		call.code_id = id;
-		call.below = t->value_depth < t->depth ? t->value_depth : 0;
+		call.below = t->value_depth;
 		if (!bpf_map_update_elem(&value_calls, &key, &call, BPF_ANY))
 			t->value_depth = t->depth;
 	}
@@ -598,28 +622,6 @@ __noinline int values_move(__u32 depth)
 	t->value_depth = copy.below;
 	if (!bpf_map_update_elem(&value_calls, &key, &copy, BPF_ANY))
 		t->value_depth = depth;
-	return 0;
-}
-
-/* Nothing is known any more of the calls deeper than this. */
-__noinline int values_settle(__u32 depth)
-{
-	struct thread *t = thread_get();
-	struct value_call_key key = {};
-	struct value_call *call;
-	int i;
-
-	if (!values_at_exit() || !t)
-		return 0;
-	key.pid_tgid = t->pid_tgid;
-	for (i = 0; i < 64 && t->value_depth > depth; i++) {
-		key.depth = t->value_depth;
-		call = bpf_map_lookup_elem(&value_calls, &key);
-		t->value_depth = call && call->below < key.depth ? call->below : 0;
-		bpf_map_delete_elem(&value_calls, &key);
-	}
-	if (t->value_depth > depth)
-		t->value_depth = 0;
 	return 0;
 }
 

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from harness import interpreters, process, trace
+from harness import compare, interpreters, process, trace
 from harness.runner import Skip, each
 
 LOCALS = "variables:number,variables:text,variables:cell,variables:missing,early:late"
@@ -89,6 +89,17 @@ def test_fallback(t, minor):
     pid, _, _ = record(t, interp, *EVERYTHING, "--no-uprobe-multi", "--no-cookie",
                        "--no-task-storage")
     same(t, interp, trace.load(t.path("trace.json")), pid)
+
+
+@each(minor=["3.8", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"])
+@each(program=["callforms", "aio"])
+def test_exact(t, minor, program):
+    """The calls are those that there are without, of every kind."""
+    interp = interpreters.one(minor)
+    pid, _, _ = record(t, interp, *EVERYTHING, "--lines", program=program)
+    oracle = compare.Oracle(process.run_oracle(interp, program, folder=t.folder))
+    events, threads = compare.compare(oracle, trace.load(t.path("trace.json")), pid)
+    print("%d enters and exits, %d threads" % (events, threads))
 
 
 @each(minor=["3.8", "3.12", "3.14"])

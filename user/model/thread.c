@@ -148,6 +148,8 @@ static void fill_slice(struct pt_model *model, const struct model_thread *thread
 
 static void frame_drop_values(struct pt_model *model, struct model_frame *frame)
 {
+	if (!frame->args && !frame->result)
+		return;
 	model_values_free(model, frame->args);
 	model_values_free(model, frame->result);
 	frame->args = frame->result = NULL;
@@ -696,16 +698,24 @@ static void leave_c(struct pt_model *model, struct model_thread *thread, const s
 
 static void drop_next_args(struct pt_model *model, struct model_thread *thread)
 {
+	if (!thread->next_args)
+		return;
 	model_values_free(model, thread->next_args);
 	thread->next_args = NULL;
 }
 
-/* What the innermost frame returns. */
-static void take_result(struct pt_model *model, struct model_thread *thread, uint32_t serial)
+/* What the next frame is called with, or what the innermost one returns. */
+static void take_values(struct pt_model *model, struct model_thread *thread,
+			const struct pt_ev *event)
 {
-	struct model_values *values = model_values_take(model, thread, serial);
+	struct model_values *values = model_values_take(model, thread, event->serial);
 	uint32_t i = thread->frame_count;
 
+	drop_next_args(model, thread);
+	if (event->kind == PT_EV_ARGS) {
+		thread->next_args = values;
+		return;
+	}
 	/* what lies on it and is no Python frame goes with it */
 	while (i > 0 && (thread->frames[i - 1].span || thread->frames[i - 1].is_c))
 		i--;
@@ -748,13 +758,8 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		thread->call_unit = event->unit;
 		return;
 	}
-	if (event->kind == PT_EV_ARGS) {
-		drop_next_args(model, thread);
-		thread->next_args = model_values_take(model, thread, event->serial);
-		return;
-	}
-	if (event->kind == PT_EV_RESULT) {
-		take_result(model, thread, event->serial);
+	if (event->kind == PT_EV_ARGS || event->kind == PT_EV_RESULT) {
+		take_values(model, thread, event);
 		return;
 	}
 	switch (event->kind) {

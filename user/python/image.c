@@ -103,7 +103,8 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 	case PY_FEATURE_VALUES:
 		ret = image->values.code_names != PT_NO_FIELD
 			  ? 0
-			  : py_plan_refuse(plan, "where a frame's values lie is not known");
+			  : py_plan_refuse(plan, "where a frame's values lie is not known (nor do "
+						 "--retval and --local anything)");
 		break;
 	case PY_FEATURE_COUNT:
 		break;

@@ -302,7 +302,7 @@ static void add_values(struct pt_buf *buf, const char *key, const struct pt_arg 
 }
 
 /* The names are VizTracer's, in both dialects; it has none for variables. */
-static void values_json(struct pt_buf *buf, const struct pt_values *values)
+static int values_json(struct pt_buf *buf, const struct pt_values *values)
 {
 	add_values(buf, "func_args", values->args, values->arg_count);
 	add_values(buf, "locals", values->locals, values->local_count);
@@ -310,6 +310,8 @@ static void values_json(struct pt_buf *buf, const struct pt_values *values)
 		pt_buf_add_str(buf, buf->len ? ",\"return_value\":" : "\"return_value\":");
 		pt_json_string(buf, values->result);
 	}
+	/* a record holds some 3 KiB, of which no byte becomes more than 12 */
+	return buf->failed || buf->len > PT_BLOCK_BYTES / 2 ? -ENOMEM : 0;
 }
 
 /* values: JSON. */
@@ -386,13 +388,9 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	}
 	head_len = function->head.len;
 	head = skip_comma(chrome, function->head.data, &head_len);
-	if (slice->values)
-		values_json(&values, slice->values);
-	if (values.failed || head_len + EVENT_REST_BYTES + values.len > PT_BLOCK_BYTES) {
-		bool failed = values.failed;
-
+	if (slice->values && values_json(&values, slice->values)) {
 		pt_buf_release(&values);
-		return failed ? -ENOMEM : -E2BIG;
+		return -ENOMEM;
 	}
 	start = out = pt_destination_room(chrome->destination,
 					  head_len + EVENT_REST_BYTES + values.len);
@@ -405,7 +403,8 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 		out = slice_args(chrome, slice, &values, out);
 	*out++ = '}';
 	pt_destination_used(chrome->destination, (size_t)(out - start));
-	pt_buf_release(&values);
+	if (slice->values)
+		pt_buf_release(&values);
 	return 0;
 }
 
