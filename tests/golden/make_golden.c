@@ -430,9 +430,8 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
-	    make_calls,   make_loss,  make_processes, make_damage,
-	    make_runtime, make_lines, make_control,   make_sched,
-	    make_values};
+	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
+	    make_lines, make_control, make_sched,     make_values};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");
