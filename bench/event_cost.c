@@ -4,12 +4,12 @@
  * other side.
  *
  * Usage: event_cost [--engine frame|usdt] [--reach file|process] [--ring BYTES] [--cache DIR]
- * PID[,PID..] All PIDs must run the same interpreter file. The program prints one JSON object that
- * describes the interpreter and its sites, then reads commands from stdin and answers each with one
- * line: empty    probes at every site run an empty BPF program record   the programs that a
- * recording runs; the ring buffer is drained and counted off      no probes; the answer holds the
- * counts of what was on before End of file on stdin ends it; so do errors, with a message on stderr
- * and exit code 1.
+ * [--cuda FILE] PID[,PID..] With --cuda the file's CUDA functions get probes, too. All PIDs must
+ * run the same interpreter file. The program prints one JSON object that describes the interpreter
+ * and its sites, then reads commands from stdin and answers each with one line: empty    probes at
+ * every site run an empty BPF program record   the programs that a recording runs; the ring buffer
+ * is drained and counted off      no probes; the answer holds the counts of what was on before End
+ * of file on stdin ends it; so do errors, with a message on stderr and exit code 1.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "cuda/calls.h"
 #include "probe/attach.h"
 #include "probe/calibrate.h"
 #include "python/image.h"
@@ -43,6 +44,8 @@ struct bench {
 	enum pt_reach reach;
 	size_t ring_bytes;
 	const char *cache_dir; /* for the finder's results; NULL: none */
+	const char *cuda_path; /* or NULL */
+	struct pt_cuda_library *cuda;
 	struct pt_calibration calibration;
 	struct py_image *image;
 	struct pt_tracer *tracer; /* NULL: off */
@@ -155,6 +158,19 @@ static int analyse(struct bench *b)
 	return 0;
 }
 
+static int load_cuda(struct bench *b)
+{
+	struct pt_err err = {0};
+
+	if (!b->cuda_path)
+		return 0;
+	if (pt_cuda_library_load(b->cuda_path, b->cuda_path, PT_CUDA_WANT_RUNTIME, &b->cuda, &err))
+		return fail(&err, "cannot read the library");
+	if (!b->cuda)
+		fprintf(stderr, "event_cost: '%s' has no CUDA functions\n", b->cuda_path);
+	return b->cuda ? 0 : -1;
+}
+
 static int count_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct drained *d = ctx;
@@ -173,7 +189,8 @@ static int count_record(const struct pt_rec *record, size_t len, void *ctx)
 
 static int attach(struct bench *b, bool empty)
 {
-	struct pt_tracer_options options = {.ring_bytes = b->ring_bytes, .bench_empty = empty};
+	struct pt_tracer_options options = {
+	    .ring_bytes = b->ring_bytes, .bench_empty = empty, .cuda = b->cuda != NULL};
 	struct pt_err err = {0};
 	double start = now_ms();
 	uint64_t time_ns;
@@ -195,6 +212,8 @@ static int attach(struct bench *b, bool empty)
 					    module->open_path, &image_id, &err) < 0)
 			return fail(&err, "cannot attach to the process");
 	}
+	if (b->cuda && pt_tracer_add_cuda(b->tracer, b->cuda, -1, b->cuda_path, &err) < 0)
+		return fail(&err, "cannot attach to the library");
 	if (pt_tracer_open_gate(b->tracer, &time_ns) < 0) {
 		fprintf(stderr, "event_cost: cannot open the gate\n");
 		return -1;
@@ -308,6 +327,8 @@ static int parse(struct bench *b, int argc, char **argv)
 			b->ring_bytes = strtoull(argv[i + 1], NULL, 10);
 		else if (!strcmp(argv[i], "--cache"))
 			b->cache_dir = argv[i + 1];
+		else if (!strcmp(argv[i], "--cuda"))
+			b->cuda_path = argv[i + 1];
 		else
 			return -1;
 	}
@@ -325,11 +346,12 @@ int main(int argc, char **argv)
 	setvbuf(stdin, NULL, _IONBF, 0); /* poll(2) must see every command */
 	if (parse(&b, argc, argv) < 0) {
 		fprintf(stderr, "usage: event_cost [--engine frame|usdt] [--reach file|process] "
-				"[--ring BYTES] [--cache DIR] PID[,PID..]\n");
+				"[--ring BYTES] [--cache DIR] [--cuda FILE] PID[,PID..]\n");
 		return result;
 	}
-	result = open_processes(&b) < 0 || analyse(&b) < 0 || serve(&b) < 0 ? 1 : 0;
+	result = open_processes(&b) < 0 || analyse(&b) < 0 || load_cuda(&b) < 0 || serve(&b) < 0;
 	pt_tracer_free(b.tracer);
+	pt_cuda_library_free(b.cuda);
 	py_image_free(b.image);
 	for (i = 0; i < b.pid_count; i++)
 		pt_process_free(b.processes[i]);

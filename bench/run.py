@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests/e2e")]
 
 from harness import interpreters  # noqa: E402  (the path is set above)
-from lib import attach, convert, cost, features, machine, noloss, proc, report, slowdown  # noqa: E402
+from lib import (attach, convert, cost, cuda, features, machine, noloss, proc,  # noqa: E402
+                 report, slowdown)
 
 
 class Bench:
@@ -103,8 +104,17 @@ def feature_rows(bench):
             yield dict(row, interpreter=interpreter.name)
 
 
+def cuda_rows(bench):
+    rounds, seconds = bench.pick((15, 0.4), (2, 0.1))
+    for interpreter in bench.chosen("pyenv-3.12", "system-3.11")[:1]:
+        say("cost per CUDA call: %s" % interpreter)
+        yield dict(cuda.measure(bench.cost_program, interpreter, rounds, seconds),
+                   interpreter=interpreter.name)
+
+
 SECTIONS = {"cost": cost_rows, "attach": attach_rows, "noloss": noloss_rows,
-            "convert": convert_rows, "slowdown": slowdown_rows, "features": feature_rows}
+            "convert": convert_rows, "slowdown": slowdown_rows, "features": feature_rows,
+            "cuda": cuda_rows}
 
 
 def load(path):

@@ -77,6 +77,9 @@ __noinline int batch_flush(__u64 now, __u32 rec_flags)
 	rc = bpf_ringbuf_output(&ring, &t->head, sizeof(t->head) + 8 * words, wake_flag());
 	if (rc) {
 		count_add(&counters.lost_events, events);
+		/* words that are no events: it has to be seen that something is missing */
+		if (!events)
+			count_add(&counters.lost_records, 1);
 		t->attention |= ATT_SNAP;
 	}
 	count_add(&counters.events, events + t->lost);

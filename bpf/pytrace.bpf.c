@@ -20,10 +20,12 @@
  *   site.h     what happens at a probe
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
+ *   cuda.h     calls of CUDA functions
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
  */
 #include "cfunc.h"
+#include "cuda.h"
 #include "peek.h"
 #include "process.h"
 #include "site.h"
@@ -50,6 +52,18 @@ SEC("uprobe.multi")
 int pt_c_site_multi(struct pt_regs *ctx)
 {
 	return c_hit(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_cuda_enter(struct pt_regs *ctx)
+{
+	return cuda_enter(ctx);
+}
+
+SEC("uretprobe.multi")
+int pt_cuda_leave(struct pt_regs *ctx)
+{
+	return cuda_leave(ctx);
 }
 
 /* What the trap alone costs: the benchmark attaches these to the same sites. */

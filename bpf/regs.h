@@ -27,6 +27,10 @@
 #define REGS_ARG0(ctx)  ((ctx)->di)
 #define REGS_ARG1(ctx)  ((ctx)->si)
 #define REGS_ARG2(ctx)  ((ctx)->dx)
+#define REGS_ARG3(ctx)  ((ctx)->cx)
+#define REGS_ARG4(ctx)  ((ctx)->r8)
+#define REGS_ARG5(ctx)  ((ctx)->r9)
+#define REGS_RC(ctx)    ((ctx)->ax)
 #define REGS_FLAGS(ctx) ((ctx)->flags)
 
 /* offsets: struct pt_regs of x86-64 */
@@ -107,6 +111,10 @@ static __always_inline bool condition_met(__u64 flags, __u32 cond)
 #define REGS_ARG0(ctx)  ((ctx)->regs[0])
 #define REGS_ARG1(ctx)  ((ctx)->regs[1])
 #define REGS_ARG2(ctx)  ((ctx)->regs[2])
+#define REGS_ARG3(ctx)  ((ctx)->regs[3])
+#define REGS_ARG4(ctx)  ((ctx)->regs[4])
+#define REGS_ARG5(ctx)  ((ctx)->regs[5])
+#define REGS_RC(ctx)    ((ctx)->regs[0])
 #define REGS_FLAGS(ctx) ((ctx)->pstate)
 
 /* x0 .. x30. The cookie has room for 16 numbers, which the arm64 site finder will have to share out

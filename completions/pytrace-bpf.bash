@@ -43,6 +43,10 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "none all blocking" -- "$cur")
         return
         ;;
+    --cuda)
+        mapfile -t COMPREPLY < <(compgen -W "auto runtime driver all none" -- "$cur")
+        return
+        ;;
     --follow)
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return

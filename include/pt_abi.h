@@ -93,6 +93,11 @@ enum pt_word_kind {
  *        the batch, shifted left by PT_RT_SHIFT. ARGS: the arguments of the call whose enter
  *        follows. RESULT: what the innermost call returns, and its variables; its exit follows.
  *        No event.
+ * CUDA_BEGIN, CUDA_END
+ *        A CUDA function is called, and returned. The payload is what was read of its arguments,
+ *        as the function's PT_REC_CUDA_FN says, then one word PT_CUDA_DESC with the low three bits
+ *        0: which function, how many other calls of CUDA it was made in, and at the end, what it
+ *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
@@ -106,6 +111,8 @@ enum pt_ext {
 	PT_X_PAUSED = 20,
 	PT_X_ARGS = 30,
 	PT_X_RESULT = 31,
+	PT_X_CUDA_BEGIN = 45,
+	PT_X_CUDA_END = 46,
 };
 #define PT_PAUSED_C_OVER                (1ull << 32)
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
@@ -139,6 +146,20 @@ enum pt_rt_what {
 #define PT_RT_DESC_VALUES(w) ((unsigned int)((w) >> 16) & 0xff)
 #define PT_RT_DESC_FLAGS(w)  ((unsigned int)((w) >> 24) & 0xff)
 
+/* The last word of PT_X_CUDA_*. */
+#define PT_CUDA_FN_MAX 4095
+#define PT_CUDA_DESC(fn, level, code)                                                              \
+	((__u64)(fn) << 3 | (__u64)(level) << 16 | (__u64)(__u32)(code) << 32)
+#define PT_CUDA_DESC_FN(w)    ((unsigned int)((w) >> 3) & PT_CUDA_FN_MAX)
+#define PT_CUDA_DESC_LEVEL(w) ((unsigned int)((w) >> 16) & 0xff)
+#define PT_CUDA_DESC_CODE(w)  ((int)((w) >> 32))
+/* Words before it: of registers, of the stack, of one block of memory. */
+#define PT_CUDA_REGS_MAX      6
+#define PT_CUDA_STACK_MAX     8
+#define PT_CUDA_BLOCK_MAX     8
+#define PT_CUDA_IN_MAX        (PT_CUDA_REGS_MAX + PT_CUDA_STACK_MAX + PT_CUDA_BLOCK_MAX)
+#define PT_CUDA_OUT_MAX       2
+
 /*
  * The record kinds: X(ENUM, number, struct, text). One line adds a kind; -Wswitch-enum finds the
  * places that must know it.
@@ -156,7 +177,9 @@ enum pt_rt_what {
 	X(CONTROL, 9, pt_rec_control, "recording was paused, resumed, cleared")                    \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")                        \
 	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")                   \
-	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")
+	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")              \
+	X(CUDA_FN, 15, pt_rec_cuda_fn, "a function of CUDA, by name")                              \
+	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -306,6 +329,36 @@ struct pt_rec_lines {
 	__u32 bytes; /* in this piece; what lies behind them has no meaning */
 	__u32 reserved;
 	__u8 data[];
+};
+
+/* ---- PT_REC_CUDA_FN ---- */
+#define PT_CUDA_SYMBOL_BYTES 96 /* with the NUL */
+
+enum pt_cuda_api {
+	PT_CUDA_RUNTIME = 1, /* libcudart; returns a cudaError_t */
+	PT_CUDA_DRIVER = 2,  /* libcuda; returns a CUresult */
+};
+
+/* Comes before the first event that uses the id. */
+struct pt_rec_cuda_fn {
+	struct pt_rec hdr;
+	__u32 id;
+	__u8 api;       /* enum pt_cuda_api */
+	__u8 major;     /* of CUDA, whose form of the arguments it has; 0: they never changed */
+	__u8 in_words;  /* of PT_X_CUDA_BEGIN, but for the last one */
+	__u8 out_words; /* of PT_X_CUDA_END, likewise */
+	char symbol[PT_CUDA_SYMBOL_BYTES];
+};
+
+/* ---- PT_REC_CUDA_LIB ---- */
+/* Written by user space when the probes are there; tid is 0. */
+struct pt_rec_cuda_lib {
+	struct pt_rec hdr;
+	__u32 fn_count;
+	__u32 late;       /* 1: the process runs with it already, so calls before are missing */
+	__u32 text_bytes; /* of data[]: its path as the process sees it */
+	__u32 reserved;
+	char data[]; /* padded to 8 */
 };
 
 /* ---- PT_REC_NOTE ---- */

@@ -7,6 +7,7 @@
 #ifndef PT_MAPS_H
 #define PT_MAPS_H
 
+#include "pt_abi.h"
 #include "pt_layout.h"
 
 /* pt_control.gate: sites return at once unless it is open. */
@@ -124,6 +125,32 @@ struct pt_sched {
 	__u64 run_ns, out_ns, wake_ns;
 };
 
+/*
+ * The cookie of a probe on a CUDA function says what to read there:
+ *
+ *   0-11  the function's number
+ *   12-14 argument registers (rdi rsi rdx rcx r8 r9) to take, the first ones
+ *   15-18 words to take from the stack behind the return address
+ *   19-21 the argument register that points to a block, and of that:
+ *   22-26 its offset in units of 8 bytes
+ *   27-30 its words; 0: none
+ *   31-33 the argument register with the pointer to what the call gives back; 7: none
+ *   34    that has 8 bytes, not 4
+ *   35-38 likewise a second one
+ */
+#define PT_CUDA_OUT_NONE 7
+#define PT_CUDA_COOKIE(fn, regs, stack, slot, offset, words, out0, wide0, out1, wide1)             \
+	((__u64)(fn) | (__u64)(regs) << 12 | (__u64)(stack) << 15 | (__u64)(slot) << 19 |          \
+	 (__u64)((offset) / 8) << 22 | (__u64)(words) << 27 | (__u64)(out0) << 31 |                \
+	 (__u64)(wide0) << 34 | (__u64)(out1) << 35 | (__u64)(wide1) << 38)
+#define PT_CUDA_COOKIE_FN(c)     ((__u32)(c)&PT_CUDA_FN_MAX)
+#define PT_CUDA_COOKIE_REGS(c)   ((__u32)((c) >> 12) & 7)
+#define PT_CUDA_COOKIE_STACK(c)  ((__u32)((c) >> 15) & 15)
+#define PT_CUDA_COOKIE_SLOT(c)   ((__u32)((c) >> 19) & 7)
+#define PT_CUDA_COOKIE_OFFSET(c) (8 * ((__u32)((c) >> 22) & 31))
+#define PT_CUDA_COOKIE_WORDS(c)  ((__u32)((c) >> 27) & 15)
+#define PT_CUDA_COOKIE_OUT(c, i) ((__u32)((c) >> (31 + 4 * (i))) & 15)
+
 #define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
 
 /* Written by user space, read at each event; changes rarely. */
@@ -181,6 +208,7 @@ struct pt_counters {
 	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
 	__u64 c_too_deep;  /* calls of C functions nested deeper than are followed */
 	__u64 windows;     /* that have closed */
+	__u64 cuda_missed; /* calls of CUDA functions: nested too deep, or no memory */
 	__u64 stop_on;     /* 1: a call that ends the recording has returned */
 	__u64 sched_full;  /* threads whose states are not recorded: there was no room */
 };

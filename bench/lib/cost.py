@@ -24,7 +24,7 @@ def _slices(targets, seconds):
     return sum(s.cpu_ns_per_call * s.calls for s in done) / calls
 
 
-def _round(probe, targets, seconds, order):
+def one_round(probe, targets, seconds, order):
     """One slice in each mode; returns CPU ns per call by mode and the recording's counts."""
     cost, counts = {}, None
     for mode in order:
@@ -56,7 +56,7 @@ def _measure(probe, targets, rounds, seconds):
     lost = events = resyncs = 0
     for number in range(rounds):
         order = ("off", "empty", "record") if number % 2 else ("record", "off", "empty")
-        cost, counts = _round(probe, targets, seconds, order)
+        cost, counts = one_round(probe, targets, seconds, order)
         probe.mode("off")
         empty, record = ((cost[m] - cost["off"]) / 2 for m in ("empty", "record"))
         if not counts["drained_events"]:

@@ -144,8 +144,9 @@ class CostProbe(Process):
     """bench/event_cost.c around one or more targets."""
 
     def __init__(self, program, targets, cpu=None, engine="frame", reach="process", cache=None,
-                 ring_bytes=None):
+                 ring_bytes=None, cuda=None):
         command = [program, "--engine", engine, "--reach", reach]
+        command += ["--cuda", cuda] if cuda else []
         command += ["--cache", cache] if cache else []
         command += ["--ring", str(ring_bytes)] if ring_bytes else []
         super().__init__(command + [",".join(str(t.traced_pid) for t in targets)], cpu)

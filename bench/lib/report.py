@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """docs/BENCHMARKS.md from results.json; nothing in it is written by hand."""
-from lib import attach, convert, cost, stats
+from lib import attach, convert, cost, cuda, stats
 
 HEAD = """# Benchmarks
 
@@ -105,9 +105,22 @@ def _features(section):
                   _spread(r["off_ns"]), _spread(r["on_ns"])] for r in section["rows"]]))
 
 
+def _cuda(section):
+    return ("A Python loop calls one function of a CUDA toolkit's libcudart by ctypes; there is no "
+            "driver, so it fails at once. *Empty* is a BPF program that returns at once, at the "
+            "function's entry and at its return; *recording* is what pytrace-bpf runs. Costs are "
+            "the target's CPU time per call over running without probes.\n\n" + _rows(
+                ["interpreter", "library", "function", "no probes, ns a call", "empty, ns a call",
+                 "recording, ns a call", "ratio"],
+                [[r["interpreter"], r["library"], r["function"], _spread(r["base_ns"]),
+                  _spread(r["empty_ns"]), _spread(r["record_ns"]), _spread(r["ratio"])]
+                 for r in section["rows"]]))
+
+
 TITLES = {"cost": ("Cost per event", _cost), "attach": ("Attach to gate", _attach),
           "noloss": ("No loss", _noloss), "convert": ("Capture to JSON", _convert),
-          "slowdown": ("Slowdown", _slowdown), "features": ("Cost of options", _features)}
+          "slowdown": ("Slowdown", _slowdown), "features": ("Cost of options", _features),
+          "cuda": ("Cost per CUDA call", _cuda)}
 
 
 def _cost_goals(rows):
@@ -154,9 +167,15 @@ def _no_goals(rows):
     return ()
 
 
+def _cuda_goals(rows):
+    worst = max(rows, key=lambda r: r["ratio"]["median"])
+    yield stats.goal("cost per CUDA call over an empty program", worst["ratio"]["median"],
+                     cuda.LIMIT_RATIO)
+
+
 GOALS = {"cost": _cost_goals, "attach": _attach_goals, "noloss": _noloss_goals,
          "convert": _convert_goals, "slowdown": _no_goals,
-         "features": _no_goals}
+         "features": _no_goals, "cuda": _cuda_goals}
 
 
 def goals(results):

@@ -40,6 +40,7 @@ USAGE_ERRORS = {
     "time with a wrong unit": (["-p", "1", "-d", "5parsecs"], ["5parsecs"]),
     "unknown engine": (["-p", "1", "--engine", "steam"], ["steam"]),
     "unknown follow": (["-p", "1", "--follow=sometimes"], ["sometimes"]),
+    "unknown CUDA functions": (["-p", "1", "--cuda", "fast"], ["fast"]),
     "size without number": (["-p", "1", "--buffer", "big"], ["big"]),
     "size too large": (["-p", "1", "--buffer", "99999999999G"], []),
     "unknown suffix": (["-p", "1", "-o", "trace.pdf"], ["trace.pdf"]),

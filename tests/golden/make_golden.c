@@ -197,6 +197,46 @@ static void make_runtime(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* CUDA: a nested call, failures, what is given back, a function of another version, a call without
+ * its return, a thread that runs no Python, a library that came late. */
+static void make_cuda(struct rec_builder *b)
+{
+	static const uint64_t alloc[] = {0x7ffd00000001, 4096}, out[] = {0x700000000009};
+	static const uint64_t launch[] = {0x1234, 3 | 4ull << 32, 5,  32 | 2ull << 32,
+					  1,      0x99,           77, 0x123};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
+			  native = rec_thread(100, 101, 1, "worker");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_cuda_fn(b, 1, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
+	rec_cuda_fn(b, 2, "cuMemAlloc_v2", PT_CUDA_DRIVER, 0, 2, 1);
+	rec_cuda_fn(b, 3, "cudaLaunchKernel", PT_CUDA_RUNTIME, 13, 8, 0);
+	rec_cuda_fn(b, 4, "cudaNo\"Such\xff", PT_CUDA_RUNTIME, 14, 0, 0);
+	batch_begin(b, &t, ns);
+	batch_enter(b, 1, ns);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(2, 1, 0), alloc, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(2, 1, 0), out, 1, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(1, 0, 0), out, 1, ns += 10);
+	batch_enter(b, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(3, 0, 0), launch, 8, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(3, 0, 35), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(4, 0, 0), alloc, 1, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(4, 0, -1), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(9, 0, 0), NULL, 0, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_end(b, 0);
+	batch_begin(b, &native, ns);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(1, 0, 2), out, 1, ns += 10);
+	batch_end(b, 0);
+	rec_cuda_lib(b, 100, "/srv/libcudart.so.13", ns += 10);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
 /* Lines of calls: tables of all three formats, one in two pieces, one of which a piece is missing.
  */
 static void make_lines(struct rec_builder *b)
@@ -431,7 +471,7 @@ int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
-	    make_lines, make_control, make_sched,     make_values};
+	    make_lines, make_control, make_sched,     make_values, make_cuda};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -340,6 +340,42 @@ void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uin
 	word(b, (uint64_t)serial << PT_RT_SHIFT);
 }
 
+void rec_cuda_fn(struct rec_builder *b, uint32_t id, const char *symbol, unsigned int api,
+		 unsigned int major, unsigned int in_words, unsigned int out_words)
+{
+	struct pt_rec_cuda_fn *record = make(PT_REC_CUDA_FN, sizeof(*record), 0, 0, 0, 0);
+
+	record->id = id;
+	record->api = (uint8_t)api;
+	record->major = (uint8_t)major;
+	record->in_words = (uint8_t)in_words;
+	record->out_words = (uint8_t)out_words;
+	strncpy(record->symbol, symbol, sizeof(record->symbol) - 1);
+	emit(b, &record->hdr);
+	free(record);
+}
+
+void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64_t ns)
+{
+	struct pt_rec_cuda_lib *record = make(PT_REC_CUDA_LIB, sizeof(*record) + 256, tgid, 0, 0,
+					      ns);
+
+	record->late = 1;
+	record->text_bytes = (uint32_t)strlen(path);
+	memcpy(record->data, path, record->text_bytes);
+	emit(b, &record->hdr);
+	free(record);
+}
+
+void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
+		uint32_t count, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(type, count + 1), ns);
+	for (uint32_t i = 0; i < count; i++)
+		word(b, words[i]);
+	word(b, desc);
+}
+
 void batch_paused(struct rec_builder *b, uint64_t kept, uint64_t from_ns, uint64_t until_ns,
 		  uint64_t ns)
 {

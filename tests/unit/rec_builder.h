@@ -92,6 +92,12 @@ void rec_values(struct rec_builder *b, const struct rec_thread *t, uint32_t seri
 		uint64_t ns);
 /* type: PT_X_ARGS, PT_X_RESULT */
 void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uint64_t ns);
+void rec_cuda_fn(struct rec_builder *b, uint32_t id, const char *symbol, unsigned int api,
+		 unsigned int major, unsigned int in_words, unsigned int out_words);
+void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64_t ns);
+/* type: PT_X_CUDA_*; desc: PT_CUDA_DESC */
+void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
+		uint32_t count, uint64_t ns);
 /* Hands a copy out; the batch goes on. */
 void batch_peek(struct rec_builder *b);
 void batch_end(struct rec_builder *b, uint16_t flags);

@@ -76,6 +76,11 @@ static void test_damage(void **state)
 	replay_one("damage");
 }
 
+static void test_cuda(void **state)
+{
+	replay_one("cuda");
+}
+
 static void test_lines(void **state)
 {
 	replay_one("lines");
@@ -98,6 +103,7 @@ int main(void)
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
+	    cmocka_unit_test(test_cuda),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

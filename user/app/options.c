@@ -81,6 +81,12 @@ static const struct choice dialects[] = {
     {NULL, 0},
 };
 
+static const struct choice cuda_modes[] = {
+    {"auto", PT_CUDA_AUTO + 1},          {"runtime", PT_CUDA_ONLY_RUNTIME + 1},
+    {"driver", PT_CUDA_ONLY_DRIVER + 1}, {"all", PT_CUDA_ALL + 1},
+    {"none", PT_CUDA_NONE + 1},          {NULL, 0},
+};
+
 static const struct choice follows[] = {
     {"auto", PT_FOLLOW_AUTO},
     {"exact", PT_FOLLOW_EXACT},
@@ -154,6 +160,10 @@ static const struct row rows[] = {
 	 "record calls of C functions too: all, or those that match a comma-separated LIST of "
 	 "GLOBs such as time.sleep,socket.*; 'blocking' in it stands for what may wait or work "
 	 "long; default none (replay, report: all)"),
+	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, APP_RECORD,
+	 "record calls of CUDA functions with their arguments and what they returned: those of the "
+	 "runtime, of the driver, or (all) both with what they call among themselves; auto, the "
+	 "default, is the runtime and what is called of the driver by others", .choices = cuda_modes),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,

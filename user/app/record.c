@@ -97,7 +97,7 @@ static uint64_t lost(const struct pt_session_result *result)
 static bool incomplete(const struct pt_session_result *result)
 {
 	return lost(result) || result->stats.lost_records || result->stats.missed ||
-	       result->stats.sched_full;
+	       result->stats.sched_full || result->stats.cuda_missed;
 }
 
 static void tell_summary(const struct pt_session_result *result)
@@ -118,6 +118,9 @@ static void tell_summary(const struct pt_session_result *result)
 	if (result->stats.sched_full)
 		pt_warn("the states of %s threads are missing: there were too many",
 			grouped(result->stats.sched_full, number, sizeof(number)));
+	if (result->stats.cuda_missed)
+		pt_warn("%s calls of CUDA functions are missing: nested too deep, or no memory",
+			grouped(result->stats.cuda_missed, number, sizeof(number)));
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
@@ -173,6 +176,8 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .c_functions = options->c_wanted,
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
+	session->cuda_asked = options->cuda > 0;
+	session->cuda = session->cuda_asked ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);

@@ -160,6 +160,20 @@ static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 	return 0;
 }
 
+static int check_cuda_fn(const struct pt_rec_cuda_fn *fn)
+{
+	if (fn->id > PT_CUDA_FN_MAX || fn->api < PT_CUDA_RUNTIME || fn->api > PT_CUDA_DRIVER ||
+	    fn->in_words > PT_CUDA_IN_MAX || fn->out_words > PT_CUDA_OUT_MAX || !fn->symbol[0] ||
+	    !memchr(fn->symbol, 0, sizeof(fn->symbol)))
+		return -EBADMSG;
+	return 0;
+}
+
+static int check_cuda_lib(const struct pt_rec_cuda_lib *lib, size_t len)
+{
+	return lib->text_bytes <= len - sizeof(*lib) ? 0 : -EBADMSG;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -187,6 +201,11 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 	case PT_X_RT_END:
 	case PT_X_RT_INSTANT:
 		return rt_words_fit(&batch->words[pos + 1], payload) ? payload + 1 : 0;
+	case PT_X_CUDA_BEGIN:
+	case PT_X_CUDA_END:
+		if (payload > 1 + PT_CUDA_IN_MAX || PT_WORD_KIND(batch->words[pos + payload]) != 0)
+			return 0;
+		return payload + 1;
 	default:
 		return 0;
 	}
@@ -268,6 +287,10 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return 0; /* a remark that we do not know is no damage */
 	case PT_REC_RUNTIME:
 		return check_runtime((const struct pt_rec_runtime *)record, len);
+	case PT_REC_CUDA_FN:
+		return check_cuda_fn((const struct pt_rec_cuda_fn *)record);
+	case PT_REC_CUDA_LIB:
+		return check_cuda_lib((const struct pt_rec_cuda_lib *)record, len);
 	case PT_REC_LINES:
 		return check_lines((const struct pt_rec_lines *)record, len);
 	case PT_REC_SCHED:
@@ -319,6 +342,22 @@ static void next_rt(struct pt_batch_iter *iter, uint32_t type, uint64_t desc, st
 		rt->value[i] = (int64_t)iter->batch->words[iter->pos++] >> PT_RT_SHIFT;
 }
 
+static void next_cuda(struct pt_batch_iter *iter, uint32_t arg, struct pt_ev *event)
+{
+	const __u64 *payload = &iter->batch->words[iter->pos - 1];
+	struct pt_ev_cuda *cuda = &event->cuda;
+	uint64_t desc;
+
+	event->kind = PT_EXT_TYPE(arg) == PT_X_CUDA_BEGIN ? PT_EV_CUDA_BEGIN : PT_EV_CUDA_END;
+	cuda->words = PT_EXT_WORDS(arg) - 1;
+	memcpy(cuda->word, payload, cuda->words * sizeof(*payload));
+	desc = payload[cuda->words];
+	cuda->fn = PT_CUDA_DESC_FN(desc);
+	cuda->level = PT_CUDA_DESC_LEVEL(desc);
+	cuda->code = PT_CUDA_DESC_CODE(desc);
+	iter->pos += cuda->words;
+}
+
 /* Unpacks an extended word; the batch was checked, so the payload is there. */
 static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *event)
 {
@@ -366,6 +405,10 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 	case PT_X_RT_END:
 	case PT_X_RT_INSTANT:
 		next_rt(iter, PT_EXT_TYPE(arg), payload, event);
+		break;
+	case PT_X_CUDA_BEGIN:
+	case PT_X_CUDA_END:
+		next_cuda(iter, arg, event);
 		break;
 	}
 }

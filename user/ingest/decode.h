@@ -38,6 +38,8 @@ enum pt_ev_kind {
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
+	PT_EV_CUDA_BEGIN, /* and END: .cuda is set, and the rest is not */
+	PT_EV_CUDA_END,
 };
 
 /* What a PT_X_RT_* word says. */
@@ -46,6 +48,15 @@ struct pt_ev_rt {
 	uint8_t flags;  /* PT_RT_* */
 	uint8_t values; /* that are set, at most PT_RT_VALUES_MAX */
 	int64_t value[PT_RT_VALUES_MAX];
+};
+
+/* What a PT_X_CUDA_* item says. */
+struct pt_ev_cuda {
+	uint32_t fn; /* id of a PT_REC_CUDA_FN */
+	uint32_t level;
+	int32_t code; /* END: what it returned */
+	uint32_t words;
+	uint64_t word[PT_CUDA_IN_MAX];
 };
 
 struct pt_ev {
@@ -59,6 +70,7 @@ struct pt_ev {
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
+	struct pt_ev_cuda cuda;
 	uint64_t from_ns, until_ns; /* PAUSED; until 0: not resumed */
 	bool c_over; /* PAUSED: the C function that the frame at that depth called returned */
 };

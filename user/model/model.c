@@ -397,6 +397,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		return 0;
 	case PT_REC_LINES:
 		return model_lines_take(model, (const struct pt_rec_lines *)record);
+	case PT_REC_CUDA_FN:
+		model_cuda_define(model, (const struct pt_rec_cuda_fn *)record);
+		return 0;
+	case PT_REC_CUDA_LIB:
+		model_cuda_lib(model, (const struct pt_rec_cuda_lib *)record);
+		return 0;
 	case PT_REC_CONTROL:
 		model_control(model, (const struct pt_rec_control *)record);
 		return 0;
@@ -483,5 +489,6 @@ void pt_model_free(struct pt_model *model)
 	pt_map_release(&model->threads);
 	pt_map_release(&model->newest_threads);
 	pt_map_release(&model->ns_threads);
+	free(model->cuda_fns);
 	free(model);
 }

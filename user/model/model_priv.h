@@ -9,6 +9,7 @@
  *   lines.c      lines of calls
  *   sched.c      what the scheduler did with the threads
  *   values.c     arguments, variables and results of calls
+ *   cuda.c       calls of CUDA functions
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -41,7 +42,11 @@ struct model_span {
 	uint32_t waits;                 /* PT_RT_GIL: timed waits in a row */
 	struct pt_ev_rt begin, end;     /* end.what 0: it did not come */
 	struct pt_rec_runtime *details; /* owned, or NULL */
+	struct model_cuda_call *cuda;   /* owned; what is SPAN_CUDA then */
 };
+
+/* model_span.what of a call of a CUDA function: no enum pt_rt_what */
+#define SPAN_CUDA 0xffff
 
 struct model_frame {
 	struct model_code *code; /* NULL: there is a span instead */
@@ -201,6 +206,8 @@ struct pt_model {
 	struct pt_map functions;                    /* hash of the content */
 	struct model_code *code_list;
 	struct model_function *function_list;
+	struct model_cuda_fn *cuda_fns; /* by id; NULL: there was none */
+	uint64_t cuda_calls;            /* so far: the last one's correlation id */
 };
 
 /* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
@@ -272,6 +279,20 @@ void model_thread_reset(struct pt_model *model, struct model_thread *thread);
 /* ---- sched.c ---- */
 void model_sched_record(struct pt_model *model, struct model_thread *thread,
 			const struct pt_rec_sched *record);
+
+/* Goes on without the snapshot that does not come: from the stack that is known from outside, or,
+ * behind a loss, from none. */
+void model_thread_assume(struct pt_model *model, struct model_thread *thread, uint64_t ns);
+
+/* ---- cuda.c ---- */
+void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *record);
+void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record);
+/* An event of a thread whose stack is known. */
+void model_cuda_event(struct pt_model *model, struct model_thread *thread,
+		      const struct pt_ev *event);
+/* The call's slice, and an instant if it failed. */
+void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
+		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
 
 /* ---- runtime.c ---- */
 void model_runtime_record(struct pt_model *model, struct model_thread *thread,

@@ -18,6 +18,9 @@
 
 #include "model/model_priv.h"
 
+/* So many words may wait for a snapshot; a thread that calls no Python function never sends one. */
+#define EARLY_MAX 1024
+
 /* A byte that was sent gives at most three bytes of UTF-8; and an ellipsis. */
 #define TEXT_MAX (3 * PT_RT_ITEM_MAX_BYTES + 8)
 
@@ -184,8 +187,10 @@ static void gc_counter(struct pt_model *model, const struct model_thread *thread
 
 void model_span_free(struct model_span *span)
 {
-	if (span)
+	if (span) {
 		free(span->details);
+		free(span->cuda);
+	}
 	free(span);
 }
 
@@ -211,6 +216,10 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 
 	if (model_thread_silent(model, thread))
 		return;
+	if (span->cuda) {
+		model_cuda_emit(model, thread, frame, end_ns, frame->flags | flags);
+		return;
+	}
 	switch ((enum pt_rt_what)span->what) {
 	case PT_RT_GC:
 		op.span.category = "gc";
@@ -397,7 +406,9 @@ static void apply(struct pt_model *model, struct model_thread *thread, const str
 	if (wait_again(thread, event))
 		return;
 	model_runtime_settle(model, thread);
-	if (event->kind == PT_EV_RT_BEGIN)
+	if (event->kind >= PT_EV_CUDA_BEGIN)
+		model_cuda_event(model, thread, event);
+	else if (event->kind == PT_EV_RT_BEGIN)
 		begin(model, thread, event);
 	else if (event->kind == PT_EV_RT_END)
 		end(model, thread, event);
@@ -426,6 +437,8 @@ static void keep(struct pt_model *model, struct model_thread *thread, const stru
 	}
 	thread->early[thread->early_count++] = *event;
 	model->open_frames++;
+	if (thread->early_count >= EARLY_MAX && !thread->snap_active)
+		model_thread_assume(model, thread, thread->early[0].time_ns);
 }
 
 void model_runtime_event(struct pt_model *model, struct model_thread *thread,

@@ -784,6 +784,8 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_RT_BEGIN:
 	case PT_EV_RT_END:
 	case PT_EV_RT_INSTANT:
+	case PT_EV_CUDA_BEGIN:
+	case PT_EV_CUDA_END:
 	case PT_EV_LINE:
 	case PT_EV_ARGS:
 	case PT_EV_RESULT:
@@ -932,6 +934,18 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 	thread->caller = NULL;
 	drop_next_args(model, thread);
 	report_loss(model, thread, events, end_ns);
+}
+
+void model_thread_assume(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	if (!thread->started)
+		start_from_outside(model, thread, ns);
+	else if (thread->gap)
+		model_thread_pop_to(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
+	thread->gap = false;
+	thread->paused = false;
+	thread->at_first_event = false;
+	model_runtime_replay(model, thread);
 }
 
 /* The batch's first word is no snapshot: its header says how deep the thread is. */

@@ -161,6 +161,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_program__set_autoload(skel->progs.pt_c_site, tracer->options.c_functions);
 	bpf_program__set_autoload(skel->progs.pt_c_site_multi,
 				  tracer->options.c_functions && tracer->multi);
+	pt_cuda_configure(tracer);
 	bpf_program__set_autoload(skel->progs.pt_empty_multi,
 				  tracer->multi && tracer->options.bench_empty);
 	bpf_program__set_autoload(skel->progs.pt_empty, tracer->options.bench_empty);
@@ -309,7 +310,8 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 	return attach_scheduler(tracer, err);
 }
 
-bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err)
+/* Cookies and task storage are there and not switched off. */
+static bool newer_kernel(const struct pt_tracer_options *options, struct pt_err *err)
 {
 	static const enum pt_feature needed[] = {PT_FEAT_TASK_STORAGE, PT_FEAT_ATTACH_COOKIE};
 
@@ -327,6 +329,21 @@ bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, st
 bool pt_tracer_sched_supported(struct pt_err *err)
 {
 	return !require(PT_FEAT_SCHED, err);
+}
+
+bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err)
+{
+	return newer_kernel(options, err);
+}
+
+bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err)
+{
+	if (!newer_kernel(options, err) || require(PT_FEAT_UPROBE_MULTI, err))
+		return false;
+	if (options->no_uprobe_multi)
+		pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
+			   "uprobe.multi is switched off");
+	return !options->no_uprobe_multi;
 }
 
 int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **out,
@@ -359,13 +376,16 @@ static void release_set(size_t i, void *ctx)
 
 	if (i < tracer->image_count)
 		pt_links_release(&tracer->images[i].links);
-	else
+	else if (i - tracer->image_count < tracer->process_count)
 		pt_links_release(&tracer->processes[i - tracer->image_count].links);
+	else
+		pt_links_release(&tracer->cuda[i - tracer->image_count - tracer->process_count]);
 }
 
 static void release_site_links(struct pt_tracer *tracer)
 {
-	pt_parallel(tracer->image_count + tracer->process_count, release_set, tracer);
+	pt_parallel(tracer->image_count + tracer->process_count + tracer->cuda_count, release_set,
+		    tracer);
 }
 
 void pt_tracer_free(struct pt_tracer *tracer)
@@ -384,6 +404,7 @@ void pt_tracer_free(struct pt_tracer *tracer)
 	ring_buffer__free(tracer->ring);
 	pytrace_bpf__destroy(tracer->skel);
 	free(tracer->processes);
+	free(tracer->cuda);
 	free(tracer);
 }
 
@@ -834,6 +855,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->missed = counters->missed;
 	stats->c_too_deep = counters->c_too_deep;
 	stats->sched_full = counters->sched_full;
+	stats->cuda_missed = counters->cuda_missed;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
 	stats->triggered = counters->stop_on ||
 			   (tracer->options.count && counters->windows >= tracer->options.count);
@@ -841,6 +863,8 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 		stats->links += tracer->images[i].links.count;
 	for (size_t i = 0; i < tracer->process_count; i++)
 		stats->links += tracer->processes[i].links.count;
+	for (size_t i = 0; i < tracer->cuda_count; i++)
+		stats->links += tracer->cuda[i].count;
 }
 
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer)

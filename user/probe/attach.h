@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "cuda/calls.h"
 #include "pt_abi.h"
 #include "python/image.h"
 
@@ -60,6 +61,10 @@ struct pt_tracer_options {
 	 * pt_tracer_c_functions_supported(). */
 	bool c_functions;
 	const char *const *c_globs;
+	/* Calls of CUDA functions are recorded where pt_tracer_add_cuda() puts probes. Needs
+	 * pt_tracer_cuda_supported(). */
+	bool cuda;
+	bool cuda_nested; /* those that are made by other CUDA functions, too */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };
@@ -75,6 +80,7 @@ struct pt_tracer_stats {
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	uint64_t
 	    sched_full; /* threads whose states were not recorded, because there were too many */
+	uint64_t cuda_missed; /* calls of CUDA functions: nested too deep, or no memory */
 	size_t links;
 	bool stopped;   /* max_events was reached: the gate shut by itself */
 	bool triggered; /* count calls have ended, or one of stop_on has returned */
@@ -112,6 +118,15 @@ bool pt_tracer_sched_supported(struct pt_err *err);
 int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			enum py_engine engine, enum pt_reach reach, const char *open_path,
 			struct pt_err *err);
+
+/* Does this kernel have what recording CUDA functions takes? err says what is missing. */
+bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err);
+/* Can one process alone get such probes? If not they are to be for all who map the file. */
+bool pt_tracer_cuda_one_process(void);
+/* Attaches to a file's CUDA functions: for all who map it (pid -1) or for one process. What the
+ * process does with them is recorded if it is traced. Copies what it needs of library. */
+int pt_tracer_add_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
+		       const char *open_path, struct pt_err *err);
 
 /* How many probes the image takes, those for C functions included. */
 size_t pt_tracer_probe_count(const struct pt_tracer *tracer, int image_index);

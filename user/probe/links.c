@@ -47,16 +47,26 @@ static bool has_semaphore(const struct py_engine_plan *plan)
 struct share {
 	const struct py_engine_plan *plan;
 	struct bpf_program *one, *multi;
+	bool at_return;   /* when the function that begins there returns */
+	bool own_cookies; /* with no image's index in them */
 };
 
-static int attach_multi(struct pt_tracer *tracer, int image_index, const char *path,
-			const struct share *share, struct link_set *set, struct pt_err *err)
+static uint64_t share_cookie(const struct share *share, size_t i, int image_index)
+{
+	const struct py_site *site = &share->plan->sites[i];
+
+	return share->own_cookies ? site->cookie : site_cookie(site, image_index);
+}
+
+static int attach_multi(int image_index, pid_t pid, const char *path, const struct share *share,
+			struct link_set *set, struct pt_err *err)
 {
 	const struct py_engine_plan *plan = share->plan;
 	size_t n = plan->site_count;
 	unsigned long *offsets = calloc(n, sizeof(*offsets)), *refs = calloc(n, sizeof(*refs));
 	__u64 *cookies = calloc(n, sizeof(*cookies));
-	LIBBPF_OPTS(bpf_uprobe_multi_opts, opts, .offsets = offsets, .cookies = cookies, .cnt = n);
+	LIBBPF_OPTS(bpf_uprobe_multi_opts, opts, .offsets = offsets, .cookies = cookies, .cnt = n,
+		    .retprobe = share->at_return);
 	char what[256];
 	int rc = -ENOMEM;
 
@@ -65,11 +75,11 @@ static int attach_multi(struct pt_tracer *tracer, int image_index, const char *p
 	for (size_t i = 0; i < n; i++) {
 		offsets[i] = plan->sites[i].offset;
 		refs[i] = plan->sites[i].ref_ctr_offset;
-		cookies[i] = site_cookie(&plan->sites[i], image_index);
+		cookies[i] = share_cookie(share, i, image_index);
 	}
 	if (has_semaphore(plan))
 		opts.ref_ctr_offsets = refs;
-	set->links[set->count] = bpf_program__attach_uprobe_multi(share->multi, -1, path, NULL,
+	set->links[set->count] = bpf_program__attach_uprobe_multi(share->multi, pid, path, NULL,
 								  &opts);
 	rc = set->links[set->count] ? 0 : -errno;
 	set->count += !rc;
@@ -157,7 +167,7 @@ static int attach_share(struct pt_tracer *tracer, int image_index, pid_t pid, co
 			const struct share *share, struct link_set *set, struct pt_err *err)
 {
 	if (pid < 0 && tracer->multi)
-		return attach_multi(tracer, image_index, path, share, set, err);
+		return attach_multi(image_index, -1, path, share, set, err);
 	return attach_perf(tracer, image_index, pid, path, share, set, err);
 }
 
@@ -191,6 +201,35 @@ int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const 
 	else
 		pt_debug("attached %zu probes to '%s' by %zu links, process %d", sites, path,
 			 set->count, pid);
+	return rc;
+}
+
+int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
+			 const char *path, struct link_set *set, struct pt_err *err)
+{
+	const struct pytrace_bpf *skel = tracer->skel;
+	bool empty = tracer->options.bench_empty;
+	struct share enters = {
+	    .plan = &library->plan,
+	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_cuda_enter,
+	    .own_cookies = true,
+	};
+	struct share leaves = enters;
+	int rc;
+
+	leaves.at_return = true;
+	if (!empty)
+		leaves.multi = skel->progs.pt_cuda_leave;
+	set->count = 0;
+	set->links = calloc(2, sizeof(struct bpf_link *));
+	if (!set->links)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	/* a return without its call is passed over, so these come first */
+	rc = attach_multi(-1, pid, path, &leaves, set, err);
+	if (!rc)
+		rc = attach_multi(-1, pid, path, &enters, set, err);
+	if (rc)
+		pt_links_release(set);
 	return rc;
 }
 

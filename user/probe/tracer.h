@@ -2,8 +2,8 @@
 /*
  * tracer.h - the inside of struct pt_tracer, shared by the files of user/probe/ only.
  *
- * attach.c holds the life cycle, links.c turns sites into links, text.c compares code with what was
- * analysed, errors.c turns errno into sentences.
+ * attach.c holds the life cycle, cuda.c what is special to CUDA functions, links.c turns sites into
+ * links, text.c compares code with what was analysed, errors.c turns errno into sentences.
  */
 #ifndef PT_PROBE_TRACER_H
 #define PT_PROBE_TRACER_H
@@ -45,6 +45,8 @@ struct pt_tracer {
 	size_t image_count;
 	struct tracer_process *processes;
 	size_t process_count;
+	struct link_set *cuda; /* of each pt_tracer_add_cuda() */
+	size_t cuda_count;
 	/* ids given out so far; BPF takes them from queues */
 	uint32_t next_image_id, next_code_id;
 	uint64_t total_at_peek; /* events, as of the last run of the iterator */
@@ -60,7 +62,12 @@ struct pt_tracer {
 /* Attaches every site of the engine: pid -1 with the whole file. Either all or nothing. */
 int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
 		    struct link_set *set, struct pt_err *err);
+int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
+			 const char *path, struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
+
+/* cuda.c: which of the programs and maps are loaded. */
+void pt_cuda_configure(struct pt_tracer *tracer);
 
 /* The plan for C functions, or NULL if they are not wanted or the image has none. */
 const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);

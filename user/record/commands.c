@@ -185,6 +185,7 @@ void commands_stats(const struct session *session, struct pt_tracer_stats *stats
 	stats->lost_events -= base->lost_events;
 	stats->lost_records -= base->lost_records;
 	stats->missed -= base->missed;
+	stats->cuda_missed -= base->cuda_missed;
 }
 
 static int clear(struct session *session, uint32_t client)

@@ -159,11 +159,14 @@ static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
 	struct pt_err why = {0};
+	int rc;
 
 	options.trace_all = session->options->all;
 	options.runtime = session->options->features != 0;
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
+	options.cuda = session->options->cuda != PT_CUDA_NONE;
+	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
 	if (options.c_functions && !pt_tracer_c_functions_supported(&options, &why)) {
 		pt_warn("--c-functions: not recorded: %s", why.what);
@@ -173,7 +176,22 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		pt_warn("--sched: not recorded: %s", why.what);
 		options.sched = false;
 	}
-	return pt_tracer_new(&options, &session->tracer, err);
+	pt_err_clear(&why);
+	if (options.cuda && !pt_tracer_cuda_supported(&options, &why)) {
+		if (session->options->cuda_asked)
+			pt_warn("--cuda: not recorded: %s", why.what);
+		options.cuda = false;
+	}
+	pt_err_clear(&why);
+	rc = pt_tracer_new(&options, &session->tracer, options.cuda ? &why : err);
+	if (rc && options.cuda) {
+		/* a verifier that refuses these programs alone does not keep us from the rest */
+		options.cuda = false;
+		rc = pt_tracer_new(&options, &session->tracer, err);
+		if (!rc)
+			pt_warn("--cuda: not recorded: %s", why.what);
+	}
+	return rc || !options.cuda ? rc : cuda_new(session, err);
 }
 
 /* ---- the start ---- */
@@ -295,6 +313,8 @@ int session_open_gate(struct session *session, struct pt_err *err)
 		return rc;
 	session->result->opened = true;
 	rc = session_put_note(session, PT_NOTE_GATE_OPEN, 0, session->gate_ns);
+	if (!rc)
+		rc = cuda_announce(session);
 	for (size_t i = 0; !rc && i < session->target_count; i++)
 		rc = target_announce(session, &session->targets[i], PT_PROC_ATTACH,
 				     !session->options->command &&
@@ -545,6 +565,8 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 				return 0;
 			pt_spool_flush(session->spool);
 			rc = targets_check_jit(session, err);
+			if (!rc)
+				rc = cuda_poll(session);
 			if (rc)
 				return rc;
 			tick_ns = next_tick(session, now_ns);
@@ -660,6 +682,7 @@ static int finish(struct session *session, int rc, enum pt_session_stop *stop, s
 	struct stat st;
 
 	stop_recording(session);
+	cuda_tell(session);
 	pt_tracer_free(session->tracer); /* the probes are gone before the file is finished */
 	session->tracer = NULL;
 	wait_for_writer(session);
@@ -766,6 +789,7 @@ static void release(struct session *session)
 	pt_spool_free(session->spool);
 	pt_output_discard(session->output);
 	pt_tracer_free(session->tracer);
+	cuda_free(session->cuda);
 	pt_images_free(session->images);
 	pt_launch_free(session->launch);
 	targets_release(session);

@@ -20,6 +20,7 @@
 #include "base/err.h"
 #include "model/op.h"
 #include "probe/attach.h"
+#include "record/cuda.h"
 #include "record/engine.h"
 #include "record/output.h"
 
@@ -40,7 +41,9 @@ struct pt_session_options {
 	struct pt_tracer_options tracer; /* trace_all and follow_children are set by the session */
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */
-	const char *control;             /* the control socket's path; NULL: none */
+	enum pt_cuda_mode cuda;
+	bool cuda_asked;     /* it was named, so it is told if it does nothing */
+	const char *control; /* the control socket's path; NULL: none */
 };
 
 /* What is known when the gate opens; strings live for the call. */

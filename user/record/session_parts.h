@@ -67,6 +67,7 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
+	struct cuda_session *cuda; /* NULL: not wanted */
 
 	struct target *targets;
 	size_t target_count;

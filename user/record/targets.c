@@ -58,6 +58,7 @@ void target_drop(struct session *session, pid_t pid)
 	 * of the recording unless they have become too many. */
 	if (target->attached && ++session->ended_with_links > ENDED_WITH_LINKS_MAX)
 		pt_tracer_forget_process(session->tracer, pid);
+	cuda_forget(session, pid);
 	if (target->pidfd >= 0)
 		close(target->pidfd);
 	*target = session->targets[--session->target_count];
@@ -223,7 +224,10 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	target->bias = bias;
 	target->attached = image->reach == PT_REACH_PROCESS;
 	target->runs_python = true;
-	return 0;
+	rc = cuda_attach(session, process);
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot attach to process %d: %s",
+			       process->pid, strerror(-rc))
+		  : 0;
 }
 
 int target_attach(struct session *session, const struct pt_process *process, bool starting,

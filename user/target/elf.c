@@ -195,50 +195,74 @@ const struct elf_section *elf_section(const struct elf_file *elf, const char *na
 	return NULL;
 }
 
-static bool symbol_in(const struct elf_file *elf, const struct elf_section *table, const char *name,
-		      struct elf_symbol *symbol)
+static int symbols_in(const struct elf_file *elf, const struct elf_section *table,
+		      int (*fn)(const struct elf_symbol *symbol, void *ctx), void *ctx)
 {
 	const struct elf_section *strings;
 	const uint8_t *syms;
 	const char *text;
-	size_t name_size = strlen(name) + 1;
+	int rc = 0;
 
 	if (table->link >= elf->section_count || table->entry_size != sizeof(Elf64_Sym))
-		return false;
+		return 0;
 	strings = &elf->sections[table->link];
 	syms = elf_at(elf, table->offset, table->size);
 	text = elf_at(elf, strings->offset, strings->size);
-	if (!syms || !text)
-		return false;
-	for (size_t i = 0; i < table->size / sizeof(Elf64_Sym); i++) {
+	if (!syms || !text || !strings->size || text[strings->size - 1])
+		return 0;
+	for (size_t i = 0; !rc && i < table->size / sizeof(Elf64_Sym); i++) {
+		struct elf_symbol symbol;
 		Elf64_Sym sym;
 
 		memcpy(&sym, syms + i * sizeof(sym), sizeof(sym));
-		if (sym.st_shndx == SHN_UNDEF || sym.st_name >= strings->size ||
-		    name_size > strings->size - sym.st_name ||
-		    memcmp(text + sym.st_name, name, name_size))
+		if (sym.st_shndx == SHN_UNDEF || sym.st_name >= strings->size)
 			continue;
-		symbol->name = text + sym.st_name;
-		symbol->vaddr = sym.st_value;
-		symbol->size = sym.st_size;
-		symbol->type = ELF64_ST_TYPE(sym.st_info);
-		symbol->bind = ELF64_ST_BIND(sym.st_info);
-		return true;
+		symbol = (struct elf_symbol){
+		    .name = text + sym.st_name,
+		    .vaddr = sym.st_value,
+		    .size = sym.st_size,
+		    .type = ELF64_ST_TYPE(sym.st_info),
+		    .bind = ELF64_ST_BIND(sym.st_info),
+		};
+		rc = fn(&symbol, ctx);
 	}
-	return false;
+	return rc;
+}
+
+int elf_each_symbol(const struct elf_file *elf,
+		    int (*fn)(const struct elf_symbol *symbol, void *ctx), void *ctx)
+{
+	static const uint32_t types[] = {SHT_DYNSYM, SHT_SYMTAB};
+	int rc = 0;
+
+	for (size_t t = 0; t < 2; t++)
+		for (size_t i = 0; !rc && i < elf->section_count; i++)
+			if (elf->sections[i].type == types[t])
+				rc = symbols_in(elf, &elf->sections[i], fn, ctx);
+	return rc;
+}
+
+struct wanted_symbol {
+	const char *name;
+	struct elf_symbol *found;
+};
+
+static int take_symbol(const struct elf_symbol *symbol, void *ctx)
+{
+	const struct wanted_symbol *wanted = ctx;
+
+	if (strcmp(symbol->name, wanted->name))
+		return 0;
+	*wanted->found = *symbol;
+	return 1;
 }
 
 bool elf_symbol(const struct elf_file *elf, const char *name, struct elf_symbol *symbol)
 {
-	static const uint32_t types[] = {SHT_DYNSYM, SHT_SYMTAB};
+	struct wanted_symbol wanted = {.name = name, .found = symbol};
 
 	memset(symbol, 0, sizeof(*symbol));
-	for (size_t t = 0; t < 2; t++)
-		for (size_t i = 0; i < elf->section_count; i++)
-			if (elf->sections[i].type == types[t] &&
-			    symbol_in(elf, &elf->sections[i], name, symbol))
-				return true;
-	return false;
+	return elf_each_symbol(elf, take_symbol, &wanted);
 }
 
 /* ---- opening ---- */

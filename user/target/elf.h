@@ -92,6 +92,11 @@ const struct elf_section *elf_section(const struct elf_file *elf, const char *na
 /* Looks in .dynsym, then in .symtab; only defined symbols count. */
 bool elf_symbol(const struct elf_file *elf, const char *name, struct elf_symbol *symbol);
 
+/* Calls fn for each defined symbol, those of .dynsym first; stops when it returns non-zero, and
+ * returns that. */
+int elf_each_symbol(const struct elf_file *elf,
+		    int (*fn)(const struct elf_symbol *symbol, void *ctx), void *ctx);
+
 /* The 8-byte pointer that the program finds at vaddr when its load bias is 0, relocations applied
  * (R_X86_64_RELATIVE, R_X86_64_64 and GLOB_DAT of a symbol defined here, RELR). -ENOENT: vaddr is
  * not in the file; -ENXIO: it holds the address of another file's symbol. */

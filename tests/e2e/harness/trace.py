@@ -38,10 +38,10 @@ def _no_duplicates(pairs):
 
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
-SPANS = {"gc", "gil", "import"}
+SPANS = {"gc", "gil", "import", "cuda_runtime", "cuda_driver"}
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
-INSTANTS = {"control", "audit", "exception", "loss", "process"}
+INSTANTS = {"control", "audit", "exception", "loss", "process", "cuda", "cuda_error"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Writes user/cuda/table_data.c: what the CUDA runtime and driver functions are called and what
+arguments they take, from the headers of a CUDA toolkit (13.0 was used) by clang's AST.
+
+    scripts/gen-cuda-table.py --include /usr/local/cuda/include > user/cuda/table_data.c
+
+Only facts come out: names, types, numbers. What CUDA 12 had under the same name with other
+arguments stands in the toolkit's generated_cudart_removed_meta.h; it becomes a row for 12.
+"""
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HEADERS = """#define __CUDA_API_VERSION_INTERNAL
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+#include <cuda_profiler_api.h>
+#include <cudaProfiler.h>
+"""
+GROUP_HEADERS = ["cuda.h", "cuda_runtime_api.h", "cuda_profiler_api.h", "cudaProfiler.h"]
+# Sizes in bytes by their names, where the type alone does not tell
+BYTES = {"count", "size", "bytes", "pitch", "dpitch", "spitch", "width", "sharedMem", "bytesize",
+         "ByteCount", "sharedMemBytes", "sizeBytes", "dynamicSMemSize", "SharedMemBytes", "free",
+         "total", "pPitch", "pbytes", "psize", "WidthInBytes", "dynamicSmemSize", "sizeInBytes",
+         "ElementSizeBytes", "srcPitch", "dstPitch", "blockSizeLimitBytes", "numbytes",
+         "hostSize", "numBytes", "hostBytes", "sizeOut"}
+# Arrays and the like: pointers that no single value is returned through
+NO_OUT = {"args", "kernelParams", "extra", "pFrom", "from", "to", "options", "optionValues",
+          "handles", "values", "device_arr", "data", "dataSizes", "attributes", "value_", "pHandles"}
+KERNELS = {"func", "f", "entry", "function", "hfunc", "kernel"}
+CONFIGS = {"cudaLaunchConfig_(t|st)": "C", "CUlaunchConfig(_st)?": "D", "cudaMemcpy3DParms": "M"}
+
+
+def clang_ast(clang, include, text):
+    with tempfile.NamedTemporaryFile("w", suffix=".c") as source:
+        source.write(text)
+        source.flush()
+        out = subprocess.run([clang, "-fsyntax-only", "-ferror-limit=0", "-Xclang",
+                              "-ast-dump=json", "-I", include, source.name],
+                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return json.loads(out.stdout)["inner"]
+
+
+def sizes_of(clang, include, types):
+    """The sizes of types, from an array of each that clang lays out."""
+    text = HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(types))
+    sizes = {}
+    for node in clang_ast(clang, include, text):
+        found = re.fullmatch(r"size_(\d+)", node.get("name", ""))
+        if found and node["kind"] == "VarDecl":
+            sizes[types[int(found.group(1))]] = int(
+                re.search(r"\[(\d+)\]", node["type"]["qualType"]).group(1))
+    return sizes
+
+
+class Types:
+    """Resolves typedefs, and knows the enums."""
+
+    def __init__(self, nodes):
+        self.typedefs = {}
+        self.enums = {}
+        names_of_ids = {}
+        for node in nodes:
+            if node["kind"] == "EnumDecl":
+                self.enum(node)
+                names_of_ids[node["id"]] = node.get("name")
+            elif node["kind"] == "TypedefDecl":
+                self.typedefs[node["name"]] = node["type"]["qualType"]
+
+    def enum(self, node):
+        value, values = -1, []
+        for item in node.get("inner", []):
+            if item["kind"] != "EnumConstantDecl":
+                continue
+            value += 1
+            for expression in item.get("inner", []):
+                if "value" in expression:
+                    value = int(expression["value"])
+            values.append((value, item["name"]))
+        if node.get("name"):
+            self.enums[node["name"]] = values
+
+    def plain(self, text):
+        """A type with its typedefs followed, as far as they matter."""
+        text = re.sub(r"\b(const|restrict|volatile)\b", "", text).strip()
+        text = re.sub(r"\s+", " ", text)
+        while text in self.typedefs and text not in ("size_t", "CUdeviceptr", "dim3"):
+            text = re.sub(r"\bconst\b", "", self.typedefs[text]).strip()
+        return text
+
+
+class Coder:
+    """One argument as NAME:CODE; the codes are explained in user/cuda/table.h."""
+
+    def __init__(self, types):
+        self.types = types
+        self.sizes = {}
+        self.used_enums = []
+        self.missing = set()
+
+    def enum_code(self, name):
+        if name not in self.used_enums:
+            self.used_enums.append(name)
+        return f"e{self.used_enums.index(name)}"
+
+    def value(self, name, text, plain):
+        if plain.startswith("enum "):
+            return self.enum_code(plain[5:])
+        if "*" in plain or "(" in plain:
+            return "k" if name in KERNELS and "(" not in plain else "p"
+        if text.replace("const ", "").startswith("CUdeviceptr"):
+            return "p"
+        if plain == "size_t":
+            return "b" if name in BYTES else "n"
+        if plain in ("unsigned int", "cuuint32_t"):
+            return "c" if name in BYTES - {"count", "size"} else "u"
+        if plain in ("int",):
+            return "i"
+        if plain in ("unsigned long long", "unsigned long", "cuuint64_t"):
+            return "b" if name in BYTES else "n"
+        if plain in ("long long", "long"):
+            return "l"
+        if plain in ("float", "double"):
+            return "f"
+        if plain in ("unsigned char", "unsigned short", "char", "short"):
+            return "u"
+        if plain in ("dim3", "struct dim3"):
+            return "d"
+        if plain not in self.sizes:
+            self.missing.add(plain)
+            return "s0"
+        return f"s{self.sizes[plain]}"
+
+    def out(self, name, text):
+        """The code of what a pointer gives back, or None."""
+        if "const" in text or not text.endswith("*") or name in NO_OUT:
+            return None
+        if name.endswith("s") and name not in BYTES | {"flags", "pFlags", "ms", "status",
+                                                       "captureStatus_out"}:
+            return None
+        target = text[:-1].strip()
+        plain = self.types.plain(target)
+        if plain in ("void", "char", "unsigned char") or plain.endswith(")"):
+            return None
+        if plain.startswith("struct ") and "*" not in plain:
+            return None
+        code = self.value(name, target, plain)
+        if code == "f":
+            return "of" if plain == "float" else None
+        return "o" + code.replace("k", "p") if code[0] in "peibnculk" else None
+
+    def argument(self, name, text):
+        plain = self.types.plain(text)
+        pointee = self.types.plain(text[:-1]) if text.endswith("*") else ""
+        for struct, code in CONFIGS.items():
+            if re.fullmatch(rf"(struct )?{struct}", pointee):
+                return f"{name}:{code}"
+        return f"{name}:{self.out(name, text) or self.value(name, text, plain)}"
+
+
+def functions(nodes, coder, pattern):
+    rows = {}
+    for node in nodes:
+        name = node.get("name", "")
+        if node["kind"] != "FunctionDecl" or not re.match(pattern, name) or node.get("isInvalid"):
+            continue
+        if node.get("storageClass") == "static" or "cudaError" not in node["type"]["qualType"] \
+                and not node["type"]["qualType"].startswith("CUresult"):
+            continue
+        params = [p for p in node.get("inner", []) if p["kind"] == "ParmVarDecl"]
+        rows[name] = " ".join(
+            coder.argument(p.get("name", f"arg{i}"), p["type"]["qualType"])
+            for i, p in enumerate(params))
+    return rows
+
+
+def removed(path, types_text=HEADERS):
+    """Prototypes of what CUDA 12 had otherwise, from the structs of their arguments."""
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+    best = {}
+    for body, name, version in re.findall(
+            r"typedef struct \w+ \{(.*?)\} (\w+)_v(\d+)_params;", text, flags=re.S):
+        if int(version) < 13000 and int(version) > best.get(name, (0, ""))[0]:
+            body = re.sub(r"__d(v|parm\(\w*\))", "", body)
+            fields = [" ".join(f.split()) for f in body.split(";") if f.strip()]
+            best[name] = (int(version), ", ".join(fields))
+    return types_text + "".join(f"enum cudaError pt12_{name}({args});\n"
+                                for name, (_, args) in best.items())
+
+
+def groups(include):
+    found = {}
+    for header in GROUP_HEADERS:
+        group, nested = "", []
+        for line in (Path(include) / header).read_text(errors="replace").splitlines():
+            start = re.search(r"[\\@](?:defgroup|addtogroup) (\w+)", line)
+            if start:
+                nested.append(group)
+                group = re.sub(r"^CUDA(RT)?_", "", start.group(1)).lower()
+            elif "@}" in line or "\\}" in line:
+                group = nested.pop() if nested else ""
+            name = re.search(r"CUDA(?:RT)?API\s+(cu\w+)\s*\(", line)
+            if name:
+                found.setdefault(name.group(1), group)
+    return found
+
+
+def cbids(include, header, prefix):
+    """The numbers that CUPTI gives the functions, by symbol."""
+    found = {}
+    for name, number in re.findall(rf"{prefix}_(\w+)\s*=\s*(\d+)",
+                                   (Path(include) / header).read_text()):
+        base = re.fullmatch(r"(\w+?)_v(\d{4,})", name)
+        symbol = base.group(1) if base else name
+        version = int(base.group(2)) if base else 0
+        found.setdefault(symbol, []).append((version, int(number)))
+    return {symbol: sorted(ids) for symbol, ids in found.items()}
+
+
+def cbid_of(ids, symbol, before_13):
+    usable = [number for version, number in ids.get(symbol, [])
+              if not before_13 or version < 13000]
+    return (usable[0] if before_13 else usable[-1]) if usable else 0
+
+
+def base_name(name):
+    return re.sub(r"(_v\d+)?(_ptsz|_ptds)?$", "", name)
+
+
+def later_name(name, known):
+    """What CUDA 12 called the form that has the plain name since 13."""
+    twin = re.search(r"(_ptsz|_ptds)?$", name).group(0)
+    plain = name[:len(name) - len(twin)]
+    version = 3 if plain + "_v2" in known else 2
+    return f"{plain}_v{version}{twin}"
+
+
+def collect(args):
+    nodes = clang_ast(args.clang, args.include, HEADERS)
+    coder = Coder(Types(nodes))
+    old_text = removed(Path(args.include) / "generated_cudart_removed_meta.h")
+    old_nodes = clang_ast(args.clang, args.include, old_text)
+    for _ in range(2):  # the second time with the sizes of what the first one met
+        runtime = functions(nodes, coder, r"cuda[A-Z]")
+        driver = functions(nodes, coder, r"cu(?!da)[A-Z]")
+        old = {n[5:]: a for n, a in functions(old_nodes, coder, r"pt12_cuda").items()}
+        coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing)))
+    return coder, runtime, driver, old
+
+
+def c_string(text):
+    return json.dumps(text)
+
+
+def emit_enums(coder):
+    errors = ["cudaError", "cudaError_enum"]
+    for i, name in enumerate(coder.used_enums + errors):
+        print(f"static const struct pt_cuda_name enum_{i}[] = {{")
+        seen = set()
+        for value, text in coder.types.enums.get(name, []):
+            if value not in seen:
+                print(f"\t{{{value}, {c_string(text)}}},")
+            seen.add(value)
+        print("\t{0, NULL},\n};")
+    print("const struct pt_cuda_name *const pt_cuda_enums[] = {")
+    for i in range(len(coder.used_enums)):
+        print(f"\tenum_{i},")
+    print("\tNULL,\n};")
+    print(f"const struct pt_cuda_name *const pt_cuda_runtime_errors = "
+          f"enum_{len(coder.used_enums)};")
+    print(f"const struct pt_cuda_name *const pt_cuda_driver_errors = "
+          f"enum_{len(coder.used_enums) + 1};")
+    print("const struct pt_cuda_name *const pt_cuda_memcpy_kinds = "
+          f"enum_{coder.used_enums.index('cudaMemcpyKind')};")
+
+
+def emit_row(symbol, major, api, group, cbid, arguments):
+    print(f"\t{{PT_CUDA_{api}, {major}, {cbid}, {c_string(symbol)}, {c_string(group)}, "
+          f"{c_string(arguments)}}},")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--include", default="/usr/local/cuda/include")
+    parser.add_argument("--clang", default="clang-19")
+    args = parser.parse_args()
+    coder, runtime, driver, old = collect(args)
+    group = groups(args.include)
+    runtime_ids = cbids(args.include, "cupti_runtime_cbid.h", "CUPTI_RUNTIME_TRACE_CBID")
+    driver_ids = cbids(args.include, "cupti_driver_cbid.h", "CUPTI_DRIVER_TRACE_CBID")
+    print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
+          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0; do not edit. */\n"
+          "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
+    emit_enums(coder)
+    rows = []
+    for name in runtime:
+        changed = name in old and old[name] != runtime[name]
+        category = group.get(name) or group.get(base_name(name), "")
+        newest = cbid_of(runtime_ids, name, False)
+        rows.append((name, 13 if changed else 0, "RUNTIME", category, newest, runtime[name]))
+        if changed:
+            rows.append((name, 12, "RUNTIME", category, cbid_of(runtime_ids, name, True),
+                         old[name]))
+            rows.append((later_name(name, old), 12, "RUNTIME", category, newest, runtime[name]))
+    for name in set(old) - set(runtime):
+        rows.append((name, 12, "RUNTIME", group.get(base_name(name), ""),
+                     cbid_of(runtime_ids, name, True), old[name]))
+    for name in driver:
+        rows.append((name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
+                     cbid_of(driver_ids, name, False), driver[name]))
+    print("const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */")
+    for row in sorted(rows):
+        emit_row(*row)
+    print("};\nconst size_t pt_cuda_row_count = sizeof(pt_cuda_rows) / sizeof(pt_cuda_rows[0]);")
+    print(f"gen-cuda-table.py: {len(runtime)} runtime, {len(old)} of CUDA 12, {len(driver)} "
+          f"driver functions", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""--cuda: each call that the program noted is in the trace, in its Python function, in order, with
+its arguments and what it returned. The library is that of a CUDA toolkit, where there is no driver
+and so nothing works, or a double whose calls succeed (programs/cuda_double.c)."""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+from harness import interpreters, process, trace
+from harness.runner import Skip, each, have
+
+REAL = ["/usr/local/cuda*/lib64/libcudart.so.1[23]", "/usr/lib/x86_64-linux-gnu/libcudart.so.1[23]"]
+NO_DRIVER = {35: "cudaErrorInsufficientDriver"}
+NAMES = {0: "cudaSuccess", 2: "cudaErrorMemoryAllocation", 600: "cudaErrorNotReady"}
+DRIVER_NAMES = {0: "CUDA_SUCCESS", 101: "CUDA_ERROR_INVALID_DEVICE"}
+
+
+def real_library():
+    found = sorted(path for pattern in REAL for path in glob.glob(pattern))
+    if not found:
+        raise Skip("no libcudart of a CUDA toolkit in " + " or ".join(REAL))
+    return os.path.realpath(found[-1])
+
+
+def doubles(folder):
+    """[libcuda, libcudart], made in the folder."""
+    source = os.path.join(process.PROGRAMS, "cuda_double.c")
+    driver, runtime = os.path.join(folder, "driver.so"), os.path.join(folder, "runtime.so")
+    version = os.path.join(folder, "version")
+    with open(version, "w") as file:
+        file.write("libcudart.so.13 { global: *; };\n")
+    base = ["cc", "-O1", "-shared", "-fPIC", source]
+    subprocess.run([*base, "-Wl,-soname,driver.so", "-o", driver], check=True)
+    subprocess.run([*base, "-DRUNTIME", "-Wl,--version-script=" + version, "-o", runtime, driver,
+                    "-Wl,-rpath,$ORIGIN"], check=True)
+    return [driver, runtime]
+
+
+def record(t, interp, libs, *options, count="5", kinds=(), **env):
+    target = process.Target(interp, "cuda", count, *kinds,
+                            env=process.environment(CUDA_LIBS=":".join(libs), **env))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *options)
+    tracer.recording()
+    target.go()
+    result = target.done()
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    return trace.load(t.path("trace.json")), result["calls"], text
+
+
+def cuda_spans(got, *categories):
+    return [s for s in got.spans if s.category in (categories or ("cuda_runtime", "cuda_driver"))]
+
+
+def compare(t, got, calls, spans):
+    """By thread: the same functions in the same order, within the same Python function."""
+    by_thread = {}
+    for s in spans:
+        by_thread.setdefault(s.event["tid"], []).append(s)
+    t.equal(set(by_thread), {c[0] for c in calls}, "threads that call CUDA")
+    for tid, found in by_thread.items():
+        own = [c for c in calls if c[0] == tid]
+        t.equal([(s.parent.name if s.parent else None, s.name) for s in found],
+                [(c[1], c[2]) for c in own], "calls of thread %d" % tid)
+        for s, call in zip(found, own):
+            known = DRIVER_NAMES if s.category == "cuda_driver" else {**NAMES, **NO_DRIVER}
+            t.equal(s.args["return"], known[call[3]], s.name)
+            t.check(s.category == ("cuda_runtime" if s.name.startswith("cuda") else "cuda_driver"),
+                    "%s is of %s", s.name, s.category)
+    ids = [s.args["correlation"] for s in spans]
+    t.equal(len(set(ids)), len(ids), "correlation ids")
+
+
+def failures(got):
+    return [e for e in got.events if e["ph"] == "i" and e["cat"] == "cuda_error"]
+
+
+def outside():
+    return [i for i in interpreters.every() if not i.root]
+
+
+@each(interp=outside)
+def test_real(t, interp):
+    """The toolkit's libcudart: every call fails, and says so."""
+    got, calls, _ = record(t, interp, [real_library()])
+    spans = cuda_spans(got)
+    compare(t, got, calls, spans)
+    t.equal({c[3] for c in calls}, {35}, "codes that the program saw")
+    t.equal(len(failures(got)), len(calls), "failures")
+    first = next(s for s in spans if s.name == "cudaMemcpy")
+    t.equal(first.args["kind"], "cudaMemcpyHostToDevice", "an enum")
+    t.equal(first.args["count (bytes)"], 256, "bytes")
+    shot = next(s for s in spans if s.name == "cudaLaunchKernel")
+    t.equal([shot.args[k] for k in ("gridDim", "blockDim", "sharedMem (bytes)", "stream", "kernel")],
+            ["3,4,5", "32,2,1", 77, "0x123", "kernel 0x1234"], "a launch")
+    print("%d calls" % len(spans))
+
+
+@each(mode=["auto", "runtime", "driver", "all", "none"])
+def test_modes(t, mode):
+    """Which calls are seen where the runtime calls the driver; success, failure, and what is given
+    back."""
+    interp = interpreters.one()
+    libs = doubles(t.folder)
+    got, calls, _ = record(t, interp, libs, "--cuda", mode, kinds=("rare",))
+    spans = cuda_spans(got)
+    nested = [s for s in spans if s.parent is not None and not s.parent.is_call]
+    direct = [c for c in calls if not c[2].startswith("cuda")]
+    if mode == "none":
+        t.equal(spans, [], "calls")
+        return
+    if mode == "driver":
+        t.equal({s.category for s in spans}, {"cuda_driver"}, "categories")
+        # each call but the failed allocation, and seven of the rare ones, makes one of the driver
+        inner = sum(c[2] in ("cudaMalloc", "cudaFree", "cudaMemcpy", "cudaLaunchKernel")
+                    and c[3] == 0 for c in calls)
+        t.equal(len(spans), inner + len(direct), "calls of the driver")
+        return
+    if mode == "runtime":
+        t.equal({s.category for s in spans}, {"cuda_runtime"}, "categories")
+        compare(t, got, [c for c in calls if c not in direct], spans)
+        return
+    compare(t, got, calls, [s for s in spans if s not in nested])
+    if mode == "auto":
+        t.equal(nested, [], "driver calls within runtime calls")
+    else:
+        t.check(nested and all(s.category == "cuda_driver" for s in nested), "what is nested: %s",
+                [s.name for s in nested])
+    check_rare(t, spans, calls)
+    t.equal(len(failures(got)), 2, "failures: an allocation, a device that is not there")
+
+
+def check_rare(t, spans, calls):
+    rare = {s.name: s.args for s in spans if s.parent.name == "rare"}
+    t.equal(rare["cudaStreamCreate"]["pStream"], "0x5000", "a pointer that came back")
+    t.equal(rare["cudaEventElapsedTime"]["ms"], "1.5", "a float that came back")
+    t.equal(rare["cudaGetDevice"]["device"], 3, "an int that came back")
+    config = rare["cudaLaunchKernelExC"]
+    t.equal([config[k] for k in ("gridDim", "blockDim", "sharedMem (bytes)", "stream", "kernel")],
+            ["7,8,9", "16,2,3", 4096, "0x5000", "kernel 0x4321"], "a launch by configuration")
+    direct = rare["cuLaunchKernel"]
+    t.equal([direct[k] for k in ("gridDimX", "gridDimZ", "blockDimX", "blockDimZ",
+                                 "sharedMemBytes (bytes)", "hStream", "kernel")],
+            [1, 3, 4, 6, 7, "0x5000", "kernel 0x777"], "a launch by the driver")
+    pointers = [int(s.args["devPtr"], 16) for s in spans
+                if s.name == "cudaMalloc" and "devPtr" in s.args]
+    t.equal(sorted(pointers), sorted(c[4] for c in calls if c[2] == "cudaMalloc" and c[4]),
+            "addresses that were handed out")
+    failed = [s for s in spans if s.name == "cudaMalloc" and "devPtr" not in s.args]
+    t.equal([s.args["return"] for s in failed], ["cudaErrorMemoryAllocation"], "failed allocation")
+
+
+def test_two_copies(t):
+    """Two files with the same functions, one of them under another name."""
+    interp = interpreters.one()
+    libs = doubles(t.folder)
+    other = os.path.join(t.folder, "libsomething.so")
+    shutil.copy(libs[1], other)
+    got, calls, _ = record(t, interp, [*libs, other])
+    compare(t, got, calls, cuda_spans(got))
+    print("%d calls" % len(calls))
+
+
+def test_loaded_later(t):
+    """Libraries that are loaded while the program is traced; the trace says that it came late."""
+    interp = interpreters.one()
+    libs = doubles(t.folder)
+    target = process.Target(interp, "cuda", "5", env=process.environment(
+        CUDA_LIBS=":".join(libs), CUDA_LATE="1", CUDA_GO=t.path("go")))
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    tracer.err.wait("attached to the CUDA functions of '%s'" % libs[1], "the probes")
+    open(t.path("go"), "w").close()
+    calls = target.done()["calls"]
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json"))
+    compare(t, got, calls, cuda_spans(got))
+    late = [e["args"]["detail"] for e in got.events if e["ph"] == "i" and e["cat"] == "cuda"]
+    t.equal(sorted(late), sorted(libs), "libraries that came late")
+
+
+def test_root(t):
+    """In a container's root, where the path means another file outside."""
+    rooted = [i for i in interpreters.every() if i.root]
+    if not rooted:
+        raise Skip("no Debian root with a Python")
+    interp = rooted[0]
+    folder = process.install_programs(interp)
+    for lib in doubles(t.folder):
+        shutil.copy(lib, interp.root + folder)
+    libs = [os.path.join(folder, name) for name in ("driver.so", "runtime.so")]
+    got, calls, _ = record(t, interp, libs)
+    compare(t, got, calls, cuda_spans(got))
+
+
+def test_capture(t):
+    """By way of a raw capture the trace is the same."""
+    interp = interpreters.one()
+    target = process.Target(interp, "cuda", "5", env=process.environment(
+        CUDA_LIBS=":".join(doubles(t.folder))))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("raw.ptcap"))
+    tracer.recording()
+    target.go()
+    calls = target.done()["calls"]
+    tracer.expect(0, stop=True)
+    target.finish()
+    process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"))
+    got = trace.load(t.path("trace.json"))
+    compare(t, got, calls, cuda_spans(got))
+
+
+def test_paused(t):
+    """While recording is paused and resumed: what is shown was called, in that order, and what has
+    no end says why."""
+    interp = interpreters.one()
+    target = process.Target(interp, "cuda", "1500", env=process.environment(
+        CUDA_LIBS=":".join(doubles(t.folder))))
+    tracer = process.Tracer("--cuda", "all", "-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    for _ in range(8):
+        os.kill(tracer.pid, signal.SIGUSR1)
+        time.sleep(0.05)
+    calls = target.done()["calls"]
+    tracer.expect(0, stop=True)
+    target.finish()
+    got = trace.load(t.path("trace.json"))
+    spans = cuda_spans(got)
+    t.check(spans, "nothing was recorded")
+    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
+    for s in spans:
+        t.check("return" in s.args or {"end paused", "open at end"} & set(s.args),
+                "%s has no end: %s", s.name, s.args)
+    for tid in {s.event["tid"] for s in spans}:
+        own = iter([c[2] for c in calls if c[0] == tid])
+        for s in spans:
+            if s.event["tid"] == tid and s.category == "cuda_runtime":
+                t.check(s.name in own, "%s was not called then", s.name)
+    print("%d of %d calls" % (sum(s.category == "cuda_runtime" for s in spans), len(calls)))
+
+
+def test_static(t):
+    """A shared library that nvcc has linked the runtime into."""
+    nvcc = next(iter(glob.glob("/usr/local/cuda*/bin/nvcc")), None)
+    if not nvcc or not have("cc"):
+        raise Skip("no nvcc in /usr/local/cuda*/bin")
+    source, library = t.path("kernel.cu"), t.path("kernel.so")
+    with open(source, "w") as file:
+        file.write("__global__ void add(int *x) { *x += 1; }\n"
+                   "extern \"C\" int go(int n) { for (int i = 0; i < n; i++) "
+                   "add<<<dim3(1, 2, 3), 32, 16>>>(0); return (int)cudaGetLastError(); }\n")
+    subprocess.run([nvcc, "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
+    interp = interpreters.one()
+    target = subprocess.Popen(
+        interp.command("-c", "import ctypes, sys\nlib = ctypes.CDLL(%r)\nprint('ready', flush=True)\n"
+                       "sys.stdin.readline()\ndef call():\n return lib.go(7)\n"
+                       "print(call(), flush=True)\nsys.stdin.readline()" % library),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    t.equal(target.stdout.readline(), "ready\n", "the target")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.stdin.write("\n")
+    target.stdin.flush()
+    code = int(target.stdout.readline())
+    tracer.expect(0, stop=True)
+    target.communicate("\n")
+    got = trace.load(t.path("trace.json"))
+    spans = cuda_spans(got)
+    launches = [s for s in spans if s.name == "cudaLaunchKernel"]
+    t.equal(len(launches), 7, "launches")
+    t.equal({s.parent.name for s in spans}, {"call"}, "Python functions")
+    t.equal(spans[-1].name, "cudaGetLastError", "the last call")
+    if code == 35:
+        t.equal({s.args["return"] for s in spans}, {"cudaErrorInsufficientDriver"}, "codes")
+
+
+def test_without(t):
+    """A process without CUDA: the trace is made, and told is only who asked."""
+    interp = interpreters.one()
+    for options, told in ((["--cuda", "runtime"], True), ([], False)):
+        _, err = process.run_tool("-o", t.path("trace.json"), *options, "--",
+                                  *interp.command("-c", "def f(): pass\nf()"))
+        t.check(("nothing to record" in err) == told, "with %s it says:\n%s", options, err)
+        t.equal(len(trace.load(t.path("trace.json")).named("f")), 1, "calls of f")
+
+
+@each(lacks=["cookie", "uprobe-multi"])
+def test_older_kernel(t, lacks):
+    """What it needs is not there: that is said, and the rest goes on."""
+    got, _, text = record(t, interpreters.one(), doubles(t.folder), "--no-" + lacks, "--cuda", "all")
+    t.has(text, "--cuda: not recorded")
+    t.equal(cuda_spans(got), [], "calls")
+    t.check(got.named("round_of"), "no Python calls")

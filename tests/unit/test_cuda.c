@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The table of CUDA functions, where arguments lie, and what the model makes of calls. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cuda/table.h"
+#include "op_recorder.h"
+
+/* ---- the table ---- */
+
+static void test_every_row(void **state)
+{
+	struct pt_cuda_layout layout;
+	size_t enums = 0;
+
+	while (pt_cuda_enums[enums])
+		enums++;
+	assert_true(2 * pt_cuda_row_count <= PT_CUDA_FN_MAX);
+	for (size_t i = 0; i < pt_cuda_row_count; i++) {
+		const struct pt_cuda_row *row = &pt_cuda_rows[i];
+
+		if (pt_cuda_layout(row, &layout))
+			fail_msg("%s: '%s'", row->symbol, row->arguments);
+		assert_true(i == 0 || strcmp(row[-1].symbol, row->symbol) <= 0);
+		assert_true(strlen(row->symbol) < PT_CUDA_SYMBOL_BYTES);
+		assert_true(pt_cuda_in_words(&layout) <= PT_CUDA_IN_MAX);
+		assert_ptr_equal(pt_cuda_row_find(row->symbol, row->major ? row->major : 13), row);
+		for (unsigned int k = 0; k < layout.arg_count; k++)
+			assert_true(layout.args[k].code != 'e' || layout.args[k].enum_type < enums);
+	}
+}
+
+static void layout_of(const char *symbol, unsigned int major, struct pt_cuda_layout *layout)
+{
+	const struct pt_cuda_row *row = pt_cuda_row_find(symbol, major);
+
+	if (!row || pt_cuda_layout(row, layout))
+		fail_msg("%s", symbol);
+}
+
+static int word_of(const struct pt_cuda_layout *layout, const char *name)
+{
+	for (unsigned int i = 0; i < layout->arg_count; i++)
+		if (!strcmp(layout->args[i].name, name))
+			return layout->args[i].word;
+	fail_msg("no argument %s", name);
+	return -1;
+}
+
+/* Registers as they were seen at a real launch: rdi func, rsi and edx grid, rcx and r8d block, r9
+ * args, then the stack. */
+static void test_launch(void **state)
+{
+	struct pt_cuda_layout layout;
+
+	layout_of("cudaLaunchKernel", 13, &layout);
+	assert_int_equal(layout.regs, 6);
+	assert_int_equal(layout.stack, 2);
+	assert_int_equal(word_of(&layout, "gridDim"), 1);
+	assert_int_equal(word_of(&layout, "blockDim"), 3);
+	assert_int_equal(word_of(&layout, "args"), 5);
+	assert_int_equal(word_of(&layout, "sharedMem"), 6);
+	assert_int_equal(word_of(&layout, "stream"), 7);
+	layout_of("cuLaunchKernel", 0, &layout);
+	assert_int_equal(layout.stack, 5);
+	assert_int_equal(word_of(&layout, "hStream"), 8);
+	layout_of("cudaLaunchKernelExC", 13, &layout);
+	assert_int_equal(layout.block_words, 5);
+	assert_int_equal(layout.block_slot, 0);
+	layout_of("cudaMemcpy3D", 13, &layout);
+	assert_int_equal(layout.block_offset, 128);
+}
+
+static void test_given_back(void **state)
+{
+	struct pt_cuda_layout layout;
+
+	layout_of("cudaMalloc", 13, &layout);
+	assert_int_equal(layout.out_count, 1);
+	assert_int_equal(layout.out_slot[0], 0);
+	assert_true(layout.out_wide[0]);
+	layout_of("cudaGetDevice", 12, &layout);
+	assert_false(layout.out_wide[0]);
+}
+
+static void test_places(void **state)
+{
+	static const struct pt_cuda_row spill = {
+	    PT_CUDA_RUNTIME, 0, 0, "x", "", "a:p b:p c:p d:p e:p grid:d f:p g:u"};
+	static const struct pt_cuda_row big = {PT_CUDA_RUNTIME, 0, 0, "x", "", "a:s32 b:i c:f d:i"};
+	static const struct pt_cuda_row bad[] = {{PT_CUDA_RUNTIME, 0, 0, "x", "", "a"},
+						 {PT_CUDA_RUNTIME, 0, 0, "x", "", "a:"},
+						 {PT_CUDA_RUNTIME, 0, 0, "x", "", ":p"},
+						 {PT_CUDA_RUNTIME, 0, 0, "x", "", "a:y"},
+						 {PT_CUDA_RUNTIME, 0, 0, "x", "", "a:p,b:p"}};
+	struct pt_cuda_layout layout;
+
+	/* one register is left: not enough for the struct, but for what follows */
+	assert_int_equal(pt_cuda_layout(&spill, &layout), 0);
+	assert_int_equal(word_of(&layout, "f"), 5);
+	assert_int_equal(word_of(&layout, "grid"), 6);
+	assert_int_equal(word_of(&layout, "g"), 8);
+	assert_int_equal(pt_cuda_layout(&big, &layout), 0);
+	assert_int_equal(word_of(&layout, "b"), 0);
+	assert_int_equal(word_of(&layout, "c"), -1);
+	assert_int_equal(word_of(&layout, "d"), 1);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_true(pt_cuda_layout(&bad[i], &layout) < 0);
+}
+
+/* The same name, other arguments. */
+static void test_majors(void **state)
+{
+	const struct pt_cuda_row *before = pt_cuda_row_find("cudaMemPrefetchAsync", 12);
+	const struct pt_cuda_row *since = pt_cuda_row_find("cudaMemPrefetchAsync", 13);
+
+	assert_non_null(before);
+	assert_non_null(since);
+	assert_string_equal(before->arguments, "devPtr:p count:b dstDevice:i stream:p");
+	assert_ptr_not_equal(before, since);
+	assert_string_equal(pt_cuda_row_find("cudaMemPrefetchAsync_v2", 12)->arguments,
+			    since->arguments);
+	assert_null(pt_cuda_row_find("cudaMemPrefetchAsync_v2", 13));
+	assert_ptr_equal(pt_cuda_row_find("cudaMalloc", 11), pt_cuda_row_find("cudaMalloc", 13));
+	assert_null(pt_cuda_row_find("cudaNoSuchThing", 13));
+}
+
+static void test_errors(void **state)
+{
+	assert_string_equal(pt_cuda_error_name(PT_CUDA_RUNTIME, 0), "cudaSuccess");
+	assert_string_equal(pt_cuda_error_name(PT_CUDA_RUNTIME, 35), "cudaErrorInsufficientDriver");
+	assert_string_equal(pt_cuda_error_name(PT_CUDA_DRIVER, 2), "CUDA_ERROR_OUT_OF_MEMORY");
+	assert_null(pt_cuda_error_name(PT_CUDA_DRIVER, -5));
+}
+
+/* ---- the model ---- */
+
+enum { MALLOC = 7, LAUNCH, DRIVER_ALLOC, OTHER };
+
+static void start(struct op_recorder *ops, struct rec_thread *t)
+{
+	ops_init(ops, NULL);
+	*t = rec_thread(10, 10, 1, "main");
+	rec_code(&ops->builder, 1, "f", "", "/app/main.py", 1);
+	rec_proc(&ops->builder, PT_PROC_ATTACH, 10, 1, 1000, 1, "python3", "python3 main.py", 0);
+	rec_cuda_fn(&ops->builder, MALLOC, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
+	rec_cuda_fn(&ops->builder, LAUNCH, "cudaLaunchKernel", PT_CUDA_RUNTIME, 13, 8, 0);
+	rec_cuda_fn(&ops->builder, DRIVER_ALLOC, "cuMemAlloc_v2", PT_CUDA_DRIVER, 0, 2, 1);
+	/* another version's: fewer words than the table asks for */
+	rec_cuda_fn(&ops->builder, OTHER, "cudaMemcpy", PT_CUDA_RUNTIME, 13, 1, 0);
+}
+
+static void call(struct op_recorder *ops, unsigned int fn, unsigned int level, uint64_t ns)
+{
+	const uint64_t words[] = {0x7ffd0001, 4096};
+
+	batch_cuda(&ops->builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(fn, level, 0), words, 2, ns);
+}
+
+static void back(struct op_recorder *ops, unsigned int fn, unsigned int level, int code,
+		 uint64_t ns)
+{
+	const uint64_t out[] = {0x700000000001}; /* low bits as those of an enter */
+
+	batch_cuda(&ops->builder, PT_X_CUDA_END, PT_CUDA_DESC(fn, level, code), out, 1, ns);
+}
+
+static void finish(struct op_recorder *ops)
+{
+	const char *wrong = ops_finish(ops);
+
+	if (wrong)
+		fail_msg("%s", wrong);
+	assert_int_equal(ops->totals.bad_records, 0);
+}
+
+static void assert_call(const struct op_recorder *ops, size_t i, const char *name,
+			const char *category, const char *args)
+{
+	if (i >= ops->span_count)
+		fail_msg("only %zu calls", ops->span_count);
+	assert_string_equal(ops->spans[i].name, name);
+	assert_string_equal(ops->spans[i].op.category, category);
+	if (!strstr(ops->spans[i].args, args))
+		fail_msg("'%s' has no '%s'", ops->spans[i].args, args);
+}
+
+static void test_calls(void **state)
+{
+	const uint64_t launch[] = {0x1234, 3 | 4ull << 32, 5, 32 | 2ull << 32, 1, 0x99, 77, 0x123};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	call(&ops, MALLOC, 0, 2100);
+	call(&ops, DRIVER_ALLOC, 1, 2110);
+	back(&ops, DRIVER_ALLOC, 1, 0, 2120);
+	back(&ops, MALLOC, 0, 0, 2130);
+	call(&ops, MALLOC, 0, 2200);
+	back(&ops, MALLOC, 0, 2, 2210);
+	batch_cuda(&ops.builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(LAUNCH, 0, 0), launch, 8, 2300);
+	batch_cuda(&ops.builder, PT_X_CUDA_END, PT_CUDA_DESC(LAUNCH, 0, 7777), NULL, 0, 2310);
+	call(&ops, OTHER, 0, 2400);
+	back(&ops, OTHER, 0, 0, 2410);
+	batch_exit(&ops.builder, 2500);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 5);
+	assert_call(&ops, 0, "cuMemAlloc_v2", "cuda_driver", "dptr=0x700000000001");
+	assert_call(&ops, 1, "cudaMalloc", "cuda_runtime", "size (bytes)=4096");
+	assert_call(&ops, 1, "cudaMalloc", "cuda_runtime", "return=cudaSuccess");
+	assert_call(&ops, 1, "cudaMalloc", "cuda_runtime", "correlation=1");
+	/* a failed call gives nothing back */
+	assert_call(&ops, 2, "cudaMalloc", "cuda_runtime", "return=cudaErrorMemoryAllocation");
+	assert_null(strstr(ops.spans[2].args, "devPtr"));
+	assert_call(&ops, 3, "cudaLaunchKernel", "cuda_runtime", "gridDim=3,4,5");
+	assert_call(&ops, 3, "cudaLaunchKernel", "cuda_runtime", "return=cudaError_t 7777");
+	assert_call(&ops, 4, "cudaMemcpy", "cuda_runtime", "return=cudaSuccess");
+	assert_null(strstr(ops.spans[4].args, "dst"));
+	assert_int_equal(ops.instant_count, 2);
+	assert_string_equal(ops.instants[0].name, "cudaErrorMemoryAllocation");
+	assert_string_equal(ops.instants[1].name, "CUDA error");
+	assert_int_equal(ops_count(&ops, "f"), 1);
+	ops_release(&ops);
+}
+
+/* An end that did not come, one whose call was not seen, one of another call. */
+static void test_unpaired(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	back(&ops, MALLOC, 0, 0, 2010);
+	call(&ops, MALLOC, 0, 2100);
+	call(&ops, DRIVER_ALLOC, 1, 2110);
+	back(&ops, DRIVER_ALLOC, 0, 0, 2120); /* of another level */
+	back(&ops, MALLOC, 0, 0, 2130);
+	call(&ops, MALLOC, 0, 2200);
+	batch_exit(&ops.builder, 2300);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 3);
+	assert_int_equal(ops.spans[0].op.flags, PT_SLICE_INTO_LOSS);
+	assert_null(strstr(ops.spans[0].args, "return"));
+	assert_int_equal(ops.spans[1].op.flags, 0);
+	assert_null(strstr(ops.spans[2].args, "return"));
+	ops_release(&ops);
+}
+
+/* A thread that calls no Python function: its calls come at its end, or once they are many. */
+static void test_native_thread(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t, native = rec_thread(10, 11, 1, "worker");
+
+	start(&ops, &t);
+	for (unsigned int i = 0; i < 30; i++) {
+		batch_begin(&ops.builder, &native, 3000 + 1000 * i);
+		for (unsigned int k = 0; k < 20; k++) {
+			call(&ops, MALLOC, 0, 3000 + 1000 * i + 20 * k);
+			back(&ops, MALLOC, 0, 0, 3010 + 1000 * i + 20 * k);
+		}
+		batch_end(&ops.builder, 0);
+	}
+	assert_true(ops.span_count >= 64);
+	finish(&ops);
+	assert_int_equal(ops.totals.spans, 600);
+	ops_release(&ops);
+}
+
+static void test_late(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_end(&ops.builder, 0);
+	rec_cuda_lib(&ops.builder, 10, "/x/libcudart.so.13", 2500);
+	finish(&ops);
+	assert_int_equal(ops.instant_count, 1);
+	ops_release(&ops);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_every_row),     cmocka_unit_test(test_launch),
+	    cmocka_unit_test(test_given_back),    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_majors),        cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_calls),         cmocka_unit_test(test_unpaired),
+	    cmocka_unit_test(test_native_thread), cmocka_unit_test(test_late),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

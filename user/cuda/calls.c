@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "cuda/calls.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pt_maps.h"
+#include "target/elf.h"
+
+/* libcudart's version definition is a symbol of its own: libcudart.so.13 */
+#define VERSION_PREFIX "libcudart.so."
+/* New in CUDA 13 (cupti_runtime_cbid.h): tells the major version where no symbol does. */
+#define NEW_IN_13      "cudaMemPrefetchBatchAsync"
+
+struct found {
+	const struct pt_cuda_row *row;
+	uint64_t vaddr;
+};
+
+struct search {
+	const struct elf_file *elf;
+	unsigned int want, major;
+	bool runtime, new_in_13;
+	struct found *found;
+	size_t count, size;
+	bool versions; /* first pass: only what the version is */
+};
+
+static int look_version(const struct elf_symbol *symbol, struct search *search)
+{
+	if (!strncmp(symbol->name, VERSION_PREFIX, strlen(VERSION_PREFIX)))
+		search->major = (unsigned int)strtoul(symbol->name + strlen(VERSION_PREFIX), NULL,
+						      10);
+	else if (!strcmp(symbol->name, NEW_IN_13))
+		search->new_in_13 = true;
+	return 0;
+}
+
+static int add(struct search *search, const struct pt_cuda_row *row, uint64_t vaddr)
+{
+	size_t size = search->size ? 2 * search->size : 512;
+	struct found *bigger;
+
+	if (search->count == search->size) {
+		bigger = reallocarray(search->found, size, sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		search->found = bigger;
+		search->size = size;
+	}
+	search->found[search->count++] = (struct found){.row = row, .vaddr = vaddr};
+	return 0;
+}
+
+static int on_symbol(const struct elf_symbol *symbol, void *ctx)
+{
+	struct search *search = ctx;
+	const struct pt_cuda_row *row;
+
+	if (search->versions)
+		return look_version(symbol, search);
+	if (symbol->name[0] != 'c' || symbol->name[1] != 'u' || symbol->type != STT_FUNC)
+		return 0;
+	row = pt_cuda_row_find(symbol->name, search->major);
+	if (!row || !(search->want >> row->api & 1) || !elf_is_code(search->elf, symbol->vaddr))
+		return 0;
+	search->runtime |= row->api == PT_CUDA_RUNTIME;
+	return add(search, row, symbol->vaddr);
+}
+
+/* By address, and of those with one address the shortest name first: the twins behind it. */
+static int compare_found(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	if (x->vaddr != y->vaddr)
+		return x->vaddr < y->vaddr ? -1 : 1;
+	return strcmp(x->row->symbol, y->row->symbol);
+}
+
+static uint64_t cookie_of(const struct pt_cuda_fn *fn)
+{
+	const struct pt_cuda_layout *l = &fn->layout;
+	bool out0 = l->out_count > 0, out1 = l->out_count > 1;
+
+	return PT_CUDA_COOKIE(fn->id, l->regs, l->stack, l->block_slot, l->block_offset,
+			      l->block_words, out0 ? l->out_slot[0] : PT_CUDA_OUT_NONE,
+			      out0 && l->out_wide[0], out1 ? l->out_slot[1] : PT_CUDA_OUT_NONE,
+			      out1 && l->out_wide[1]);
+}
+
+/* endbr64 does nothing, but the kernel has to single-step it. */
+static uint64_t behind_endbr(const struct elf_file *elf, uint64_t vaddr)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
+	const void *text = elf_at_vaddr(elf, vaddr, sizeof(endbr64));
+
+	return text && !memcmp(text, endbr64, sizeof(endbr64)) ? vaddr + sizeof(endbr64) : vaddr;
+}
+
+static int add_site(struct pt_cuda_library *library, const struct elf_file *elf,
+		    const struct found *found)
+{
+	size_t n = library->plan.site_count;
+	struct pt_cuda_fn *fn = &library->fns[n];
+	struct py_site *site = &library->plan.sites[n];
+	int rc = 0;
+
+	*fn = (struct pt_cuda_fn){.row = found->row, .bare = library->bare};
+	fn->id = 2 * (uint32_t)(found->row - pt_cuda_rows) + fn->bare;
+	if (!fn->bare)
+		rc = pt_cuda_layout(found->row, &fn->layout);
+	*site = (struct py_site){.vaddr = behind_endbr(elf, found->vaddr), .method = "entry"};
+	if (rc || fn->id > PT_CUDA_FN_MAX)
+		return rc ? rc : -E2BIG;
+	if (!elf_vaddr_to_offset(elf, site->vaddr, &site->offset))
+		return 0;
+	site->cookie = cookie_of(fn);
+	library->plan.site_count++;
+	return 0;
+}
+
+static int fill(struct pt_cuda_library *library, const struct search *search)
+{
+	int rc = 0;
+
+	library->plan.sites = calloc(search->count, sizeof(*library->plan.sites));
+	library->fns = calloc(search->count, sizeof(*library->fns));
+	if (!library->path || !library->plan.sites || !library->fns)
+		return -ENOMEM;
+	library->plan.usable = true;
+	library->major = search->runtime ? search->major : 0;
+	library->bare = library->major > PT_CUDA_MAJOR_MAX;
+	for (size_t i = 0; i < search->count && !rc; i++)
+		if (!i || search->found[i].vaddr != search->found[i - 1].vaddr)
+			rc = add_site(library, search->elf, &search->found[i]);
+	return rc;
+}
+
+static int find(struct search *search)
+{
+	int rc;
+
+	search->versions = true;
+	elf_each_symbol(search->elf, on_symbol, search);
+	if (!search->major)
+		search->major = search->new_in_13 ? 13 : 12;
+	search->versions = false;
+	rc = elf_each_symbol(search->elf, on_symbol, search);
+	if (!rc && search->count)
+		qsort(search->found, search->count, sizeof(*search->found), compare_found);
+	return rc;
+}
+
+int pt_cuda_library_load(const char *open_path, const char *path, unsigned int want,
+			 struct pt_cuda_library **out, struct pt_err *err)
+{
+	struct search search = {.want = want};
+	struct pt_cuda_library *library = NULL;
+	struct elf_file *elf;
+	int rc = elf_file_open(open_path, &elf, err);
+
+	*out = NULL;
+	if (rc)
+		return rc;
+	search.elf = elf;
+	if (elf->machine == EM_X86_64)
+		rc = find(&search);
+	if (!rc && search.count) {
+		library = calloc(1, sizeof(*library));
+		if (library)
+			library->path = strdup(path);
+		rc = library ? fill(library, &search) : -ENOMEM;
+	}
+	elf_file_close(elf);
+	free(search.found);
+	if (rc || (library && !library->plan.site_count)) {
+		pt_cuda_library_free(library);
+		return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "",
+				       "cannot find the CUDA functions of '%s': %s", path,
+				       strerror(-rc))
+			  : 0;
+	}
+	*out = library;
+	return 0;
+}
+
+void pt_cuda_library_free(struct pt_cuda_library *library)
+{
+	if (!library)
+		return;
+	free(library->path);
+	free(library->plan.sites);
+	free(library->fns);
+	free(library);
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Where arguments lie (System V ABI for x86-64, 3.2.3): integers and pointers take the six argument
+ * registers in turn, then words of the stack. A struct of up to 16 bytes takes two registers or, if
+ * so many are not left, two words of the stack, and what follows may still take the register; a
+ * larger one lies on the stack.
+ */
+#include "cuda/table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LAUNCH_CONFIG_WORDS 5   /* cudaLaunchConfig_t, CUlaunchConfig: up to the stream */
+#define COPY_3D_OFFSET      128 /* cudaMemcpy3DParms.extent; kind follows */
+#define COPY_3D_WORDS       4
+#define DIM3_BYTES          12
+
+/* An argument's code, taken apart. */
+struct code {
+	char kind;
+	bool out;
+	unsigned int number; /* of e and s */
+};
+
+struct places {
+	unsigned int regs, stack;
+	bool in_stack[PT_CUDA_ARGS_MAX];
+};
+
+/* Takes NAME:CODE; *at moves behind it. */
+static int parse_one(const char **at, struct pt_cuda_arg *arg, struct code *code)
+{
+	const char *text = *at, *colon = strchr(text, ':');
+	char *end;
+	size_t len;
+
+	if (!colon || colon == text || (size_t)(colon - text) >= sizeof(arg->name))
+		return -EBADMSG;
+	len = (size_t)(colon - text);
+	memcpy(arg->name, text, len);
+	arg->name[len] = '\0';
+	text = colon + 1;
+	code->out = *text == 'o';
+	text += code->out;
+	if (!*text || !strchr("pkbcnluiefdsCDM", *text))
+		return -EBADMSG;
+	code->kind = *text++;
+	code->number = (unsigned int)strtoul(text, &end, 10);
+	if (*end && *end != ' ')
+		return -EBADMSG;
+	*at = *end ? end + 1 : end;
+	return 0;
+}
+
+/* Words that the argument takes; 0: none, it is a floating-point number. */
+static unsigned int words_of(const struct code *code)
+{
+	if (code->out)
+		return 1;
+	if (code->kind == 'f')
+		return 0;
+	if (code->kind == 'd')
+		return (DIM3_BYTES + 7) / 8;
+	if (code->kind == 's')
+		return (code->number + 7) / 8;
+	return 1;
+}
+
+static void set_block(struct pt_cuda_layout *layout, const struct pt_cuda_arg *arg, char kind)
+{
+	layout->block_slot = (unsigned int)arg->word;
+	layout->block_offset = kind == 'M' ? COPY_3D_OFFSET : 0;
+	layout->block_words = kind == 'M' ? COPY_3D_WORDS : LAUNCH_CONFIG_WORDS;
+}
+
+static bool is_wide(char kind)
+{
+	return strchr("pkbnl", kind) != NULL;
+}
+
+static void set_out(struct pt_cuda_layout *layout, struct pt_cuda_arg *arg)
+{
+	unsigned int n = layout->out_count;
+
+	if (n == PT_CUDA_OUT_MAX) {
+		arg->word = -1;
+		return;
+	}
+	layout->out_slot[n] = (unsigned int)arg->word;
+	layout->out_wide[n] = is_wide(arg->code);
+	arg->word = (int)n;
+	layout->out_count++;
+}
+
+/* Gives the argument its place; word counts within the registers or within the stack. */
+static void place(struct places *places, struct pt_cuda_layout *layout, unsigned int i,
+		  const struct code *code)
+{
+	struct pt_cuda_arg *arg = &layout->args[i];
+	unsigned int words = words_of(code);
+
+	arg->word = -1;
+	if (!words)
+		return;
+	if (words <= 2 && places->regs + words <= PT_CUDA_REGS_MAX) {
+		arg->word = (int)places->regs;
+		places->regs += words;
+		return;
+	}
+	places->in_stack[i] = true;
+	if (places->stack + words <= PT_CUDA_STACK_MAX)
+		arg->word = (int)places->stack;
+	places->stack += words;
+}
+
+static void take(struct places *places, struct pt_cuda_layout *layout, unsigned int i,
+		 const struct code *code)
+{
+	struct pt_cuda_arg *arg = &layout->args[i];
+	bool in_reg = arg->word >= 0 && !places->in_stack[i];
+
+	if (code->out && in_reg)
+		set_out(layout, arg);
+	else if (code->out || code->kind == 's')
+		arg->word = -1;
+	else if (strchr("CDM", code->kind) && in_reg && !layout->block_words)
+		set_block(layout, arg, code->kind);
+	else if (strchr("CDM", code->kind))
+		arg->word = -1;
+	else if (arg->word >= 0 && places->in_stack[i])
+		arg->word += (int)places->regs;
+}
+
+int pt_cuda_layout(const struct pt_cuda_row *row, struct pt_cuda_layout *layout)
+{
+	struct code codes[PT_CUDA_ARGS_MAX];
+	struct places places = {0};
+	const char *at = row->arguments;
+	unsigned int n = 0;
+	int rc;
+
+	memset(layout, 0, sizeof(*layout));
+	for (n = 0; *at; n++) {
+		if (n == PT_CUDA_ARGS_MAX)
+			return -EBADMSG;
+		rc = parse_one(&at, &layout->args[n], &codes[n]);
+		if (rc)
+			return rc;
+		layout->args[n].code = codes[n].kind;
+		layout->args[n].out = codes[n].out;
+		layout->args[n].enum_type = (uint16_t)codes[n].number;
+		place(&places, layout, n, &codes[n]);
+	}
+	layout->arg_count = n;
+	layout->regs = places.regs;
+	layout->stack = places.stack < PT_CUDA_STACK_MAX ? places.stack : PT_CUDA_STACK_MAX;
+	for (unsigned int i = 0; i < n; i++)
+		take(&places, layout, i, &codes[i]);
+	return 0;
+}
+
+unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout)
+{
+	return layout->regs + layout->stack + layout->block_words;
+}
+
+static int compare_symbol(const void *key, const void *row)
+{
+	return strcmp(key, ((const struct pt_cuda_row *)row)->symbol);
+}
+
+const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int major)
+{
+	const struct pt_cuda_row *row = bsearch(symbol, pt_cuda_rows, pt_cuda_row_count,
+						sizeof(*row), compare_symbol);
+
+	if (!row)
+		return NULL;
+	while (row > pt_cuda_rows && !strcmp(row[-1].symbol, symbol))
+		row--;
+	for (; row < pt_cuda_rows + pt_cuda_row_count && !strcmp(row->symbol, symbol); row++)
+		if (!row->major || (row->major >= 13) == (major >= 13))
+			return row;
+	return NULL;
+}
+
+const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value)
+{
+	for (; names && names->name; names++)
+		if (names->value == value)
+			return names->name;
+	return NULL;
+}
+
+const char *pt_cuda_error_name(unsigned int api, int code)
+{
+	return pt_cuda_name_of(
+	    api == PT_CUDA_RUNTIME ? pt_cuda_runtime_errors : pt_cuda_driver_errors, code);
+}

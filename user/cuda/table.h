@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * table.h - what the functions of libcudart and libcuda are called and what they are given.
+ *
+ * table_data.c has one row a function, made by scripts/gen-cuda-table.py from a toolkit's headers.
+ * The same symbol took other arguments in CUDA 12 and 13, so a row may hold for one of them only.
+ *
+ * A row's arguments are NAME:CODE, separated by spaces, in order:
+ *
+ *   p  pointer or handle          k  kernel: function, handle or host stub
+ *   b  bytes, 64 bits             c  bytes, 32 bits
+ *   n  number, 64 bits            l  the same, signed
+ *   u  number, 32 bits            i  the same, signed
+ *   eN value of an enum           f  floating point: not in a general register, not shown
+ *   d  dim3, by value             sN other struct of N bytes, by value: not shown
+ *   oX pointer to what the call gives back, which is an X
+ *   C  pointer to a cudaLaunchConfig_t     D  to a CUlaunchConfig
+ *   M  pointer to a cudaMemcpy3DParms
+ *
+ * pt_cuda_layout() says where each lies at the call, by the rules of the x86-64 ABI. Stateless.
+ */
+#ifndef PT_CUDA_TABLE_H
+#define PT_CUDA_TABLE_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pt_abi.h"
+
+struct pt_cuda_name {
+	int64_t value;
+	const char *name; /* NULL: behind the last */
+};
+
+struct pt_cuda_row {
+	uint8_t api;   /* enum pt_cuda_api */
+	uint8_t major; /* 0: any; 12: up to 12, 13: from 13 on */
+	uint16_t cbid; /* what CUPTI numbers it as; 0 unknown */
+	const char *symbol;
+	const char *category; /* memory, stream, execution ..; "" none */
+	const char *arguments;
+};
+
+extern const struct pt_cuda_row pt_cuda_rows[];
+extern const size_t pt_cuda_row_count;
+extern const struct pt_cuda_name *const pt_cuda_enums[]; /* by the N of a code; NULL at the end */
+extern const struct pt_cuda_name *const pt_cuda_runtime_errors, *const pt_cuda_driver_errors;
+extern const struct pt_cuda_name *const pt_cuda_memcpy_kinds; /* cudaMemcpyKind */
+
+#define PT_CUDA_ARGS_MAX 16
+
+struct pt_cuda_arg {
+	char name[40];
+	char code;          /* one of the above; of an o: what it points to */
+	bool out;           /* what it points to, at the return */
+	uint16_t enum_type; /* of an e */
+	int word;           /* of the words at the call, or of those at the return; -1: not taken */
+};
+
+struct pt_cuda_layout {
+	struct pt_cuda_arg args[PT_CUDA_ARGS_MAX];
+	unsigned int arg_count;
+	unsigned int regs, stack;                           /* words to take of each */
+	unsigned int block_slot, block_offset, block_words; /* words 0: no block */
+	unsigned int out_slot[PT_CUDA_OUT_MAX];
+	bool out_wide[PT_CUDA_OUT_MAX];
+	unsigned int out_count;
+};
+
+/* -EBADMSG: the row is not one that this program can read. */
+int pt_cuda_layout(const struct pt_cuda_row *row, struct pt_cuda_layout *layout);
+/* The words at the call and at the return that a layout asks for. */
+unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout);
+
+/* The row of a symbol in this major version of CUDA; NULL: none. */
+const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int major);
+
+/* NULL: no such value. */
+const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value);
+const char *pt_cuda_error_name(unsigned int api, int code);
+
+#endif

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Calls of CUDA functions: spans like those of runtime.c, named and with arguments by the table of
+ * cuda/table.h. A capture names each function; if what it read does not fit the table's row (it is
+ * of another version), the call has no arguments, but its name and what it returned.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "cuda/table.h"
+#include "model/model_priv.h"
+
+/* An argument gives at most four of the trace's: those of a launch configuration. */
+#define ARGS_MAX    (4 * PT_CUDA_ARGS_MAX)
+#define NAME_BYTES  64
+#define VALUE_BYTES 64
+
+struct model_cuda_fn {
+	bool defined;
+	bool readable; /* layout holds */
+	uint8_t api;
+	uint16_t cbid;
+	char symbol[PT_CUDA_SYMBOL_BYTES];
+	const char *category; /* of the table; "" unknown */
+	struct pt_cuda_layout layout;
+};
+
+struct model_cuda_call {
+	uint32_t level;
+	uint64_t correlation;
+	bool ended;
+	struct pt_ev_cuda begin, end;
+};
+
+void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *record)
+{
+	const struct pt_cuda_row *row = pt_cuda_row_find(record->symbol, record->major);
+	struct model_cuda_fn *fn;
+
+	if (!model->cuda_fns)
+		model->cuda_fns = calloc(PT_CUDA_FN_MAX + 1, sizeof(*model->cuda_fns));
+	if (!model->cuda_fns) {
+		model_fail(model, -ENOMEM);
+		return;
+	}
+	fn = &model->cuda_fns[record->id];
+	memset(fn, 0, sizeof(*fn));
+	fn->defined = true;
+	fn->api = record->api;
+	fn->category = row ? row->category : "";
+	fn->cbid = row ? row->cbid : 0;
+	pt_utf8_clean(fn->symbol, sizeof(fn->symbol), record->symbol, strlen(record->symbol));
+	fn->readable = row && row->api == record->api && !pt_cuda_layout(row, &fn->layout) &&
+		       pt_cuda_in_words(&fn->layout) == record->in_words &&
+		       fn->layout.out_count == record->out_words;
+}
+
+void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record)
+{
+	const struct model_process *process = pt_map_get(&model->images, record->hdr.tgid, 0);
+	char path[4096];
+
+	if (!record->late || !process)
+		return;
+	pt_utf8_clean(path, sizeof(path), record->data, record->text_bytes);
+	model_instant(model, process, record->hdr.time_ns, "cuda",
+		      "CUDA library was loaded; its calls before this are missing", path);
+}
+
+/* ---- words ---- */
+
+static void begin(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	struct model_span *span = calloc(1, sizeof(*span));
+	struct model_cuda_call *call = calloc(1, sizeof(*call));
+
+	if (!span || !call) {
+		free(span);
+		free(call);
+		model_fail(model, -ENOMEM);
+		return;
+	}
+	span->what = SPAN_CUDA;
+	span->cuda = call;
+	call->level = event->cuda.level;
+	call->begin = event->cuda;
+	call->correlation = ++model->cuda_calls;
+	model_thread_push_span(model, thread, span, event->time_ns);
+}
+
+static bool is_call(const struct model_frame *frame, const struct pt_ev_cuda *end)
+{
+	const struct model_cuda_call *call = frame->span ? frame->span->cuda : NULL;
+
+	return call && call->begin.fn == end->fn && call->level == end->level;
+}
+
+/* What it belongs to began before the recording, or in a loss, if it is not found. */
+static void end(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	uint32_t i = thread->span_count ? thread->frame_count : 0;
+	struct model_span *span;
+
+	while (i > 0 && !is_call(&thread->frames[i - 1], &event->cuda))
+		i--;
+	if (!i)
+		return;
+	model_thread_pop_to(model, thread, i, event->time_ns, PT_SLICE_INTO_LOSS);
+	span = thread->frames[i - 1].span;
+	span->cuda->end = event->cuda;
+	span->cuda->ended = true;
+	span->end.what = SPAN_CUDA; /* it did come */
+	model_thread_pop_to(model, thread, i - 1, event->time_ns, 0);
+}
+
+void model_cuda_event(struct pt_model *model, struct model_thread *thread,
+		      const struct pt_ev *event)
+{
+	if (event->kind == PT_EV_CUDA_BEGIN)
+		begin(model, thread, event);
+	else
+		end(model, thread, event);
+}
+
+/* ---- what the trace shows ---- */
+
+struct shown {
+	struct pt_arg args[ARGS_MAX];
+	uint32_t count;
+	char keys[ARGS_MAX][NAME_BYTES], values[ARGS_MAX][VALUE_BYTES];
+};
+
+static void add_number(struct shown *shown, const char *key, int64_t number)
+{
+	if (shown->count < ARGS_MAX)
+		shown->args[shown->count++] = (struct pt_arg){.key = key, .number = number};
+}
+
+__attribute__((format(printf, 3, 4))) static void add_text(struct shown *shown, const char *key,
+							   const char *format, ...)
+{
+	char *text = shown->values[shown->count < ARGS_MAX ? shown->count : 0];
+	va_list args;
+
+	if (shown->count == ARGS_MAX)
+		return;
+	va_start(args, format);
+	vsnprintf(text, VALUE_BYTES, format, args);
+	va_end(args);
+	shown->args[shown->count++] = (struct pt_arg){.key = key, .text = text};
+}
+
+static void add_hex(struct shown *shown, const char *key, uint64_t value)
+{
+	add_text(shown, key, "0x%llx", (unsigned long long)value);
+}
+
+static const char *with_unit(struct shown *shown, const char *name, const char *unit)
+{
+	char *key = shown->keys[shown->count < ARGS_MAX ? shown->count : 0];
+
+	snprintf(key, NAME_BYTES, "%s (%s)", name, unit);
+	return key;
+}
+
+static void add_enum(struct shown *shown, const struct pt_cuda_arg *arg, uint64_t value)
+{
+	const char *name = pt_cuda_name_of(pt_cuda_enums[arg->enum_type], (int32_t)value);
+
+	if (name)
+		add_text(shown, arg->name, "%s", name);
+	else
+		add_number(shown, arg->name, (int32_t)value);
+}
+
+static void add_float(struct shown *shown, const struct pt_cuda_arg *arg, uint64_t word)
+{
+	uint32_t bits = (uint32_t)word;
+	float value;
+
+	memcpy(&value, &bits, sizeof(value));
+	add_text(shown, arg->name, "%g", (double)value);
+}
+
+/* words: from the argument's own on */
+static void add_value(struct shown *shown, const struct pt_cuda_arg *arg, const uint64_t *words)
+{
+	switch (arg->code) {
+	case 'k':
+		/* the kernel's name takes this place once it is known */
+		add_text(shown, "kernel", "kernel 0x%llx", (unsigned long long)words[0]);
+		break;
+	case 'p':
+		add_hex(shown, arg->name, words[0]);
+		break;
+	case 'b':
+		add_number(shown, with_unit(shown, arg->name, "bytes"), (int64_t)words[0]);
+		break;
+	case 'c':
+		add_number(shown, with_unit(shown, arg->name, "bytes"), (uint32_t)words[0]);
+		break;
+	case 'n':
+	case 'l':
+		add_number(shown, arg->name, (int64_t)words[0]);
+		break;
+	case 'u':
+		add_number(shown, arg->name, (uint32_t)words[0]);
+		break;
+	case 'i':
+		add_number(shown, arg->name, (int32_t)words[0]);
+		break;
+	case 'e':
+		add_enum(shown, arg, words[0]);
+		break;
+	case 'f':
+		add_float(shown, arg, words[0]);
+		break;
+	case 'd':
+		add_text(shown, arg->name, "%u,%u,%u", (uint32_t)words[0],
+			 (uint32_t)(words[0] >> 32), (uint32_t)words[1]);
+		break;
+	default:
+		break;
+	}
+}
+
+static uint32_t half(const uint64_t *words, unsigned int i)
+{
+	return (uint32_t)(words[i / 2] >> (i % 2 ? 32 : 0));
+}
+
+/* cudaLaunchConfig_t and CUlaunchConfig: grid, block, then the bytes of shared memory, in the one
+ * as a size_t at 24, in the other as an unsigned int, and the stream. */
+static void add_block(struct shown *shown, char code, const uint64_t *block)
+{
+	if (code == 'M') {
+		const char *kind = pt_cuda_name_of(pt_cuda_memcpy_kinds, (int32_t)block[3]);
+
+		add_text(shown, "extent", "%llu,%llu,%llu", (unsigned long long)block[0],
+			 (unsigned long long)block[1], (unsigned long long)block[2]);
+		if (kind)
+			add_text(shown, "kind", "%s", kind);
+		return;
+	}
+	add_text(shown, "gridDim", "%u,%u,%u", half(block, 0), half(block, 1), half(block, 2));
+	add_text(shown, "blockDim", "%u,%u,%u", half(block, 3), half(block, 4), half(block, 5));
+	add_number(shown, "sharedMem (bytes)",
+		   code == 'C' ? (int64_t)block[3] : (int64_t)(uint32_t)block[3]);
+	add_hex(shown, "stream", block[4]);
+}
+
+static void add_arguments(struct shown *shown, const struct model_cuda_fn *fn,
+			  const struct model_cuda_call *call)
+{
+	const struct pt_cuda_layout *layout = &fn->layout;
+	bool whole = fn->readable && call->begin.words == pt_cuda_in_words(layout);
+	bool returned = fn->readable && call->ended && !call->end.code &&
+			call->end.words == layout->out_count;
+
+	for (unsigned int i = 0; whole && i < layout->arg_count; i++) {
+		const struct pt_cuda_arg *arg = &layout->args[i];
+
+		if (strchr("CDM", arg->code) && arg->word >= 0)
+			add_block(shown, arg->code,
+				  &call->begin.word[layout->regs + layout->stack]);
+		else if (!arg->out && arg->word >= 0)
+			add_value(shown, arg, &call->begin.word[arg->word]);
+		else if (arg->out && arg->word >= 0 && returned)
+			add_value(shown, arg, &call->end.word[arg->word]);
+	}
+}
+
+/* A call that failed is told apart from one that did not by name. */
+static void add_result(struct shown *shown, const struct model_cuda_fn *fn, int code)
+{
+	const char *name = pt_cuda_error_name(fn->api, code);
+
+	if (name)
+		add_text(shown, "return", "%s", name);
+	else
+		add_text(shown, "return", "%s %d",
+			 fn->api == PT_CUDA_RUNTIME ? "cudaError_t" : "CUresult", code);
+}
+
+/* What a query says when its answer is "not yet" is no failure. */
+static bool is_failure(const struct model_cuda_fn *fn, int code)
+{
+	const char *name = pt_cuda_error_name(fn->api, code);
+
+	return code && !(name && strstr(name, "NotReady")) && !(name && strstr(name, "NOT_READY"));
+}
+
+static void emit_failure(struct pt_model *model, const struct model_thread *thread,
+			 const struct model_cuda_fn *fn, const struct model_cuda_call *call,
+			 uint64_t ns)
+{
+	const char *name = pt_cuda_error_name(fn->api, call->end.code);
+	struct pt_arg args[] = {
+	    {.key = "function", .text = fn->symbol},
+	    {.key = "code", .number = call->end.code},
+	    {.key = "correlation", .number = (int64_t)call->correlation},
+	};
+	struct pt_op op = {
+	    .kind = PT_OP_INSTANT,
+	    .instant =
+		{
+		    .pid = thread->process->pid,
+		    .tid = thread->tid,
+		    .time_ns = ns,
+		    .name = name ? name : "CUDA error",
+		    .category = "cuda_error",
+		    .args = args,
+		    .arg_count = sizeof(args) / sizeof(args[0]),
+		},
+	};
+
+	model->totals.instants++;
+	model_emit(model, &op);
+}
+
+void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
+		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags)
+{
+	static const struct model_cuda_fn unknown = {.symbol = "CUDA function ?"};
+	const struct model_cuda_call *call = frame->span->cuda;
+	const struct model_cuda_fn *fn = model->cuda_fns && model->cuda_fns[call->begin.fn].defined
+					     ? &model->cuda_fns[call->begin.fn]
+					     : &unknown;
+	struct shown shown = {.count = 0};
+	struct pt_op op = {
+	    .kind = PT_OP_SPAN,
+	    .span =
+		{
+		    .pid = thread->process->pid,
+		    .tid = thread->tid,
+		    .begin_ns = frame->begin_ns,
+		    .end_ns = end_ns,
+		    .name = fn->symbol,
+		    .category = fn->api == PT_CUDA_DRIVER ? "cuda_driver" : "cuda_runtime",
+		    .args = shown.args,
+		    .flags = flags,
+		},
+	};
+
+	add_number(&shown, "External id", (int64_t)call->correlation);
+	if (fn->cbid)
+		add_number(&shown, "cbid", fn->cbid);
+	add_number(&shown, "correlation", (int64_t)call->correlation);
+	add_arguments(&shown, fn, call);
+	if (call->ended)
+		add_result(&shown, fn, call->end.code);
+	op.span.arg_count = shown.count;
+	model->totals.spans++;
+	if (!thread->announced)
+		model_thread_announce(model, thread);
+	model_emit(model, &op);
+	if (call->ended && is_failure(fn, call->end.code))
+		emit_failure(model, thread, fn, call, end_ns);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Probes on CUDA functions: sets of links apart from those of interpreters, always uprobe.multi.
+ * They are many: as perf events, closing those of one library takes the kernel a minute.
+ *
+ * A link for one process puts no breakpoints into others. A child that it forks inherits them, and
+ * passes them over; CUDA does not work in such a child anyway. Before 6.10 such a link sees one
+ * thread only (Linux commit 46ba0e49b642): pt_tracer_cuda_one_process().
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+
+#include "base/log.h"
+#include "probe/gen_skel.h"
+#include "probe/tracer.h"
+
+void pt_cuda_configure(struct pt_tracer *tracer)
+{
+	struct pytrace_bpf *skel = tracer->skel;
+	bool on = tracer->options.cuda;
+
+	skel->rodata->cuda_nested = tracer->options.cuda_nested;
+	bpf_map__set_autocreate(skel->maps.cuda_threads, on);
+	bpf_program__set_autoload(skel->progs.pt_cuda_enter, on);
+	bpf_program__set_autoload(skel->progs.pt_cuda_leave, on);
+}
+
+bool pt_tracer_cuda_one_process(void)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname uts;
+
+	return !uname(&uts) && sscanf(uts.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 6 || (major == 6 && minor >= 10));
+}
+
+int pt_tracer_add_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
+		       const char *open_path, struct pt_err *err)
+{
+	struct link_set *bigger;
+	int rc;
+
+	bigger = reallocarray(tracer->cuda, tracer->cuda_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	tracer->cuda = bigger;
+	rc = pt_links_attach_cuda(tracer, library, pid, open_path, &bigger[tracer->cuda_count],
+				  err);
+	if (rc)
+		return rc;
+	tracer->cuda_count++;
+	pt_debug("attached to %zu CUDA functions of '%s', process %d", library->plan.site_count,
+		 library->path, pid);
+	return 0;
+}

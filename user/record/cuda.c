@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/cuda.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "record/session_parts.h"
+#include "target/maps.h"
+
+#define PATH_MAX_BYTES 4096
+/* With more processes than this, each is looked at at every fifth tick only. */
+#define PROCESSES_FAST 16
+#define SLOW_TICKS     5
+
+/* A file that was looked at. */
+struct cuda_file {
+	uint64_t dev, inode;
+	struct pt_cuda_library *library; /* NULL: it has no CUDA functions, or was refused */
+	bool for_all;                    /* it has probes for every process */
+	pid_t *pids;                     /* else these have them */
+	size_t pid_count;
+};
+
+/* How much a process maps, to notice that it maps more. */
+struct cuda_process {
+	pid_t pid;
+	uint32_t image_id;
+	long lib_kb; /* VmLib */
+};
+
+struct cuda_session {
+	unsigned int want; /* PT_CUDA_WANT_* */
+	struct cuda_file *files;
+	size_t file_count;
+	struct cuda_process *processes;
+	size_t process_count;
+	bool announced[PT_CUDA_FN_MAX + 1];
+	unsigned int ticks;
+	size_t attached; /* libraries */
+};
+
+static unsigned int wanted(enum pt_cuda_mode mode)
+{
+	switch (mode) {
+	case PT_CUDA_ONLY_RUNTIME:
+		return PT_CUDA_WANT_RUNTIME;
+	case PT_CUDA_ONLY_DRIVER:
+		return PT_CUDA_WANT_DRIVER;
+	case PT_CUDA_AUTO:
+	case PT_CUDA_ALL:
+		return PT_CUDA_WANT_RUNTIME | PT_CUDA_WANT_DRIVER;
+	case PT_CUDA_NONE:
+		break;
+	}
+	return 0;
+}
+
+int cuda_new(struct session *session, struct pt_err *err)
+{
+	session->cuda = calloc(1, sizeof(*session->cuda));
+	if (!session->cuda)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	session->cuda->want = wanted(session->options->cuda);
+	return 0;
+}
+
+void cuda_free(struct cuda_session *cuda)
+{
+	if (!cuda)
+		return;
+	for (size_t i = 0; i < cuda->file_count; i++) {
+		pt_cuda_library_free(cuda->files[i].library);
+		free(cuda->files[i].pids);
+	}
+	free(cuda->files);
+	free(cuda->processes);
+	free(cuda);
+}
+
+/* ---- records ---- */
+
+static int put_fn(struct session *session, const struct pt_cuda_fn *fn, unsigned int major)
+{
+	struct pt_rec_cuda_fn record = {
+	    .hdr = {.kind = PT_REC_CUDA_FN, .len = sizeof(record), .time_ns = session_now_ns()},
+	    .id = fn->id,
+	    .api = fn->row->api,
+	    .major = (uint8_t)(major > UINT8_MAX ? UINT8_MAX : major),
+	    .in_words = (uint8_t)pt_cuda_in_words(&fn->layout),
+	    .out_words = (uint8_t)fn->layout.out_count,
+	};
+
+	if (session->cuda->announced[fn->id])
+		return 0;
+	session->cuda->announced[fn->id] = true;
+	snprintf(record.symbol, sizeof(record.symbol), "%s", fn->row->symbol);
+	return session_put(session, &record.hdr, sizeof(record));
+}
+
+static int put_fns(struct session *session, const struct pt_cuda_library *library)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < library->plan.site_count && !rc; i++)
+		rc = put_fn(session, &library->fns[i], library->major);
+	return rc;
+}
+
+static int put_lib(struct session *session, const struct pt_cuda_library *library, pid_t pid,
+		   bool late)
+{
+	_Alignas(8) char buffer[sizeof(struct pt_rec_cuda_lib) + PATH_MAX_BYTES] = {0};
+	struct pt_rec_cuda_lib *record = (struct pt_rec_cuda_lib *)(void *)buffer;
+	size_t len = strnlen(library->path, PATH_MAX_BYTES);
+
+	record->hdr.kind = PT_REC_CUDA_LIB;
+	record->hdr.len = (uint32_t)((sizeof(*record) + len + 7) & ~(size_t)7);
+	record->hdr.tgid = (uint32_t)pid;
+	record->hdr.time_ns = session_now_ns();
+	record->fn_count = (uint32_t)library->plan.site_count;
+	record->late = late;
+	record->text_bytes = (uint32_t)len;
+	memcpy(record->data, library->path, len);
+	return session_put(session, &record->hdr, record->hdr.len);
+}
+
+/* ---- files ---- */
+
+static struct cuda_file *find_file(struct cuda_session *cuda, const struct pt_module *module)
+{
+	for (size_t i = 0; i < cuda->file_count; i++)
+		if (cuda->files[i].dev == module->dev && cuda->files[i].inode == module->inode)
+			return &cuda->files[i];
+	return NULL;
+}
+
+static bool has_probes(const struct cuda_file *file, pid_t pid)
+{
+	for (size_t i = 0; i < file->pid_count; i++)
+		if (file->pids[i] == pid)
+			return true;
+	return file->for_all;
+}
+
+static void tell_library(const struct pt_cuda_library *library)
+{
+	if (library->bare)
+		pt_warn("CUDA %u of '%s' is newer than this program knows: its calls are recorded "
+			"without arguments",
+			library->major, library->path);
+	pt_verbose("%zu CUDA functions in '%s'", library->plan.site_count, library->path);
+}
+
+/* The file's entry, made if need be; NULL: no memory. */
+static struct cuda_file *look_at_file(struct session *session, const struct pt_module *module)
+{
+	struct cuda_session *cuda = session->cuda;
+	struct cuda_file *file = find_file(cuda, module), *bigger;
+	struct pt_err err = {0};
+
+	if (file)
+		return file;
+	bigger = reallocarray(cuda->files, cuda->file_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	cuda->files = bigger;
+	file = &bigger[cuda->file_count++];
+	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode};
+	/* a file that is no ELF file or may not be read is not what is looked for */
+	if (pt_cuda_library_load(module->open_path, module->path, cuda->want, &file->library, &err))
+		pt_verbose("not looked at for CUDA functions: %s", err.what);
+	else if (file->library)
+		tell_library(file->library);
+	return file;
+}
+
+static int add_pid(struct cuda_file *file, pid_t pid)
+{
+	pid_t *bigger = reallocarray(file->pids, file->pid_count + 1, sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	file->pids = bigger;
+	bigger[file->pid_count++] = pid;
+	return 0;
+}
+
+/* Attaches to a library that the process maps. */
+static int attach_library(struct session *session, struct cuda_file *file, pid_t pid,
+			  const struct pt_module *module)
+{
+	/* both kinds on one file would report a call twice */
+	bool for_all = !pt_tracer_cuda_one_process() ||
+		       (!file->pid_count && target_reach(session, module) == PT_REACH_FILE);
+	struct pt_err err = {0};
+	int rc = 0;
+
+	/* a record that names a function comes before its calls */
+	if (session->gate_open)
+		rc = put_fns(session, file->library);
+	if (rc)
+		return rc;
+	if (pt_tracer_add_cuda(session->tracer, file->library, for_all ? -1 : pid,
+			       module->open_path, &err)) {
+		pt_warn("--cuda: calls of '%s' are not recorded: %s", module->path, err.what);
+		pt_cuda_library_free(file->library);
+		file->library = NULL;
+		return 0;
+	}
+	pt_verbose("attached to the CUDA functions of '%s'%s", module->path,
+		   for_all ? "" : ", in this process only");
+	session->cuda->attached++;
+	file->for_all = for_all;
+	rc = for_all ? 0 : add_pid(file, pid);
+	if (!rc && session->gate_open)
+		rc = put_lib(session, file->library, pid, true);
+	return rc;
+}
+
+int cuda_attach(struct session *session, const struct pt_process *process)
+{
+	struct cuda_file *file;
+	int rc = 0;
+
+	if (!session->cuda)
+		return 0;
+	for (size_t i = 0; i < process->module_count && !rc; i++) {
+		file = look_at_file(session, &process->modules[i]);
+		if (!file)
+			return -ENOMEM;
+		if (file->library && !has_probes(file, process->pid))
+			rc = attach_library(session, file, process->pid, &process->modules[i]);
+	}
+	return rc;
+}
+
+int cuda_announce(struct session *session)
+{
+	struct cuda_session *cuda = session->cuda;
+	int rc = 0;
+
+	for (size_t i = 0; cuda && i < cuda->file_count && !rc; i++)
+		if (cuda->files[i].library)
+			rc = put_fns(session, cuda->files[i].library);
+	return rc;
+}
+
+/* ---- what is mapped later ---- */
+
+static struct cuda_process *process_of(struct cuda_session *cuda, const struct target *target)
+{
+	struct cuda_process *process, *bigger;
+
+	for (size_t i = 0; i < cuda->process_count; i++) {
+		process = &cuda->processes[i];
+		if (process->pid != target->pid)
+			continue;
+		if (process->image_id != target->image_id)
+			*process = (struct cuda_process){.pid = target->pid,
+							 .image_id = target->image_id};
+		return process;
+	}
+	bigger = reallocarray(cuda->processes, cuda->process_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	cuda->processes = bigger;
+	process = &bigger[cuda->process_count++];
+	*process = (struct cuda_process){.pid = target->pid, .image_id = target->image_id};
+	return process;
+}
+
+/* Has it mapped more code, or less, since the last call? */
+static bool has_changed(struct cuda_process *process)
+{
+	char path[64], *text;
+	size_t size;
+	long kb = 0;
+	bool changed;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", process->pid);
+	if (pt_proc_read(path, 1u << 20, &text, &size))
+		return false; /* it has ended */
+	changed = !pt_status_number(text, "VmLib", 0, &kb) && kb != process->lib_kb;
+	free(text);
+	process->lib_kb = kb;
+	return changed;
+}
+
+static int look_again(struct session *session, pid_t pid)
+{
+	struct pt_process *process;
+	int rc;
+
+	if (pt_process_open_cached(pid, session->files, &process, NULL))
+		return 0;
+	rc = cuda_attach(session, process);
+	pt_process_free(process);
+	return rc;
+}
+
+int cuda_poll(struct session *session)
+{
+	struct cuda_session *cuda = session->cuda;
+	int rc = 0;
+
+	if (!cuda || (session->target_count > PROCESSES_FAST && ++cuda->ticks % SLOW_TICKS))
+		return 0;
+	for (size_t i = 0; i < session->target_count && !rc; i++) {
+		const struct target *target = &session->targets[i];
+		struct cuda_process *process;
+
+		if (!target->runs_python)
+			continue;
+		process = process_of(cuda, target);
+		if (!process)
+			return -ENOMEM;
+		if (has_changed(process))
+			rc = look_again(session, target->pid);
+	}
+	return rc;
+}
+
+void cuda_forget(struct session *session, pid_t pid)
+{
+	struct cuda_session *cuda = session->cuda;
+
+	for (size_t i = 0; cuda && i < cuda->file_count; i++) {
+		struct cuda_file *file = &cuda->files[i];
+
+		for (size_t k = file->pid_count; k-- > 0;)
+			if (file->pids[k] == pid)
+				file->pids[k] = file->pids[--file->pid_count];
+	}
+	for (size_t i = cuda ? cuda->process_count : 0; i-- > 0;)
+		if (cuda->processes[i].pid == pid)
+			cuda->processes[i] = cuda->processes[--cuda->process_count];
+}
+
+void cuda_tell(const struct session *session)
+{
+	if (session->cuda && session->options->cuda_asked && !session->cuda->attached)
+		pt_warn("--cuda: the traced processes had no library with such CUDA functions in "
+			"its symbol table: nothing to record");
+}

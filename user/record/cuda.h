@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * cuda.h - probes for CUDA functions in a session (--cuda).
+ *
+ * Each file that a traced process maps executable is looked at once for CUDA functions. What it
+ * maps later is noticed by the size of its mapped libraries (VmLib), ten times a second; calls that
+ * were made until then are missing, and the trace says so. cuda_new() -> cuda_attach() for each
+ * process, cuda_announce() when the gate opens -> cuda_poll()
+ * -> cuda_free().
+ */
+#ifndef PT_RECORD_CUDA_H
+#define PT_RECORD_CUDA_H
+
+#include "base/err.h"
+#include "target/process.h"
+
+enum pt_cuda_mode {
+	PT_CUDA_AUTO, /* runtime, and driver calls that no runtime function makes */
+	PT_CUDA_ONLY_RUNTIME,
+	PT_CUDA_ONLY_DRIVER,
+	PT_CUDA_ALL, /* what CUDA functions call among themselves, too */
+	PT_CUDA_NONE,
+};
+
+struct session;
+struct cuda_session;
+
+int cuda_new(struct session *session, struct pt_err *err);
+void cuda_free(struct cuda_session *cuda);
+/* Attaches to what the process maps now; a library that cannot be attached to costs a warning. */
+int cuda_attach(struct session *session, const struct pt_process *process);
+/* The gate has just opened: tells the trace of what is attached. */
+int cuda_announce(struct session *session);
+/* Looks for what was mapped since. */
+int cuda_poll(struct session *session);
+/* The process has ended: its number may be used again. */
+void cuda_forget(struct session *session, pid_t pid);
+/* The recording is over: says if there was nothing to record though it was asked for. */
+void cuda_tell(const struct session *session);
+
+#endif
