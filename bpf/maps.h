@@ -44,7 +44,7 @@ const volatile bool use_task_regs; /* bpf_task_pt_regs(): 5.15 */
 const volatile bool use_values;
 const volatile __u32 values_args, values_result, values_local;
 const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
-const volatile bool cuda_nested;   /* calls of CUDA functions made by others are told, too */
+const volatile bool cuda_nested; /* calls of CUDA functions made by others are told, too */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));

@@ -177,7 +177,7 @@ enum pt_rt_what {
 	X(CONTROL, 9, pt_rec_control, "recording was paused, resumed, cleared")                    \
 	X(LINES, 10, pt_rec_lines, "a piece of a code object's line table")                        \
 	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")                   \
-	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")              \
+	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")               \
 	X(CUDA_FN, 15, pt_rec_cuda_fn, "a function of CUDA, by name")                              \
 	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")
 
