@@ -19,7 +19,7 @@ static __always_inline __u32 image_id_new(void)
 }
 
 struct proc_event {
-	__u32 what, tgid, image_id, parent_tgid, parent_image_id;
+	__u32 what, tgid, image_id, parent_tgid, parent_image_id, parent_tid;
 	__s32 exit_code;
 };
 
@@ -35,6 +35,7 @@ static __always_inline void send_proc(const struct proc_event *event, struct tas
 	rec.what = event->what;
 	rec.parent_tgid = event->parent_tgid;
 	rec.parent_image_id = event->parent_image_id;
+	rec.parent_tid = event->parent_tid;
 	rec.exit_code = event->exit_code;
 	rec.ns_tgid = task_ns_tid(BPF_CORE_READ(task, group_leader));
 	BPF_CORE_READ_INTO(&rec.comm, task, comm);
@@ -200,6 +201,8 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	event.tgid = tgid;
 	event.image_id = proc.image_id;
 	event.parent_tgid = parent_tgid;
+	if (t && t->image_id == from->image_id)
+		event.parent_tid = parent->pid;
 	event.parent_image_id = from->image_id;
 	send_proc(&event, child, bpf_ktime_get_ns());
 	return 0;

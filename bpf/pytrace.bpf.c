@@ -21,11 +21,13 @@
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
  *   cuda.h     calls of CUDA functions
+ *   mark.h     probes of the user's
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
  */
 #include "cfunc.h"
 #include "cuda.h"
+#include "mark.h"
 #include "peek.h"
 #include "process.h"
 #include "site.h"
@@ -64,6 +66,18 @@ SEC("uretprobe.multi")
 int pt_cuda_leave(struct pt_regs *ctx)
 {
 	return cuda_leave(ctx);
+}
+
+SEC("uprobe")
+int pt_mark(struct pt_regs *ctx)
+{
+	return mark_hit(ctx);
+}
+
+SEC("uretprobe")
+int pt_mark_return(struct pt_regs *ctx)
+{
+	return mark_return(ctx);
 }
 
 /* What the trap alone costs: the benchmark attaches these to the same sites. */

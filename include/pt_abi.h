@@ -133,6 +133,11 @@ enum pt_rt_what {
 	 * behind that, if the place is known: the code object's id, and the place as in PT_W_LINE
 	 */
 	PT_RT_EXCEPTION = 5,
+	/* A probe of --probe or --nvtx fired (PT_REC_MARK). Three values: the number of the
+	 * details, which are its arguments, or 0; the probe's id; what an end must have in common
+	 * with its begin. Only a PT_MARK_SLICE begins and ends on the stack, all others are
+	 * instants. */
+	PT_RT_MARK = 10,
 };
 #define PT_RT_VALUES_MAX 3
 #define PT_RT_SHIFT      3
@@ -179,7 +184,8 @@ enum pt_rt_what {
 	X(SCHED, 11, pt_rec_sched, "a thread ran, waited, and was to run again")                   \
 	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")               \
 	X(CUDA_FN, 15, pt_rec_cuda_fn, "a function of CUDA, by name")                              \
-	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")
+	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")              \
+	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -260,6 +266,8 @@ struct pt_rec_proc {
 	__s32 exit_code;
 	__u32 ns_tgid;    /* the pid in the process's own namespace, 0 unknown */
 	__u32 text_bytes; /* ATTACH: bytes of data[]: command line, NUL-separated; else 0 */
+	__u32 parent_tid; /* FORK: the thread that forked; 0: it ran no Python, as in a shell */
+	__u32 reserved;
 	char comm[16];
 	char data[]; /* padded to 8 */
 };
@@ -490,14 +498,51 @@ struct pt_rec_sched {
 	__u32 flags;   /* PT_SCHED_IO */
 };
 
+/* ---- PT_REC_MARK ---- */
+#define PT_MARK_ARGS_MAX       PT_RT_ITEMS_MAX
+#define PT_MARK_NAME_BYTES     128 /* with the NUL, as the next one */
+#define PT_MARK_ARG_NAME_BYTES 32
+
+enum pt_mark_kind {
+	PT_MARK_INSTANT = 1,
+	PT_MARK_SLICE = 2,   /* from entry to return; nests with the thread's calls */
+	PT_MARK_COUNTER = 3, /* a series for each argument */
+	/* The innermost BEGIN of a thread and group is ended by the group's next END there. Such
+	 * ranges nest with each other, not with calls. */
+	PT_MARK_BEGIN = 4,
+	PT_MARK_END = 5,
+};
+
+enum pt_mark_arg_type {
+	PT_MARK_SIGNED = 1,
+	PT_MARK_UNSIGNED = 2,
+	PT_MARK_POINTER = 3,
+	PT_MARK_TEXT = 4,
+	PT_MARK_NAME = 5, /* likewise, but it is the event's name */
+};
+
+/* Written by user space, before the first event of that id. */
+struct pt_rec_mark {
+	struct pt_rec hdr; /* of no process */
+	__u32 id;          /* never 0 */
+	__u32 kind;        /* enum pt_mark_kind */
+	__u32 group;
+	__u32 arg_count;
+	struct {
+		__u32 type; /* enum pt_mark_arg_type */
+		char name[PT_MARK_ARG_NAME_BYTES];
+	} args[PT_MARK_ARGS_MAX];
+	char name[PT_MARK_NAME_BYTES];
+};
+
 _Static_assert(sizeof(struct pt_rec) == 32, "record header");
 _Static_assert(sizeof(struct pt_rec_batch) == 80, "batch header");
 _Static_assert(sizeof(struct pt_rec_batch) + 8 * PT_BATCH_WORDS == 4096, "a batch is one page");
 _Static_assert(sizeof(struct pt_str) == 4, "string descriptor");
 _Static_assert(sizeof(struct pt_rec_code) == 72, "code record");
 _Static_assert(__builtin_offsetof(struct pt_rec_code, data) == 72, "no padding before data");
-_Static_assert(__builtin_offsetof(struct pt_rec_proc, data) == 72, "no padding before data");
-_Static_assert(sizeof(struct pt_rec_proc) == 72, "process record");
+_Static_assert(__builtin_offsetof(struct pt_rec_proc, data) == 80, "no padding before data");
+_Static_assert(sizeof(struct pt_rec_proc) == 80, "process record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");
@@ -509,5 +554,7 @@ _Static_assert(sizeof(struct pt_value) == 16, "value");
 _Static_assert(sizeof(struct pt_rec_values) == 40 + 16 * PT_VALUES_MAX, "values record");
 _Static_assert(sizeof(struct pt_rec_control) == 40, "control record");
 _Static_assert(sizeof(struct pt_rec_sched) == 80, "sched record");
+_Static_assert(sizeof(struct pt_rec_mark) == 48 + 36 * PT_MARK_ARGS_MAX + PT_MARK_NAME_BYTES,
+	       "mark record");
 
 #endif /* PT_ABI_H */

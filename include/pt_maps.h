@@ -151,6 +151,34 @@ struct pt_sched {
 #define PT_CUDA_COOKIE_WORDS(c)  ((__u32)((c) >> 27) & 15)
 #define PT_CUDA_COOKIE_OUT(c, i) ((__u32)((c) >> (31 + 4 * (i))) & 15)
 
+/*
+ * marks: what to do at a probe of the user's, by its attach cookie. One USDT probe may have several
+ * places, each with its own entry; the id is the same.
+ */
+#define PT_MARKS_MAX 256
+
+enum pt_mark_read {
+	PT_MARK_READ_VALUE = 1, /* a number or an address */
+	PT_MARK_READ_TEXT = 2,  /* the string that it points to */
+	PT_MARK_READ_NVTX = 3,  /* the message of the nvtxEventAttributes_t that it points to */
+	PT_MARK_READ_KEY = 4,   /* not sent: ranges of different keys have nothing in common */
+};
+
+struct pt_mark_arg {
+	__u8 read;   /* enum pt_mark_read */
+	__u8 reg;    /* in machine order; PT_REG_NONE: disp is the value itself */
+	__u8 memory; /* it lies at [reg + disp], not in reg */
+	__u8 is_signed;
+	__u32 bytes; /* 1, 2, 4 or 8 */
+	__s32 disp;
+};
+
+struct pt_mark {
+	__u32 id, kind, group; /* as in struct pt_rec_mark */
+	__u32 arg_count;
+	struct pt_mark_arg args[PT_MARK_ARGS_MAX];
+};
+
 #define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
 
 /* Written by user space, read at each event; changes rarely. */

@@ -432,6 +432,63 @@ static void make_values(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
 }
 
+/* Probes of the user's: a slice that a call lies in, ranges of two groups that overlap, a counter,
+ * arguments of all types, one whose name could not be read, and a child that a thread forked. */
+static void make_marks(struct rec_builder *b)
+{
+	static const struct rec_mark_arg event[] = {
+	    {"name", PT_MARK_NAME},    {"size", PT_MARK_UNSIGNED}, {"where", PT_MARK_POINTER},
+	    {"count", PT_MARK_SIGNED}, {"text", PT_MARK_TEXT},     {NULL, 0}};
+	static const struct rec_mark_arg named[] = {{"name", PT_MARK_NAME}, {NULL, 0}};
+	static const struct rec_mark_arg number[] = {{"value", PT_MARK_SIGNED}, {NULL, 0}};
+	static const char *const args[] = {"an \"event\"", "#-1", "#4096", "#-5", "caf\xe9", NULL};
+	static const char *const outer[] = {"outer", NULL}, *const number_text[] = {"#-30", NULL};
+	static const int64_t words[][3] = {{1, 1, 0}, {0, 2, 4096}, {2, 3, 1}, {0, 5, 1},
+					   {0, 4, 1}, {0, 6, 1},    {3, 7, 0}, {0, 99, 0}};
+	struct rec_thread t = rec_thread(100, 101, 1, "python3");
+	struct rec_thread child = rec_thread(200, 200, 2, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_mark(b, 1, PT_MARK_INSTANT, 1, "app_event", event);
+	rec_mark(b, 2, PT_MARK_SLICE, 2, "app_work", NULL);
+	rec_mark(b, 3, PT_MARK_BEGIN, 3, "phase", named);
+	rec_mark(b, 4, PT_MARK_END, 3, "phase", NULL);
+	rec_mark(b, 5, PT_MARK_BEGIN, 4, "app:other", NULL);
+	rec_mark(b, 6, PT_MARK_END, 4, "app:other", NULL);
+	rec_mark(b, 7, PT_MARK_COUNTER, 5, "queue", number);
+	rec_mark(b, 7, PT_MARK_INSTANT, 5, "once more", NULL);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3 app.py", 0);
+	rec_runtime(b, &t, 1, PT_RT_MARK, args, ns);
+	rec_runtime(b, &t, 2, PT_RT_MARK, outer, ns);
+	rec_runtime(b, &t, 3, PT_RT_MARK, number_text, ns);
+	batch_begin(b, &t, ns);
+	batch_snap(b, NULL, 0, 0, ns);
+	batch_enter(b, 1, ns);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, PT_RT_DETAILS, words[0], 3, ns += 10);
+	batch_rt(b, PT_X_RT_BEGIN, PT_RT_MARK, 0, words[1], 3, ns += 10);
+	batch_enter(b, 2, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, PT_RT_DETAILS, words[2], 3, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_rt(b, PT_X_RT_END, PT_RT_MARK, 0, words[1], 3, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[3], 3, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[4], 3, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[5], 3, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[5], 3, ns += 10); /* one too many */
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, PT_RT_DETAILS, words[6], 3, ns += 10);
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[7], 3, ns += 10); /* never defined */
+	batch_rt(b, PT_X_RT_INSTANT, PT_RT_MARK, 0, words[3], 3, ns += 10); /* stays open */
+	batch_end(b, 0);
+	rec_fork(b, &t, 200, 2, ns += 100);
+	rec_proc(b, PT_PROC_EXEC, 200, 3, ns + 100, 0, "task", NULL, 0);
+	child.image_id = 3;
+	batch_begin(b, &child, ns + 200);
+	batch_enter(b, 3, ns + 200);
+	batch_exit(b, ns + 300);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -470,8 +527,8 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
-	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
-	    make_lines, make_control, make_sched,     make_values, make_cuda};
+	    make_calls,   make_loss,  make_processes, make_damage, make_runtime, make_lines,
+	    make_control, make_sched, make_values,    make_cuda,   make_marks};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -132,6 +132,7 @@ static int keep(const struct pt_op *op, void *ctx)
 		ops->slice_count = ops->loss_count = ops->process_count = 0;
 		ops->thread_count = ops->instant_count = ops->span_count = 0;
 		ops->counter_count = ops->bounds_count = ops->state_count = 0;
+		ops->range_count = ops->flow_count = 0;
 		memset(ops->function_seen, 0, sizeof(ops->function_seen));
 		return 0;
 	case PT_OP_STATE:
@@ -147,6 +148,21 @@ static int keep(const struct pt_op *op, void *ctx)
 		return 0;
 	case PT_OP_COUNTER:
 		ops->counter_count++;
+		return 0;
+	case PT_OP_RANGE:
+		if (ops->range_count < COUNT(ops->ranges)) {
+			size_t i = ops->range_count++;
+
+			ops->ranges[i].op = op->range;
+			snprintf(ops->ranges[i].name, sizeof(ops->ranges[i].name), "%s",
+				 op->range.name);
+			snprintf(ops->ranges[i].args, sizeof(ops->ranges[i].args), "%s",
+				 args_text(op->range.args, op->range.arg_count));
+		}
+		return 0;
+	case PT_OP_FLOW:
+		if (ops->flow_count < COUNT(ops->flows))
+			ops->flows[ops->flow_count++] = op->flow;
 		return 0;
 	}
 	return -EINVAL;

@@ -50,6 +50,12 @@ struct op_recorder {
 		char name[64], args[256];
 	} states[64];
 	size_t state_count;
+	struct {
+		struct pt_op_range op; /* its texts are gone, but for category */
+		char name[64], args[256];
+	} ranges[16];
+	struct pt_op_flow flows[16];
+	size_t range_count, flow_count;
 	struct op_bounds { /* of slices and spans */
 		pid_t tid;
 		uint64_t begin_ns, end_ns;

@@ -304,6 +304,11 @@ void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t ser
 	for (; *texts; texts++) {
 		struct pt_rt_item *one = &record->items[record->item_count++];
 
+		if (**texts == '#') {
+			one->type = PT_RT_INT;
+			one->number = strtoll(*texts + 1, NULL, 0);
+			continue;
+		}
 		one->type = PT_RT_BYTES;
 		one->bytes = (uint32_t)strlen(*texts);
 		memcpy(record->data + used, *texts, one->bytes);
@@ -334,6 +339,24 @@ void rec_values(struct rec_builder *b, const struct rec_thread *t, uint32_t seri
 	free(record);
 }
 
+void rec_mark(struct rec_builder *b, uint32_t id, enum pt_mark_kind kind, uint32_t group,
+	      const char *name, const struct rec_mark_arg *args)
+{
+	struct pt_rec_mark *record = make(PT_REC_MARK, sizeof(*record), 0, 0, 0, 0);
+
+	record->id = id;
+	record->kind = kind;
+	record->group = group;
+	snprintf(record->name, sizeof(record->name), "%s", name);
+	for (; args && args->name; args++) {
+		record->args[record->arg_count].type = args->type;
+		snprintf(record->args[record->arg_count++].name, PT_MARK_ARG_NAME_BYTES, "%s",
+			 args->name);
+	}
+	emit(b, &record->hdr);
+	free(record);
+}
+
 void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uint64_t ns)
 {
 	item(b, PT_W_EXT, PT_EXT_ARG(type, 1), ns);
@@ -351,6 +374,22 @@ void rec_cuda_fn(struct rec_builder *b, uint32_t id, const char *symbol, unsigne
 	record->in_words = (uint8_t)in_words;
 	record->out_words = (uint8_t)out_words;
 	strncpy(record->symbol, symbol, sizeof(record->symbol) - 1);
+	emit(b, &record->hdr);
+	free(record);
+}
+
+void rec_fork(struct rec_builder *b, const struct rec_thread *parent, uint32_t tgid,
+	      uint32_t image_id, uint64_t time_ns)
+{
+	struct pt_rec_proc *record = make(PT_REC_PROC, sizeof(*record), tgid, tgid, image_id,
+					  time_ns);
+
+	record->what = PT_PROC_FORK;
+	record->parent_tgid = parent->tgid;
+	record->parent_tid = parent->tid;
+	record->parent_image_id = parent->image_id;
+	record->ns_tgid = tgid;
+	memcpy(record->comm, parent->comm, sizeof(record->comm));
 	emit(b, &record->hdr);
 	free(record);
 }

@@ -83,7 +83,15 @@ void batch_open(struct rec_builder *b, const uint32_t *ids, uint32_t count, uint
 /* type: PT_X_RT_*. flags: PT_RT_* */
 void batch_rt(struct rec_builder *b, unsigned int type, unsigned int what, unsigned int flags,
 	      const int64_t *values, uint32_t count, uint64_t ns);
-/* A PT_REC_RUNTIME of texts, NULL ends them. */
+struct rec_mark_arg { /* name NULL ends them */
+	const char *name;
+	enum pt_mark_arg_type type;
+};
+void rec_mark(struct rec_builder *b, uint32_t id, enum pt_mark_kind kind, uint32_t group,
+	      const char *name, const struct rec_mark_arg *args);
+void rec_fork(struct rec_builder *b, const struct rec_thread *parent, uint32_t tgid,
+	      uint32_t image_id, uint64_t time_ns);
+/* A PT_REC_RUNTIME of texts, NULL ends them; "#1" is a number. */
 void rec_runtime(struct rec_builder *b, const struct rec_thread *t, uint32_t serial,
 		 unsigned int what, const char *const *texts, uint64_t ns);
 /* A PT_REC_VALUES. data: of all values, names before them. */

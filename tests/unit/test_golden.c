@@ -96,6 +96,11 @@ static void test_sched(void **state)
 	replay_one("sched");
 }
 
+static void test_marks(void **state)
+{
+	replay_one("marks");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -103,7 +108,7 @@ int main(void)
 	    cmocka_unit_test(test_processes), cmocka_unit_test(test_runtime),
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
-	    cmocka_unit_test(test_cuda),
+	    cmocka_unit_test(test_cuda),      cmocka_unit_test(test_marks),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

@@ -415,7 +415,6 @@ static void test_sdt_args(void **state)
 					  "8",
 					  "8@",
 					  "@%rax",
-					  "8@$5",
 					  "8@%zax",
 					  "8@8(%rax",
 					  "8@8(%rax,%rbx,4)",

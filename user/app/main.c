@@ -55,6 +55,7 @@ void app_output_options(const struct app_options *options, struct pt_output_opti
 		      .exclude_files = (const char *const *)options->exclude_files.items,
 		      .no_c_functions = !options->c_wanted,
 		      .c_globs = (const char *const *)options->c_globs.items},
+	    .newest_count = options->tracer_entries,
 	    .sink = {.dialect = (enum pt_dialect)options->dialect,
 		     .process_name = options->process_name,
 		     .no_call_ids = options->no_call_ids,

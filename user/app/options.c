@@ -17,6 +17,7 @@
 #include "python/image.h"
 #include "record/control.h"
 #include "record/engine.h"
+#include "record/mark_spec.h"
 #include "record/session.h"
 #include "sink/sink.h"
 #include "target/maps.h"
@@ -34,6 +35,7 @@ enum kind {
 	KIND_LIST,
 	KIND_EVENTS,
 	KIND_NAMES, /* a list that is split at commas */
+	KIND_PROBES,
 	KIND_PIDS,
 };
 
@@ -134,6 +136,12 @@ static const struct row rows[] = {
 	 "record what such functions return or yield"),
 	ROW("local", 0, NAMES, "GLOB:NAME[,...]", local, APP_RECORD,
 	 "record the variable NAME of such functions, as it is when they return"),
+	ROW("probe", 0, PROBES, "SPEC", probes, APP_RECORD,
+	 "record calls of a C function or a USDT probe, with arguments: uprobe:PATH:SYMBOL(NAME:TYPE,"
+	 "...)=KIND or usdt:PATH:PROVIDER:NAME(NAME:TYPE,...)=KIND; KIND is instant (default), slice, "
+	 "counter, begin or end (may be repeated)"),
+	ROW("nvtx", 0, FLAG, NULL, nvtx, APP_RECORD,
+	 "record NVTX ranges and marks of programs that use a library which exports them"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
 	ROW("max-stack-depth", 0, NUMBER, "N", max_stack_depth, WRITERS | APP_REPORT,
@@ -170,6 +178,8 @@ static const struct row rows[] = {
 	 "stop after N function entries and exits"),
 	ROW("max-file-size", 0, SIZE, "SIZE", max_file_bytes, WRITERS,
 	 "stop before the file becomes larger than SIZE"),
+	ROW("tracer-entries", 0, NUMBER, "N", tracer_entries, WRITERS,
+	 "keep only the newest N calls and other entries, in memory until the end", .max = 1u << 28),
 	ROW("no-call-ids", 0, FLAG, NULL, no_call_ids, WRITERS,
 	 "leave the ids of single calls out of the trace (smaller; speedscope merges frames)"),
 	ROW("gzip-level", 0, NUMBER, "N", gzip_level, WRITERS,
@@ -380,6 +390,8 @@ static int set_field(struct app_options *options, const struct row *row, const c
 		return set_choice(row, field, value);
 	case KIND_LIST:
 		return list_append(field, value);
+	case KIND_PROBES:
+		return list_append(field, value);
 	case KIND_EVENTS:
 		return add_events(field, value);
 	case KIND_NAMES:
@@ -394,8 +406,13 @@ static int set_field(struct app_options *options, const struct row *row, const c
 static int set_option(struct app_options *options, const struct row *row, const char *value,
 		      const char *source, struct pt_err *err)
 {
-	int rc = set_field(options, row, value);
+	struct pt_mark_spec spec;
+	int rc;
 
+	/* that says better what is wrong */
+	if (row->kind == KIND_PROBES && pt_mark_spec_parse(value, &spec, err))
+		return -EINVAL;
+	rc = set_field(options, row, value);
 	if (!rc)
 		return 0;
 	if (rc == -ENOMEM)
@@ -464,7 +481,8 @@ static int read_config_item(struct app_options *options, const cJSON *item, stru
 		return usage(err, "%s is no option that may stand in a file", source);
 	if (!(row->verbs & options->verb))
 		return 0; /* one file may serve all verbs */
-	if (!cJSON_IsArray(item) || (row->kind != KIND_LIST && row->kind != KIND_EVENTS))
+	if (!cJSON_IsArray(item) ||
+	    (row->kind != KIND_LIST && row->kind != KIND_EVENTS && row->kind != KIND_PROBES))
 		return set_from_json(options, row, item, source, err);
 	cJSON_ArrayForEach (value, item) {
 		if (!rc)
@@ -688,6 +706,9 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return -EINVAL;
 	if (options->count && !options->start_on)
 		return usage(err, "--count goes with --start-on");
+	if (options->tracer_entries && options->output && pt_output_is_capture(options->output))
+		return usage(err,
+			     "--tracer-entries: a capture holds everything; give it to replay");
 	if (options->verb == APP_RECORD && options->dry_run && options->command)
 		return usage(err, "--dry-run needs a running process (-p or -a)");
 	if (options->verb == APP_RECORD && options->json && !options->dry_run)
@@ -788,6 +809,7 @@ void app_options_release(struct app_options *options)
 	list_release(&options->args);
 	list_release(&options->retval);
 	list_release(&options->local);
+	list_release(&options->probes);
 	free(options->process_name);
 	free(options->c_functions);
 	list_release(&options->c_globs);

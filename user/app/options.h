@@ -48,7 +48,7 @@ struct app_options {
 	char *process_name, *c_functions;
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
-	uint64_t max_stack_depth, max_events, count, gzip_level, top;
+	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
@@ -56,8 +56,10 @@ struct app_options {
 	int cuda;    /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched;
+	bool nvtx;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */
+	struct app_list probes;              /* pt_mark_spec_parse() took them */
 	struct app_list include_files, exclude_files;
 	bool c_wanted;           /* any C functions at all */
 	struct app_list c_globs; /* empty: all */

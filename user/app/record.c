@@ -141,6 +141,15 @@ static void tell_summary(const struct pt_session_result *result)
 			pt_split_wanted(path) ? " in all; %p is the pid" : "");
 }
 
+static void tell_left_out(const struct pt_session_result *result)
+{
+	char number[32];
+
+	if (result->totals.left_out)
+		pt_info("%s older entries were left out (--tracer-entries)",
+			grouped(result->totals.left_out, number, sizeof(number)));
+}
+
 static int command_status(int wait_status)
 {
 	if (WIFSIGNALED(wait_status))
@@ -178,6 +187,8 @@ static void session_options(const struct app_options *options, struct pt_session
 	};
 	session->cuda_asked = options->cuda > 0;
 	session->cuda = session->cuda_asked ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
+	session->probes = (const char *const *)options->probes.items;
+	session->nvtx = options->nvtx;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);
@@ -225,6 +236,8 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	pt_sources_free(sources);
 	if (result.opened)
 		tell_summary(&result);
+	if (result.opened)
+		tell_left_out(&result);
 	if (result.spilled_bytes)
 		pt_verbose("%.0f MB of records lay in a temporary file at most",
 			   (double)result.spilled_bytes / 1e6);

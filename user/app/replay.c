@@ -67,6 +67,9 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 	if (totals.bad_records)
 		pt_warn("%llu damaged records were left out",
 			(unsigned long long)totals.bad_records);
+	if (totals.left_out)
+		pt_info("%llu older entries were left out (--tracer-entries)",
+			(unsigned long long)totals.left_out);
 	pt_info("%llu events, %llu threads, %llu lost; wrote %s", (unsigned long long)totals.events,
 		(unsigned long long)totals.threads, (unsigned long long)totals.lost_events,
 		options->output);

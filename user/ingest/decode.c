@@ -174,6 +174,18 @@ static int check_cuda_lib(const struct pt_rec_cuda_lib *lib, size_t len)
 	return lib->text_bytes <= len - sizeof(*lib) ? 0 : -EBADMSG;
 }
 
+static int check_mark(const struct pt_rec_mark *mark)
+{
+	if (!mark->id || mark->kind - 1 >= PT_MARK_END || mark->arg_count > PT_MARK_ARGS_MAX ||
+	    !memchr(mark->name, 0, sizeof(mark->name)))
+		return -EBADMSG;
+	for (unsigned int i = 0; i < mark->arg_count; i++)
+		if (mark->args[i].type - 1 >= PT_MARK_NAME ||
+		    !memchr(mark->args[i].name, 0, sizeof(mark->args[i].name)))
+			return -EBADMSG;
+	return 0;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -267,7 +279,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 	if (len < sizeof(*record) || len != record->len || len % 8 || len > PT_RECORD_MAX_BYTES)
 		return -EBADMSG;
 	if (record->kind == 0 || record->kind >= sizeof(fixed_bytes) / sizeof(fixed_bytes[0]) ||
-	    len < fixed_bytes[record->kind] || record->time_ns > PT_TIME_MAX_NS)
+	    !fixed_bytes[record->kind] || len < fixed_bytes[record->kind] ||
+	    record->time_ns > PT_TIME_MAX_NS)
 		return -EBADMSG;
 	switch ((enum pt_rec_kind)record->kind) {
 	case PT_REC_BATCH:
@@ -291,6 +304,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_cuda_fn((const struct pt_rec_cuda_fn *)record);
 	case PT_REC_CUDA_LIB:
 		return check_cuda_lib((const struct pt_rec_cuda_lib *)record, len);
+	case PT_REC_MARK:
+		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:
 		return check_lines((const struct pt_rec_lines *)record, len);
 	case PT_REC_SCHED:

@@ -190,6 +190,26 @@ void model_instant(struct pt_model *model, const struct model_process *process, 
 		model_emit(model, &op);
 }
 
+void model_flow(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	const struct pt_op_flow_end *from = &thread->process->forked_by;
+	const struct pt_op op = {
+	    .kind = PT_OP_FLOW,
+	    .flow =
+		{
+		    .from = *from,
+		    .to = {.pid = thread->process->pid, .tid = thread->tid, .time_ns = ns},
+		    .id = ++model->next_flow_id,
+		    .category = "process",
+		    .name = "fork",
+		},
+	};
+
+	thread->process->flow_told = true;
+	if (op.flow.from.time_ns >= model->clear_ns && ns >= op.flow.from.time_ns)
+		model_emit(model, &op);
+}
+
 /* ---- records ---- */
 
 static void set_cmdline(struct pt_model *model, struct model_process *process,
@@ -213,6 +233,25 @@ static void set_cmdline(struct pt_model *model, struct model_process *process,
 	if (process->cmdline)
 		pt_utf8_clean(process->cmdline, size, raw, len);
 	else
+		model_fail(model, -ENOMEM);
+}
+
+/* A child has its parent's command line until it executes something. What a shell forks comes from
+ * the call that made the shell. */
+static void process_forked(struct pt_model *model, struct model_process *process,
+			   const struct pt_rec_proc *record)
+{
+	const struct model_process *parent = pt_map_get(&model->images, record->parent_tgid, 0);
+
+	if (record->parent_tid)
+		process->forked_by = (struct pt_op_flow_end){
+		    (pid_t)record->parent_tgid, (pid_t)record->parent_tid, record->hdr.time_ns};
+	else if (parent)
+		process->forked_by = parent->forked_by;
+	if (process->cmdline || !parent || !parent->cmdline)
+		return;
+	process->cmdline = strdup(parent->cmdline);
+	if (!process->cmdline)
 		model_fail(model, -ENOMEM);
 }
 
@@ -280,6 +319,8 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 			process_end(model, old, ns);
 			process->parent_pid = old->parent_pid;
 			process->ns_pid = old->ns_pid;
+			process->forked_by = old->forked_by;
+			process->flow_told = old->flow_told;
 			process->continues = old->announced;
 			model_instant(model, old, ns, "process", "exec", NULL);
 		}
@@ -287,6 +328,7 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 		break;
 	case PT_PROC_FORK:
 		process_started(model, process, ns);
+		process_forked(model, process, record);
 		break;
 	case PT_PROC_LATE:
 		process_started(model, process, ns);
@@ -395,6 +437,8 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 			return -EBADMSG;
 		model_values_record(model, thread, (const struct pt_rec_values *)record, len);
 		return 0;
+	case PT_REC_MARK:
+		return model_mark_define(model, (const struct pt_rec_mark *)record);
 	case PT_REC_LINES:
 		return model_lines_take(model, (const struct pt_rec_lines *)record);
 	case PT_REC_CUDA_FN:
@@ -484,6 +528,7 @@ void pt_model_free(struct pt_model *model)
 	}
 	free(model->value_texts);
 	model_functions_release(model);
+	model_marks_release(model);
 	pt_map_release(&model->processes);
 	pt_map_release(&model->images);
 	pt_map_release(&model->threads);

@@ -10,11 +10,13 @@
  *   sched.c      what the scheduler did with the threads
  *   values.c     arguments, variables and results of calls
  *   cuda.c       calls of CUDA functions
+ *   mark.c       probes of the user's
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
 
 #include "base/map.h"
+#include "base/utf8.h"
 #include "ingest/decode.h"
 #include "model/model.h"
 
@@ -72,6 +74,10 @@ struct model_process {
 	uint64_t exit_ns; /* when it exited, or 0 */
 	bool announced, ended;
 	bool threads_ended;
+	/* The fork that made it, or the shell that made it; pid 0: none. Its first call shows where
+	 * the flow leads. */
+	struct pt_op_flow_end forked_by;
+	bool flow_told;
 	bool continues; /* an exec of a process that is counted already */
 	struct model_thread *threads, **threads_tail;
 	struct model_process *next;
@@ -163,6 +169,9 @@ struct model_thread {
 	struct model_values *values, **values_tail; /* their words have not come yet */
 	struct model_values *next_args;             /* of the enter that follows, or NULL */
 
+	struct model_range *ranges; /* mark.c: those that are open */
+	uint32_t range_count;
+
 	struct model_thread *next_in_process;
 };
 
@@ -187,12 +196,14 @@ struct pt_model {
 	uint64_t pause_ns;                    /* the pause under way began then; 0: none */
 	uint64_t last_pause_ns;               /* the last one that there was */
 	bool drop_open;                       /* PT_CONTROL_DROP_OPEN */
-	uint64_t next_call_id;
+	uint64_t next_call_id, next_flow_id;
 	uint32_t open_frames;
 	size_t details_bytes;                  /* of values, too */
 	struct model_value_texts *value_texts; /* made when needed */
 	struct pt_totals totals;
 	uint64_t lost_reported; /* by PT_NOTE_LOST_EVENTS */
+
+	struct pt_rec_mark **marks; /* by id; NULL: there are none */
 
 	struct pt_map processes;      /* (pid, image_id) */
 	struct pt_map threads;        /* (pid << 32 | tid, image_id) */
@@ -214,6 +225,9 @@ struct pt_model {
 void model_fail(struct pt_model *model, int error);
 void model_emit(struct pt_model *model, const struct pt_op *op);
 void model_announce_process(struct pt_model *model, struct model_process *process);
+
+/* The process does something at last: the flow from the fork that made it leads there. */
+void model_flow(struct pt_model *model, struct model_thread *thread, uint64_t ns);
 
 /* An instant of the process, if that is in the trace. */
 void model_instant(struct pt_model *model, const struct model_process *process, uint64_t ns,
@@ -320,5 +334,32 @@ void model_values_free(struct pt_model *model, struct model_values *values);
 /* What the frame has of them, as text; NULL: nothing. Good until the next call. */
 const struct pt_values *model_values_show(struct pt_model *model, const struct model_frame *frame);
 void model_values_release(struct pt_model *model, struct model_thread *thread);
+
+/* ---- mark.c ---- */
+/* A byte that was sent gives at most three bytes of UTF-8; and an ellipsis. */
+#define MODEL_TEXT_MAX (3 * PT_RT_ITEM_MAX_BYTES + 8)
+
+struct model_mark_texts {
+	char name[MODEL_TEXT_MAX];
+	struct pt_arg args[PT_MARK_ARGS_MAX];
+	uint32_t arg_count;
+	char keys[PT_MARK_ARGS_MAX][3 * PT_MARK_ARG_NAME_BYTES];
+	char text[PT_MARK_ARGS_MAX][MODEL_TEXT_MAX];
+};
+
+/* -EBADMSG: there is one of that id. */
+int model_mark_define(struct pt_model *model, const struct pt_rec_mark *record);
+void model_marks_release(struct pt_model *model);
+/* Is this the return of that call? */
+bool model_mark_same(const struct pt_ev_rt *begin, const struct pt_ev_rt *end);
+/* record: its details, or NULL. */
+void model_mark_texts(const struct pt_model *model, const struct pt_ev_rt *rt,
+		      const struct pt_rec_runtime *record, struct model_mark_texts *texts);
+/* A word that is no slice. */
+void model_mark(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event,
+		const struct pt_rec_runtime *record);
+/* Ends the thread's open ranges. */
+void model_marks_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns);
+void model_ranges_release(struct pt_model *model, struct model_thread *thread);
 
 #endif

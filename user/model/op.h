@@ -23,8 +23,10 @@ enum pt_op_kind {
 	PT_OP_SLICE,    /* a call, complete */
 	PT_OP_SPAN,     /* a slice that is no Python call, complete */
 	PT_OP_STATE,    /* what a thread was for some time: running, runnable, blocked */
+	PT_OP_RANGE,    /* likewise, but it need not nest with calls */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
+	PT_OP_FLOW,  /* from one place in the trace to another: a fork */
 	PT_OP_LOSS,  /* events of a thread are missing between begin and end */
 	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
@@ -113,6 +115,16 @@ struct pt_op_state {
 	uint32_t arg_count;
 };
 
+/* What a thread began and ended, at places of its choice. Those of one track of one thread nest. */
+struct pt_op_range {
+	pid_t pid, tid;
+	uint64_t begin_ns, end_ns, track;
+	const char *category, *name;
+	const struct pt_arg *args;
+	uint32_t arg_count;
+	uint32_t flags; /* PT_SLICE_* */
+};
+
 struct pt_op_instant {
 	pid_t pid, tid;
 	uint64_t time_ns;
@@ -126,6 +138,15 @@ struct pt_op_counter {
 	uint64_t time_ns;
 	const char *name, *series;
 	double value;
+};
+
+struct pt_op_flow {
+	struct pt_op_flow_end {
+		pid_t pid, tid;
+		uint64_t time_ns;
+	} from, to;
+	uint64_t id; /* unique in the trace, from 1 */
+	const char *category, *name;
 };
 
 struct pt_op_loss {
@@ -143,8 +164,10 @@ struct pt_op {
 		struct pt_op_slice slice;
 		struct pt_op_span span;
 		struct pt_op_state state;
+		struct pt_op_range range;
 		struct pt_op_instant instant;
 		struct pt_op_counter counter;
+		struct pt_op_flow flow;
 		struct pt_op_loss loss;
 	};
 };
@@ -161,6 +184,7 @@ struct pt_totals {
 	uint64_t unknown_codes; /* code objects whose definition never came */
 	uint64_t pauses, paused_ns;
 	uint64_t states, lost_states; /* of threads; records that are missing */
+	uint64_t left_out;            /* older entries, by --tracer-entries */
 	bool open_left_out;           /* calls that were still running at the end are not there */
 };
 

@@ -21,8 +21,7 @@
 /* So many words may wait for a snapshot; a thread that calls no Python function never sends one. */
 #define EARLY_MAX 1024
 
-/* A byte that was sent gives at most three bytes of UTF-8; and an ellipsis. */
-#define TEXT_MAX (3 * PT_RT_ITEM_MAX_BYTES + 8)
+#define TEXT_MAX MODEL_TEXT_MAX
 
 /* ---- details ---- */
 
@@ -199,6 +198,7 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 {
 	const struct model_span *span = frame->span;
 	struct texts texts = {.arg_count = 0};
+	struct model_mark_texts mark;
 	char name[TEXT_MAX + 16];
 	struct pt_op op = {
 	    .kind = PT_OP_SPAN,
@@ -235,6 +235,13 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 		op.span.category = "import";
 		snprintf(name, sizeof(name), "import %s", name_of(&texts, span->details, "?"));
 		break;
+	case PT_RT_MARK:
+		op.span.category = "mark";
+		model_mark_texts(model, &span->begin, span->details, &mark);
+		op.span.name = mark.name;
+		op.span.args = mark.args;
+		texts.arg_count = mark.arg_count;
+		break;
 	case PT_RT_AUDIT: /* these two have no duration */
 	case PT_RT_EXCEPTION:
 		return;
@@ -259,7 +266,7 @@ void model_span_end(struct pt_model *model, struct model_thread *thread,
 /* Is it known, and may it begin? */
 static bool is_span(uint16_t what)
 {
-	return what == PT_RT_GC || what == PT_RT_GIL || what == PT_RT_IMPORT;
+	return what == PT_RT_GC || what == PT_RT_GIL || what == PT_RT_IMPORT || what == PT_RT_MARK;
 }
 
 static void begin(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
@@ -289,7 +296,9 @@ static void end(struct pt_model *model, struct model_thread *thread, const struc
 
 	while (i > 0 && !span) {
 		span = thread->frames[--i].span;
-		if (span && span->what != event->rt.what)
+		if (span &&
+		    (span->what != event->rt.what ||
+		     (span->what == PT_RT_MARK && !model_mark_same(&span->begin, &event->rt))))
 			span = NULL;
 	}
 	if (!span)
@@ -379,6 +388,8 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 		},
 	};
 
+	if (event->rt.what == PT_RT_MARK)
+		model_mark(model, thread, event, record);
 	if (!exception && event->rt.what != PT_RT_AUDIT)
 		return;
 	op.instant.name = name_of(&texts, record, "?");

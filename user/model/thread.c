@@ -239,6 +239,9 @@ static void push(struct pt_model *model, struct model_thread *thread, struct mod
 		return;
 	frame->code = code;
 	frame->id = ++model->next_call_id;
+	if (thread->process->forked_by.pid && !thread->process->flow_told &&
+	    !(code->function && code->function->excluded) && !model_thread_silent(model, thread))
+		model_flow(model, thread, frame->begin_ns);
 }
 
 /* It has the depth of the frame that it lies on, so that it is above it and goes with it. */
@@ -1120,6 +1123,7 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	}
 	model_values_release(model, thread);
 	model_runtime_release(model, thread);
+	model_ranges_release(model, thread);
 	free(thread->frames);
 	thread->frames = NULL;
 	thread->span_count = 0;
@@ -1157,6 +1161,7 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 		model_runtime_replay(model, thread);
 	}
 	model_thread_pop_to(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
+	model_marks_end(model, thread, end_ns);
 	stack_release(model, thread);
 	thread->ended = true;
 	thread->end_ns = end_ns > thread->last_ns ? end_ns : thread->last_ns;

@@ -67,7 +67,7 @@ static size_t ring_size(size_t wanted)
 	return size;
 }
 
-static int require(enum pt_feature feature, struct pt_err *err)
+int pt_require(enum pt_feature feature, struct pt_err *err)
 {
 	const struct pt_feature_result *result = pt_feature(feature);
 
@@ -93,7 +93,7 @@ static int choose_features(struct pt_tracer *tracer, struct pt_err *err)
 		return pt_err_set(err, -EPERM, PT_EXIT_PERMISSION, lockdown->remedy,
 				  "not permitted to trace: %s", lockdown->reason);
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]) && !rc; i++)
-		rc = require(needed[i], err);
+		rc = pt_require(needed[i], err);
 	tracer->task_storage = !tracer->options.no_task_storage &&
 			       pt_feature(PT_FEAT_TASK_STORAGE)->available;
 	tracer->cookie = !tracer->options.no_cookie && pt_feature(PT_FEAT_ATTACH_COOKIE)->available;
@@ -162,6 +162,10 @@ static void configure(struct pt_tracer *tracer)
 	bpf_program__set_autoload(skel->progs.pt_c_site_multi,
 				  tracer->options.c_functions && tracer->multi);
 	pt_cuda_configure(tracer);
+	bpf_map__set_autocreate(skel->maps.marks, tracer->options.marks);
+	bpf_map__set_autocreate(skel->maps.mark_levels, tracer->options.marks);
+	bpf_program__set_autoload(skel->progs.pt_mark, tracer->options.marks);
+	bpf_program__set_autoload(skel->progs.pt_mark_return, tracer->options.marks);
 	bpf_program__set_autoload(skel->progs.pt_empty_multi,
 				  tracer->multi && tracer->options.bench_empty);
 	bpf_program__set_autoload(skel->progs.pt_empty, tracer->options.bench_empty);
@@ -316,7 +320,7 @@ static bool newer_kernel(const struct pt_tracer_options *options, struct pt_err 
 	static const enum pt_feature needed[] = {PT_FEAT_TASK_STORAGE, PT_FEAT_ATTACH_COOKIE};
 
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-		if (require(needed[i], err))
+		if (pt_require(needed[i], err))
 			return false;
 	if (options->no_cookie || options->no_task_storage) {
 		pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
@@ -328,7 +332,7 @@ static bool newer_kernel(const struct pt_tracer_options *options, struct pt_err 
 
 bool pt_tracer_sched_supported(struct pt_err *err)
 {
-	return !require(PT_FEAT_SCHED, err);
+	return !pt_require(PT_FEAT_SCHED, err);
 }
 
 bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, struct pt_err *err)
@@ -338,7 +342,7 @@ bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, st
 
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err)
 {
-	if (!newer_kernel(options, err) || require(PT_FEAT_UPROBE_MULTI, err))
+	if (!newer_kernel(options, err) || pt_require(PT_FEAT_UPROBE_MULTI, err))
 		return false;
 	if (options->no_uprobe_multi)
 		pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
@@ -386,6 +390,7 @@ static void release_site_links(struct pt_tracer *tracer)
 {
 	pt_parallel(tracer->image_count + tracer->process_count + tracer->cuda_count, release_set,
 		    tracer);
+	pt_links_release(&tracer->marks);
 }
 
 void pt_tracer_free(struct pt_tracer *tracer)
@@ -865,6 +870,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 		stats->links += tracer->processes[i].links.count;
 	for (size_t i = 0; i < tracer->cuda_count; i++)
 		stats->links += tracer->cuda[i].count;
+	stats->links += tracer->marks.count;
 }
 
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer)

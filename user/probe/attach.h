@@ -65,6 +65,7 @@ struct pt_tracer_options {
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
 	bool cuda_nested; /* those that are made by other CUDA functions, too */
+	bool marks;       /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };
@@ -151,6 +152,24 @@ void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
  * removing them takes the kernel a second or two. */
 int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid);
 bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid);
+
+/* ---- marks.c: probes of the user's ---- */
+struct pt_mark;
+/* Does this kernel have what they take? err says what is missing. */
+bool pt_tracer_marks_supported(const struct pt_tracer_options *options, struct pt_err *err);
+/* Tells BPF what to do at places of that number, below PT_MARKS_MAX. */
+int pt_tracer_set_mark(struct pt_tracer *tracer, uint32_t number, const struct pt_mark *mark,
+		       struct pt_err *err);
+
+struct pt_mark_place {
+	uint32_t number;  /* as given to pt_tracer_set_mark() */
+	uint64_t offset;  /* in the file */
+	uint64_t ref_ctr; /* of its semaphore in the file; 0: none */
+	bool returns;     /* where the function at offset returns */
+};
+/* pid -1: for all who map the file. */
+int pt_tracer_attach_mark(struct pt_tracer *tracer, const struct pt_mark_place *place, pid_t pid,
+			  const char *open_path, struct pt_err *err);
 
 int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns);
 /* While paused nothing is recorded, but the depths are followed, so that the stacks are right when

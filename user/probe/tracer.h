@@ -12,6 +12,7 @@
 #include <linux/types.h>
 
 #include "probe/attach.h"
+#include "probe/features.h"
 #include "pt_maps.h"
 
 struct pytrace_bpf;
@@ -47,6 +48,7 @@ struct pt_tracer {
 	size_t process_count;
 	struct link_set *cuda; /* of each pt_tracer_add_cuda() */
 	size_t cuda_count;
+	struct link_set marks;
 	/* ids given out so far; BPF takes them from queues */
 	uint32_t next_image_id, next_code_id;
 	uint64_t total_at_peek; /* events, as of the last run of the iterator */
@@ -79,6 +81,9 @@ int pt_glob_parse(const char *text, struct pt_glob *glob);
 /* Refuses unless the file has the bytes that were analysed. */
 int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,
 		       struct pt_err *err);
+
+/* -ENOTSUP (err set): this kernel lacks it. */
+int pt_require(enum pt_feature feature, struct pt_err *err);
 
 /* What a failed bpf(2) or perf_event_open(2) means to the user. what: "load the BPF programs". */
 int pt_probe_error(struct pt_err *err, int code, const char *what, bool semaphore);

@@ -49,6 +49,11 @@ bool sdt_arg_parse(const char *args, unsigned int number, struct sdt_arg *arg)
 	if (end == text || *end != '@')
 		return false;
 	text = end + 1;
+	if (*text == '$') {
+		arg->constant = true;
+		arg->disp = (int)strtol(text + 1, &end, 0);
+		return end != text + 1 && (!*end || *end == ' ');
+	}
 	if (*text == '%') {
 		text = parse_register(text, " ", &arg->reg);
 		return text && (!*text || *text == ' ');

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * sdt_args.h - where the arguments of a <sys/sdt.h> probe are: "8@%rbx -4@112(%rsp)".
+ * sdt_args.h - where the arguments of a <sys/sdt.h> probe are: "8@%rbx -4@112(%rsp)
+ * -4@$5".
  */
 #ifndef PT_PYTHON_SDT_ARGS_H
 #define PT_PYTHON_SDT_ARGS_H
@@ -11,6 +12,7 @@ struct sdt_arg {
 	int bytes;        /* negative: signed */
 	unsigned int reg; /* machine order: the argument, or its base */
 	bool memory;      /* the argument lies at [reg + disp] */
+	bool constant;    /* it is disp itself */
 	int disp;
 };
 

@@ -39,7 +39,7 @@ static int see_note(const struct elf_sdt_note *note, void *ctx)
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc || !sdt_arg_parse(note->args, 0, &name) || !sdt_arg_parse(note->args, 1, &args) ||
-	    name.memory || args.memory ||
+	    name.memory || args.memory || name.constant || args.constant ||
 	    (note->semaphore_vaddr &&
 	     !elf_vaddr_to_offset(notes->elf, note->semaphore_vaddr, &site.ref_ctr_offset)))
 		return py_plan_refuse(notes->plan, "the audit probe cannot be understood (%s)",

@@ -56,7 +56,7 @@ static int see_gc_note(const struct elf_sdt_note *note, void *ctx)
 	rc = py_site_init(&site, notes->elf, note->vaddr);
 	if (rc == -ENOMEM)
 		return rc;
-	if (rc || !sdt_arg_parse(note->args, 0, &arg) ||
+	if (rc || !sdt_arg_parse(note->args, 0, &arg) || arg.constant ||
 	    !arg_cookie(&arg, start ? PT_RT_SITE_GC_START : PT_RT_SITE_GC_DONE, &cookie) ||
 	    (note->semaphore_vaddr &&
 	     !elf_vaddr_to_offset(notes->elf, note->semaphore_vaddr, &site.ref_ctr_offset)))

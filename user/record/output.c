@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "record/sources.h"
 #include "record/tally.h"
+#include "sink/newest.h"
 #include "sink/split.h"
 
 struct pt_output {
@@ -21,6 +22,7 @@ struct pt_output {
 	struct pt_model *model;            /* .. or this and one of these */
 	struct pt_sink *sink;
 	struct pt_split *split;
+	struct pt_newest *newest;    /* between the model and these; NULL: all is kept */
 	struct pt_capture_info info; /* for the split's files */
 	struct pt_sink_options sink_options;
 	struct pt_err err; /* of the capture writer's failed write */
@@ -130,13 +132,20 @@ int pt_output_check(const char *path, struct pt_err *err)
 	return 0;
 }
 
+static int write_op(const struct pt_op *op, void *ctx)
+{
+	struct pt_output *output = ctx;
+
+	return output->split ? pt_split_op(op, output->split) : pt_sink_op(op, output->sink);
+}
+
 static int output_op(const struct pt_op *op, void *ctx)
 {
 	struct pt_output *output = ctx;
 
 	if (output->options->sources)
 		pt_sources_op(output->options->sources, op);
-	return output->split ? pt_split_op(op, output->split) : pt_sink_op(op, output->sink);
+	return output->newest ? pt_newest_op(op, output->newest) : write_op(op, output);
 }
 
 static int open_sink(struct pt_output *output, const struct pt_capture_info *info,
@@ -156,6 +165,8 @@ static int open_sink(struct pt_output *output, const struct pt_capture_info *inf
 				 &output->split)
 		 : pt_sink_open(options->path, &output->info, &output->sink_options, &output->sink,
 				err);
+	if (!rc && options->newest_count)
+		rc = pt_newest_new(options->newest_count, write_op, output, &output->newest);
 	if (!rc)
 		rc = pt_model_new(&options->model, info, output_op, output, &output->model);
 	if (rc && err && !pt_err_is_set(err))
@@ -319,20 +330,22 @@ int pt_output_check_copy(const struct pt_output_options *options, const char *pa
 
 struct save {
 	struct pt_model *model;
+	const struct pt_newest *newest;
 	uint64_t known_ns;
 };
 
 static int fill_open(pt_op_fn op, void *sink, void *ctx)
 {
 	const struct save *save = ctx;
+	int rc = save->newest ? pt_newest_each(save->newest, op, sink) : 0;
 
-	return pt_model_open_slices(save->model, save->known_ns, op, sink);
+	return rc ? rc : pt_model_open_slices(save->model, save->known_ns, op, sink);
 }
 
 int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns,
 		   struct pt_err *err)
 {
-	struct save save = {output->model, known_ns};
+	struct save save = {output->model, output->newest, known_ns};
 	struct pt_totals totals;
 	int rc;
 
@@ -344,6 +357,8 @@ int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns
 	} else {
 		pt_model_announce_open(output->model, known_ns);
 		pt_model_totals(output->model, &totals);
+		if (output->newest)
+			totals.left_out = pt_newest_left_out(output->newest);
 		rc = pt_sink_save(output->sink, path, fill_open, &save, &totals, err);
 	}
 	if (!rc)
@@ -354,6 +369,7 @@ int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns
 static void release(struct pt_output *output)
 {
 	pt_model_free(output->model);
+	pt_newest_free(output->newest);
 	pt_tally_release(&output->tally);
 	free(output);
 }
@@ -375,8 +391,12 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 			rc = pt_model_finish(output->model, totals);
 		else
 			pt_model_totals(output->model, totals);
+		if (!rc && output->newest)
+			rc = pt_newest_flush(output->newest);
 		if (rc && !output->failed)
 			output->failed = rc;
+		if (output->newest)
+			totals->left_out = pt_newest_left_out(output->newest);
 		rc2 = output->split ? pt_split_close(output->split, totals, give_to_owner,
 						     (void *)(uintptr_t)output->options, err)
 				    : pt_sink_close(output->sink, totals, err);

@@ -27,6 +27,7 @@ struct pt_output_options {
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
 	struct pt_model_options model;
 	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
+	uint64_t newest_count;       /* of entries, only so many, the newest; 0: all */
 	bool give_to_owner;          /* the finished file belongs to: */
 	uid_t owner_uid;
 	gid_t owner_gid;

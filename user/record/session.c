@@ -176,6 +176,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		pt_warn("--sched: not recorded: %s", why.what);
 		options.sched = false;
 	}
+	options.marks = session->marks != NULL;
 	pt_err_clear(&why);
 	if (options.cuda && !pt_tracer_cuda_supported(&options, &why)) {
 		if (session->options->cuda_asked)
@@ -291,8 +292,15 @@ static void tell_opened(const struct session *session, const struct pt_capture_i
 		opened.probe_count += pt_tracer_probe_count(session->tracer, image->index);
 		opened.why = image->why;
 	}
+	if (session->marks)
+		opened.probe_count += pt_marks_count(session->marks);
 	if (session->watch && session->watch->opened)
 		session->watch->opened(&opened, session->watch->ctx);
+}
+
+static int put_mark(const struct pt_rec *record, size_t len, void *ctx)
+{
+	return session_put(ctx, record, len);
 }
 
 int session_open_gate(struct session *session, struct pt_err *err)
@@ -315,6 +323,8 @@ int session_open_gate(struct session *session, struct pt_err *err)
 	rc = session_put_note(session, PT_NOTE_GATE_OPEN, 0, session->gate_ns);
 	if (!rc)
 		rc = cuda_announce(session);
+	if (!rc && session->marks)
+		rc = pt_marks_define(session->marks, session->gate_ns, put_mark, session);
 	for (size_t i = 0; !rc && i < session->target_count; i++)
 		rc = target_announce(session, &session->targets[i], PT_PROC_ATTACH,
 				     !session->options->command &&
@@ -567,6 +577,8 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			rc = targets_check_jit(session, err);
 			if (!rc)
 				rc = cuda_poll(session);
+			if (!rc)
+				rc = targets_look_for_marks(session);
 			if (rc)
 				return rc;
 			tick_ns = next_tick(session, now_ns);
@@ -733,6 +745,19 @@ static void await_command(struct session *session, enum pt_session_stop stop)
 	result->has_wait_status = true;
 }
 
+static int make_marks(struct session *session, struct pt_err *err)
+{
+	const struct pt_session_options *options = session->options;
+	struct pt_err why = {0};
+
+	if (!options->probes && !options->nvtx)
+		return 0;
+	if (!pt_tracer_marks_supported(&options->tracer, &why))
+		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, why.hint,
+				  "--probe and --nvtx are not possible here: %s", why.what);
+	return pt_marks_new(options->probes, options->nvtx, &session->marks, err);
+}
+
 static int prepare(struct session *session, struct pt_err *err)
 {
 	const struct pt_session_options *options = session->options;
@@ -750,7 +775,9 @@ static int prepare(struct session *session, struct pt_err *err)
 	if (rc)
 		return rc;
 	raise_file_limit();
-	rc = calibrate(session);
+	rc = make_marks(session, err);
+	if (!rc)
+		rc = calibrate(session);
 	if (!rc && options->command)
 		rc = pt_launch_new(options->command, &session->launch, err);
 	if (!rc)
@@ -791,6 +818,9 @@ static void release(struct session *session)
 	pt_tracer_free(session->tracer);
 	cuda_free(session->cuda);
 	pt_images_free(session->images);
+	if (session->marks && session->result->opened)
+		pt_marks_warn_unused(session->marks);
+	pt_marks_free(session->marks);
 	pt_launch_free(session->launch);
 	targets_release(session);
 	free(session->tasks);

@@ -42,7 +42,9 @@ struct pt_session_options {
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */
 	enum pt_cuda_mode cuda;
-	bool cuda_asked;     /* it was named, so it is told if it does nothing */
+	bool cuda_asked;           /* it was named, so it is told if it does nothing */
+	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
+	bool nvtx;
 	const char *control; /* the control socket's path; NULL: none */
 };
 

@@ -10,6 +10,7 @@
 #include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
+#include "record/marks.h"
 #include "record/session.h"
 #include "record/spool.h"
 
@@ -21,6 +22,7 @@ struct target {
 	struct pt_traced_image *image; /* NULL: it never ran Python */
 	uint64_t bias;
 	bool runs_python; /* false from an exec until the new program turns out to be Python */
+	bool marks_done;  /* no probe of the user's is left to look for in it */
 	bool attached;    /* it has probes of its own for image (PT_REACH_PROCESS) */
 };
 
@@ -64,6 +66,8 @@ struct session {
 	struct pt_images *images;
 	struct pt_file_cache *files;
 	struct pt_launch *launch;
+	struct pt_marks *marks; /* NULL: none are wanted */
+	uint64_t marks_next_ns; /* when to look for them again */
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
@@ -116,6 +120,12 @@ int targets_check_jit(struct session *session, struct pt_err *err);
 int target_announce(struct session *session, const struct target *target, enum pt_proc_what what,
 		    bool with_stacks, uint64_t time_ns);
 enum pt_reach target_reach(struct session *session, const struct pt_module *module);
+
+/* Attaches probes of the user's that the process may have by now. Once the gate is open, what goes
+ * wrong is a warning. */
+int target_look_for_marks(struct session *session, struct target *target, struct pt_err *err);
+/* The same for all. */
+int targets_look_for_marks(struct session *session);
 
 /* follow.c: children, execs and, with -a, new processes */
 int follow_record(struct session *session, const struct pt_rec *record, size_t len);

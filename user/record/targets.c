@@ -18,6 +18,8 @@
 #include "target/maps.h"
 
 #define CMDLINE_MAX_BYTES    4096
+/* Looking for probes of the user's rests for so many times as long as it took. */
+#define MARKS_REST           10
 #define ENDED_WITH_LINKS_MAX 1000
 
 struct target *target_find(struct session *session, pid_t pid)
@@ -34,6 +36,7 @@ struct target *target_add(struct session *session, pid_t pid, uint32_t image_id)
 
 	if (target) {
 		target->image_id = image_id;
+		target->marks_done = false;
 		return target;
 	}
 	bigger = reallocarray(session->targets, session->target_count + 1, sizeof(*bigger));
@@ -225,9 +228,46 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	target->attached = image->reach == PT_REACH_PROCESS;
 	target->runs_python = true;
 	rc = cuda_attach(session, process);
-	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot attach to process %d: %s",
-			       process->pid, strerror(-rc))
-		  : 0;
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot attach to process %d: %s",
+				  process->pid, strerror(-rc));
+	return target_look_for_marks(session, target, err);
+}
+
+int target_look_for_marks(struct session *session, struct target *target, struct pt_err *err)
+{
+	bool alone = target->image && target->image->reach == PT_REACH_PROCESS;
+	struct pt_err why = {0};
+	int rc;
+
+	if (!session->marks || target->marks_done || !target->runs_python)
+		return 0;
+	rc = pt_marks_look(session->marks, session->tracer, target->pid, alone, session->files,
+			   &target->marks_done, &why);
+	if (!rc || rc == -ESRCH || rc == -ENOMEM)
+		return rc == -ESRCH ? 0 : rc;
+	if (!session->gate_open && !session->options->all)
+		return pt_err_set(err, rc, why.exit_code, why.hint, "%s", why.what);
+	if (rc == -ENOENT && session->options->all)
+		pt_verbose("process %d: %s", target->pid, why.what); /* others may have the file */
+	else
+		pt_warn("process %d: %s", target->pid, why.what);
+	target->marks_done = true;
+	return 0;
+}
+
+int targets_look_for_marks(struct session *session)
+{
+	uint64_t begin_ns = session->marks ? session_now_ns() : 0, end_ns;
+	int rc = 0;
+
+	if (!session->marks || begin_ns < session->marks_next_ns)
+		return 0;
+	for (size_t i = 0; !rc && i < session->target_count; i++)
+		rc = target_look_for_marks(session, &session->targets[i], NULL);
+	end_ns = session_now_ns();
+	session->marks_next_ns = end_ns + MARKS_REST * (end_ns - begin_ns);
+	return rc;
 }
 
 int target_attach(struct session *session, const struct pt_process *process, bool starting,

@@ -579,6 +579,39 @@ static int put_state(struct chrome *chrome, const struct pt_op_state *state)
 	return put_x(chrome, &span);
 }
 
+/* "b" and "e" of one id nest among themselves; viewers show them on a track of their own. */
+static int put_range(struct chrome *chrome, const struct pt_op_range *range)
+{
+	char ts[PT_JSON_NUMBER_MAX + 1];
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "b", range->category, range->name, range->pid, range->tid,
+		   range->begin_ns);
+	pt_buf_printf(&buf, "\"id\":\"%d.%llx\",", range->tid, (unsigned long long)range->track);
+	add_args(&buf, range->flags, NULL, range->args, range->arg_count);
+	*pt_json_us(ts, since_base(chrome, range->end_ns)) = '\0';
+	pt_buf_add_str(&buf, "},\n{\"ph\":\"e\",\"cat\":");
+	pt_json_string(&buf, range->category);
+	pt_buf_add_str(&buf, ",\"name\":");
+	pt_json_string(&buf, range->name);
+	pt_buf_printf(&buf, ",\"pid\":%d,\"tid\":%d,\"ts\":%s,\"id\":\"%d.%llx\"}", range->pid,
+		      range->tid, ts, range->tid, (unsigned long long)range->track);
+	return put_rare(chrome, &buf);
+}
+
+static int put_flow(struct chrome *chrome, const struct pt_op_flow *flow)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "s", flow->category, flow->name, flow->from.pid, flow->from.tid,
+		   flow->from.time_ns);
+	pt_buf_printf(&buf, "\"id\":%llu}", (unsigned long long)flow->id);
+	begin_rare(chrome, &buf, "f", flow->category, flow->name, flow->to.pid, flow->to.tid,
+		   flow->to.time_ns);
+	pt_buf_printf(&buf, "\"bp\":\"e\",\"id\":%llu}", (unsigned long long)flow->id);
+	return put_rare(chrome, &buf);
+}
+
 static int put_instant(struct chrome *chrome, const struct pt_op_instant *instant)
 {
 	struct pt_buf buf = {0};
@@ -647,6 +680,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 		return put_x(chrome, &op->span);
 	case PT_OP_STATE:
 		return put_state(chrome, &op->state);
+	case PT_OP_RANGE:
+		return put_range(chrome, &op->range);
 	case PT_OP_FUNCTION:
 		return add_function(chrome, &op->function);
 	case PT_OP_PROCESS:
@@ -655,6 +690,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 		return put_thread(chrome, &op->thread);
 	case PT_OP_INSTANT:
 		return put_instant(chrome, &op->instant);
+	case PT_OP_FLOW:
+		return put_flow(chrome, &op->flow);
 	case PT_OP_COUNTER:
 		return put_counter(chrome, &op->counter);
 	case PT_OP_LOSS:
@@ -764,6 +801,9 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 		pt_buf_printf(
 		    tail, "    \"thread states\": %llu,\n    \"lost thread states\": %llu,\n",
 		    (unsigned long long)totals->states, (unsigned long long)totals->lost_states);
+	if (totals->left_out)
+		pt_buf_printf(tail, "    \"older entries left out\": %llu,\n",
+			      (unsigned long long)totals->left_out);
 	if (totals->open_left_out)
 		pt_buf_add_str(tail, "    \"running calls left out\": true,\n");
 	pt_buf_printf(tail,

@@ -297,6 +297,8 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 		return 0;
 	case PT_OP_PROCESS:
 	case PT_OP_SPAN: /* time of the function that it lies in */
+	case PT_OP_RANGE:
+	case PT_OP_FLOW:
 	case PT_OP_INSTANT:
 	case PT_OP_COUNTER:
 		return 0;

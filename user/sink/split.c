@@ -175,11 +175,14 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->span.pid;
 	case PT_OP_STATE:
 		return op->state.pid;
+	case PT_OP_RANGE:
+		return op->range.pid;
 	case PT_OP_COUNTER:
 		return op->counter.pid;
 	case PT_OP_LOSS:
 		return op->loss.pid;
 	case PT_OP_FUNCTION:
+	case PT_OP_FLOW:
 	case PT_OP_CLEAR:
 		break;
 	}
@@ -205,6 +208,8 @@ int pt_split_op(const struct pt_op *op, void *ctx)
 		return remember(split, &op->function);
 	if (op->kind == PT_OP_CLEAR)
 		return clear(split, op);
+	if (op->kind == PT_OP_FLOW)
+		return 0; /* no document has both its ends */
 	rc = file_for(split, pid_of(op), &file);
 	if (!rc && op->kind == PT_OP_SLICE)
 		rc = tell_function(split, file, op->slice.function->id);
