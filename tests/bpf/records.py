@@ -47,7 +47,8 @@ class Recording:
             elif kind == BATCH_REC:
                 self._batch(flags, tgid, tid, image, time, body)
             elif kind == PROC_REC:
-                what, ptgid, pimage, code, ns, _, comm = struct.unpack_from("<IIIiII16s", body)
+                what, ptgid, pimage, code, ns, _, _, _, comm = struct.unpack_from(
+                    "<IIIiIIII16s", body)
                 self.procs.append((what, tgid, image, ptgid, pimage, code, ns,
                                    comm.split(b"\0")[0].decode()))
             elif kind == THREAD_REC:

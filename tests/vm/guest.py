@@ -381,6 +381,39 @@ def test_no_btf(interpreter):
         target.kill()
 
 
+LIBC = "print([l.split()[-1] for l in open('/proc/self/maps') if '/libc.' in l or '/libc-' in l][0])"
+MARKS = """
+import ctypes
+libc = ctypes.CDLL(None)
+for i in range(20):
+    libc.a64l(b"mark %d" % i, i)
+    libc.l64a(i)
+"""
+
+
+def test_marks(interpreter):
+    """Probes of the user's: this kernel takes their programs, or it is said that it does not."""
+    path = subprocess.check_output(command_of(interpreter, "-c", LIBC), text=True).strip()
+    done = subprocess.run([TOOL, "--probe", "uprobe:%s:a64l(name:str,value:int)" % path,
+                           "--probe", "uprobe:%s:l64a(value:long)=slice" % path, "-o",
+                           "/tmp/marks.json", "--", *command_of(interpreter, "-c", MARKS)],
+                          timeout=LIMIT_S, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, errors="replace")
+    log(done.stderr)
+    if os.uname().release.startswith("5.10."):
+        if done.returncode != 5 or "--probe and --nvtx are not possible here" not in done.stderr:
+            raise Failed("exit code %d\n%s" % (done.returncode, done.stderr))
+        return "refused with the reason"
+    if done.returncode != 0:
+        raise Failed("exit code %d\n%s%s" % (done.returncode, done.stdout, done.stderr))
+    got = trace.load("/tmp/marks.json")
+    events = [(e["name"], e["args"]["value"]) for e in sorted(got.instants, key=lambda e: e["ts"])]
+    slices = [s.args["value"] for s in got.spans_of("mark")]
+    if events != [("mark %d" % i, i) for i in range(20)] or slices != list(range(20)):
+        raise Failed("marks: %r, slices: %r" % (events, slices))
+    return "%d instants, %d slices" % (len(events), len(slices))
+
+
 def version_of(interpreter):
     command = command_of(interpreter, "-c", "import platform; print(platform.python_version())")
     return subprocess.check_output(command, text=True).strip()
@@ -406,6 +439,7 @@ def main():
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
     run_test("C functions, by name", test_c_functions, interpreters[0], *BY_NAME)
+    run_test("probes of the user's", test_marks, interpreters[0])
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)

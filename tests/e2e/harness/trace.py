@@ -38,10 +38,10 @@ def _no_duplicates(pairs):
 
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
-SPANS = {"gc", "gil", "import", "cuda_runtime", "cuda_driver"}
+SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver"}
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
-INSTANTS = {"control", "audit", "exception", "loss", "process", "cuda", "cuda_error"}
+INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
@@ -99,6 +99,43 @@ def lift(slices):
     return result
 
 
+class Range:
+    def __init__(self, begin, end):
+        self.event, self.name, self.args = begin, begin["name"], begin["args"]
+        self.begin, self.end = int(begin["ts"]), int(end["ts"])
+
+
+def pair_ranges(events):
+    """Each b has its e, of the same name, and those of one id nest."""
+    edges = sorted((e for e in events if e["ph"] in "be"), key=lambda e: e["ts"])
+    stacks, ranges = {}, []
+    for e in edges:
+        stack = stacks.setdefault((e["pid"], e["cat"], e["id"]), [])
+        if e["ph"] == "b":
+            stack.append(e)
+            continue
+        if not stack or stack[-1]["name"] != e["name"] or stack[-1]["tid"] != e["tid"]:
+            raise TraceError("this ends what is not open: %r, but %r" % (e, stack[-1:]))
+        ranges.append(Range(stack.pop(), e))
+    if any(stacks.values()):
+        raise TraceError("ranges without an end: %r" % [s for s in stacks.values() if s])
+    return sorted(ranges, key=lambda r: r.begin)
+
+
+def pair_flows(events):
+    """Each s has its f, of the same name and category, and not before it."""
+    begins = {(e["id"], e["cat"], e["name"]): e for e in events if e["ph"] == "s"}
+    ends = {(e["id"], e["cat"], e["name"]): e for e in events if e["ph"] == "f"}
+    count = sum(e["ph"] in "sf" for e in events)
+    if set(begins) != set(ends) or count != len(begins) + len(ends):
+        raise TraceError("flows do not pair: %r, %r" % (sorted(begins), sorted(ends)))
+    flows = [(begins[key], ends[key]) for key in begins]
+    for s, f in flows:
+        if f["ts"] < s["ts"] or f.get("bp") != "e":
+            raise TraceError("a flow leads back, or to no slice: %r, %r" % (s, f))
+    return flows
+
+
 class Trace:
     def __init__(self, document):
         self.document = document
@@ -106,7 +143,9 @@ class Trace:
         self.threads = {}  # (pid, tid) -> [root slices]: the calls, as if there were no spans
         self.states = {}   # (pid, tid) -> [Span]: running, runnable, blocked .., in order
         self.spans = []    # in order of their begin, by thread
-        self.instants = []  # those of the runtime: audit events, exceptions
+        self.instants = []  # those of the runtime: audit events, exceptions; marks
+        self.ranges = []  # what need not nest with calls, in order of their begin
+        self.flows = []  # (where it begins, where it leads)
         self.count = 0  # calls
         self.processes = {}  # pid -> name
         for event in self.events:
@@ -118,11 +157,13 @@ class Trace:
                 s = Slice(event) if call else Span(event)
                 self.threads.setdefault((event["pid"], event["tid"]), []).append(s)
                 self.count += call
-            elif event["ph"] == "i" and event["cat"] in ("audit", "exception"):
+            elif event["ph"] == "i" and event["cat"] in ("audit", "exception", "mark"):
                 self.instants.append(event)
             elif event["ph"] == "M" and event["name"] == "process_name":
                 self.processes[event["pid"]] = event["args"]["name"]
         self.holes = {key: check_states(states) for key, states in self.states.items()}
+        self.ranges = pair_ranges(self.events)
+        self.flows = pair_flows(self.events)
         for key, slices in list(self.threads.items()):
             roots = nest(key, slices)
             every = [s for root in roots for s in root.walk()]
@@ -197,7 +238,7 @@ def _require(condition, text, *args):
 
 def check_event(event):
     ph = event.get("ph")
-    _require(ph in ("X", "M", "i", "C", "s", "f"), "unexpected ph in %r", event)
+    _require(ph in ("X", "M", "i", "C", "s", "f", "b", "e"), "unexpected ph in %r", event)
     _require(isinstance(event.get("name"), str), "no name in %r", event)
     _require(isinstance(event.get("pid"), int) and "tid" in event or ph in ("M", "C"),
              "no pid or tid in %r", event)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children by fork, exec, subprocess and multiprocessing; says "done" and their pids and counts.
 
-    forks.py hold|exec|subprocess|pool|tree|thread
+    forks.py hold|exec|subprocess|pool|spawn|forkserver|tree|thread
 """
 import json
 import os
@@ -87,14 +87,23 @@ def task(x):
     return os.getpid()
 
 
-def pool():
+def pool(method="fork"):
     import multiprocessing
-    context = multiprocessing.get_context("fork")
+    os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
+    context = multiprocessing.get_context(method)
     with context.Pool(3) as workers:
         pids = workers.map(task, range(200), chunksize=1)
         workers.close()
         workers.join()
     return {"children": sorted(set(pids)), "tasks": len(pids)}, None
+
+
+def spawn():
+    return pool("spawn")
+
+
+def forkserver():
+    return pool("forkserver")
 
 
 def tree():
@@ -127,7 +136,7 @@ def thread():
 def main():
     os.write(1, b"ready %d\n" % os.getpid())
     os.read(0, 1)
-    action = {"hold": hold, "exec": do_exec, "subprocess": do_subprocess, "pool": pool,
+    action = {"hold": hold, "exec": do_exec, "subprocess": do_subprocess, "pool": pool, "spawn": spawn, "forkserver": forkserver,
               "tree": tree, "thread": thread}[sys.argv[1]]
     result, after = action()
     os.write(1, b"done " + json.dumps(result).encode() + b"\n")
