@@ -127,6 +127,59 @@ static __always_inline bool code_is_import(struct thread *t)
 	       text_is(t->code.data + 28, "<frozen importlib._bootstrap>", 29);
 }
 
+/* As text_is(), of at least 8 bytes, in one branch: byte by byte, 5.10 does not come to the end of
+ * so many. */
+static __always_inline bool words_are(const __u8 *data, const char *text, __u32 bytes)
+{
+	__u64 difference = 0, a, b;
+	__u32 i, at;
+
+#pragma unroll
+	for (i = 0; i < bytes; i += 8) {
+		at = i + 8 <= bytes ? i : bytes - 8;
+		__builtin_memcpy(&a, data + at, 8);
+		__builtin_memcpy(&b, text + at, 8);
+		difference |= a ^ b;
+	}
+	return !difference;
+}
+
+static __always_inline bool file_ends_with(struct thread *t, const char *text, __u32 bytes)
+{
+	const struct pt_str *str = t->code.rec.str;
+	__u32 at = str[PT_STR_NAME].bytes + str[PT_STR_QUALNAME].bytes + str[PT_STR_FILE].bytes -
+		   bytes;
+
+	if (str[PT_STR_FILE].bytes < bytes || str[PT_STR_FILE].width != 1)
+		return false;
+	opaque(at);
+	if (at > STRINGS_BYTES - 32)
+		return false;
+	return words_are(&t->code.data[at], text, bytes);
+}
+
+/* t->code is a function of asyncio's that makes a task of a coroutine: create_task() of a loop, of
+ * a task group and the module's own, ensure_future() (Lib/asyncio, 3.8 to 3.15). Verified once,
+ * apart from code_define(), which calls it. */
+__noinline int code_makes_task(void)
+{
+	struct thread *t = thread_get();
+	const struct pt_str *name;
+	const __u8 *text;
+
+	if (!t)
+		return 0;
+	name = &t->code.rec.str[PT_STR_NAME];
+	text = t->code.data;
+	if (!(name->bytes == 11 && words_are(text, "create_task", 11)) &&
+	    !(name->bytes == 13 && words_are(text, "ensure_future", 13)) &&
+	    !(name->bytes == 14 && words_are(text, "_ensure_future", 14)))
+		return 0;
+	return file_ends_with(t, "/asyncio/tasks.py", 17) ||
+	       file_ends_with(t, "/asyncio/base_events.py", 23) ||
+	       file_ends_with(t, "/asyncio/taskgroups.py", 22);
+}
+
 /*
  * The id in the low and co_flags in the high half; 0 if there is no id to be had. Costs one to two
  * microseconds where the code object is new. A global function: verified once, apart from callers.
@@ -161,6 +214,8 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 		      values_flags(t, value.id);
 	if (want_imports && code_is_import(t))
 		value.flags |= CODE_IMPORT;
+	if (want_async && code_makes_task())
+		value.flags |= CODE_TASK;
 	if (rc && !known)
 		count_add(&counters.lost_records, 1); /* until it is sent after all */
 	if (!rc && known)

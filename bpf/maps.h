@@ -24,7 +24,8 @@ const volatile bool send_tables; /* of lines: --lines, --exceptions */
 const volatile __u32 max_depth = 0xffffffff;
 const volatile __u64 max_events; /* 0: no limit */
 /* A batch is flushed before an event if it holds more words than this. An event takes up to seven
- * words, the mark of a pause before it four, and one that the iterator adds four more. */
+ * words, the mark of a pause before it four, and one that the iterator adds four more; the word of
+ * a coroutine (--async) sees to its own room. */
 const volatile __u32 batch_limit = PT_BATCH_WORDS - 15;
 const volatile __u64 min_duration_ns; /* 0: none; see brief.h */
 /* A batch is flushed before an event if its first lies further back. */
@@ -45,6 +46,7 @@ const volatile bool use_values;
 const volatile __u32 values_args, values_result, values_local;
 const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
 const volatile bool cuda_nested; /* calls of CUDA functions made by others are told, too */
+const volatile bool want_async;  /* --async */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -140,6 +142,9 @@ struct thread {
 	struct glob glob;
 	/* brief.h: of the batch's words */
 	__u32 ext_end, item_enter, item_shown, item_ext_end;
+	/* of --async: the piece of the data stack that was in use, and the first piece, which tells
+	 * greenlets apart; 0: not known yet */
+	__u64 stack_chunk, stack_root;
 	struct walk walk;
 	__u16 hidden[HIDDEN_MAX]; /* how far below hidden_top the one before it lies; 0: none */
 	__u64 near_valid;         /* near_codes() for which near[] holds */
@@ -204,14 +209,18 @@ struct code_key {
 	__u64 addr;
 };
 
-#define CODE_PENDING   0x80000000u /* in flags: the definition did not fit into the ring buffer */
+#define CODE_PENDING 0x80000000u /* in flags: the definition did not fit into the ring buffer */
 /* likewise: importlib's _find_and_load(). No co_flag: Include/cpython/code.h, 3.8 to 3.15 */
-#define CODE_IMPORT    0x40000000u
+#define CODE_IMPORT  0x40000000u
 /* Its name matches; co_flags do not reach so far (Include/cpython/code.h, up to 3.15). */
-#define CODE_START     0x20000000u
-#define CODE_STOP      0x10000000u
-#define CODE_VALUES    0x08000000u /* it is in value_codes */
-#define CODE_OWN_FLAGS (CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP | CODE_VALUES)
+#define CODE_START   0x20000000u
+#define CODE_STOP    0x10000000u
+#define CODE_VALUES  0x08000000u /* it is in value_codes */
+/* It makes a task of a coroutine, its first or second argument. In the place of CO_HAS_DOCSTRING
+ * (3.14+), which nobody here asks for. */
+#define CODE_TASK    0x04000000u
+#define CODE_OWN_FLAGS                                                                             \
+	(CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP | CODE_VALUES | CODE_TASK)
 struct code_value {
 	__u32 id;
 	__u32 flags; /* co_flags, and the above */

@@ -101,6 +101,8 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->lost = 0;
 	t->ext_words = 0;
 	t->gc_at = 0;
+	t->stack_chunk = 0;
+	t->stack_root = 0;
 	t->pause_from = 0;
 	t->value_depth = 0;
 	trigger_depth(t, 0, false);

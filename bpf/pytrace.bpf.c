@@ -13,6 +13,7 @@
  *   trigger.h  names by which recording starts and ends
  *   code.h     code objects and their names
  *   call.h     where calls stand
+ *   async.h    coroutines and the tasks that they are
  *   frame.h    walks and snapshots
  *   process.h  who is traced; fork, exec, exit
  *   runtime.h  what is no Python frame: garbage collections, waits for the GIL ..

@@ -16,6 +16,7 @@
 #ifndef PT_BPF_SITE_H
 #define PT_BPF_SITE_H
 
+#include "async.h"
 #include "call.h"
 #include "process.h"
 #include "regs.h"
@@ -31,6 +32,7 @@ enum verdict {
 #define INFO_COUNTING 0x100 /* event_slow: depth is counted, not read */
 #define INFO_BEFORE   0x200 /* an exit whose frame is still the current one */
 #define INFO_DIR(x)   ((x) << 10)
+#define INFO_SWITCH   0x1000 /* another stack than before */
 
 static __always_inline void hidden_push(struct thread *t, __u32 depth)
 {
@@ -86,6 +88,7 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 	bool counting = info & INFO_COUNTING;
 	__u64 now = bpf_ktime_get_ns();
 	__u32 at = depth;
+	int lost;
 
 	if (!frame && tstate)
 		frame = frame_current(layout, tstate);
@@ -102,7 +105,8 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 		at = depth - 1;
 	if (t->pause_from)
 		put_paused(t, now);
-	if (snapshot(t, frame, &at, counting, now)) {
+	lost = put_stack(t, now);
+	if (snapshot(t, frame, &at, counting, now) || lost) {
 		t->depth = direction == EV_ENTER ? at + 1 : at;
 		t->tstate = tstate;
 		t->attention = ATT_SNAP;
@@ -136,7 +140,7 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 	if (known && tstate != t->tstate && (!t->tstate || t->depth == 0) &&
 	    (counting || (!(t->attention & ATT_SNAP) ? depth <= 2 : !t->tstate)))
 		t->tstate = tstate;
-	if (known && tstate == t->tstate) {
+	if (known && tstate == t->tstate && !(info & INFO_SWITCH)) {
 		if (!counting) {
 			int found = direction_by_depth(t, depth);
 
@@ -159,7 +163,8 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 		trigger_depth(t, 0, false);
 		if (use_values)
 			values_settle(0);
-		count_add(&counters.resyncs, 1);
+		if (!(info & INFO_SWITCH))
+			count_add(&counters.resyncs, 1);
 	}
 	return resync(t, tstate, frame, depth, info, direction);
 }
@@ -280,6 +285,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 	}
 	if (unlikely(depth > max_depth))
 		return 0;
+	if (want_async && unlikely(flags & CORO_FLAGS) && id)
+		async_coroutine(frame, layout_index, now);
 	if (use_values && unlikely(flags & CODE_VALUES))
 		values_enter(frame, code, id, layout_index, now);
 	if (send_lines && id)
@@ -293,6 +300,8 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 		t->ext_end = t->head.word_count; /* not to be taken back: its values are out */
 	if (want_imports && unlikely(flags & CODE_IMPORT))
 		runtime_import(frame, layout_index, now);
+	if (want_async && unlikely(flags & (CORO_FLAGS | CODE_TASK)))
+		async_entered(t, frame, flags, layout_index, now);
 	return 0;
 }
 
@@ -462,6 +471,7 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 	__u64 tstate = site_tstate(ctx, cookie), frame = 0, code = 0;
 	int raw = PT_COOKIE_RAW_DELTA(cookie), verdict;
 	struct window w;
+	bool switched = stack_switched(t, layout, tstate);
 	__s32 delta;
 
 	/* A register has the counter: that saves a read. Whatever is out of the ordinary goes the
@@ -491,7 +501,7 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 		verdict = event_slow(tstate, frame, depth,
 				     layout_index |
 					 (cookie & PT_COOKIE_BEFORE_POP ? INFO_BEFORE : 0) |
-					 INFO_DIR(hint));
+					 (switched ? INFO_SWITCH : 0) | INFO_DIR(hint));
 		if (verdict == EV_DROP)
 			return 0;
 	}

@@ -98,6 +98,13 @@ enum pt_word_kind {
  *        as the function's PT_REC_CUDA_FN says, then one word PT_CUDA_DESC with the low three bits
  *        0: which function, how many other calls of CUDA it was made in, and at the end, what it
  *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
+ * CORO   1 payload word: the enter that follows (a LINE and a DEPTH may lie between) starts or
+ * resumes the coroutine or asynchronous generator at this address. PT_CORO_FIRST: it has not run
+ *        before; PT_CORO_UNKNOWN: whether it has is not known. Only with --async. No event.
+ * TASK   1 payload word: the frame that was just entered is asked to make a task of the coroutine
+ * at this address, which has not run yet. Only with --async. No event. SWITCH 1 payload word: the
+ * thread runs on another stack now, a greenlet's, which has this number; it is the one before if
+ * the number is the same. A SNAP follows at once. Only with --async.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
@@ -113,7 +120,14 @@ enum pt_ext {
 	PT_X_RESULT = 31,
 	PT_X_CUDA_BEGIN = 45,
 	PT_X_CUDA_END = 46,
+	PT_X_CORO = 35,
+	PT_X_TASK = 36,
+	PT_X_SWITCH = 37,
 };
+/* in the low bits of an address */
+#define PT_CORO_FIRST                   1
+#define PT_CORO_UNKNOWN                 2
+#define PT_CORO_BITS                    7ull
 #define PT_PAUSED_C_OVER                (1ull << 32)
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
 #define PT_EXT_TYPE(arg)                ((arg)&0xff)

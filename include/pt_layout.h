@@ -51,7 +51,7 @@ struct pt_layout {
 	__u16 frame_instr;
 	__u16 code_adaptive;
 	__u16 code_linetable; /* bytes object; co_lnotab up to 3.9 */
-	__u16 reserved;
+	__u16 ts_datastack;   /* PyThreadState.datastack_chunk; 3.12+ */
 };
 _Static_assert(sizeof(struct pt_layout) == 48, "layout");
 
@@ -118,9 +118,14 @@ struct pt_rt_layout {
 	__u16 exc_traceback;  /* and .traceback, where there is a current_exception; else 0 */
 	__u16 tuple_items;    /* PyTupleObject.ob_item */
 	__u16 ts_native_id;   /* PyThreadState.native_thread_id (3.11+); PT_NO_FIELD unknown */
-	__u16 reserved[2];
+	/* 3.11+: where in a generator, coroutine .. its frame lies; up to 3.10 PyFrameObject.f_gen;
+	 * PT_NO_FIELD unknown */
+	__u16 gen_frame;
+	/* RESUME, INSTRUMENTED_RESUME, RESUME_CHECK, RESUME_CHECK_JIT; 0: none. 3.11+ */
+	__u8 resume[4];
+	__u16 reserved[3];
 };
-_Static_assert(sizeof(struct pt_rt_layout) == 32, "runtime layout");
+_Static_assert(sizeof(struct pt_rt_layout) == 40, "runtime layout");
 
 /*
  * What BPF must know of an interpreter to read the values of a frame. Offsets are bytes; those of

@@ -31,7 +31,6 @@ struct pt_image {
 	/* vaddrs of PyCFunction_Type, PyCMethod_Type (3.9+, else 0), PyMethodDescr_Type and
 	 * PyModule_Type; used at PT_SITE_C_CALL */
 	__u64 type_function, type_method, type_descr, type_module;
-	__u64 reserved;
 	struct pt_rt_layout rt;
 	struct pt_value_layout values;
 };

@@ -96,6 +96,11 @@ int main(void)
 	ROW("code_adaptive", NONE);
 	ROW("code_linetable", offsetof(PyCodeObject, co_lnotab));
 #endif
+#if PY_VERSION_HEX >= 0x030c0000
+	ROW("ts_datastack", offsetof(PyThreadState, datastack_chunk));
+#else
+	ROW("ts_datastack", NONE);
+#endif
 	ROW("str_length", offsetof(PyASCIIObject, length));
 	ROW("str_state", offsetof(PyASCIIObject, state));
 	ROW("str_ascii_data", sizeof(PyASCIIObject));

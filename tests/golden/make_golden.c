@@ -489,6 +489,68 @@ static void make_marks(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
 }
 
+/* Tasks: made by a call, an exception through one that waits, an address used again, one that was
+ * there before, and a loss; greenlets. */
+static void make_async(struct rec_builder *b)
+{
+	static const uint32_t open[] = {1};
+	const uint64_t outer = 0x7f0000001000, inner = 0x7f0000002000;
+	struct rec_thread t = rec_thread(100, 100, 1, "python3");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_code_flags(b, 6, "serve", "/srv/app/main.py", 50, 0x80);
+	rec_code_flags(b, 7, "fetch", "/srv/app/main.py", 60, 0x80);
+	rec_code(b, 8, "create_task", "", "/usr/lib/python3.12/asyncio/tasks.py", 381);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	batch_begin(b, &t, ns);
+	batch_snap(b, open, 1, 1, ns);
+	for (int i = 0; i < 2; i++) {
+		batch_enter(b, 8, ns += 100);
+		batch_task(b, outer, ns);
+		batch_exit(b, ns += 100);
+		batch_coro(b, outer | PT_CORO_FIRST, ns += 100);
+		batch_enter(b, 6, ns);
+		batch_coro(b, inner | PT_CORO_FIRST, ns += 100);
+		batch_enter(b, 7, ns);
+		batch_exit(b, ns += 100);
+		batch_exit(b, ns += 100);
+		batch_enter(b, 3, ns += 1000);
+		batch_exit(b, ns += 100);
+		batch_coro(b, inner, ns += 1000);
+		batch_enter(b, 7, ns);
+		batch_exit(b, ns += 100);
+		batch_coro(b, outer, ns += 100);
+		batch_enter(b, 6, ns);
+		batch_exit(b, ns += 100);
+		batch_enter(b, 3, ns += 100);
+		batch_exit(b, ns += 100);
+	}
+	batch_coro(b, 0x7f0000003000, ns += 100);
+	batch_enter(b, 7, ns);
+	batch_exit(b, ns += 100);
+	batch_end(b, 0);
+	batch_begin(b, &t, ns += 100);
+	batch_enter(b, 3, ns);
+	batch_lose(b);
+	batch_begin(b, &t, ns += 100);
+	batch_snap(b, open, 1, 1, ns);
+	batch_coro(b, outer, ns += 100);
+	batch_enter(b, 6, ns);
+	/* two more stacks: one that ends, and the thread's own again */
+	batch_switch(b, 0x7f0000100000, ns += 100);
+	batch_snap(b, open, 1, 1, ns);
+	batch_switch(b, 0x7f0000200000, ns += 100);
+	batch_snap(b, NULL, 0, 1, ns);
+	batch_enter(b, 3, ns);
+	batch_exit_to(b, 1, ns += 100);
+	batch_switch(b, 0x7f0000100000, ns += 100);
+	batch_snap(b, open, 1, 1, ns);
+	batch_enter(b, 2, ns);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 20000, 0);
+}
+
 static int make(const char *name, void (*fill)(struct rec_builder *b))
 {
 	static const struct pt_capture_info info = {
@@ -528,7 +590,7 @@ int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls,   make_loss,  make_processes, make_damage, make_runtime, make_lines,
-	    make_control, make_sched, make_values,    make_cuda,   make_marks};
+	    make_control, make_sched, make_values,    make_cuda,   make_marks, make_async};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -11,7 +11,7 @@
 #include "sink/sink.h"
 
 const char *const golden_names[] = {"calls",   "loss",  "processes", "damage", "runtime", "lines",
-				    "control", "sched", "values",    "cuda",   "marks",   NULL};
+				    "control", "sched", "values",    "cuda",   "marks", "async", NULL};
 
 static int replay(const char *capture, struct pt_sink **sink, const char *sink_path,
 		  struct pt_report *report, struct pt_totals *totals)

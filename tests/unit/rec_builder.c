@@ -45,8 +45,8 @@ static void *make(enum pt_rec_kind kind, size_t len, uint32_t tgid, uint32_t tid
 	return record;
 }
 
-void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
-	      const char *file, uint32_t line)
+static void put_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
+		     const char *file, uint32_t line, uint32_t co_flags)
 {
 	const char *texts[PT_STR_COUNT] = {name, qualname, file};
 	size_t len = sizeof(struct pt_rec_code), lens[PT_STR_COUNT];
@@ -58,6 +58,7 @@ void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *
 	code = make(PT_REC_CODE, len, 1, 1, 1, 0);
 	code->id = id;
 	code->firstlineno = line;
+	code->co_flags = co_flags;
 	data = code->data;
 	for (int i = 0; i < PT_STR_COUNT; i++) {
 		code->str[i].bytes = (uint16_t)lens[i];
@@ -67,6 +68,18 @@ void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *
 	}
 	emit(b, &code->hdr);
 	free(code);
+}
+
+void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
+	      const char *file, uint32_t line)
+{
+	put_code(b, id, name, qualname, file, line, 0);
+}
+
+void rec_code_flags(struct rec_builder *b, uint32_t id, const char *name, const char *file,
+		    uint32_t line, uint32_t co_flags)
+{
+	put_code(b, id, name, name, file, line, co_flags);
 }
 
 void rec_cfunc(struct rec_builder *b, uint32_t id, enum pt_cfunc_kind kind, const char *name,
@@ -281,6 +294,24 @@ void batch_depth(struct rec_builder *b, uint32_t depth, uint64_t ns)
 	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_DEPTH, 1), ns);
 	word(b, depth);
 	b->thread->depth = depth;
+}
+
+void batch_coro(struct rec_builder *b, uint64_t object, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_CORO, 1), ns);
+	word(b, object);
+}
+
+void batch_task(struct rec_builder *b, uint64_t object, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_TASK, 1), ns);
+	word(b, object);
+}
+
+void batch_switch(struct rec_builder *b, uint64_t number, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_SWITCH, 1), ns);
+	word(b, number);
 }
 
 void batch_rt(struct rec_builder *b, unsigned int type, unsigned int what, unsigned int flags,

@@ -43,6 +43,9 @@ struct rec_thread rec_thread(uint32_t tgid, uint32_t tid, uint32_t image_id, con
 
 void rec_code(struct rec_builder *b, uint32_t id, const char *name, const char *qualname,
 	      const char *file, uint32_t line);
+/* As rec_code(), with co_flags. */
+void rec_code_flags(struct rec_builder *b, uint32_t id, const char *name, const char *file,
+		    uint32_t line, uint32_t co_flags);
 void rec_cfunc(struct rec_builder *b, uint32_t id, enum pt_cfunc_kind kind, const char *name,
 	       const char *owner);
 void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
@@ -66,6 +69,13 @@ unsigned int batch_room(const struct rec_builder *b);
 void batch_enter(struct rec_builder *b, uint32_t code_id, uint64_t ns);
 /* The next enter is called from there. */
 void batch_line(struct rec_builder *b, uint32_t caller_id, uint32_t unit);
+/* The next enter is of the coroutine at this address, with PT_CORO_*; the last one makes a task of
+ * it.
+ */
+void batch_coro(struct rec_builder *b, uint64_t object, uint64_t ns);
+void batch_task(struct rec_builder *b, uint64_t object, uint64_t ns);
+/* A snapshot of that stack follows. */
+void batch_switch(struct rec_builder *b, uint64_t number, uint64_t ns);
 void batch_c_enter(struct rec_builder *b, uint32_t id, uint64_t ns);
 void batch_c_exit(struct rec_builder *b, uint64_t ns);
 void batch_exit(struct rec_builder *b, uint64_t ns);

@@ -198,7 +198,7 @@ def test_attach(interpreter, program, *options):
 def test_lines(interpreter):
     """The lines of calls, against the program's own notes."""
     target = Target(interpreter, "lines")
-    tracer = start_tracer(target, "/tmp/lines.json", "--lines")
+    tracer = start_tracer(target, "/tmp/lines.json", "--lines", "--async")
     try:
         read_until(tracer.stderr, RECORDING, "the tracer")
         target.go()

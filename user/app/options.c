@@ -127,6 +127,10 @@ static const struct row rows[] = {
 	 "record each module that is searched and loaded, by name"),
 	ROW("exceptions", 0, FLAG, NULL, exceptions, APP_RECORD,
 	 "record exceptions where they get to Python code, as instants with type and message"),
+	ROW("async", 0, FLAG, NULL, async, APP_RECORD,
+	 "give each asyncio task (each coroutine that nothing awaits) a track of its own, with its "
+	 "steps, the waits between them, and an arrow from where it was created; and each greenlet "
+	 "(CPython 3.12 and later) a track with its calls"),
 	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, APP_RECORD,
 	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
 	 "they have (may be repeated)"),
@@ -709,6 +713,9 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->tracer_entries && options->output && pt_output_is_capture(options->output))
 		return usage(err,
 			     "--tracer-entries: a capture holds everything; give it to replay");
+	if (options->async && options->start_on)
+		return usage(err, "--async and --start-on exclude each other: a task that starts "
+				  "outside of these calls would not be seen");
 	if (options->verb == APP_RECORD && options->dry_run && options->command)
 		return usage(err, "--dry-run needs a running process (-p or -a)");
 	if (options->verb == APP_RECORD && options->json && !options->dry_run)
@@ -785,6 +792,7 @@ void app_options_features(const struct app_options *options, unsigned int *featu
 	*asked |= (unsigned int)options->gil << PY_FEATURE_GIL;
 	*asked |= (unsigned int)options->imports << PY_FEATURE_IMPORTS;
 	*asked |= (unsigned int)options->exceptions << PY_FEATURE_EXCEPTIONS;
+	*asked |= (unsigned int)options->async << PY_FEATURE_ASYNC;
 	*asked |= (unsigned int)(options->audit.count > 0) << PY_FEATURE_AUDIT;
 	*asked |=
 	    (unsigned int)(options->args.count + options->retval.count + options->local.count > 0)

@@ -55,7 +55,7 @@ struct app_options {
 	int follow;  /* enum pt_follow */
 	int cuda;    /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
-	bool gc, no_gc, gil, imports, exceptions, sched;
+	bool gc, no_gc, gil, imports, exceptions, sched, async;
 	bool nvtx;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */

@@ -202,6 +202,10 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 	case PT_X_ARGS:
 	case PT_X_RESULT:
 		return payload == 1 && PT_WORD_KIND(batch->words[pos + 1]) == 0 ? 2 : 0;
+	case PT_X_CORO:
+	case PT_X_TASK:
+	case PT_X_SWITCH:
+		return payload == 1 && batch->words[pos + 1] & ~PT_CORO_BITS ? 2 : 0;
 	case PT_X_PAUSED:
 		if (payload != 3 || batch->words[pos + 2] > PT_TIME_MAX_NS ||
 		    batch->words[pos + 3] > PT_TIME_MAX_NS)
@@ -408,6 +412,15 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 	case PT_X_C_ENTER:
 		event->kind = PT_EV_C_ENTER;
 		event->code_id = (uint32_t)payload;
+		break;
+	case PT_X_CORO:
+	case PT_X_TASK:
+	case PT_X_SWITCH:
+		event->kind = PT_EXT_TYPE(arg) == PT_X_CORO   ? PT_EV_CORO
+			      : PT_EXT_TYPE(arg) == PT_X_TASK ? PT_EV_TASK
+							      : PT_EV_SWITCH;
+		event->object = payload & ~PT_CORO_BITS;
+		event->coro = (uint8_t)(payload & PT_CORO_BITS);
 		break;
 	case PT_X_OPEN:
 		event->kind = PT_EV_OPEN;

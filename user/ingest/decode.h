@@ -33,8 +33,11 @@ enum pt_ev_kind {
 	PT_EV_C_ENTER,
 	PT_EV_C_EXIT,
 	PT_EV_PAUSED,
-	PT_EV_ARGS,     /* of the next enter: .serial */
-	PT_EV_RESULT,   /* of the innermost frame: .serial */
+	PT_EV_ARGS,   /* of the next enter: .serial */
+	PT_EV_RESULT, /* of the innermost frame: .serial */
+	PT_EV_CORO,
+	PT_EV_TASK,
+	PT_EV_SWITCH,
 	PT_EV_RT_BEGIN, /* and the two behind it: .rt is set, and the rest is not */
 	PT_EV_RT_END,
 	PT_EV_RT_INSTANT,
@@ -68,6 +71,8 @@ struct pt_ev {
 	uint32_t count;   /* SNAP: frames that follow */
 	uint32_t serial;  /* ARGS, RESULT: of a PT_REC_VALUES */
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
+	uint8_t coro;     /* CORO: PT_CORO_* */
+	uint64_t object;  /* CORO, TASK: address; SWITCH: number */
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
 	struct pt_ev_cuda cuda;

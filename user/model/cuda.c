@@ -294,7 +294,7 @@ static bool is_failure(const struct model_cuda_fn *fn, int code)
 	return code && !(name && strstr(name, "NotReady")) && !(name && strstr(name, "NOT_READY"));
 }
 
-static void emit_failure(struct pt_model *model, const struct model_thread *thread,
+static void emit_failure(struct pt_model *model, struct model_thread *thread,
 			 const struct model_cuda_fn *fn, const struct model_cuda_call *call,
 			 uint64_t ns)
 {
@@ -309,7 +309,7 @@ static void emit_failure(struct pt_model *model, const struct model_thread *thre
 	    .instant =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = model_greenlet_track(model, thread),
 		    .time_ns = ns,
 		    .name = name ? name : "CUDA error",
 		    .category = "cuda_error",
@@ -336,7 +336,7 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 	    .span =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = model_greenlet_track(model, thread),
 		    .begin_ns = frame->begin_ns,
 		    .end_ns = end_ns,
 		    .name = fn->symbol,

@@ -149,6 +149,7 @@ void model_code_define(struct pt_model *model, const struct pt_rec_code *record)
 
 	if (!code)
 		return;
+	code->co_flags = record->co_flags;
 	code_text(record, PT_STR_NAME, name);
 	code_text(record, PT_STR_QUALNAME, qualname);
 	code_text(record, PT_STR_FILE, file);

@@ -11,6 +11,8 @@
  *   values.c     arguments, variables and results of calls
  *   cuda.c       calls of CUDA functions
  *   mark.c       probes of the user's
+ *   async.c      coroutines: tasks, and tracks of their own
+ *   greenlet.c   several stacks in a thread
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -23,8 +25,10 @@
 /* A function as sinks see it. Code objects with the same name, file and line share one. */
 struct model_function {
 	struct pt_function pub;
-	bool announced; /* PT_OP_FUNCTION went out */
-	bool excluded;  /* by include_files / exclude_files */
+	bool announced;     /* PT_OP_FUNCTION went out */
+	bool excluded;      /* by include_files / exclude_files */
+	uint32_t tasks;     /* that began with it and were shown: they are numbered */
+	uint32_t greenlets; /* likewise */
 	struct model_function *next_same_hash, *next;
 };
 
@@ -33,6 +37,7 @@ struct model_code {
 	uint32_t id;
 	struct model_function *function;
 	struct model_lines *lines; /* NULL: no line table came */
+	uint32_t co_flags;
 	struct model_code *next;
 };
 
@@ -53,6 +58,7 @@ struct model_span {
 struct model_frame {
 	struct model_code *code; /* NULL: there is a span instead */
 	struct model_span *span; /* owned */
+	struct model_task *task; /* it is a step of this one; or NULL */
 	uint64_t begin_ns, id;
 	uint64_t parent_id; /* of the next visible frame below */
 	uint32_t depth;     /* absolute, as in pt_abi.h */
@@ -128,8 +134,12 @@ struct model_thread {
 	uint32_t depth;
 	struct model_code *caller; /* of the enter that follows: as in struct model_frame */
 	uint32_t call_unit;
-	uint32_t opened_at_start; /* frames, and none of them closed */
-	uint64_t first_ns;        /* of its first event */
+	uint64_t coro;             /* of the enter that follows: an address, with PT_CORO_*; or 0 */
+	struct model_async *async; /* async.c; NULL: there were no coroutines */
+	struct model_greenlets *greenlets; /* greenlet.c; NULL: there are none */
+	bool switched;                     /* to another stack; its snapshot is to follow */
+	uint32_t opened_at_start;          /* frames, and none of them closed */
+	uint64_t first_ns;                 /* of its first event */
 
 	/* a snapshot under way */
 	bool snap_active;
@@ -176,13 +186,15 @@ struct model_thread {
 };
 
 /* All frames of all threads together: bounds the memory that hostile input can take. */
-#define MODEL_MAX_FRAMES  (1u << 22)
+#define MODEL_MAX_FRAMES     (1u << 22)
 /* pid_max is at most 4 Mi (include/linux/threads.h); this many in one recording is damage */
-#define MODEL_MAX_THREADS (1u << 20)
+#define MODEL_MAX_THREADS    (1u << 20)
+/* Addresses of coroutines, and greenlets, of all threads together */
+#define MODEL_MAX_COROUTINES (1u << 20)
 /* Details that wait for their words, all together */
-#define MODEL_MAX_DETAILS (64u << 20)
-#define CODE_PAGE_BITS    10
-#define CODE_PAGES        (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
+#define MODEL_MAX_DETAILS    (64u << 20)
+#define CODE_PAGE_BITS       10
+#define CODE_PAGES           (1u << (PT_WORD_ARG_BITS - CODE_PAGE_BITS))
 
 struct pt_model {
 	struct pt_model_options options;
@@ -197,6 +209,8 @@ struct pt_model {
 	uint64_t last_pause_ns;               /* the last one that there was */
 	bool drop_open;                       /* PT_CONTROL_DROP_OPEN */
 	uint64_t next_call_id, next_flow_id;
+	uint32_t tracks;     /* that are no threads */
+	uint32_t coroutines; /* addresses that are known, and greenlets */
 	uint32_t open_frames;
 	size_t details_bytes;                  /* of values, too */
 	struct model_value_texts *value_texts; /* made when needed */
@@ -262,6 +276,46 @@ int model_lines_take(struct pt_model *model, const struct pt_rec_lines *record);
 uint32_t model_lines_find(struct pt_model *model, const struct model_code *code, uint32_t unit);
 void model_lines_free(struct model_lines *lines);
 
+/* ---- async.c ---- */
+/* The frame on top was entered, with thread->coro. */
+void model_async_enter(struct pt_model *model, struct model_thread *thread);
+/* The frame on top was entered, and is no coroutine's; or an exit comes. */
+void model_async_other(struct pt_model *model, struct model_thread *thread, bool enter);
+/* A frame that is a step ends; it is off the stack. */
+void model_async_leave(struct pt_model *model, struct model_thread *thread,
+		       const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
+/* PT_EV_TASK */
+void model_async_made(struct pt_model *model, struct model_thread *thread, uint64_t object);
+/* Something else happens than what may go on with the last step. */
+void model_async_settle(struct pt_model *model, struct model_thread *thread);
+/* What coroutines did meanwhile is not known: addresses may mean others now. */
+void model_async_forget(struct pt_model *model, struct model_thread *thread);
+void model_async_release(struct pt_model *model, struct model_thread *thread);
+
+/* The task whose step is under way on the running stack. Returns the one before. */
+struct model_task *model_async_swap(struct model_thread *thread, struct model_task *current);
+void model_async_drop(struct model_frame *frame);
+
+/* ---- greenlet.c ---- */
+/* PT_EV_SWITCH */
+void model_greenlet_switch(struct pt_model *model, struct model_thread *thread, uint64_t number);
+/* The track of what runs now: the thread's own number, or that of a greenlet, which is announced.
+ */
+pid_t model_greenlet_track(struct pt_model *model, struct model_thread *thread);
+/* The outermost call ends, and has ended. Only with thread->greenlets. */
+void model_greenlet_ending(struct model_thread *thread);
+void model_greenlet_ended(struct model_thread *thread);
+/* Closes what the stacks that do not run have open. */
+void model_greenlet_close(struct pt_model *model, struct model_thread *thread, uint64_t ns,
+			  uint32_t flags);
+/* Calls fn for each stack that does not run, while it is the thread's. */
+void model_greenlet_each(struct pt_model *model, struct model_thread *thread,
+			 void (*fn)(struct pt_model *model, struct model_thread *thread, void *ctx),
+			 void *ctx);
+/* What they have open began at ns: a clear. */
+void model_greenlet_cleared(struct model_thread *thread, uint64_t ns);
+void model_greenlet_release(struct pt_model *model, struct model_thread *thread);
+
 /* ---- thread.c ---- */
 /* -EBADMSG: the batch is damaged, nothing was taken from it. */
 int model_thread_batch(struct pt_model *model, struct model_thread *thread,
@@ -287,6 +341,8 @@ void model_thread_push_span(struct pt_model *model, struct model_thread *thread,
 void model_thread_pop_to(struct pt_model *model, struct model_thread *thread, uint32_t count,
 			 uint64_t ns, uint32_t flags);
 void model_thread_announce(struct pt_model *model, struct model_thread *thread);
+/* Frees the frames without a word. */
+void model_thread_drop_frames(struct pt_model *model, struct model_thread *thread);
 /* The tid is used again by a new thread. */
 void model_thread_reset(struct pt_model *model, struct model_thread *thread);
 

@@ -3,6 +3,7 @@
  * op.h - trace ops: all that a sink ever sees.
  *
  * Invariants that the model keeps and sinks rely on:
+ *  - a track is a thread, or has a number from PT_TRACK_TID on;
  *  - times are CLOCK_MONOTONIC nanoseconds; within a track they nest exactly: two slices are
  *    disjoint or one contains the other, and no two boundaries of one track are equal;
  *  - a slice op comes when the slice ends, so inner slices come before outer ones;
@@ -26,7 +27,7 @@ enum pt_op_kind {
 	PT_OP_RANGE,    /* likewise, but it need not nest with calls */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
-	PT_OP_FLOW,  /* from one place in the trace to another: a fork */
+	PT_OP_FLOW,  /* one thing leads to another, perhaps on another track: a fork, a task */
 	PT_OP_LOSS,  /* events of a thread are missing between begin and end */
 	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
@@ -46,10 +47,14 @@ struct pt_op_process {
 	const char *name, *cmdline; /* cmdline may be NULL */
 };
 
+/* Tracks that are no threads have numbers from here on, each one used once in a trace. pid_max is
+ * at most 4 Mi (include/linux/threads.h). */
+#define PT_TRACK_TID (1 << 30)
+
 struct pt_op_thread {
 	pid_t pid, tid;
 	uint64_t time_ns;
-	const char *name;
+	const char *name; /* of a thread its comm; of another track all of its name */
 };
 
 struct pt_function { /* owned by the model, lives as long as it; compare by id */
@@ -140,6 +145,7 @@ struct pt_op_counter {
 	double value;
 };
 
+/* Both ends lie within slices of their tracks. */
 struct pt_op_flow {
 	struct pt_op_flow_end {
 		pid_t pid, tid;

@@ -205,7 +205,7 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 	    .span =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = model_greenlet_track(model, thread),
 		    .begin_ns = frame->begin_ns,
 		    .end_ns = end_ns,
 		    .name = name,
@@ -381,7 +381,7 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 	    .instant =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = model_greenlet_track(model, thread),
 		    .time_ns = event->time_ns > thread->last_ns ? event->time_ns : thread->last_ns,
 		    .category = exception ? "exception" : "audit",
 		    .args = texts.args,

@@ -129,12 +129,12 @@ static bool is_shown(const struct pt_model *model, const struct model_frame *fra
 	       (!options->max_stack_depth || frame->level <= options->max_stack_depth);
 }
 
-static void fill_slice(struct pt_model *model, const struct model_thread *thread,
+static void fill_slice(struct pt_model *model, struct model_thread *thread,
 		       const struct model_frame *frame, const struct model_function *function,
 		       uint64_t end_ns, uint32_t flags, struct pt_op_slice *slice)
 {
 	slice->pid = thread->process->pid;
-	slice->tid = thread->tid;
+	slice->tid = model_greenlet_track(model, thread);
 	slice->function = &function->pub;
 	slice->begin_ns = frame->begin_ns;
 	slice->end_ns = end_ns;
@@ -155,8 +155,9 @@ static void frame_drop_values(struct pt_model *model, struct model_frame *frame)
 	frame->args = frame->result = NULL;
 }
 
-/* Closes the innermost frame. Cost of a slice: this, the sink, and push(). */
-static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
+/* Cost of a slice: this, the sink, and push(). */
+static void pop_frame(struct pt_model *model, struct model_thread *thread, uint64_t ns,
+		      uint32_t flags)
 {
 	struct model_frame *frame = &thread->frames[--thread->frame_count];
 	struct model_function *function;
@@ -171,6 +172,8 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 		model_span_end(model, thread, frame, ns, span_flags(frame->span, flags));
 		return;
 	}
+	if (frame->task)
+		model_async_leave(model, thread, frame, ns, flags);
 	function = model_code_function(model, frame->code);
 	if (!is_shown(model, frame, function, ns) || model_thread_silent(model, thread) ||
 	    (model->drop_open && flags & PT_SLICE_OPEN_AT_END)) {
@@ -185,6 +188,18 @@ static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns
 	fill_slice(model, thread, frame, function, ns, flags, &op.slice);
 	model_emit(model, &op);
 	frame_drop_values(model, frame);
+}
+
+/* Closes the innermost frame. */
+static void pop(struct pt_model *model, struct model_thread *thread, uint64_t ns, uint32_t flags)
+{
+	bool outermost = thread->greenlets && thread->frame_count == 1;
+
+	if (outermost)
+		model_greenlet_ending(thread);
+	pop_frame(model, thread, ns, flags);
+	if (outermost)
+		model_greenlet_ended(thread);
 }
 
 static void pop_above(struct pt_model *model, struct model_thread *thread, uint32_t depth,
@@ -211,6 +226,7 @@ static struct model_frame *push_frame(struct pt_model *model, struct model_threa
 	frame = &thread->frames[thread->frame_count];
 	frame->code = NULL;
 	frame->span = NULL;
+	frame->task = NULL;
 	frame->begin_ns = boundary(thread, ns);
 	frame->id = 0;
 	frame->depth = depth;
@@ -496,16 +512,18 @@ static void heal(struct pt_model *model, struct model_thread *thread)
 {
 	uint64_t close_ns = thread->gap ? thread->gap_begin_ns : thread->snap_ns;
 	bool paused = thread->paused && thread->last_ns == thread->pause_last_ns;
+	/* the stack is as it was left: what is no Python frame, too */
+	bool kept = paused || (thread->switched && !thread->gap);
 	uint64_t open_ns = paused ? thread->pause_until_ns : thread->snap_ns;
 	uint32_t flags = paused ? PT_SLICE_AFTER_PAUSE : PT_SLICE_AFTER_LOSS;
-	uint32_t next, confirmed = confirmed_frames(thread, paused, &next);
+	uint32_t next, confirmed = confirmed_frames(thread, kept, &next);
 	bool exits;
 
 	/* an exit is at hand: the snapshot was taken behind it, and what a pause has left was not
 	 */
-	exits = paused && !next && thread->frame_count > confirmed &&
+	exits = kept && !next && thread->frame_count > confirmed &&
 		thread->frames[confirmed].depth > thread->snap.depth;
-	if (!thread->gap && !exits && (!paused || thread->frame_count > confirmed))
+	if (!thread->gap && !exits && (!kept || thread->frame_count > confirmed))
 		model->totals.stack_jumps++;
 	if (!exits)
 		model_thread_pop_to(model, thread, confirmed, close_ns, PT_SLICE_INTO_LOSS);
@@ -521,6 +539,7 @@ static void heal(struct pt_model *model, struct model_thread *thread)
 		thread->depth = thread->snap.depth;
 	thread->gap = false;
 	thread->paused = false;
+	thread->switched = false;
 	model_runtime_replay(model, thread);
 }
 
@@ -617,6 +636,7 @@ static void pause_ended_frames(struct pt_model *model, struct model_thread *thre
 		start_from_outside(model, thread, event->from_ns);
 	}
 	model_runtime_replay(model, thread);
+	model_greenlet_close(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE);
 	thread->paused = true;
 	thread->at_first_event = false;
 	opens_release(model, &thread->outside);
@@ -651,7 +671,11 @@ static void enter(struct pt_model *model, struct model_thread *thread, const str
 		thread->frames[frames].call_unit = thread->call_unit;
 		thread->frames[frames].args = thread->next_args;
 		thread->next_args = NULL;
+		if (thread->coro)
+			model_async_enter(model, thread);
 	}
+	if (thread->async && !thread->coro)
+		model_async_other(model, thread, true);
 }
 
 /* An exit carries the low bits of the depth; the rest is that of the depth before. */
@@ -733,9 +757,17 @@ static void take_values(struct pt_model *model, struct model_thread *thread,
 static void take_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
+	if (event->kind == PT_EV_SWITCH) {
+		if (thread->snap_active)
+			snapshot_apply(model, thread);
+		model_greenlet_switch(model, thread, event->object);
+		return;
+	}
 	if (event->kind == PT_EV_SNAP) {
 		thread->caller = NULL;
 		drop_next_args(model, thread);
+		thread->coro = 0;
+		model_async_settle(model, thread);
 		snapshot_begin(model, thread, event);
 		return;
 	}
@@ -749,6 +781,7 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		model_runtime_replay(model, thread);
 	if (event->kind == PT_EV_PAUSED) {
 		thread->caller = NULL;
+		model_async_forget(model, thread);
 		pause_ended_frames(model, thread, event);
 		return;
 	}
@@ -765,7 +798,18 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 		take_values(model, thread, event);
 		return;
 	}
+	if (event->kind == PT_EV_CORO) {
+		thread->coro = event->object | event->coro;
+		return;
+	}
+	if (thread->async && event->kind == PT_EV_EXIT)
+		model_async_other(model, thread, false);
+	else if (thread->async && event->kind != PT_EV_ENTER && event->kind != PT_EV_DEPTH)
+		model_async_settle(model, thread);
 	switch (event->kind) {
+	case PT_EV_TASK:
+		model_async_made(model, thread, event->object);
+		break;
 	case PT_EV_ENTER:
 		enter(model, thread, event);
 		break;
@@ -792,11 +836,14 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_LINE:
 	case PT_EV_ARGS:
 	case PT_EV_RESULT:
+	case PT_EV_CORO:
+	case PT_EV_SWITCH:
 		break;
 	}
 	if (event->kind != PT_EV_DEPTH) {
 		thread->caller = NULL;
 		drop_next_args(model, thread);
+		thread->coro = 0;
 	}
 	if (thread->at_first_event) {
 		thread->at_first_event = false;
@@ -835,22 +882,19 @@ static void each_outside(struct pt_model *model, struct model_thread *thread, ui
 	}
 }
 
-void model_thread_each_open(struct pt_model *model, struct model_thread *thread, uint64_t known_ns,
-			    void (*fn)(struct pt_model *model, struct model_thread *thread,
-				       const struct pt_op_slice *slice, void *ctx),
-			    void *ctx)
+struct open_calls {
+	uint64_t end_ns; /* of the innermost, and a nanosecond more for each around it */
+	void (*fn)(struct pt_model *model, struct model_thread *thread,
+		   const struct pt_op_slice *slice, void *ctx);
+	void *ctx;
+};
+
+static void each_frame(struct pt_model *model, struct model_thread *thread, void *ctx)
 {
-	uint64_t end_ns = (thread->last_ns > known_ns ? thread->last_ns : known_ns) +
-			  thread->frame_count;
+	const struct open_calls *calls = ctx;
+	uint64_t end_ns = calls->end_ns + thread->frame_count;
 	struct pt_op_slice slice;
 
-	/* of what it did in a pause it tells at its next event */
-	if (thread->started && thread->last_ns < model->last_pause_ns)
-		end_ns = thread->last_ns + thread->frame_count;
-	if (!thread->started && !thread->ended)
-		each_outside(model, thread, known_ns, fn, ctx);
-	if (thread->ended || thread->clear_ns != model->clear_ns)
-		return;
 	for (uint32_t i = 0; i < thread->frame_count; i++) {
 		const struct model_frame *frame = &thread->frames[i];
 		struct model_function *function;
@@ -862,8 +906,27 @@ void model_thread_each_open(struct pt_model *model, struct model_thread *thread,
 			continue;
 		fill_slice(model, thread, frame, function, end_ns - i, PT_SLICE_OPEN_AT_END,
 			   &slice);
-		fn(model, thread, &slice, ctx);
+		calls->fn(model, thread, &slice, calls->ctx);
 	}
+}
+
+void model_thread_each_open(struct pt_model *model, struct model_thread *thread, uint64_t known_ns,
+			    void (*fn)(struct pt_model *model, struct model_thread *thread,
+				       const struct pt_op_slice *slice, void *ctx),
+			    void *ctx)
+{
+	struct open_calls calls = {.end_ns = known_ns, .fn = fn, .ctx = ctx};
+
+	/* of what it did in a pause it tells at its next event */
+	if (thread->last_ns > known_ns ||
+	    (thread->started && thread->last_ns < model->last_pause_ns))
+		calls.end_ns = thread->last_ns;
+	if (!thread->started && !thread->ended)
+		each_outside(model, thread, known_ns, fn, ctx);
+	if (thread->ended || thread->clear_ns != model->clear_ns)
+		return;
+	each_frame(model, thread, &calls);
+	model_greenlet_each(model, thread, each_frame, &calls);
 }
 
 /* ---- clearing ---- */
@@ -880,6 +943,7 @@ static void cleared(struct pt_model *model, struct model_thread *thread, uint64_
 		thread->frames[i].begin_ns = start_ns + i;
 		thread->frames[i].flags = PT_SLICE_OPEN_AT_START;
 	}
+	model_greenlet_cleared(thread, start_ns);
 	if (thread->started)
 		thread->last_ns = start_ns + count;
 	if (thread->gap && thread->gap_begin_ns < thread->last_ns)
@@ -923,6 +987,7 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 		uint64_t end_ns)
 {
 	model_runtime_settle(model, thread);
+	model_async_forget(model, thread);
 	if (!thread->started)
 		start_from_outside(model, thread, end_ns);
 	else if (thread->snap_active)
@@ -932,6 +997,7 @@ static void gap(struct pt_model *model, struct model_thread *thread, uint64_t ev
 	thread->at_first_event = false;
 	thread->paused = false;
 	opens_release(model, &thread->outside);
+	model_greenlet_close(model, thread, thread->last_ns, PT_SLICE_INTO_LOSS);
 	thread->gap = true;
 	thread->gap_begin_ns = thread->last_ns;
 	thread->caller = NULL;
@@ -1086,9 +1152,10 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 			if (thread->wait_ended_ns)
 				model_runtime_settle(model, thread);
 			if (thread->fresh_batch && event.kind != PT_EV_SNAP &&
-			    event.kind != PT_EV_PAUSED)
+			    event.kind != PT_EV_PAUSED && event.kind != PT_EV_SWITCH)
 				without_snapshot(model, thread, batch, event.time_ns);
-			thread->fresh_batch = false;
+			if (event.kind != PT_EV_SWITCH)
+				thread->fresh_batch = false;
 			events += event.kind == PT_EV_ENTER || event.kind == PT_EV_EXIT ||
 				  event.kind == PT_EV_C_ENTER || event.kind == PT_EV_C_EXIT;
 			take_event(model, thread, &event);
@@ -1112,22 +1179,30 @@ int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 
 /* ---- the end ---- */
 
-static void stack_release(struct pt_model *model, struct model_thread *thread)
+void model_thread_drop_frames(struct pt_model *model, struct model_thread *thread)
 {
-	opens_release(model, &thread->outside);
-	opens_release(model, &thread->snap);
 	model->open_frames -= thread->frame_count;
 	for (uint32_t i = 0; i < thread->frame_count; i++) {
 		model_span_free(thread->frames[i].span);
 		frame_drop_values(model, &thread->frames[i]);
+		model_async_drop(&thread->frames[i]);
 	}
-	model_values_release(model, thread);
-	model_runtime_release(model, thread);
-	model_ranges_release(model, thread);
 	free(thread->frames);
 	thread->frames = NULL;
 	thread->span_count = 0;
 	thread->frame_count = thread->frame_size = 0;
+}
+
+static void stack_release(struct pt_model *model, struct model_thread *thread)
+{
+	opens_release(model, &thread->outside);
+	opens_release(model, &thread->snap);
+	model_greenlet_release(model, thread);
+	model_thread_drop_frames(model, thread);
+	model_values_release(model, thread);
+	model_runtime_release(model, thread);
+	model_ranges_release(model, thread);
+	model_async_release(model, thread);
 }
 
 void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,
@@ -1162,6 +1237,8 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 	}
 	model_thread_pop_to(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
 	model_marks_end(model, thread, end_ns);
+	model_greenlet_close(model, thread, end_ns, PT_SLICE_OPEN_AT_END);
+	model_async_settle(model, thread);
 	stack_release(model, thread);
 	thread->ended = true;
 	thread->end_ns = end_ns > thread->last_ns ? end_ns : thread->last_ns;

@@ -133,6 +133,7 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->want_exceptions = tracer->options.exceptions;
 	skel->rodata->want_sched = tracer->options.sched;
 	skel->rodata->use_task_regs = pt_feature(PT_FEAT_TASK_REGS)->available;
+	skel->rodata->want_async = tracer->options.async;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->send_lines = tracer->options.lines;
 	skel->rodata->send_tables = tracer->options.lines || tracer->options.exceptions;

@@ -54,6 +54,7 @@ struct pt_tracer_options {
 	bool imports; /* tell what importlib searches and loads */
 	bool exceptions;
 	bool sched; /* PT_REC_SCHED; needs pt_tracer_sched_supported() */
+	bool async; /* tell coroutines apart (PT_X_CORO, PT_X_TASK) */
 	/* Audit events: "name" or "prefix.*", NULL-terminated; NULL: none */
 	const char *const *audit;
 	/* Record the calls of C functions, too, where the image's plan has them; those that no glob

@@ -106,6 +106,11 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 			  : py_plan_refuse(plan, "where a frame's values lie is not known (nor do "
 						 "--retval and --local anything)");
 		break;
+	case PY_FEATURE_ASYNC:
+		ret = image->rt.gen_frame != PT_NO_FIELD
+			  ? 0
+			  : py_plan_refuse(plan, "where a coroutine's frame lies is not known");
+		break;
 	case PY_FEATURE_COUNT:
 		break;
 	}
@@ -137,6 +142,7 @@ const char *py_feature_name(enum py_feature feature)
 	    [PY_FEATURE_AUDIT] = "audit",
 	    [PY_FEATURE_EXCEPTIONS] = "exceptions",
 	    [PY_FEATURE_VALUES] = "args",
+	    [PY_FEATURE_ASYNC] = "async",
 	};
 
 	return names[feature];

@@ -52,6 +52,7 @@ enum py_feature {
 	PY_FEATURE_AUDIT,
 	PY_FEATURE_EXCEPTIONS,
 	PY_FEATURE_VALUES, /* --args, --retval, --local; needs no sites: frames tell */
+	PY_FEATURE_ASYNC,  /* needs no sites: frames tell */
 	PY_FEATURE_COUNT,
 };
 

@@ -17,7 +17,7 @@ struct layout_row {
 	uint8_t owner_hidden;
 	uint16_t code_flags, code_firstlineno, code_name, code_qualname, code_filename;
 	uint16_t str_length, str_state, str_ascii_data, str_data;
-	uint16_t frame_instr, code_adaptive, code_linetable;
+	uint16_t frame_instr, code_adaptive, code_linetable, ts_datastack;
 	uint16_t rt_interp_head, rt_tstate_current, interp_next, interp_threads_head;
 	uint16_t ts_next, ts_interp, ts_thread_id, ts_native_thread_id;
 };
@@ -192,6 +192,7 @@ int py_layout_from_table(uint32_t version, struct pt_layout *layout,
 	    .frame_instr = row->frame_instr,
 	    .code_adaptive = row->code_adaptive,
 	    .code_linetable = row->code_linetable,
+	    .ts_datastack = row->ts_datastack,
 	};
 	*runtime = (struct py_runtime_layout){
 	    .rt_interp_head = row->rt_interp_head,
@@ -212,8 +213,9 @@ int py_layout_from_table(uint32_t version, struct pt_layout *layout,
 /* Every offset lies in its struct, and the structs that have not changed since 3.12 look so. */
 static bool offsets_plausible(const struct offsets_map *map, const uint64_t *offsets)
 {
-	const uint8_t thread[] = {map->thread_next, map->thread_interp, map->thread_frame,
-				  map->thread_id, map->thread_native_id};
+	const uint8_t thread[] = {map->thread_next,      map->thread_interp,
+				  map->thread_frame,     map->thread_id,
+				  map->thread_native_id, (uint8_t)(map->thread_native_id + 1)};
 	const uint8_t frame[] = {map->frame_previous, map->frame_executable, map->frame_instr,
 				 map->frame_owner};
 	const uint8_t code[] = {map->code_filename,  map->code_name,        map->code_qualname,
@@ -270,6 +272,8 @@ static void layout_from_map(const struct offsets_map *map, const uint64_t *offse
 	    .frame_instr = (uint16_t)offsets[map->frame_instr],
 	    .code_adaptive = (uint16_t)offsets[map->code_adaptive],
 	    .code_linetable = (uint16_t)offsets[map->code_linetable],
+	    /* the next in the thread state's list, 3.13 to 3.15 */
+	    .ts_datastack = (uint16_t)offsets[map->thread_native_id + 1],
 	    .str_length = (uint16_t)offsets[map->unicode_length],
 	    .str_state = (uint16_t)offsets[map->unicode_state],
 	    .str_ascii_data = (uint16_t)offsets[map->unicode_ascii_size],

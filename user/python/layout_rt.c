@@ -18,11 +18,14 @@ struct row {
 	uint16_t locals;      /* _PyInterpreterFrame.localsplus, PyFrameObject.f_localsplus */
 	uint8_t locals_index; /* of that in _Py_DebugOffsets, as an array of u64; 0: not there */
 	uint8_t exception;    /* PyThreadState.current_exception; up to 3.11 curexc_type */
+	uint8_t gen_frame;    /* gi_iframe of a generator; up to 3.10 PyFrameObject.f_gen */
+	uint8_t coro_bytes;   /* sizeof(PyCoroObject), 3.11+: up to the frame's localsplus */
 };
 
 static const struct row rows[] = {
-    {8, 472, 360, 0, 88}, {9, 744, 360, 0, 88},    {10, 744, 352, 0, 88}, {11, 776, 72, 0, 96},
-    {12, 240, 72, 0, 96}, {13, 7528, 72, 32, 112}, {14, 0, 80, 35, 112},  {15, 0, 80, 43, 136},
+    {8, 472, 360, 0, 88, 96, 104}, {9, 744, 360, 0, 88, 96, 104}, {10, 744, 352, 0, 88, 88, 96},
+    {11, 776, 72, 0, 96, 80, 152}, {12, 240, 72, 0, 96, 72, 144}, {13, 7528, 72, 32, 112, 72, 144},
+    {14, 0, 80, 35, 112, 72, 152}, {15, 0, 80, 43, 136, 72, 152},
 };
 
 /* PyBaseExceptionObject: behind ob_base and dict; in 3.11+ notes come before traceback */
@@ -94,6 +97,30 @@ static bool exception_fits(const struct py_image *image, const struct py_finder 
 	return loads.found || (!loads.any && image->debug);
 }
 
+/* PyTypeObject.tp_basicsize: behind ob_base, ob_size and tp_name, 3.8 to 3.15 */
+#define TYPE_BASICSIZE 32
+
+/* The interpreter's own size of a coroutine must be what the table comes to. */
+static void fill_coroutine(struct py_image *image, const struct elf_file *elf,
+			   const struct row *row)
+{
+	const uint8_t *resume = py_resume_opcodes(row->minor);
+	struct elf_symbol symbol;
+	uint64_t size = 0;
+	const void *data;
+
+	if (!elf_symbol(elf, "PyCoro_Type", &symbol))
+		return;
+	data = elf_at_vaddr(elf, symbol.vaddr + TYPE_BASICSIZE, sizeof(size));
+	if (data)
+		memcpy(&size, data, sizeof(size));
+	if (size != row->coro_bytes || (row->minor >= 11 && !resume))
+		return;
+	if (resume)
+		memcpy(image->rt.resume, resume, sizeof(image->rt.resume));
+	image->rt.gen_frame = row->gen_frame;
+}
+
 void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 {
 	const struct elf_file *elf = finder->elf;
@@ -105,6 +132,7 @@ void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 	    .frame_locals = PT_NO_FIELD,
 	    .ts_exception = PT_NO_FIELD,
 	    .ts_native_id = rt->ts_native_id, /* of py_layout_fill() */
+	    .gen_frame = PT_NO_FIELD,
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].minor == (image->version >> 16 & 0xff))
@@ -112,6 +140,7 @@ void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 	if (!row)
 		return;
 	fill_gc(image, elf, row);
+	fill_coroutine(image, elf, row);
 	if (!row->locals_index || debug_offset(image, elf, row->locals_index) == row->locals)
 		rt->frame_locals = row->locals;
 	if (exception_fits(image, finder, row->exception))

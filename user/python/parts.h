@@ -32,6 +32,9 @@ int py_layout_fill(struct py_image *image, const struct elf_file *elf, struct pt
 /* The finders. sites_frame.c: 3.11+ */
 int py_sites_frame(const struct py_image *image, const struct py_finder *finder,
 		   struct pt_layout *layout, struct py_engine_plan *plan);
+/* RESUME, INSTRUMENTED_RESUME, RESUME_CHECK, RESUME_CHECK_JIT of 3.N, 0: none; NULL: not known. */
+#define PY_RESUME_OPCODES 4
+const uint8_t *py_resume_opcodes(unsigned int minor);
 /* sites_legacy.c: up to 3.10; the USDT probes; the code destructor. py_site_free_code() appends one
  * PT_SITE_FREE_CODE site to a plan that is otherwise complete. */
 int py_sites_legacy(const struct py_image *image, const struct py_finder *finder,

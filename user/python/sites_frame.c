@@ -36,16 +36,14 @@
  * to nothing in _PyEval_EvalFrameDefault(); the smallest loop seen has 10 000 instructions. */
 #define LOOP_MIN_INSNS   3000
 
-/* Opcode numbers: Include/opcode.h of 3.12, Include/opcode_ids.h of 3.13 and later. */
+/* Opcode numbers: Include/opcode.h up to 3.12, Include/opcode_ids.h of 3.13 and later. */
 static const struct resume_opcodes {
 	unsigned int minor;
-	uint8_t opcode[4]; /* RESUME, INSTRUMENTED_RESUME, RESUME_CHECK, RESUME_CHECK_JIT; 0: none
-			    */
+	uint8_t opcode[PY_RESUME_OPCODES];
 } resume_opcodes[] = {
-    {12, {151, 240, 0, 0}},
-    {13, {149, 236, 207, 0}},
-    {14, {128, 245, 196, 0}},
-    {15, {128, 244, 200, 201}},
+    {11, {151, 0, 150, 0}}, /* the latter: RESUME_QUICK */
+    {12, {151, 240, 0, 0}},   {13, {149, 236, 207, 0}},
+    {14, {128, 245, 196, 0}}, {15, {128, 244, 200, 201}},
 };
 
 struct search {
@@ -405,21 +403,24 @@ static int add_handler(struct search *s, uint64_t table, unsigned int opcode)
 	return site_add(s, &place, &wanted, NULL);
 }
 
+const uint8_t *py_resume_opcodes(unsigned int minor)
+{
+	for (size_t i = 0; i < sizeof(resume_opcodes) / sizeof(resume_opcodes[0]); i++)
+		if (resume_opcodes[i].minor == minor)
+			return resume_opcodes[i].opcode;
+	return NULL;
+}
+
 /* Every table: 3.15 has a second one, used while it records for the JIT. */
 static int add_resume(struct search *s)
 {
-	const struct resume_opcodes *opcodes = NULL;
+	const uint8_t *opcodes = py_resume_opcodes(minor_of(s->image));
 
-	for (size_t i = 0; i < sizeof(resume_opcodes) / sizeof(resume_opcodes[0]); i++)
-		if (resume_opcodes[i].minor == minor_of(s->image))
-			opcodes = &resume_opcodes[i];
 	if (!opcodes)
 		return py_plan_refuse(s->plan, "the opcode numbers of this version are not known");
 	for (size_t t = 0; t < s->region.table_count; t++)
-		for (size_t o = 0; o < sizeof(opcodes->opcode); o++) {
-			int ret = opcodes->opcode[o]
-				      ? add_handler(s, s->region.tables[t], opcodes->opcode[o])
-				      : 0;
+		for (size_t o = 0; o < PY_RESUME_OPCODES; o++) {
+			int ret = opcodes[o] ? add_handler(s, s->region.tables[t], opcodes[o]) : 0;
 
 			if (ret)
 				return ret;

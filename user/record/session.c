@@ -163,6 +163,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 
 	options.trace_all = session->options->all;
 	options.runtime = session->options->features != 0;
+	options.async = session->options->features >> PY_FEATURE_ASYNC & 1;
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE;

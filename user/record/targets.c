@@ -270,6 +270,28 @@ int targets_look_for_marks(struct session *session)
 	return rc;
 }
 
+/* Their switches are seen only with --async, from 3.12 on (bpf/async.h). */
+static void warn_of_greenlets(const struct session *session, const struct pt_process *process,
+			      const struct py_image *image)
+{
+	bool asked = session->options->features >> PY_FEATURE_ASYNC & 1;
+	bool found = false;
+
+	for (size_t i = 0; i < process->module_count; i++) {
+		const char *name = strrchr(process->modules[i].path, '/');
+
+		found |= name && !strncmp(name, "/_greenlet.", 11);
+	}
+	if (!found || (asked && image->layout.ts_datastack != PT_NO_FIELD))
+		return;
+	pt_warn("process %d (%s) has loaded greenlet: calls of different greenlets will be mixed "
+		"up; %s",
+		process->pid, process->comm,
+		image->layout.ts_datastack != PT_NO_FIELD
+		    ? "--async tells them apart"
+		    : "only from CPython 3.12 on can they be told apart");
+}
+
 int target_attach(struct session *session, const struct pt_process *process, bool starting,
 		  struct pt_err *err)
 {
@@ -282,7 +304,10 @@ int target_attach(struct session *session, const struct pt_process *process, boo
 	if (rc)
 		return pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "",
 				  "the interpreter of process %d was refused before", process->pid);
-	return attach_image(session, process, image, starting, err);
+	rc = attach_image(session, process, image, starting, err);
+	if (!rc)
+		warn_of_greenlets(session, process, image->image);
+	return rc;
 }
 
 static int put_proc(struct session *session, const struct target *target, enum pt_proc_what what,

@@ -497,7 +497,9 @@ static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
 {
 	char name[128];
 
-	if (thread->name && thread->name[0])
+	if (thread->tid >= PT_TRACK_TID)
+		snprintf(name, sizeof(name), "%s", thread->name);
+	else if (thread->name && thread->name[0])
 		snprintf(name, sizeof(name), "thread %d (%s)", thread->tid, thread->name);
 	else
 		snprintf(name, sizeof(name), "thread %d", thread->tid);

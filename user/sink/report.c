@@ -105,6 +105,21 @@ static const char *const state_titles[PT_STATE_COUNT] = {"running (ms)", "runnab
 							 "blocked (ms)", "unknown (ms)"};
 static const char *const state_keys[PT_STATE_COUNT] = {"running_ns", "runnable_ns", "blocked_ns",
 						       "unknown_ns"};
+/* A track that is no thread, and has no calls. */
+static bool is_other_track(const struct report_thread *thread)
+{
+	return thread->tid >= PT_TRACK_TID && !thread->calls && !thread->lost_events;
+}
+
+static uint32_t count_threads(const struct pt_report *report)
+{
+	const struct report_thread *thread;
+	uint32_t count = 0;
+
+	for (thread = report->thread_list; thread; thread = thread->next)
+		count += !is_other_track(thread);
+	return count;
+}
 
 static void print_threads(const struct pt_report *report, FILE *out)
 {
@@ -116,6 +131,8 @@ static void print_threads(const struct pt_report *report, FILE *out)
 		fprintf(out, " %14s", state_titles[i]);
 	fprintf(out, "  name\n");
 	for (thread = report->thread_list; thread && shown < THREADS_SHOWN; thread = thread->next) {
+		if (is_other_track(thread))
+			continue;
 		fprintf(out, "%12llu %10d %10d %12llu", (unsigned long long)thread->calls,
 			thread->pid, thread->tid, (unsigned long long)thread->lost_events);
 		for (size_t i = 0; report->has_states && i < PT_STATE_COUNT; i++)
@@ -125,8 +142,8 @@ static void print_threads(const struct pt_report *report, FILE *out)
 		putc('\n', out);
 		shown++;
 	}
-	if (thread)
-		fprintf(out, "%12s and %u more\n", "", report->thread_count - shown);
+	if (count_threads(report) > shown)
+		fprintf(out, "%12s and %u more\n", "", count_threads(report) - shown);
 }
 
 int pt_report_print_text(const struct pt_report *report, const struct pt_totals *totals, size_t top,
@@ -135,7 +152,7 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 	int rc;
 
 	fprintf(out, "calls %llu, threads %u, time %.3f ms, lost events %llu%s\n",
-		(unsigned long long)report->calls, report->thread_count,
+		(unsigned long long)report->calls, count_threads(report),
 		(double)(report->end_ns - report->begin_ns) / 1e6,
 		(unsigned long long)totals->lost_events,
 		totals->cut_short ? ", the file was cut short" : "");
@@ -180,6 +197,8 @@ static cJSON *threads_json(const struct pt_report *report)
 	const struct report_thread *thread;
 
 	for (thread = report->thread_list; thread; thread = thread->next) {
+		if (is_other_track(thread))
+			continue;
 		item = cJSON_CreateObject();
 		cJSON_AddNumberToObject(item, "pid", thread->pid);
 		cJSON_AddNumberToObject(item, "tid", thread->tid);

@@ -426,7 +426,8 @@ static int take_event(struct trace_reader *reader, char *line)
 		op.kind = PT_OP_THREAD;
 		op.thread.pid = (pid_t)event.pid;
 		op.thread.tid = (pid_t)event.tid;
-		op.thread.name = comm_of(event.thread_name);
+		op.thread.name = event.tid >= PT_TRACK_TID ? event.thread_name
+							   : comm_of(event.thread_name);
 		return pt_report_op(&op, reader->report);
 	}
 	return 0;

@@ -179,10 +179,11 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->range.pid;
 	case PT_OP_COUNTER:
 		return op->counter.pid;
+	case PT_OP_FLOW:
+		return op->flow.from.pid;
 	case PT_OP_LOSS:
 		return op->loss.pid;
 	case PT_OP_FUNCTION:
-	case PT_OP_FLOW:
 	case PT_OP_CLEAR:
 		break;
 	}
@@ -208,7 +209,7 @@ int pt_split_op(const struct pt_op *op, void *ctx)
 		return remember(split, &op->function);
 	if (op->kind == PT_OP_CLEAR)
 		return clear(split, op);
-	if (op->kind == PT_OP_FLOW)
+	if (op->kind == PT_OP_FLOW && op->flow.from.pid != op->flow.to.pid)
 		return 0; /* no document has both its ends */
 	rc = file_for(split, pid_of(op), &file);
 	if (!rc && op->kind == PT_OP_SLICE)

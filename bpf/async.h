@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * async.h - coroutines (--async): which one a frame is a step of, and who makes a task of it.
+ *
+ * A coroutine's address names it as long as it lives; its first step says that the address means
+ * another one from now on. What a task is made of that is for whoever reads the words.
+ *
+ * Cost: two user reads (28 ns each) and two words an enter of a coroutine or an asynchronous
+ * generator; a handful of reads a task. Without --async the verifier removes it all.
+ */
+#ifndef PT_BPF_ASYNC_H
+#define PT_BPF_ASYNC_H
+
+#include "frame.h"
+
+/* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR: Include/cpython/code.h */
+#define CORO_FLAGS (0x80u | 0x100u | 0x200u)
+
+/* FRAME_OWNED_BY_GENERATOR: pycore_frame.h, 3.11 to 3.15 */
+#define OWNED_BY_GENERATOR 1
+
+/* Up to 3.10: PyGenObject.gi_frame (Include/genobject.h) */
+#define GEN_FRAME 16
+
+/*
+ * Has the code of a generator's frame not run yet? Up to 3.10 f_lasti tells. From 3.11 on the frame
+ * stands at, or shortly before, the RESUME that goes on: that of the first start has the low bits
+ * 0, those behind a yield or an await have others (Python/compile.c). Line events of a debugger or
+ * of coverage may hide it.
+ */
+static __always_inline __u64 coro_bits(const struct pt_image *image, __u64 frame)
+{
+	const struct pt_layout *layout = &image->layout;
+	__u64 units, i;
+	__u8 opcode;
+
+	if (layout->code_adaptive == PT_NO_FIELD)
+		return user_u32(frame + layout->frame_instr) == 0xffffffff ? PT_CORO_FIRST : 0;
+	units = user_u64(user_u64(frame + layout->frame_instr));
+#pragma unroll
+	for (i = 0; i < 3; i++) {
+		opcode = units >> 16 * i;
+		if (opcode && (opcode == image->rt.resume[0] || opcode == image->rt.resume[1] ||
+			       opcode == image->rt.resume[2] || opcode == image->rt.resume[3]))
+			return units >> (16 * i + 8) & 3 ? 0 : PT_CORO_FIRST;
+	}
+	return PT_CORO_UNKNOWN;
+}
+
+/* A coroutine's frame is entered; its enter follows. */
+__noinline int async_coroutine(__u64 frame, __u32 layout_index, __u64 now)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct thread *t = thread_get();
+	__u64 object;
+
+	if (!t || image->rt.gen_frame == PT_NO_FIELD)
+		return 0;
+	if (image->layout.code_adaptive == PT_NO_FIELD)
+		object = user_u64(frame + image->rt.gen_frame);
+	else
+		object = frame - image->rt.gen_frame;
+	if (!object || object & PT_CORO_BITS)
+		return 0;
+	return put_ext(t, now, PT_X_CORO, object | coro_bits(image, frame));
+}
+
+/* Is this a coroutine that has not run yet? What is asked may be any object, or none. */
+static __always_inline bool is_new_coroutine(struct thread *t, const struct pt_image *image,
+					     __u64 object)
+{
+	const struct pt_layout *layout = &image->layout;
+	struct code_value *known;
+	__u64 frame, code;
+	__u8 owner = 0;
+
+	if (!object || object & PT_CORO_BITS)
+		return false;
+	if (layout->code_adaptive == PT_NO_FIELD) {
+		frame = user_u64(object + GEN_FRAME);
+		if (!frame || user_u64(frame + image->rt.gen_frame) != object)
+			return false;
+		code = user_u64(frame + layout->frame_code);
+		return user_u32(code + layout->code_flags) & CORO_FLAGS &&
+		       coro_bits(image, frame) == PT_CORO_FIRST;
+	}
+	frame = object + image->rt.gen_frame;
+	bpf_probe_read_user(&owner, 1, (void *)(frame + layout->frame_owner));
+	if (owner != OWNED_BY_GENERATOR)
+		return false;
+	/* it was made by entering its code, so that this is known */
+	code = user_u64(frame + layout->frame_code) & ~(__u64)layout->frame_code_mask;
+	known = code_find(t->image_id, code);
+	return known && known->flags & CORO_FLAGS && coro_bits(image, frame) == PT_CORO_FIRST;
+}
+
+/* A function was entered that makes a task of its first argument, or, a method, of its second. */
+__noinline int async_task(__u64 frame, __u32 layout_index, __u64 now)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct thread *t = thread_get();
+	__u64 object, i;
+
+	if (!t || image->rt.gen_frame == PT_NO_FIELD || image->rt.frame_locals == PT_NO_FIELD)
+		return 0;
+	for (i = 0; i < 2; i++) {
+		object = user_u64(frame + image->rt.frame_locals + 8 * i) &
+			 ~(__u64)image->rt.locals_mask;
+		if (is_new_coroutine(t, image, object))
+			return put_ext(t, now, PT_X_TASK, object);
+	}
+	return 0;
+}
+
+/* The enter was put. That of a coroutine is not taken back, however short the step (brief.h): what
+ * is known of tasks hangs on it. */
+static __always_inline void async_entered(struct thread *t, __u64 frame, __u32 flags,
+					  __u32 layout_index, __u64 now)
+{
+	if (flags & CORO_FLAGS)
+		brief_item(t);
+	if (flags & CODE_TASK)
+		async_task(frame, layout_index, now);
+}
+
+/*
+ * Greenlets. A switch exchanges what the thread state says of the running stack: the frame, the
+ * depth, and the data stack on which frames lie, a list of pieces of which each greenlet has its
+ * own. The first piece stays, so it is the greenlet's number; that another one is in use, at the
+ * first event behind a switch, tells of the switch. The depth does not: it may be the same, or one
+ * off, as behind a call. One more user read an event (28 ns).
+ */
+#define CHUNKS_INNER 16
+#define CHUNKS_OUTER 32 /* 512 pieces of 16 KiB (Python/pystate.c): some 50000 frames */
+
+/* Down the list for some pieces. The same one comes back: it is the first. */
+__noinline __u64 chunks_down(__u64 chunk)
+{
+	__u64 previous;
+	int i;
+
+	for (i = 0; i < CHUNKS_INNER; i++) {
+		previous = user_u64(chunk); /* _PyStackChunk.previous */
+		if (!previous)
+			break;
+		chunk = previous;
+	}
+	return chunk;
+}
+
+/* Another piece than before: is it of another stack? The first one ever is none, but the reader has
+ * to be told its number. */
+__noinline int async_switch(__u64 chunk)
+{
+	struct thread *t = thread_get();
+	__u64 below, root = chunk;
+	bool first, found = false;
+	int i;
+
+	if (!t || !chunk)
+		return 0;
+	if (t->stack_root && user_u64(chunk) == t->stack_chunk) { /* one more piece */
+		t->stack_chunk = chunk;
+		return 0;
+	}
+	for (i = 0; i < CHUNKS_OUTER && !found; i++) {
+		below = chunks_down(root);
+		found = below == root;
+		root = below;
+	}
+	t->stack_chunk = chunk;
+	if (!found || root == t->stack_root)
+		return 0;
+	first = !t->stack_root;
+	t->stack_root = root;
+	t->attention |= ATT_SNAP;
+	return !first;
+}
+
+static __always_inline bool stack_switched(struct thread *t, const struct pt_layout *layout,
+					   __u64 tstate)
+{
+	__u64 chunk;
+
+	if (!want_async || layout->ts_datastack == PT_NO_FIELD)
+		return false;
+	chunk = user_u64(tstate + layout->ts_datastack);
+	return unlikely(chunk != t->stack_chunk) && async_switch(chunk);
+}
+
+/* Says which stack the snapshot that follows is of. Returns 1 if a batch got lost. */
+static __always_inline int put_stack(struct thread *t, __u64 now)
+{
+	return want_async && t->stack_root ? put_ext(t, now, PT_X_SWITCH, t->stack_root) : 0;
+}
+
+#endif /* PT_BPF_ASYNC_H */
