@@ -590,7 +590,7 @@ int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls,   make_loss,  make_processes, make_damage, make_runtime, make_lines,
-	    make_control, make_sched, make_values,    make_cuda,   make_marks, make_async};
+	    make_control, make_sched, make_values,    make_cuda,   make_marks,   make_async};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -10,8 +10,9 @@
 #include "sink/report.h"
 #include "sink/sink.h"
 
-const char *const golden_names[] = {"calls",   "loss",  "processes", "damage", "runtime", "lines",
-				    "control", "sched", "values",    "cuda",   "marks", "async", NULL};
+const char *const golden_names[] = {"calls", "loss",    "processes", "damage", "runtime",
+				    "lines", "control", "sched",     "values", "cuda",
+				    "marks", "async",   NULL};
 
 static int replay(const char *capture, struct pt_sink **sink, const char *sink_path,
 		  struct pt_report *report, struct pt_totals *totals)
