@@ -44,13 +44,8 @@ static __always_inline int walk_visible(struct thread *t, __u64 code, __u32 mode
 					__u64 now)
 {
 	struct walk *w = &t->walk;
-	struct code_value *known = code_find(t->image_id, code);
-	__u64 id_flags;
+	__u64 id_flags = code_define(code, w->layout, now);
 
-	if (known && !(known->flags & CODE_PENDING))
-		id_flags = known->id | (__u64)known->flags << 32;
-	else
-		id_flags = code_define(code, w->layout, now);
 	if ((id_flags >> 32 & PT_CO_SHIM) || depth > max_depth || depth < t->window)
 		return 1;
 	if (mode == WALK_VISIBLE)
