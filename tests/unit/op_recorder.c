@@ -59,7 +59,7 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 	slice->values[0] = '\0';
 	slice->op.values = NULL;
 	if (op->values) {
-		char args[sizeof(slice->values)];
+		char args[sizeof(slice->values) / 2];
 
 		snprintf(args, sizeof(args), "%s",
 			 args_text(op->values->args, op->values->arg_count));
