@@ -40,7 +40,7 @@ def doubles(folder):
 
 
 def record(t, interp, libs, *options, count="5", kinds=(), **env):
-    target = process.Target(interp, "cuda", count, *kinds,
+    target = process.Target(interp, "cudart_calls", count, *kinds,
                             env=process.environment(CUDA_LIBS=":".join(libs), **env))
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *options)
     tracer.recording()
@@ -168,7 +168,7 @@ def test_loaded_later(t):
     """Libraries that are loaded while the program is traced; the trace says that it came late."""
     interp = interpreters.one()
     libs = doubles(t.folder)
-    target = process.Target(interp, "cuda", "5", env=process.environment(
+    target = process.Target(interp, "cudart_calls", "5", env=process.environment(
         CUDA_LIBS=":".join(libs), CUDA_LATE="1", CUDA_GO=t.path("go")))
     tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"))
     tracer.recording()
@@ -201,7 +201,7 @@ def test_root(t):
 def test_capture(t):
     """By way of a raw capture the trace is the same."""
     interp = interpreters.one()
-    target = process.Target(interp, "cuda", "5", env=process.environment(
+    target = process.Target(interp, "cudart_calls", "5", env=process.environment(
         CUDA_LIBS=":".join(doubles(t.folder))))
     tracer = process.Tracer("-p", target.pid, "-o", t.path("raw.ptcap"))
     tracer.recording()
@@ -218,7 +218,7 @@ def test_paused(t):
     """While recording is paused and resumed: what is shown was called, in that order, and what has
     no end says why."""
     interp = interpreters.one()
-    target = process.Target(interp, "cuda", "1500", env=process.environment(
+    target = process.Target(interp, "cudart_calls", "1500", env=process.environment(
         CUDA_LIBS=":".join(doubles(t.folder))))
     tracer = process.Tracer("--cuda", "all", "-p", target.pid, "-o", t.path("trace.json"))
     tracer.recording()

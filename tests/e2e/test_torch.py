@@ -101,9 +101,10 @@ def c_counts(calls):
 def test_same_tree(t):
     interp = with_torch()
     command = process.script(interp, "real_torch.py")
-    out = "/tmp/torch-profile.json"
-    subprocess.run(process.script(interp, "real_torch.py", "profile", out), check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    out = process.install_programs(interp) + "/torch-profile.json"
+    done = subprocess.run(process.script(interp, "real_torch.py", "profile", out), timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    t.equal(done.returncode, 0, "exit status under torch.profiler, which said\n" + done.stdout)
     theirs = torch_tree(interp.root + out)
     target = process.Target(interp, "torch", command=command)
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--c-functions", "all",

@@ -87,8 +87,9 @@ struct pt_op_slice {
 				   a thread, callers have smaller ids than what they call */
 	uint32_t depth;         /* visible callers + 1 */
 	uint32_t flags;
-	uint32_t call_line;             /* of the call within the slice around it; 0 unknown */
-	const struct pt_values *values; /* NULL: none */
+	uint32_t call_line; /* of the call within the slice around it; 0 unknown */
+	const struct pt_function *call_function; /* that slice's; NULL if call_line is 0 */
+	const struct pt_values *values;          /* NULL: none */
 };
 
 /* What a thread did that is no Python call: a garbage collection, a wait, an import. It lies on the

@@ -96,9 +96,9 @@ static uint32_t span_flags(const struct model_span *span, uint32_t flags)
 	return flags || span->end.what || span->scoped ? flags : PT_SLICE_INTO_LOSS;
 }
 
-/* The line of the call that `frame`, which is or just was on the stack, came from. */
+/* The line of the call that `frame`, which is or just was on the stack, came from, and where. */
 static uint32_t call_line(struct pt_model *model, const struct model_thread *thread,
-			  const struct model_frame *frame)
+			  const struct model_frame *frame, const struct pt_function **function)
 {
 	const struct model_code *around = NULL;
 
@@ -112,9 +112,10 @@ static uint32_t call_line(struct pt_model *model, const struct model_thread *thr
 		return 0;
 	/* A line of another caller would be taken for one of the slice around: of one that is left
 	 * out of the trace, or that throw() passed through without entering it. */
-	if (!model_code_same(around, frame->caller) ||
-	    (around->function && around->function->excluded))
+	if (!model_code_same(around, frame->caller) || !around->function ||
+	    around->function->excluded)
 		return 0;
+	*function = &around->function->pub;
 	return model_lines_find(model, frame->caller, frame->call_unit);
 }
 
@@ -142,7 +143,7 @@ static void fill_slice(struct pt_model *model, struct model_thread *thread,
 	slice->parent_id = frame->parent_id;
 	slice->depth = frame->level;
 	slice->flags = frame->flags | flags;
-	slice->call_line = call_line(model, thread, frame);
+	slice->call_line = call_line(model, thread, frame, &slice->call_function);
 	slice->values = frame->args || frame->result ? model_values_show(model, frame) : NULL;
 }
 

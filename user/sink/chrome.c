@@ -41,6 +41,7 @@ struct text {
 
 struct chrome_function {
 	struct text head; /* ,\n{..,"name":"..." */
+	struct text call; /* "CallFrom":"FILE:, once it is wanted */
 	const struct pt_source *source;
 	char *file; /* NULL: no sources are wanted */
 	uint32_t line;
@@ -150,6 +151,7 @@ static void chrome_free(void *state)
 	}
 	for (uint32_t i = 0; i < chrome->function_count; i++) {
 		free(chrome->functions[i].head.data);
+		free(chrome->functions[i].call.data);
 		free(chrome->functions[i].file);
 	}
 	free(chrome->functions);
@@ -214,37 +216,66 @@ static void add_name(const struct chrome *chrome, struct pt_buf *buf,
 	}
 }
 
-static int add_function(struct chrome *chrome, const struct pt_function *function)
+/* Its place in the table, zeroed if it is new; NULL: no memory. */
+static struct chrome_function *function_at(struct chrome *chrome, uint32_t id)
 {
 	uint32_t count = chrome->function_count ? chrome->function_count : 64;
 	struct chrome_function *functions;
-	struct pt_buf buf = {0};
 
-	while (count <= function->id)
+	while (count <= id)
 		count *= 2;
 	if (count > chrome->function_count) {
 		functions = realloc(chrome->functions, count * sizeof(*functions));
 		if (!functions)
-			return -ENOMEM;
+			return NULL;
 		memset(functions + chrome->function_count, 0,
 		       (count - chrome->function_count) * sizeof(*functions));
 		chrome->functions = functions;
 		chrome->function_count = count;
 	}
+	return &chrome->functions[id];
+}
+
+static int add_function(struct chrome *chrome, const struct pt_function *function)
+{
+	struct chrome_function *entry = function_at(chrome, function->id);
+	struct pt_buf buf = {0};
+
+	if (!entry)
+		return -ENOMEM;
 	pt_buf_printf(&buf, ",\n{\"ph\":\"X\",\"cat\":\"%s\",\"name\":\"",
 		      chrome->dialect == PT_DIALECT_VIZTRACER ? "FEE" : "python_function");
 	add_name(chrome, &buf, function);
 	pt_buf_add(&buf, "\"", 1);
-	functions = &chrome->functions[function->id];
-	free(functions->head.data);
-	free(functions->file);
-	*functions = (struct chrome_function){.line = function->line};
+	free(entry->head.data);
+	free(entry->file);
+	*entry = (struct chrome_function){.call = entry->call, .line = function->line};
 	if (chrome->source) {
-		functions->file = strdup(function->file);
-		if (!functions->file)
+		entry->file = strdup(function->file);
+		if (!entry->file)
 			buf.failed = true;
 	}
-	return take(&functions->head, &buf);
+	return take(&entry->head, &buf);
+}
+
+/* What a call from this function says of that, up to the line. The function itself may be announced
+ * later, since a slice comes when it ends. */
+static int call_text(struct chrome *chrome, const struct pt_function *function, struct text *text)
+{
+	struct chrome_function *entry = function_at(chrome, function->id);
+	struct pt_buf buf = {0};
+	int rc = 0;
+
+	if (!entry)
+		return -ENOMEM;
+	if (!entry->call.data) {
+		pt_buf_add_str(&buf, "\"CallFrom\":\"");
+		pt_json_escape(&buf, function->file);
+		pt_buf_add(&buf, ":", 1);
+		rc = take(&entry->call, &buf);
+	}
+	*text = entry->call;
+	return rc;
 }
 
 static struct chrome_thread *thread_get(struct chrome *chrome, pid_t pid, pid_t tid)
@@ -316,7 +347,7 @@ static int values_json(struct pt_buf *buf, const struct pt_values *values)
 
 /* values: JSON. */
 static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *slice,
-			const struct pt_buf *values, char *out)
+			const struct text *call, const struct pt_buf *values, char *out)
 {
 	bool comma = false;
 
@@ -334,8 +365,9 @@ static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *s
 	if (slice->call_line) {
 		if (comma)
 			*out++ = ',';
-		out = COPY(out, "\"CallFrom\":");
+		out = copy(out, call->data, call->len);
 		out = pt_json_u64(out, slice->call_line);
+		*out++ = '"';
 		comma = true;
 	}
 	if (values->len) {
@@ -373,11 +405,12 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 	uint64_t begin_ns = since_base(chrome, slice->begin_ns);
 	struct chrome_function *function;
 	struct pt_buf values = {0};
+	struct text call = {0};
 	size_t head_len;
 	const char *head;
 	char *start, *out;
 
-	if (!thread)
+	if (!thread || (slice->call_line && call_text(chrome, slice->call_function, &call)))
 		return -ENOMEM;
 	if (id >= chrome->function_count || !chrome->functions[id].head.data)
 		return -EINVAL; /* no function op came before */
@@ -393,14 +426,14 @@ static int put_slice(struct chrome *chrome, const struct pt_op_slice *slice)
 		return -ENOMEM;
 	}
 	start = out = pt_destination_room(chrome->destination,
-					  head_len + EVENT_REST_BYTES + values.len);
+					  head_len + EVENT_REST_BYTES + call.len + values.len);
 	out = copy(out, head, head_len);
 	out = copy(out, thread->where.data, thread->where.len);
 	out = pt_json_us(out, begin_ns);
 	out = COPY(out, ",\"dur\":");
 	out = pt_json_us(out, slice->end_ns - slice->begin_ns);
 	if (chrome->call_ids || slice->flags || slice->call_line || values.len)
-		out = slice_args(chrome, slice, &values, out);
+		out = slice_args(chrome, slice, &call, &values, out);
 	*out++ = '}';
 	pt_destination_used(chrome->destination, (size_t)(out - start));
 	if (slice->values)

@@ -62,6 +62,8 @@ class Slice:
         if match:
             self.file, self.line, self.name = match["file"], int(match["line"]), match["name"]
         self.args = event.get("args", {})
+        if "CallFrom" in self.args:  # "file:line"; nest() checks the file
+            self.args = dict(self.args, CallFrom=int(self.args["CallFrom"].rsplit(":", 1)[1]))
         self.children = []
 
     @property
@@ -195,6 +197,16 @@ class Trace:
         return {key: roots for key, roots in self.threads.items() if key[0] == pid}
 
 
+def check_call_from(key, s):
+    """CallFrom names the file of the Python function that the slice lies in."""
+    called_from = s.event.get("args", {}).get("CallFrom")
+    around = s.parent
+    while around and not (around.is_call and around.file):
+        around = around.parent
+    if called_from and (not around or called_from.rsplit(":", 1)[0] != around.file):
+        raise TraceError("%s: %s is said to be called from %r" % (key, s.name, called_from))
+
+
 def nest(key, slices):
     """Builds the tree; two slices are disjoint or one holds the other, with no equal boundaries."""
     slices.sort(key=lambda s: (s.begin, -s.end))
@@ -213,6 +225,7 @@ def nest(key, slices):
             raise TraceError("%s: %s [%d, %d] overlaps %s [%d, %d]" % (
                 key, s.name, s.begin, s.end, stack[-1].name, stack[-1].begin, stack[-1].end))
         s.parent = stack[-1] if stack else None
+        check_call_from(key, s)
         (stack[-1].children if stack else roots).append(s)
         stack.append(s)
     return roots
