@@ -4,7 +4,7 @@
 #   make check      all tests (end-to-end ones need root)
 #   make unit       tests that need no root, with AddressSanitizer and UBSan
 #   make bench      benchmarks -> bench/results.json, docs/BENCHMARKS.md
-#   make fuzz       a minute of each fuzz target
+#   make fuzz       half a minute of each fuzz target
 #   make fmt lint   clang-format; clang-tidy, cppcheck, shellcheck, the include-order check
 #   make install    PREFIX=/usr/local DESTDIR=
 

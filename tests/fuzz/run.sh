@@ -8,7 +8,7 @@ set -u
 
 build=$1
 shift
-seconds=${FUZZ_SECONDS:-60} seed=${FUZZ_SEED:-1}
+seconds=${FUZZ_SECONDS:-30} seed=${FUZZ_SEED:-1}
 
 run() {
 	local name=$1 found=$build/corpus/$1
