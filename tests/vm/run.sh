@@ -6,7 +6,7 @@
 #
 # Needs root (the interpreters' roots are entered with chroot), what `scripts/setup.sh
 # all` installs, and the roots that scripts/interpreters.sh makes. One line per test; the consoles are kept in
-# BUILD/vm/SUITE.log. VM_ALL=1 tests every interpreter on every kernel instead of two or three.
+# BUILD/vm/SUITE.log. As many guests at a time as there are processors. VM_ALL=1 tests every interpreter on every kernel instead of two or three.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -95,16 +95,30 @@ run_guest() {
 for program in qemu-system-x86_64 busybox cpio; do
     command -v $program >/dev/null || die "$program is missing; scripts/setup.sh installs it"
 done
+# The guests, each in a process of its own that writes what it finds into a file.
+mkdir -p "$build/vm"
+outputs=()
 for row in "${matrix[@]}"; do
     IFS='|' read -r suite cpu interpreters <<<"$row"
     [ $# = 0 ] || [[ " $* " = *" $suite "* ]] || continue
     [ -z "${VM_ALL:-}" ] || interpreters=$every
+    outputs+=("$build/vm/$suite.out")
     if line=$("$here/kernels.sh" "$suite"); then
         IFS=$'\t' read -r _ release kernel <<<"$line"
-        run_guest "$suite" "$release" "$kernel" "$cpu" "$interpreters"
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+        run_guest "$suite" "$release" "$kernel" "$cpu" "$interpreters" >"$build/vm/$suite.out" 2>&1 &
     else
-        result SKIP "$suite's kernel" "all" "cannot be fetched"
+        result SKIP "$suite's kernel" "all" "cannot be fetched" >"$build/vm/$suite.out"
     fi
+done
+wait
+for output in "${outputs[@]}"; do
+    cat "$output"
+    # a guest that broke off before its first result is a failure as well
+    grep -q '^\(PASS\|FAIL\|SKIP\)  ' "$output" || result FAIL "$output" "guest" "nothing was tested"
+    passed=$((passed + $(grep -c '^PASS  ' "$output" || true)))
+    failed=$((failed + $(grep -c '^FAIL  ' "$output" || true)))
+    skipped=$((skipped + $(grep -c '^SKIP  ' "$output" || true)))
 done
 if [ $# = 0 ] || [[ " $* " = *" arm64 "* ]]; then
     while IFS=$'\t' read -r verdict where name detail; do
