@@ -66,6 +66,8 @@ struct op_recorder {
 
 /* The recording starts at 1000 ns. */
 void ops_init(struct op_recorder *ops, const struct pt_model_options *options);
+/* Codes 1 .. 26: functions a .. z of /app/main.py, each on the line of its number. */
+void ops_define(struct op_recorder *ops);
 /* Finishes the model and checks all slices: balanced, nested, no boundary twice in a thread, ids
  * unique, parents enclosing. Returns what is wrong, or NULL. */
 const char *ops_finish(struct op_recorder *ops);

@@ -25,11 +25,7 @@
 static void start(struct op_recorder *ops)
 {
 	ops_init(ops, NULL);
-	for (uint32_t id = 1; id <= 26; id++) {
-		char name[2] = {(char)('a' + id - 1), '\0'};
-
-		rec_code(&ops->builder, id, name, "", "/app/main.py", id);
-	}
+	ops_define(ops);
 	rec_proc(&ops->builder, PT_PROC_ATTACH, 10, 1, 1000, 1, "python3", "python3 main.py", 0);
 }
 

@@ -15,11 +15,7 @@
 static void start(struct op_recorder *ops, const struct pt_model_options *options)
 {
 	ops_init(ops, options);
-	for (uint32_t id = 1; id <= 26; id++) {
-		char name[2] = {(char)('a' + id - 1), '\0'};
-
-		rec_code(&ops->builder, id, name, "", "/app/main.py", id);
-	}
+	ops_define(ops);
 	rec_code(&ops->builder, 27, "lib", "Lib.lib", "/usr/lib/python3/lib.py", 1);
 	rec_proc(&ops->builder, PT_PROC_ATTACH, 10, 1, 1000, 1, "python3", "python3 main.py", 0);
 }
