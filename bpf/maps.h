@@ -99,10 +99,6 @@ struct gc_stats {
 	__u64 values[9];
 };
 
-/*
- * Only the thread itself writes it, in its own probes, so nothing here needs a lock or an atomic;
- * .peeked belongs to the iterator. Zeroed when created.
- */
 /* The code objects that this thread entered last. Saves the lookup in codes: some 35 ns
  * an enter (117 to 100 ns of program time an event on 3.12). */
 #define NEAR_CODES 16
@@ -112,6 +108,10 @@ struct near_code {
 	__u32 flags; /* co_flags */
 };
 
+/*
+ * Only the thread itself writes it, in its own probes, so nothing here needs a lock or an atomic;
+ * .peeked belongs to the iterator. Zeroed when created.
+ */
 struct thread {
 	__u32 generation; /* control.generation when the process was looked up */
 	__u32 attention;  /* ATT_* */
