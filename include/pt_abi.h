@@ -199,6 +199,8 @@ enum pt_rt_what {
 	X(VALUES, 12, pt_rec_values, "arguments, variables or the result of a call")               \
 	X(CUDA_FN, 15, pt_rec_cuda_fn, "a function of CUDA, by name")                              \
 	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")              \
+	X(CUDA_KERNEL, 17, pt_rec_cuda_kernel,                                                     \
+	  "which kernel an address that calls have stands for")                                    \
 	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
@@ -381,6 +383,22 @@ struct pt_rec_cuda_lib {
 	__u32 text_bytes; /* of data[]: its path as the process sees it */
 	__u32 reserved;
 	char data[]; /* padded to 8 */
+};
+
+/* ---- PT_REC_CUDA_KERNEL ---- */
+#define PT_CUDA_KERNEL_NAME_MAX (32u << 10)
+
+/* Comes before the first call of this image that has the address; a later one replaces it. tid is
+ * 0. Without a name (names 0) the kernel is not known. */
+struct pt_rec_cuda_kernel {
+	struct pt_rec hdr;
+	__u64 address;    /* as calls have it */
+	__u64 vaddr;      /* where that is in the file, if it is in one */
+	__u32 names;      /* that it may have: the linker merges functions that are the same */
+	__u32 name_bytes; /* of the first, as registered: most often mangled */
+	__u32 path_bytes; /* of the file, as the process sees it; 0: it is in none, as a handle */
+	__u32 file;       /* the recorder's own; 0 in a capture */
+	char data[];      /* name, path; padded to 8 */
 };
 
 /* ---- PT_REC_NOTE ---- */

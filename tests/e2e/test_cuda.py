@@ -39,6 +39,27 @@ def doubles(folder):
     return [driver, runtime]
 
 
+def kernel_library(folder):
+    """A stripped library with kernels, and the double of libcudart that it is linked to."""
+    runtime = doubles(folder)[1]
+    library = os.path.join(folder, "kernels.so")
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-s",
+                    os.path.join(process.PROGRAMS, "cuda_kernels.c"), "-o", library, runtime,
+                    "-Wl,-rpath,$ORIGIN"], check=True)
+    return library, runtime
+
+
+def check_names(t, got, rounds, text):
+    """Two kernels have names, by handle and by stub; the third is a place in the library."""
+    launches = [s for s in cuda_spans(got) if s.name == "cudaLaunchKernel"]
+    t.equal([s.args["kernel"] for s in launches if "kernels.so+0x" not in s.args["kernel"]],
+            ["deep::scale(float*, int)", "plain"] * rounds, "names")
+    places = [s.args["kernel"] for s in launches if "kernels.so+0x" in s.args["kernel"]]
+    t.equal((len(places), len(set(places))), (rounds, 1), "kernels without a name: %s" % places)
+    t.equal(got.document["pytrace-bpf summary"]["kernels of unknown name"], rounds, "in the summary")
+    t.has(text, "%d CUDA calls have a kernel whose name is not known" % rounds)
+
+
 def record(t, interp, libs, *options, count="5", kinds=(), **env):
     target = process.Target(interp, "cudart_calls", count, *kinds,
                             env=process.environment(CUDA_LIBS=":".join(libs), **env))
@@ -184,6 +205,28 @@ def test_loaded_later(t):
     t.equal(sorted(late), sorted(libs), "libraries that came late")
 
 
+@each(late=["", "1"])
+def test_kernel_names(t, late):
+    """Kernels by name, launched by their handles and stubs: in a library that is there already, and,
+    by way of a capture, in one that is loaded later."""
+    library, runtime = kernel_library(t.folder)
+    out = t.path("raw.ptcap" if late else "trace.json")
+    target = process.Target(interpreters.one(), "kernel_calls", "10", env=process.environment(
+        CUDA_KERNELS=library, CUDA_LATE=late, CUDA_GO=t.path("go")))
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", out)
+    tracer.recording()
+    target.go()
+    if late:
+        tracer.err.wait("attached to the CUDA functions of '%s'" % runtime, "the probes")
+        open(t.path("go"), "w").close()
+    t.equal(target.done()["codes"], [0] * 10, "what the launches returned")
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    if late:
+        _, text = process.run_tool("replay", out, "-o", t.path("trace.json"))
+    check_names(t, trace.load(t.path("trace.json")), 10, text)
+
+
 def test_root(t):
     """In a container's root, where the path means another file outside."""
     rooted = [i for i in interpreters.every() if i.root]
@@ -275,6 +318,7 @@ def test_static(t):
     t.equal(len(launches), 7, "launches")
     t.equal({s.parent.name for s in spans}, {"call"}, "Python functions")
     t.equal(spans[-1].name, "cudaGetLastError", "the last call")
+    t.equal({s.args["kernel"] for s in launches}, {"add(int*)"}, "kernels")
     if code == 35:
         t.equal({s.args["return"] for s in spans}, {"cudaErrorInsufficientDriver"}, "codes")
 

@@ -198,12 +198,14 @@ static void make_runtime(struct rec_builder *b)
 }
 
 /* CUDA: a nested call, failures, what is given back, a function of another version, a call without
- * its return, a thread that runs no Python, a library that came late. */
+ * its return, a thread that runs no Python, a library that came late, a kernel with a name and one
+ * without. */
 static void make_cuda(struct rec_builder *b)
 {
 	static const uint64_t alloc[] = {0x7ffd00000001, 4096}, out[] = {0x700000000009};
 	static const uint64_t launch[] = {0x1234, 3 | 4ull << 32, 5,  32 | 2ull << 32,
 					  1,      0x99,           77, 0x123};
+	static const uint64_t unknown[] = {0x1235, 1, 1, 1, 1, 0, 0, 0};
 	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
 			  native = rec_thread(100, 101, 1, "worker");
 	uint64_t ns = START_NS + 1000;
@@ -214,6 +216,8 @@ static void make_cuda(struct rec_builder *b)
 	rec_cuda_fn(b, 2, "cuMemAlloc_v2", PT_CUDA_DRIVER, 0, 2, 1);
 	rec_cuda_fn(b, 3, "cudaLaunchKernel", PT_CUDA_RUNTIME, 13, 8, 0);
 	rec_cuda_fn(b, 4, "cudaNo\"Such\xff", PT_CUDA_RUNTIME, 14, 0, 0);
+	rec_cuda_kernel(b, 100, 1, 0x1234, "_ZN4deep5scaleEPfi", 1, "/srv/libk.so", ns);
+	rec_cuda_kernel(b, 100, 1, 0x1235, "", 0, "/srv/lib\xff.so", ns);
 	batch_begin(b, &t, ns);
 	batch_enter(b, 1, ns);
 	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
@@ -223,6 +227,8 @@ static void make_cuda(struct rec_builder *b)
 	batch_enter(b, 2, ns += 10);
 	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(3, 0, 0), launch, 8, ns += 10);
 	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(3, 0, 35), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(3, 0, 0), unknown, 8, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(3, 0, 0), NULL, 0, ns += 10);
 	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(4, 0, 0), alloc, 1, ns += 10);
 	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(4, 0, -1), NULL, 0, ns += 10);
 	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(9, 0, 0), NULL, 0, ns += 10);

@@ -437,6 +437,24 @@ void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64
 	free(record);
 }
 
+void rec_cuda_kernel(struct rec_builder *b, uint32_t tgid, uint32_t image_id, uint64_t address,
+		     const char *name, uint32_t names, const char *path, uint64_t ns)
+{
+	size_t name_len = strlen(name), path_len = strlen(path);
+	size_t len = (sizeof(struct pt_rec_cuda_kernel) + name_len + path_len + 7) & ~(size_t)7;
+	struct pt_rec_cuda_kernel *record = make(PT_REC_CUDA_KERNEL, len, tgid, 0, image_id, ns);
+
+	record->address = address;
+	record->vaddr = address & 0xfff;
+	record->names = names;
+	record->name_bytes = (uint32_t)name_len;
+	record->path_bytes = (uint32_t)path_len;
+	memcpy(record->data, name, name_len);
+	memcpy(record->data + name_len, path, path_len);
+	emit(b, &record->hdr);
+	free(record);
+}
+
 void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
 		uint32_t count, uint64_t ns)
 {

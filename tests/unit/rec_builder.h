@@ -112,6 +112,8 @@ void rec_values(struct rec_builder *b, const struct rec_thread *t, uint32_t seri
 void batch_values(struct rec_builder *b, unsigned int type, uint32_t serial, uint64_t ns);
 void rec_cuda_fn(struct rec_builder *b, uint32_t id, const char *symbol, unsigned int api,
 		 unsigned int major, unsigned int in_words, unsigned int out_words);
+void rec_cuda_kernel(struct rec_builder *b, uint32_t tgid, uint32_t image_id, uint64_t address,
+		     const char *name, uint32_t names, const char *path, uint64_t ns);
 void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64_t ns);
 /* type: PT_X_CUDA_*; desc: PT_CUDA_DESC */
 void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,

@@ -294,6 +294,78 @@ static void test_late(void **state)
 	ops_release(&ops);
 }
 
+static void launch(struct op_recorder *ops, uint64_t kernel, uint64_t ns)
+{
+	const uint64_t words[] = {kernel, 1, 1, 1, 1, 0, 0, 0};
+
+	batch_cuda(&ops->builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(LAUNCH, 0, 0), words, 8, ns);
+	batch_cuda(&ops->builder, PT_X_CUDA_END, PT_CUDA_DESC(LAUNCH, 0, 0), NULL, 0, ns + 5);
+}
+
+/* Each is shown by the best that is known of it, and those without a name are counted. */
+static void test_kernel_names(void **state)
+{
+	static const char *const shown[] = {
+	    "kernel=deep::scale(float*, int) ",
+	    "kernel=plain ",
+	    "kernel=_Z ",
+	    "kernel=plain (or 2 more, merged by the linker) ",
+	    "kernel=kernel 0x5123 (libk.so+0x123) ",
+	    "kernel=kernel 0x6000 ",
+	    "kernel=kernel 0x7000 ",
+	    "kernel=bad\xef\xbf\xbd ",
+	};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "_ZN4deep5scaleEPfi", 1, "/x/libk.so", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x2000, "plain", 1, "", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x3000, "_Z", 1, "", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x4000, "plain", 3, "/x/libk.so", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x5123, "", 0, "/x/libk.so", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x6000, "", 0, "", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 2, 0x7000, "of another image", 1, "", 1500);
+	rec_cuda_kernel(&ops.builder, 11, 1, 0x7000, "of another process", 1, "", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x8000, "bad\xff", 1, "", 1500);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	for (unsigned int i = 0; i < 8; i++)
+		launch(&ops, i == 4 ? 0x5123 : 0x1000 * (i + 1), 2100 + 100 * i);
+	batch_exit(&ops.builder, 3500);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 8);
+	for (unsigned int i = 0; i < 8; i++)
+		assert_call(&ops, i, "cudaLaunchKernel", "cuda_runtime", shown[i]);
+	assert_int_equal(ops.totals.unnamed_kernels, 3);
+	ops_release(&ops);
+}
+
+/* The library is gone and another lies where it was: a call has the name of its time. */
+static void test_kernel_replaced(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "first", 1, "", 2000);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "second", 1, "", 3000);
+	batch_begin(&ops.builder, &t, 1900);
+	batch_enter(&ops.builder, 1, 1900);
+	launch(&ops, 0x1000, 1950);
+	launch(&ops, 0x1000, 2500);
+	launch(&ops, 0x1000, 3000);
+	batch_exit(&ops.builder, 3500);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_call(&ops, 0, "cudaLaunchKernel", "cuda_runtime", "kernel=first ");
+	assert_call(&ops, 1, "cudaLaunchKernel", "cuda_runtime", "kernel=first ");
+	assert_call(&ops, 2, "cudaLaunchKernel", "cuda_runtime", "kernel=second ");
+	assert_int_equal(ops.totals.unnamed_kernels, 0);
+	ops_release(&ops);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +374,7 @@ int main(void)
 	    cmocka_unit_test(test_majors),        cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_calls),         cmocka_unit_test(test_unpaired),
 	    cmocka_unit_test(test_native_thread), cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_kernel_names),  cmocka_unit_test(test_kernel_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

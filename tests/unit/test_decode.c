@@ -226,6 +226,28 @@ static void test_other_records(void **state)
 	assert_int_equal(pt_record_check(record, record->len), 0);
 }
 
+static void test_damaged_kernels(void **state)
+{
+	struct pt_rec_cuda_kernel *kernel = (struct pt_rec_cuda_kernel *)space;
+	struct rec_builder b;
+
+	rec_init(&b, keep, NULL);
+	rec_cuda_kernel(&b, 1, 1, 0x1234, "name", 1, "/lib/x.so", 10);
+	assert_int_equal(pt_record_check(&kernel->hdr, kernel->hdr.len), 0);
+	kernel->data[2] = 0;
+	assert_refused(&kernel->hdr, kernel->hdr.len);
+	kernel->data[2] = 'm';
+	kernel->names = 0; /* but a name */
+	assert_refused(&kernel->hdr, kernel->hdr.len);
+	kernel->names = 1;
+	kernel->path_bytes = 13;
+	assert_refused(&kernel->hdr, kernel->hdr.len);
+	kernel->name_bytes = 0xfffffff8; /* the sum would be small again */
+	assert_refused(&kernel->hdr, kernel->hdr.len);
+	kernel->name_bytes = 0;
+	assert_refused(&kernel->hdr, kernel->hdr.len);
+}
+
 static void test_utf8_clean(void **state)
 {
 	static const struct {
@@ -259,6 +281,7 @@ int main(void)
 	    cmocka_unit_test(test_damaged_batches),
 	    cmocka_unit_test(test_strings),
 	    cmocka_unit_test(test_damaged_codes),
+	    cmocka_unit_test(test_damaged_kernels),
 	    cmocka_unit_test(test_other_records),
 	    cmocka_unit_test(test_utf8_clean),
 	};

@@ -141,13 +141,16 @@ static void tell_summary(const struct pt_session_result *result)
 			pt_split_wanted(path) ? " in all; %p is the pid" : "");
 }
 
-static void tell_left_out(const struct pt_session_result *result)
+static void tell_lacking(const struct pt_session_result *result)
 {
 	char number[32];
 
 	if (result->totals.left_out)
 		pt_info("%s older entries were left out (--tracer-entries)",
 			grouped(result->totals.left_out, number, sizeof(number)));
+	if (result->totals.unnamed_kernels)
+		pt_info("%s CUDA calls have a kernel whose name is not known",
+			grouped(result->totals.unnamed_kernels, number, sizeof(number)));
 }
 
 static int command_status(int wait_status)
@@ -237,7 +240,7 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	if (result.opened)
 		tell_summary(&result);
 	if (result.opened)
-		tell_left_out(&result);
+		tell_lacking(&result);
 	if (result.spilled_bytes)
 		pt_verbose("%.0f MB of records lay in a temporary file at most",
 			   (double)result.spilled_bytes / 1e6);

@@ -70,6 +70,9 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 	if (totals.left_out)
 		pt_info("%llu older entries were left out (--tracer-entries)",
 			(unsigned long long)totals.left_out);
+	if (totals.unnamed_kernels)
+		pt_info("%llu CUDA calls have a kernel whose name is not known",
+			(unsigned long long)totals.unnamed_kernels);
 	pt_info("%llu events, %llu threads, %llu lost; wrote %s", (unsigned long long)totals.events,
 		(unsigned long long)totals.threads, (unsigned long long)totals.lost_events,
 		options->output);

@@ -124,7 +124,7 @@ const struct pt_kernel *pt_kernels_find(const struct pt_kernels *kernels, uint64
 /* ---- from the file ---- */
 
 /* nvcc and clang put what they register, code for the GPU, into a section of this name. */
-static bool has_device_code(const struct elf_file *elf)
+bool pt_kernels_has_code(const struct elf_file *elf)
 {
 	return elf_section(elf, ".nvFatBinSegment") != NULL;
 }
@@ -197,7 +197,7 @@ static int decode_file(const struct elf_file *elf, const struct pt_kernels_optio
 	struct pt_kernels *kernels = calloc(1, sizeof(*kernels));
 	int rc = !kernels ? -ENOMEM : !elf->section_count ? -ENOEXEC : 0;
 
-	if (!rc && has_device_code(elf)) {
+	if (!rc && pt_kernels_has_code(elf)) {
 		kernels->device_code = true;
 		rc = decode_code(elf, options, kernels);
 	}
@@ -227,11 +227,11 @@ int pt_kernels_open(const char *path, const struct pt_kernels_options *options,
 	*kernels = NULL;
 	if (rc)
 		return rc;
-	if (!options->cache_dir || !has_device_code(elf) ||
+	if (!options->cache_dir || !pt_kernels_has_code(elf) ||
 	    kn_cache_read(options->cache_dir, elf, kernels)) {
 		rc = decode_file(elf, options, kernels);
 		if (rc)
-			tell(err, path, rc);
+			tell(err, options->label ? options->label : path, rc);
 	}
 	elf_file_close(elf);
 	return rc;

@@ -50,10 +50,13 @@ struct pt_kernels {
 
 struct pt_kernels_options {
 	const char *cache_dir; /* NULL: no cache */
+	const char *label;     /* what messages call the file; NULL: by the path */
 	/* Set by another thread to give up early (-ECANCELED); may be NULL. */
 	const atomic_bool *stop;
 };
 
+/* Whether the file has code for a GPU, and so may register kernels. */
+bool pt_kernels_has_code(const struct elf_file *elf);
 /* Decodes the file at path, or takes what the cache has of it. A file that registers no kernels
  * gives an empty table, quickly: that is no error. -ENOTSUP: it does register some, but is not for
  * x86-64; -ENOENT: likewise, but has no .eh_frame; -ENOEXEC: no section headers, so it cannot be

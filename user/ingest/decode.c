@@ -174,6 +174,16 @@ static int check_cuda_lib(const struct pt_rec_cuda_lib *lib, size_t len)
 	return lib->text_bytes <= len - sizeof(*lib) ? 0 : -EBADMSG;
 }
 
+static int check_cuda_kernel(const struct pt_rec_cuda_kernel *kernel, size_t len)
+{
+	size_t room = len - sizeof(*kernel);
+
+	if (!kernel->names != !kernel->name_bytes || kernel->name_bytes > PT_CUDA_KERNEL_NAME_MAX ||
+	    kernel->name_bytes > room || kernel->path_bytes > room - kernel->name_bytes)
+		return -EBADMSG;
+	return memchr(kernel->data, 0, kernel->name_bytes + kernel->path_bytes) ? -EBADMSG : 0;
+}
+
 static int check_mark(const struct pt_rec_mark *mark)
 {
 	if (!mark->id || mark->kind - 1 >= PT_MARK_END || mark->arg_count > PT_MARK_ARGS_MAX ||
@@ -308,6 +318,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_cuda_fn((const struct pt_rec_cuda_fn *)record);
 	case PT_REC_CUDA_LIB:
 		return check_cuda_lib((const struct pt_rec_cuda_lib *)record, len);
+	case PT_REC_CUDA_KERNEL:
+		return check_cuda_kernel((const struct pt_rec_cuda_kernel *)record, len);
 	case PT_REC_MARK:
 		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:

@@ -129,6 +129,9 @@ void model_cuda_event(struct pt_model *model, struct model_thread *thread,
 /* ---- what the trace shows ---- */
 
 struct shown {
+	struct pt_model *model;
+	const struct model_process *process;
+	uint64_t begin_ns;
 	struct pt_arg args[ARGS_MAX];
 	uint32_t count;
 	char keys[ARGS_MAX][NAME_BYTES], values[ARGS_MAX][VALUE_BYTES];
@@ -186,13 +189,26 @@ static void add_float(struct shown *shown, const struct pt_cuda_arg *arg, uint64
 	add_text(shown, arg->name, "%g", (double)value);
 }
 
+static void add_kernel(struct shown *shown, const struct pt_cuda_arg *arg, uint64_t address)
+{
+	bool known;
+	const char *name = model_kernel_name(shown->model, shown->process, address, shown->begin_ns,
+					     &known);
+
+	if (!known && !arg->out)
+		shown->model->totals.unnamed_kernels++;
+	if (!name)
+		add_text(shown, "kernel", "kernel 0x%llx", (unsigned long long)address);
+	else if (shown->count < ARGS_MAX)
+		shown->args[shown->count++] = (struct pt_arg){.key = "kernel", .text = name};
+}
+
 /* words: from the argument's own on */
 static void add_value(struct shown *shown, const struct pt_cuda_arg *arg, const uint64_t *words)
 {
 	switch (arg->code) {
 	case 'k':
-		/* the kernel's name takes this place once it is known */
-		add_text(shown, "kernel", "kernel 0x%llx", (unsigned long long)words[0]);
+		add_kernel(shown, arg, words[0]);
 		break;
 	case 'p':
 		add_hex(shown, arg->name, words[0]);
@@ -330,7 +346,8 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 	const struct model_cuda_fn *fn = model->cuda_fns && model->cuda_fns[call->begin.fn].defined
 					     ? &model->cuda_fns[call->begin.fn]
 					     : &unknown;
-	struct shown shown = {.count = 0};
+	struct shown shown = {
+	    .model = model, .process = thread->process, .begin_ns = frame->begin_ns};
 	struct pt_op op = {
 	    .kind = PT_OP_SPAN,
 	    .span =

@@ -447,6 +447,9 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 	case PT_REC_CUDA_LIB:
 		model_cuda_lib(model, (const struct pt_rec_cuda_lib *)record);
 		return 0;
+	case PT_REC_CUDA_KERNEL:
+		model_kernel_define(model, (const struct pt_rec_cuda_kernel *)record);
+		return 0;
 	case PT_REC_CONTROL:
 		model_control(model, (const struct pt_rec_control *)record);
 		return 0;
@@ -535,5 +538,6 @@ void pt_model_free(struct pt_model *model)
 	pt_map_release(&model->newest_threads);
 	pt_map_release(&model->ns_threads);
 	free(model->cuda_fns);
+	model_kernels_release(model);
 	free(model);
 }

@@ -10,6 +10,7 @@
  *   sched.c      what the scheduler did with the threads
  *   values.c     arguments, variables and results of calls
  *   cuda.c       calls of CUDA functions
+ *   kernel.c     names of CUDA kernels
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
@@ -233,6 +234,9 @@ struct pt_model {
 	struct model_function *function_list;
 	struct model_cuda_fn *cuda_fns; /* by id; NULL: there was none */
 	uint64_t cuda_calls;            /* so far: the last one's correlation id */
+	struct pt_map kernels;          /* (pid << 32 | image_id, address): the newest of it */
+	struct model_kernel *kernel_list;
+	size_t kernel_bytes; /* of their texts */
 };
 
 /* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
@@ -363,6 +367,14 @@ void model_cuda_event(struct pt_model *model, struct model_thread *thread,
 /* The call's slice, and an instant if it failed. */
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
+
+/* ---- kernel.c ---- */
+void model_kernel_define(struct pt_model *model, const struct pt_rec_cuda_kernel *record);
+/* What a call of that time is shown to launch: the kernel's name, or, if it is not known, where it
+ * lies; NULL: neither is. It lives as long as the model. */
+const char *model_kernel_name(const struct pt_model *model, const struct model_process *process,
+			      uint64_t address, uint64_t ns, bool *known);
+void model_kernels_release(struct pt_model *model);
 
 /* ---- runtime.c ---- */
 void model_runtime_record(struct pt_model *model, struct model_thread *thread,

@@ -190,6 +190,7 @@ struct pt_totals {
 	uint64_t stack_jumps;   /* stacks replaced by a snapshot though nothing was lost */
 	uint64_t unknown_codes; /* code objects whose definition never came */
 	uint64_t pauses, paused_ns;
+	uint64_t unnamed_kernels; /* calls of CUDA functions that have a kernel of unknown name */
 	uint64_t states, lost_states; /* of threads; records that are missing */
 	uint64_t left_out;            /* older entries, by --tracer-entries */
 	bool open_left_out;           /* calls that were still running at the end are not there */

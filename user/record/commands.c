@@ -223,7 +223,7 @@ int commands_record(const struct pt_rec *record, size_t len, void *ctx)
 	struct commands *commands = &session->commands;
 
 	if (record->kind != PT_REC_SAVE)
-		return pt_output_record(record, len, session->output);
+		return cuda_output(session, record, len);
 	commands->save_rc = pt_output_save(session->output, commands->save_path, record->time_ns,
 					   &commands->save_err);
 	atomic_store(&commands->save_state, SAVE_DONE);

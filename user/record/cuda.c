@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "record/kernels.h"
 #include "record/session_parts.h"
 #include "target/maps.h"
 
@@ -28,7 +29,8 @@ struct cuda_file {
 struct cuda_process {
 	pid_t pid;
 	uint32_t image_id;
-	long lib_kb; /* VmLib */
+	long lib_kb;     /* VmLib */
+	long kernels_kb; /* when it was last looked at for kernels */
 };
 
 struct cuda_session {
@@ -39,7 +41,8 @@ struct cuda_session {
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
 	unsigned int ticks;
-	size_t attached; /* libraries */
+	size_t attached;         /* libraries */
+	struct kernels *kernels; /* NULL: none is attached */
 };
 
 static unsigned int wanted(enum pt_cuda_mode mode)
@@ -77,6 +80,7 @@ void cuda_free(struct cuda_session *cuda)
 	}
 	free(cuda->files);
 	free(cuda->processes);
+	kernels_free(cuda->kernels);
 	free(cuda);
 }
 
@@ -126,6 +130,8 @@ static int put_lib(struct session *session, const struct pt_cuda_library *librar
 	memcpy(record->data, library->path, len);
 	return session_put(session, &record->hdr, record->hdr.len);
 }
+
+static int look_for_kernels(pid_t pid, uint32_t image_id, void *session);
 
 /* ---- files ---- */
 
@@ -188,6 +194,47 @@ static int add_pid(struct cuda_file *file, pid_t pid)
 	return 0;
 }
 
+/* ---- kernels ---- */
+
+static int put_record(const struct pt_rec *record, size_t len, void *session)
+{
+	return session_put(session, record, len);
+}
+
+/* The calls of this library are recorded from now on. */
+static int name_kernels(struct session *session, const struct pt_cuda_library *library)
+{
+	const struct kernels_options options = {.cache_dir = session->options->cache_dir,
+						.put = put_record,
+						.look = look_for_kernels,
+						.ctx = session};
+	struct cuda_session *cuda = session->cuda;
+	int rc = cuda->kernels ? 0 : kernels_new(&options, &cuda->kernels);
+
+	if (!rc)
+		kernels_functions(cuda->kernels, library);
+	else if (rc != -ENOMEM)
+		pt_warn("kernels are shown without their names: cannot start a thread: %s",
+			strerror(-rc));
+	return rc == -ENOMEM ? rc : 0;
+}
+
+/* If it has CUDA at all. */
+static int look_at_kernels(struct session *session, const struct pt_process *process)
+{
+	const struct target *target = target_find(session, process->pid);
+	const struct cuda_file *file;
+
+	if (!session->cuda->kernels || !target)
+		return 0;
+	for (size_t i = 0; i < process->module_count; i++) {
+		file = find_file(session->cuda, &process->modules[i]);
+		if (file && file->library)
+			return kernels_look(session->cuda->kernels, process, target->image_id);
+	}
+	return 0;
+}
+
 /* Attaches to a library that the process maps. */
 static int attach_library(struct session *session, struct cuda_file *file, pid_t pid,
 			  const struct pt_module *module)
@@ -215,6 +262,8 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 	session->cuda->attached++;
 	file->for_all = for_all;
 	rc = for_all ? 0 : add_pid(file, pid);
+	if (!rc)
+		rc = name_kernels(session, file->library);
 	if (!rc && session->gate_open)
 		rc = put_lib(session, file->library, pid, true);
 	return rc;
@@ -234,7 +283,7 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 		if (file->library && !has_probes(file, process->pid))
 			rc = attach_library(session, file, process->pid, &process->modules[i]);
 	}
-	return rc;
+	return rc ? rc : look_at_kernels(session, process);
 }
 
 int cuda_announce(struct session *session)
@@ -273,19 +322,19 @@ static struct cuda_process *process_of(struct cuda_session *cuda, const struct t
 }
 
 /* Has it mapped more code, or less, since the last call? */
-static bool has_changed(struct cuda_process *process)
+static bool has_changed(pid_t pid, long *lib_kb)
 {
 	char path[64], *text;
 	size_t size;
 	long kb = 0;
 	bool changed;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", process->pid);
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	if (pt_proc_read(path, 1u << 20, &text, &size))
 		return false; /* it has ended */
-	changed = !pt_status_number(text, "VmLib", 0, &kb) && kb != process->lib_kb;
+	changed = !pt_status_number(text, "VmLib", 0, &kb) && kb != *lib_kb;
 	free(text);
-	process->lib_kb = kb;
+	*lib_kb = kb;
 	return changed;
 }
 
@@ -299,6 +348,43 @@ static int look_again(struct session *session, pid_t pid)
 	rc = cuda_attach(session, process);
 	pt_process_free(process);
 	return rc;
+}
+
+/* Suits kernels_options.look. */
+static int look_for_kernels(pid_t pid, uint32_t image_id, void *ctx)
+{
+	struct session *session = ctx;
+	const struct target *target = target_find(session, pid);
+	struct cuda_process *process;
+	struct pt_process *opened;
+	int rc;
+
+	if (!target || target->image_id != image_id)
+		return 0;
+	process = process_of(session->cuda, target);
+	if (!process)
+		return -ENOMEM;
+	if (!has_changed(pid, &process->kernels_kb) ||
+	    pt_process_open_cached(pid, session->files, &opened, NULL))
+		return 0;
+	rc = kernels_look(session->cuda->kernels, opened, image_id);
+	pt_process_free(opened);
+	return rc;
+}
+
+int cuda_record(struct session *session, const struct pt_rec *record, size_t len)
+{
+	if (record->kind != PT_REC_BATCH || !session->cuda || !session->cuda->kernels)
+		return 0;
+	return kernels_batch(session->cuda->kernels, (const struct pt_rec_batch *)record, len);
+}
+
+int cuda_output(struct session *session, const struct pt_rec *record, size_t len)
+{
+	if (record->kind != PT_REC_CUDA_KERNEL)
+		return pt_output_record(record, len, session->output);
+	return kernels_complete(session->cuda->kernels, (const struct pt_rec_cuda_kernel *)record,
+				pt_output_record, session->output);
 }
 
 int cuda_poll(struct session *session)
@@ -317,7 +403,7 @@ int cuda_poll(struct session *session)
 		process = process_of(cuda, target);
 		if (!process)
 			return -ENOMEM;
-		if (has_changed(process))
+		if (has_changed(target->pid, &process->lib_kb))
 			rc = look_again(session, target->pid);
 	}
 	return rc;
@@ -334,6 +420,8 @@ void cuda_forget(struct session *session, pid_t pid)
 			if (file->pids[k] == pid)
 				file->pids[k] = file->pids[--file->pid_count];
 	}
+	if (cuda && cuda->kernels)
+		kernels_forget(cuda->kernels, pid);
 	for (size_t i = cuda ? cuda->process_count : 0; i-- > 0;)
 		if (cuda->processes[i].pid == pid)
 			cuda->processes[i] = cuda->processes[--cuda->process_count];

@@ -4,14 +4,18 @@
  *
  * Each file that a traced process maps executable is looked at once for CUDA functions. What it
  * maps later is noticed by the size of its mapped libraries (VmLib), ten times a second; calls that
- * were made until then are missing, and the trace says so. cuda_new() -> cuda_attach() for each
- * process, cuda_announce() when the gate opens -> cuda_poll()
+ * were made until then are missing, and the trace says so. Once a library is attached to, the
+ * kernels that its calls launch get their names (kernels.h). cuda_new() -> cuda_attach() for each
+ * process, cuda_announce() when the gate opens -> cuda_poll(), cuda_record(), cuda_output()
  * -> cuda_free().
  */
 #ifndef PT_RECORD_CUDA_H
 #define PT_RECORD_CUDA_H
 
+#include <linux/types.h>
+
 #include "base/err.h"
+#include "pt_abi.h"
 #include "target/process.h"
 
 enum pt_cuda_mode {
@@ -31,6 +35,10 @@ void cuda_free(struct cuda_session *cuda);
 int cuda_attach(struct session *session, const struct pt_process *process);
 /* The gate has just opened: tells the trace of what is attached. */
 int cuda_announce(struct session *session);
+/* A record is about to be put into the queue: kernels that a batch launches are told of first. */
+int cuda_record(struct session *session, const struct pt_rec *record, size_t len);
+/* At the queue's end: a record goes to the output. Not for the recording's thread. */
+int cuda_output(struct session *session, const struct pt_rec *record, size_t len);
 /* Looks for what was mapped since. */
 int cuda_poll(struct session *session);
 /* The process has ended: its number may be used again. */

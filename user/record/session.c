@@ -461,8 +461,10 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct session *session = ctx;
-	int rc = session_put(session, record, len);
+	int rc = cuda_record(session, record, len);
 
+	if (!rc)
+		rc = session_put(session, record, len);
 	return rc ? rc : follow_record(session, record, len);
 }
 

@@ -836,6 +836,9 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 		pt_buf_printf(
 		    tail, "    \"thread states\": %llu,\n    \"lost thread states\": %llu,\n",
 		    (unsigned long long)totals->states, (unsigned long long)totals->lost_states);
+	if (totals->unnamed_kernels)
+		pt_buf_printf(tail, "    \"kernels of unknown name\": %llu,\n",
+			      (unsigned long long)totals->unnamed_kernels);
 	if (totals->left_out)
 		pt_buf_printf(tail, "    \"older entries left out\": %llu,\n",
 			      (unsigned long long)totals->left_out);
