@@ -23,23 +23,69 @@ struct proc_event {
 	__s32 exit_code;
 };
 
+static __always_inline void proc_fill(struct pt_rec_proc *rec, const struct proc_event *event,
+				      struct task_struct *task, __u32 size, __u64 now)
+{
+	rec_init(&rec->hdr, PT_REC_PROC, size, (__u64)event->tgid << 32 | event->tgid,
+		 event->image_id, now);
+	rec->what = event->what;
+	rec->parent_tgid = event->parent_tgid;
+	rec->parent_image_id = event->parent_image_id;
+	rec->parent_tid = event->parent_tid;
+	rec->exit_code = event->exit_code;
+	rec->text_bytes = 0;
+	rec->reserved = 0;
+	rec->ns_tgid = task_ns_tid(BPF_CORE_READ(task, group_leader));
+	BPF_CORE_READ_INTO(&rec->comm, task, comm);
+}
+
+static __always_inline bool gate_tells_of_processes(void)
+{
+	return control.gate != PT_GATE_CLOSED && control.gate != PT_GATE_REACHED;
+}
+
 static __always_inline void send_proc(const struct proc_event *event, struct task_struct *task,
 				      __u64 now)
 {
 	struct pt_rec_proc rec = {};
 
-	if (control.gate == PT_GATE_CLOSED || control.gate == PT_GATE_REACHED)
+	if (!gate_tells_of_processes())
 		return;
-	rec_init(&rec.hdr, PT_REC_PROC, sizeof(rec), (__u64)event->tgid << 32 | event->tgid,
-		 event->image_id, now);
-	rec.what = event->what;
-	rec.parent_tgid = event->parent_tgid;
-	rec.parent_image_id = event->parent_image_id;
-	rec.parent_tid = event->parent_tid;
-	rec.exit_code = event->exit_code;
-	rec.ns_tgid = task_ns_tid(BPF_CORE_READ(task, group_leader));
-	BPF_CORE_READ_INTO(&rec.comm, task, comm);
+	proc_fill(&rec, event, task, sizeof(rec), now);
 	rec_send(&rec, sizeof(rec));
+}
+
+/* Of a command line; user space adds the rest where the process lives long enough. */
+#define PROC_ARGS_BYTES 1024
+
+struct proc_with_args {
+	struct pt_rec_proc rec;
+	__u8 args[PROC_ARGS_BYTES];
+};
+
+/* Of the current process, with its command line: it may be gone before user space can look. */
+static __always_inline void send_proc_args(const struct proc_event *event, struct task_struct *task,
+					   __u64 now)
+{
+	__u64 start = BPF_CORE_READ(task, mm, arg_start), end = BPF_CORE_READ(task, mm, arg_end);
+	struct proc_with_args *r;
+	__u64 size = end - start;
+
+	if (!gate_tells_of_processes())
+		return;
+	r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+	if (!r) {
+		count_add(&counters.lost_records, 1);
+		return;
+	}
+	proc_fill(&r->rec, event, task, sizeof(*r), now);
+	__builtin_memset(r->args, 0, sizeof(r->args));
+	if (size > sizeof(r->args))
+		size = sizeof(r->args);
+	opaque(size);
+	if (size <= sizeof(r->args) && !bpf_probe_read_user(r->args, size, (void *)start))
+		r->rec.text_bytes = size;
+	bpf_ringbuf_submit(r, wake_flag());
 }
 
 /* trace_all: a process that user space has not named hits a site. */
@@ -57,7 +103,7 @@ static __always_inline struct pt_proc *proc_add_unknown(__u32 tgid, __u32 image_
 		proc.flags |= PT_PF_START_KNOWN;
 	if (bpf_map_update_elem(&procs, &tgid, &proc, BPF_NOEXIST) == 0) {
 		event.image_id = proc.image_id;
-		send_proc(&event, task, bpf_ktime_get_ns());
+		send_proc_args(&event, task, bpf_ktime_get_ns());
 	}
 	return bpf_map_lookup_elem(&procs, &tgid);
 }
@@ -248,7 +294,7 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 		proc->flags |= PT_PF_START_KNOWN;
 	event.tgid = tgid;
 	event.image_id = id;
-	send_proc(&event, task, now);
+	send_proc_args(&event, task, now);
 	return 0;
 }
 

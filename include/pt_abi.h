@@ -281,7 +281,7 @@ struct pt_rec_proc {
 	__u32 parent_image_id;
 	__s32 exit_code;
 	__u32 ns_tgid;    /* the pid in the process's own namespace, 0 unknown */
-	__u32 text_bytes; /* ATTACH: bytes of data[]: command line, NUL-separated; else 0 */
+	__u32 text_bytes; /* ATTACH, EXEC: bytes of data[]: command line, NUL-separated; else 0 */
 	__u32 parent_tid; /* FORK: the thread that forked; 0: it ran no Python, as in a shell */
 	__u32 reserved;
 	char comm[16];

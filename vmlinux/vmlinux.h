@@ -95,6 +95,10 @@ struct signal_struct {
 };
 
 /* include/linux/sched.h */
+struct mm_struct {
+	unsigned long arg_start, arg_end; /* the command line, in the process */
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -102,6 +106,7 @@ struct task_struct {
 	__u64 start_time;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct mm_struct *mm;
 	struct signal_struct *signal;
 	char comm[16];
 	void *stack;

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 
 from harness import interpreters, process, trace
@@ -268,6 +269,27 @@ def test_flows(t, action):
     if action == "thread":
         t.check(got.flows[0][0]["tid"] != target.pid, "the fork was not in the main thread")
     print("%d flows" % len(got.flows))
+
+
+def test_short_lived(t):
+    """Processes that are gone before user space looks at them still have their command lines."""
+    interp = interpreters.one("3.12")
+    target = process.Target(interp, "forks",
+                            command=process.script(interp, "forks.py", "subprocess"))
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
+    tracer.recording()
+    os.kill(tracer.pid, signal.SIGSTOP)
+    target.go()
+    result = target.done()
+    os.kill(tracer.pid, signal.SIGCONT)
+    tracer.expect(0, stop=True)
+    target.finish()
+    got = trace.load(t.path("trace.json"))
+    check_flows(t, got, target.pid)
+    labels = {e["pid"]: e["args"]["labels"] for e in got.events if e["name"] == "process_labels"}
+    for pid in result["children"]:
+        t.has(labels.get(pid, ""), " -c import os, forks; forks.in_child(); print(os.getpid())")
+        t.equal(sum(1 for s in got.named("leaf") if s.event["pid"] == pid), 50, "calls of leaf()")
 
 
 def real(t, root_module, command, ready, use):
