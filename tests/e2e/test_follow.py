@@ -104,10 +104,13 @@ def test_two_pids(t):
 def test_all(t):
     """-a: those that run, and those that start later."""
     first = process.Target(interpreters.one(), "churn", "20")
-    tracer = process.Tracer("-a", "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-a", "-v", "-o", t.path("trace.json.gz"))
     tracer.recording()
     second = process.Target(interpreters.one(), "churn", "10")
-    third = process.Target(interpreters.one("3.9"), "churn", "7")
+    copy = process.Copy(interpreters.one("3.9"))  # nobody ran it so far
+    third = process.Target(copy.interpreter, "churn", command=copy.drive("churn", "7"),
+                           env=copy.env())
+    tracer.err.wait("process %d is traced" % third.pid, "pytrace-bpf")
     for target in (first, second, third):
         target.go()
         target.done()

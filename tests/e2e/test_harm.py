@@ -22,7 +22,7 @@ def spinning(minor, *args):
     return own(minor, "spin.py", *args)[0]
 
 
-def settled(pid, before, limit_s=10):
+def settled(pid, before, limit_s=process.WAIT_S):
     """Bytes that differ, once the kernel has had its time to take the breakpoints out."""
     end = time.monotonic() + limit_s
     while True:

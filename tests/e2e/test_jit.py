@@ -176,6 +176,8 @@ def test_all(t):
     tracer = process.Tracer("-a", "-o", t.path("trace.json"))
     tracer.recording()
     later = [process.Target(interp, "churn", "20", env=environment(jit)) for jit in "10"]
+    for on in (first[0], later[0]):
+        tracer.err.wait("process %d runs" % on.pid, "pytrace-bpf")
     for target in first + later:
         target.go()
         target.done()

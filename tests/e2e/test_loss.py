@@ -3,7 +3,6 @@
 stacks heal."""
 import os
 import signal
-import time
 
 from harness import interpreters, process, trace
 from harness.runner import each
@@ -22,13 +21,14 @@ def test_tiny_buffer(t, minor):
     interp = interpreters.one(minor)
     target = process.Target(interp, "calls",
                             command=process.script(interp, "calls.py", str(CALLS)))
-    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"),
+                            "--control", t.path("socket"))
     tracer.recording()
     tracer.popen.send_signal(signal.SIGSTOP)
     target.send(b"x")
     target.out.wait("first", "the target", limit_s=100)
     tracer.popen.send_signal(signal.SIGCONT)
-    time.sleep(0.5)
+    process.drained(t.path("socket"))
     target.send(b"x")
     target.out.wait("second", "the target")
     text = tracer.expect(6, stop=True)
@@ -58,13 +58,16 @@ def test_threads(t, minor):
     """Seven threads and a tiny buffer."""
     interp = interpreters.one(minor)
     target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "7", "70"))
-    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "-o", t.path("trace.json.gz"),
+                            "--control", t.path("socket"))
     tracer.recording()
     for _ in range(5):
         tracer.popen.send_signal(signal.SIGSTOP)
-        time.sleep(0.1)
+        for _ in range(3):
+            target.ask(b"x", "done")  # 1000 calls, between which the others have their turns
         tracer.popen.send_signal(signal.SIGCONT)
-        time.sleep(0.05)
+        process.drained(t.path("socket"))
+        target.ask(b"x", "done")
     tracer.expect(6, stop=True)
     t.equal(target.finish(), 0, "exit status of the target")
     got = trace.load(t.path("trace.json.gz"))

@@ -293,7 +293,7 @@ def test_short_lived(t):
 
 
 def real(t, root_module, command, ready, use):
-    """A server of Debian's in its root: (trace, its pid)"""
+    """A server of Debian's in its root: (trace, its first process)"""
     interp = next((i for i in interpreters.every() if "trixie" in i.name), None)
     if not interp or not os.path.exists(interp.root + "/usr/lib/python3/dist-packages/" +
                                         root_module):
@@ -302,27 +302,28 @@ def real(t, root_module, command, ready, use):
     tracer = process.Tracer("-o", t.path("trace.json"), "--follow=exact", "--", *interp.command(
         "-c", "import os, sys; os.chdir(%r); sys.path.insert(0, ''); sys.argv[:] = %r; %s" % (
             folder, command[1:], command[0])))
-    tracer.recording()
+    first = int(re.search(r"recording (\d+)", tracer.recording())[1])
     ready(tracer)
     use(interp.root + folder)
-    tracer.stop(15)
-    return trace.load(t.path("trace.json")), tracer
+    tracer.stop()
+    return trace.load(t.path("trace.json")), first
 
 
 def test_gunicorn(t):
     """The arbiter forks workers, which serve requests."""
-    port = 20000 + os.getpid() % 20000
     command = ["from gunicorn.app.wsgiapp import run; run()", "gunicorn", "-w", "2", "-b",
-               "127.0.0.1:%d" % port, "wsgi:app"]
+               "127.0.0.1:0", "wsgi:app"]
+    port = []
 
     def ready(tracer):
-        tracer.err.wait("Booting worker", "gunicorn")
+        line = tracer.err.wait("Listening at", "gunicorn")
+        port.append(int(re.search(r"http://127\.0\.0\.1:(\d+)", line)[1]))
+        process.wait_until(lambda: tracer.err.count("Booting worker") == 2, "gunicorn's workers")
 
     def use(folder):
         for _ in range(4):
-            process.wait_until(lambda: fetch(port) == b"hello", "an answer")
-    got, _ = real(t, "gunicorn", command, ready, use)
-    first = min(pid for pid, _ in got.threads)
+            process.wait_until(lambda: fetch(port[0]) == b"hello", "an answer")
+    got, first = real(t, "gunicorn", command, ready, use)
     check_flows(t, got, first)
     t.check(len(got.flows) >= 2, "fewer flows than workers")
     t.check(len(got.named("wsgi_app")) >= 4, "requests: %d", len(got.named("wsgi_app")))
@@ -352,8 +353,7 @@ def test_celery(t):
         done.append(folder + "/celery-done")
         process.wait_until(lambda: len({name.split()[0] for name in os.listdir(done[0])}) == 6,
                            "tasks")
-    got, _ = real(t, "celery", command, ready, use)
-    first = min(pid for pid, _ in got.threads)
+    got, first = real(t, "celery", command, ready, use)
     check_flows(t, got, first)
     # celery checks the arguments with a function of the same name that it makes itself
     tasks = [s for s in got.named("celery_task") if s.file.endswith("celery_app.py")]

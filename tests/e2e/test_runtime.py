@@ -3,7 +3,6 @@
 (gc.callbacks, each thread's CPU time); trace.load() holds that all of it nests with the calls."""
 import json
 import signal
-import time
 
 from harness import interpreters, process, trace
 from harness.runner import each
@@ -276,13 +275,14 @@ def test_loss(t, minor):
     interp = interpreters.one(minor)
     target = process.Target(interp, "noise", command=process.script(interp, "noise.py", "600"))
     tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "--gc", "--gil", "--imports",
-                            "--exceptions", "--audit", "app.*", "-o", t.path("trace.json"))
+                            "--exceptions", "--audit", "app.*", "-o", t.path("trace.json"),
+                            "--control", t.path("socket"))
     tracer.recording()
     tracer.popen.send_signal(signal.SIGSTOP)
     target.send(b"x")
     target.out.wait("first", "the target", limit_s=100)
     tracer.popen.send_signal(signal.SIGCONT)
-    time.sleep(0.5)
+    process.drained(t.path("socket"))
     target.send(b"x")
     target.out.wait("second", "the target")
     tracer.expect(6, stop=True)

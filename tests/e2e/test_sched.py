@@ -107,10 +107,12 @@ def test_states_end(t):
     every thread."""
     interp = interpreters.one()
     target = process.Target(interp, "contends", "2", "60")
-    tracer = process.Tracer("-p", target.pid, "--sched", "-d", "500ms", "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--sched", "-o", t.path("trace.json"))
     tracer.recording()
     target.go()
-    tracer.expect(0)
+    process.wait_until(lambda: target.out.count("busy") == 2, "the threads")
+    target.rests("futex", forever=True)  # in join()
+    tracer.expect(0, stop=True)
     target.kill()
     got = trace.load(t.path("trace.json"))
     t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
@@ -148,7 +150,7 @@ def test_states_paused(t):
                             "-o", t.path("trace.json"))
     tracer.recording()
     target.go()
-    process.wait_until(lambda: len(os.listdir("/proc/%d/task" % target.pid)) == 4, "the threads")
+    process.wait_until(lambda: target.out.count("busy") == 3, "the threads")
     for command in "status", "pause", "resume", "status":
         time.sleep(0.3)
         process.run_tool("ctl", "--socket", t.path("socket"), command)

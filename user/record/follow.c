@@ -130,6 +130,7 @@ static int attach_late(struct session *session, const struct pt_process *process
 	rc = target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
 	if (!rc && was_late)
 		rc = target_announce(session, target, PT_PROC_LATE, false, session_now_ns());
+	pt_verbose("process %d is traced from now on", process->pid);
 	return rc;
 }
 

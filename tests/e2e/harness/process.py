@@ -63,6 +63,14 @@ class Lines:
                         text, what, "\n".join(self.lines[-40:]) or "(nothing)"))
                 self.changed.wait(left)
 
+    def count(self, text):
+        with self.changed:
+            return sum(text in line for line in self.lines)
+
+    def forget(self):
+        with self.changed:
+            self.lines.clear()
+
     def text(self):
         self.thread.join(WAIT_S)
         return "\n".join(self.lines)
@@ -130,6 +138,27 @@ class Target:
 
     def go(self):
         self.send()
+
+    def ask(self, byte, text, limit_s=WAIT_S):
+        """Sends it and returns the line with the text that comes then; no other may be due."""
+        self.out.forget()
+        self.send(byte)
+        return self.out.wait(text, "the target", limit_s)
+
+    def rests(self, call="read", forever=False):
+        """Until its main thread waits in this system call; in futex(), without a time limit."""
+        number = {"read": "0", "futex": "202"}[call]
+
+        def waits():
+            with open("/proc/%d/syscall" % self.pid) as file:
+                now = file.read().split()  # the number, six arguments, ..; or "running"
+            return now[0] == number and not (forever and int(now[4], 16))
+        wait_until(waits, "%d in %s()" % (self.pid, call))
+
+    def state(self):
+        """As ps says it: R, S, T .."""
+        with open("/proc/%d/stat" % self.pid) as file:
+            return file.read().rpartition(")")[2].split()[0]
 
     def done(self, limit_s=WAIT_S):
         line = self.out.wait("done", "the target", limit_s)
@@ -280,6 +309,12 @@ def run_tool(*args, code=0, limit_s=WAIT_S, **kwargs):
     tracer = Tracer(*args, **kwargs)
     err = tracer.expect(code, limit_s)
     return (tracer.out.text() if tracer.out else ""), err
+
+
+def drained(socket):
+    """Until the recorder has taken what lies in its buffer now: it does so between two commands."""
+    for _ in range(2):
+        run_tool("ctl", "--socket", socket, "status")
 
 
 def run_oracle(interpreter, program, *args, folder, options=()):

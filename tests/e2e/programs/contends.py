@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Threads that want the GIL all the time; each says how long it ran, by the wall and by the CPU. With
 "hog" one of them keeps it in C for long, and the others only want it now and then."""
+import os
 import threading
 import time
 import _thread
@@ -16,6 +17,11 @@ def busy(result, seconds):
     wall, cpu = time.monotonic_ns(), time.thread_time_ns()
     spin(seconds)
     result[_thread.get_native_id()] = (time.monotonic_ns() - wall, time.thread_time_ns() - cpu)
+
+
+def begins(result, seconds):
+    os.write(1, b"busy\n")
+    busy(result, seconds)
 
 
 def hog(result, name):
@@ -46,7 +52,7 @@ def workload(count, seconds):
     if count == "hog":
         return with_hog()
     result = {}
-    threads = [threading.Thread(target=busy, args=(result, float(seconds)))
+    threads = [threading.Thread(target=begins, args=(result, float(seconds)))
                for _ in range(int(count))]
     for thread in threads:
         thread.start()

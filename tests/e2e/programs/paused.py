@@ -2,21 +2,20 @@
 """Threads whose calls write down when they were made, so that a test can tell what a trace with
 pauses must hold.
 
-    paused.py [SECONDS]
-
 Each call of level_0() .. level_6() and of the generator and the class in between is [name, before,
 begin, end, after]: the caller's clock before and after, the callee's at its begin and end. No name
-encloses itself. At the end it says "done" and {tid: [calls]}.
+encloses itself. For each byte on stdin it says "calls N", how many have ended; "h" ends held() of the
+main thread too, which then calls it again. "q" ends all, and it says "done" and {tid: [calls]}.
 """
 import json
 import os
 import random
-import sys
 import threading
 import time
 
 clock = time.monotonic_ns
 logs = {}
+running = True
 LEVELS = 7
 
 
@@ -103,22 +102,35 @@ OTHERS = [leaf, consume, fails, make_with_log]
 OTHER_ARGUMENTS = with_log
 
 
-def run(seed, until):
+def run(seed):
     log = logs[threading.get_native_id()] = []
     generator = random.Random(seed)
-    while clock() < until:
+    while running:
         call(log, level_0, log, generator)
+
+
+def held():
+    """Until a test says so: how long a pause takes is not for this program to know."""
+    global running
+    begin = clock()
+    while True:
+        os.write(1, b"calls %d\n" % sum(len(log) for log in list(logs.values())))
+        command = os.read(0, 1)
+        if command in (b"", b"q"):
+            running = False
+        if command in (b"", b"q", b"h"):
+            return "held", begin, clock()
 
 
 def main():
     os.write(1, b"ready %d\n" % os.getpid())
     os.read(0, 1)
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
-    until = clock() + int(seconds * 1e9)
-    threads = [threading.Thread(target=run, args=(seed, until)) for seed in (1, 2)]
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in (1, 2, 3)]
     for thread in threads:
         thread.start()
-    run(3, until)
+    log = logs[threading.get_native_id()] = []
+    while running:
+        call(log, held)
     for thread in threads:
         thread.join()
     print("done " + json.dumps(logs), flush=True)

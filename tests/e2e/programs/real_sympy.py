@@ -26,6 +26,7 @@ while not select.select([0], [], [], 0)[0]:
     clear_cache()
     job()
     rounds += 1
+    os.write(1, b"round %d\n" % rounds)
 os.read(0, 1)
 os.write(1, b"done " + json.dumps({"rounds": rounds}).encode() + b"\n")
 os.read(0, 1)

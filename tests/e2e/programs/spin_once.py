@@ -7,13 +7,13 @@ def short_one():
     return 1
 
 
-def long_one():
+def long_one(seconds):
     short_one()
-    time.sleep(0.01)
+    time.sleep(seconds)
     short_one()
 
 
-def workload():
+def workload(seconds="0.01"):
     for _ in range(5):
         short_one()
-        long_one()
+        long_one(float(seconds))
