@@ -45,6 +45,20 @@ def test_pool(t, minor):
     print("%d tasks in %d processes" % (result["tasks"], len(used)))
 
 
+def test_orphan(t):
+    """The traced process forks and ends at once: the recording goes on with the child."""
+    interp = interpreters.one()
+    target = process.Target(interp, "forks", command=process.script(interp, "forks.py", "orphan"))
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    child, = target.done()["children"]
+    target.finish()
+    tracer.expect(0)
+    got = trace.load(t.path("trace.json"))
+    t.equal(leaves(got, child), 50, "calls in the child")
+
+
 @each(action=sorted(LEAVES))
 def test_late(t, action):
     """Probes reach the child when the fork is seen; the parent's own calls are exact."""

@@ -515,13 +515,11 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 		*stop = PT_STOP_DURATION;
 		return true;
 	}
-	if (!options->all && !targets_alive(session) && !session->task_count &&
+	if (!options->all && !session->target_count && !session->task_count &&
 	    !(session->launch && pt_launch_watching(session->launch))) {
 		*stop = PT_STOP_TARGET_ENDED;
 		return true;
 	}
-	if (options->all)
-		targets_alive(session); /* only forgets those that ended */
 	pt_tracer_stats(session->tracer, &stats);
 	*stop = stats.triggered ? PT_STOP_TRIGGER : PT_STOP_MAX_EVENTS;
 	return stats.stopped || stats.triggered;
@@ -574,6 +572,9 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 		}
 		now_ns = session_now_ns();
 		if (now_ns >= tick_ns) {
+			rc = targets_forget_ended(session);
+			if (rc)
+				return rc;
 			if (limit_reached(session, stop))
 				return 0;
 			pt_spool_flush(session->spool);

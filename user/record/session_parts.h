@@ -24,6 +24,7 @@ struct target {
 	bool runs_python; /* false from an exec until the new program turns out to be Python */
 	bool marks_done;  /* no probe of the user's is left to look for in it */
 	bool attached;    /* it has probes of its own for image (PT_REACH_PROCESS) */
+	bool ended;       /* about to be forgotten */
 };
 
 /* Something that BPF reported and that must be acted on outside the ring buffer's callback. */
@@ -103,8 +104,9 @@ int session_open_gate(struct session *session, struct pt_err *err);
 struct target *target_find(struct session *session, pid_t pid);
 struct target *target_add(struct session *session, pid_t pid, uint32_t image_id);
 void target_drop(struct session *session, pid_t pid);
-/* Drops those that have ended; true if any is left. */
-bool targets_alive(struct session *session);
+/* Drops those that have ended, once what they did last is known: a child that they forked is a
+ * target by then. */
+int targets_forget_ended(struct session *session);
 void targets_release(struct session *session);
 /* Loads the process's interpreter and attaches to it; the gate may be open already. starting: the
  * process has only just executed it. */

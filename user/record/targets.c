@@ -34,6 +34,11 @@ struct target *target_add(struct session *session, pid_t pid, uint32_t image_id)
 {
 	struct target *target = target_find(session, pid), *bigger;
 
+	if (target && target->ended) {
+		/* another process has its number */
+		target_drop(session, pid);
+		target = NULL;
+	}
 	if (target) {
 		target->image_id = image_id;
 		target->marks_done = false;
@@ -76,12 +81,25 @@ static bool has_ended(const struct target *target)
 	return kill(target->pid, 0) && errno == ESRCH;
 }
 
-bool targets_alive(struct session *session)
+int targets_forget_ended(struct session *session)
 {
+	size_t ended = 0;
+	int rc;
+
+	for (size_t i = 0; i < session->target_count; i++) {
+		session->targets[i].ended = has_ended(&session->targets[i]);
+		ended += session->targets[i].ended;
+	}
+	if (!ended)
+		return 0;
+	/* whatever they did came into the ring buffer before they ended */
+	rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
+	if (rc >= 0 || rc == -EINTR)
+		rc = follow_tasks(session);
 	for (size_t i = session->target_count; i-- > 0;)
-		if (has_ended(&session->targets[i]))
+		if (session->targets[i].ended)
 			target_drop(session, session->targets[i].pid);
-	return session->target_count > 0;
+	return rc;
 }
 
 void targets_release(struct session *session)

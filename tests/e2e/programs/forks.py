@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children by fork, exec, subprocess and multiprocessing; says "done" and their pids and counts.
 
-    forks.py hold|exec|subprocess|pool|spawn|forkserver|tree|thread
+    forks.py hold|orphan|exec|subprocess|pool|spawn|forkserver|tree|thread
 """
 import json
 import os
@@ -47,6 +47,17 @@ def hold():
     os.read(ready_read, 1)
     in_parent()
     return {"children": [child]}, lambda: (os.close(write_end), os.waitpid(child, 0))
+
+
+def orphan():
+    """A child that goes on when its parent has ended."""
+    read_end, write_end = os.pipe()
+    if os.fork():
+        os._exit(0)
+    os.close(write_end)
+    os.read(read_end, 1)
+    in_child()
+    return {"children": [os.getpid()]}, None
 
 
 def wait(pids):
@@ -136,8 +147,9 @@ def thread():
 def main():
     os.write(1, b"ready %d\n" % os.getpid())
     os.read(0, 1)
-    action = {"hold": hold, "exec": do_exec, "subprocess": do_subprocess, "pool": pool, "spawn": spawn, "forkserver": forkserver,
-              "tree": tree, "thread": thread}[sys.argv[1]]
+    action = {"hold": hold, "orphan": orphan, "exec": do_exec, "subprocess": do_subprocess,
+              "pool": pool, "spawn": spawn, "forkserver": forkserver, "tree": tree,
+              "thread": thread}[sys.argv[1]]
     result, after = action()
     os.write(1, b"done " + json.dumps(result).encode() + b"\n")
     os.read(0, 1)
