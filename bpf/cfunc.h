@@ -74,9 +74,12 @@ static __always_inline struct c_thread *c_thread_get(struct thread *t, bool make
 /* The first argument of a method descriptor's function; 0: not known. */
 static __always_inline __u64 c_first_argument(struct pt_regs *ctx, __u64 cookie)
 {
+	__u64 reg;
+
 	switch (PT_C_SELF_OF(cookie)) {
 	case PT_C_SELF_ARGV_REG:
-		return user_u64(reg_read(ctx, PT_C_ARGV_OF(cookie)));
+		reg = reg_read(ctx, PT_C_ARGV_OF(cookie));
+		return cookie & PT_C_ARGV_SELF ? reg : user_u64(reg);
 	case PT_C_SELF_RDI:
 		return REGS_ARG0(ctx);
 	case PT_C_SELF_RDX:

@@ -92,6 +92,15 @@ enum pt_c_self {
 	PT_C_SELF_ARGV_REG = 7, /* the first of an array that a register of the cookie points to */
 };
 
+/* Functions whose work opcodes do (3.11+), in the order of PyInterpreterState.callable_cache. The
+ * probes on such an opcode have this in their cookies. */
+enum pt_c_opcode {
+	PT_C_OPCODE_NONE = 0,
+	PT_C_OPCODE_ISINSTANCE = 1,
+	PT_C_OPCODE_LEN = 2,
+	PT_C_OPCODE_APPEND = 3,
+};
+
 /* What a PT_SITE_RUNTIME reports. Arguments: what PT_COOKIE_RT packs. */
 enum pt_rt_site {
 	PT_RT_SITE_GC_START = 1, /* USDT gc__start: generation */
@@ -183,7 +192,7 @@ _Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
  *
  * PT_SITE_C_CALL: the frame register holds the callable, or points into the stack where it is
  * (PT_C_IN_STACK, distance in bits 56-63, in units of 8 bytes, signed). Bits 4-7 hold PT_C_IN_STACK
- * and an enum pt_c_self.
+ * and an enum pt_c_self, bits 51-52 an enum pt_c_opcode (also at PT_SITE_C_RETURN).
  */
 #define PT_TS_SLOT    16
 #define PT_TS_ABS     17
@@ -220,6 +229,10 @@ _Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
 /* instead of a distance */
 #define PT_C_ARGV(reg)             ((__u64)(reg) << 56)
 #define PT_C_ARGV_OF(c)            ((unsigned int)((c) >> 56 & 0xf))
+#define PT_C_ARGV_SELF             (1ull << 60) /* the register holds the argument itself */
+#define PT_C_OPCODES               3            /* the last enum pt_c_opcode */
+#define PT_C_OPCODE(opcode)        ((__u64)(opcode) << 51)
+#define PT_C_OPCODE_OF(c)          ((unsigned int)((c) >> 51 & 3))
 #define PT_C_DISP(bytes)           ((__u64)(__u8)(__s8)((bytes) / 8) << 56)
 #define PT_C_DISP_OF(c)            (8 * (int)(__s8)((c) >> 56))
 #define PT_C_DISP_FITS(bytes)      (!((bytes)&7) && (bytes) >= -1024 && (bytes) < 1024)

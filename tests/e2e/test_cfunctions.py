@@ -142,9 +142,12 @@ def test_attach(t, minor):
 def test_globs(t, minor, options):
     """What no pattern matches is left out; without the option there is nothing at all."""
     interp = interpreters.one(minor)
-    got, _ = record(t, interp, "--c-functions=math.*,list.insert,blocking", *options.split())
-    t.equal(c_names(got) & {"<built-in function gcd>", "<built-in function abs>"},
+    got, _ = record(t, interp, "--c-functions=math.*,list.insert,isinstance,blocking",
+                    *options.split())
+    t.equal(c_names(got) & {"<built-in function gcd>", "<built-in function abs>",
+                            "<built-in function len>"},
             {"<built-in function gcd>"} if "depth" not in options else set(), "functions")
+    t.check("<built-in function isinstance>" in c_names(got), "isinstance() was asked for")
     t.check("<built-in function repr>" not in c_names(got), "repr() was not asked for")
     got, _ = record(t, interp, *options.split())
     t.equal(c_names(got), set(), "C functions that nobody asked for")

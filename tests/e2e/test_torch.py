@@ -10,9 +10,6 @@ from harness import interpreters, process, trace
 from harness.runner import Skip, limit
 
 LIMIT_S = 240
-# CPython 3.14 has opcodes that do what these builtins do: nothing is called (docs/C-FUNCTIONS.md).
-OWN_OPCODES = {"<built-in function len>", "<built-in function isinstance>",
-               "<built-in method append of list object>"}
 MODULE_CALL = "module.py: _wrapped_call_impl"
 
 
@@ -94,7 +91,7 @@ def without_closings(ours, theirs):
 def c_counts(calls):
     """By name without the type: PyTorch shows a method's first object for all of its calls."""
     return collections.Counter(name.split(" of ")[0] for _, name, _ in calls
-                               if name.startswith("<") and name not in OWN_OPCODES)
+                               if name.startswith("<"))
 
 
 @limit(LIMIT_S)

@@ -162,6 +162,52 @@ static void test_c_calls(void **state)
 	}
 }
 
+static size_t opcode_sites(const struct py_engine_plan *plan, unsigned int opcode,
+			   enum pt_site_kind kind)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < plan->site_count; i++)
+		count += PT_C_OPCODE_OF(plan->sites[i].cookie) == opcode &&
+			 PT_COOKIE_KIND(plan->sites[i].cookie) == kind;
+	return count;
+}
+
+/* From 3.11 on some builtins have opcodes of their own, whose probes go where they are not wanted.
+ */
+static void test_c_opcodes(void **state)
+{
+	static const char *const globs[] = {"time.*", "list.app*", NULL};
+
+	(void)state;
+	for (size_t f = 0; f < path_count; f++) {
+		struct py_image *image = load(paths[f], PY_INSN_EMULATED_DEFAULT | PY_FIND_C_CALLS,
+					      NULL);
+		const struct py_engine_plan *plan = &image->engines[PY_ENGINE_C_CALLS];
+		bool has = plan->usable && image->version >= 0x030b0000;
+		size_t before = plan->site_count, others = 0;
+
+		for (unsigned int o = 1; o <= PT_C_OPCODES; o++) {
+			size_t calls = opcode_sites(plan, o, PT_SITE_C_CALL);
+			size_t returns = opcode_sites(plan, o, PT_SITE_C_RETURN);
+
+			assert_in_range(calls, has, has ? 2 : 0);
+			assert_true(returns <= calls);
+			if (o != PT_C_OPCODE_APPEND)
+				others += calls + returns;
+		}
+		assert_int_equal(py_image_keep_c_opcodes(image, NULL), 0);
+		assert_int_equal(plan->site_count, before);
+		assert_int_equal(py_image_keep_c_opcodes(image, globs), 0);
+		assert_int_equal(plan->site_count, before - others);
+		assert_int_equal(opcode_sites(plan, PT_C_OPCODE_APPEND, PT_SITE_C_CALL), has);
+		/* as in a build where they were not found */
+		assert_int_equal(py_image_keep_c_opcodes(image, NULL),
+				 has ? 1u << PT_C_OPCODE_LEN | 1u << PT_C_OPCODE_ISINSTANCE : 0);
+		py_image_free(image);
+	}
+}
+
 static void test_sites(void **state)
 {
 	(void)state;
@@ -443,6 +489,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_c_calls),
+	    cmocka_unit_test(test_c_opcodes),
 	    cmocka_unit_test(test_sites),
 	    cmocka_unit_test(test_without_emulation),
 	    cmocka_unit_test(test_cache),

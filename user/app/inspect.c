@@ -20,6 +20,7 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 	    .engine = (enum pt_engine_wish)options->engine,
 	    .emulated = PY_INSN_EMULATED_DEFAULT,
 	    .cache_dir = app_cache_dir(options, inspector->cache_dir, sizeof(inspector->cache_dir)),
+	    .c_globs = (const char *const *)options->c_globs.items,
 	};
 	if (options->dry_run)
 		app_options_features(options, &inspector->options.features,

@@ -166,7 +166,7 @@ static bool chain_of(const struct c_search *s, size_t target, struct chain *chai
 }
 
 /* 3.14+: the callable with its tag bits, before they were masked off, or 0. */
-static uint32_t tagged(const struct c_search *s, uint32_t callable)
+uint32_t c_tagged(const struct c_search *s, uint32_t callable)
 {
 	const struct mc_insn *mask = maker_of(s, callable);
 
@@ -223,7 +223,7 @@ static bool find_callable(const struct c_search *s, size_t i, struct c_call *cal
 	if (!chain_of(s, insn->mem ? i : value_maker(&s->values, target), &chain))
 		return find_common(s, target, call);
 	return c_find_holder(s, i, chain.callable, call) ||
-	       c_find_holder(s, i, tagged(s, chain.callable), call);
+	       c_find_holder(s, i, c_tagged(s, chain.callable), call);
 }
 
 enum c_target c_classify(struct c_search *s, size_t i, struct c_call *call)

@@ -34,6 +34,8 @@ struct c_call {
 	bool in_stack; /* the place is disp behind what the register points to */
 	int32_t disp;
 	uint8_t argv;                    /* PT_C_SELF_ARGV_REG: the register */
+	bool argv_is_self;               /* .. which holds the argument itself */
+	uint8_t opcode;                  /* enum pt_c_opcode */
 	uint32_t value, arguments_value; /* the callable's; the arguments', 0: need not be known */
 	const char *method;
 };
@@ -80,6 +82,28 @@ static inline bool c_is_load(const struct mc_insn *insn)
 {
 	return insn->op == MC_OP_MOV && insn->mem == 2 && insn->mem_bytes == 8;
 }
+
+static inline bool c_is_call(const struct mc_insn *insn)
+{
+	return insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT;
+}
+
+/* 3.14+: the callable with its tag bits, before they were masked off, or 0. */
+uint32_t c_tagged(const struct c_search *s, uint32_t callable);
+
+/* ---- sites_c.c ---- */
+void c_reach(const struct c_search *s, uint8_t *marks, size_t start, uint8_t mark, bool over_calls);
+bool c_is_emulated(const struct c_search *s, size_t i);
+size_t c_return_place(const struct c_search *s, size_t call);
+size_t c_earlier_place(const struct c_search *s, size_t call, unsigned int *condition);
+/* Sets *why and adds nothing if there is no place for the probes. */
+int c_opcode_pair_add(struct c_search *s, const struct c_call *call, unsigned int condition,
+		      size_t back, const char **why);
+
+/* ---- c_opcodes.c ---- */
+/* Adds the probes of functions that have opcodes of their own. Those that cannot be are told of in
+ * the plan's remark. -ENOMEM */
+int c_opcodes_add(struct c_search *s);
 
 /* ---- c_takers.c ---- */
 void c_takers_find(struct c_search *s);

@@ -130,4 +130,11 @@ const char *py_feature_name(enum py_feature feature);
  * to the engine's plan. Once, after loading. -ENOMEM or -E2BIG. */
 int py_image_add_features(struct py_image *image, enum py_engine engine, unsigned int features);
 
+/* "len()", of an enum pt_c_opcode. */
+const char *py_c_opcode_name(unsigned int opcode);
+/* Takes the probes on opcodes that do a function's work from the plan of the C calls, where none of
+ * the globs (NULL: all match) is about that function. Once, after loading. Returns a set of 1u <<
+ * enum pt_c_opcode: wanted, but without probes in this build. */
+unsigned int py_image_keep_c_opcodes(struct py_image *image, const char *const *globs);
+
 #endif

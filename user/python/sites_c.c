@@ -64,8 +64,9 @@ static const struct call_opcodes {
 
 /* ---- which code belongs to the CALL opcodes ---- */
 
-/* Marks all that is reached from start without going through a dispatch. */
-static void reach(const struct c_search *s, uint8_t *marks, size_t start, uint8_t mark)
+/* Marks all that is reached from start without going through a dispatch; over_calls: also behind
+ * calls. */
+void c_reach(const struct c_search *s, uint8_t *marks, size_t start, uint8_t mark, bool over_calls)
 {
 	size_t count = 0;
 
@@ -77,7 +78,7 @@ static void reach(const struct c_search *s, uint8_t *marks, size_t start, uint8_
 		size_t i = s->todo[--count], to[2] = {REGION_NONE, REGION_NONE};
 		const struct mc_insn *insn = &s->region.insns[i];
 
-		if (value_falls_through(&s->region, i))
+		if (value_falls_through(&s->region, i) && (over_calls || !c_is_call(insn)))
 			to[0] = region_next(&s->region, i);
 		if (insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP)
 			to[1] = region_index(&s->region, insn->target);
@@ -195,13 +196,14 @@ static int zone_mark(struct c_search *s)
 		for (size_t r = 0; r < 12 && opcodes->range[r].last; r++)
 			for (unsigned int o = opcodes->range[r].first; o <= opcodes->range[r].last;
 			     o++)
-				reach(s, s->zone,
-				      region_table_entry(&s->region, s->region.tables[t], o), 1);
+				c_reach(s, s->zone,
+					region_table_entry(&s->region, s->region.tables[t], o), 1,
+					true);
 	for (size_t k = 0; k < s->helper_count; k++) {
 		size_t start = region_index(&s->region, s->helpers[k]);
 
-		reach(s, s->zone, start, 1);
-		reach(s, s->owner, start, (uint8_t)(1 + k));
+		c_reach(s, s->zone, start, 1, true);
+		c_reach(s, s->owner, start, (uint8_t)(1 + k), true);
 	}
 	return 0;
 }
@@ -260,7 +262,7 @@ static int find_calls(struct c_search *s)
 
 /* ---- the probes ---- */
 
-static bool is_emulated(const struct c_search *s, size_t i)
+bool c_is_emulated(const struct c_search *s, size_t i)
 {
 	const struct mc_insn *insn = &s->region.insns[i];
 
@@ -298,12 +300,12 @@ static bool is_call_site(const struct c_search *s, size_t i)
 /* Where the return is noticed: the first emulated instruction behind the call on the straight way,
  * with the stack pointer as it was at the call. BPF matches by that, so it does no harm if other
  * ways lead there too. */
-static size_t return_place(const struct c_search *s, size_t call)
+size_t c_return_place(const struct c_search *s, size_t call)
 {
 	size_t next = region_next(&s->region, call), i = next;
 
 	for (int n = 0; n < 16 && i != REGION_NONE; n++) {
-		if (is_emulated(s, i) && !is_frame_site(s, i) && !is_call_site(s, i))
+		if (c_is_emulated(s, i) && !is_frame_site(s, i) && !is_call_site(s, i))
 			return i;
 		if (s->region.insns[i].flow != MC_FLOW_NEXT ||
 		    s->region.insns[i].writes >> MC_RSP & 1)
@@ -359,7 +361,7 @@ static bool is_on_the_way(const struct c_search *s, size_t i, size_t *lowest)
  * stack pointer. REGION_NONE: there is none. The last branch that leads elsewhere counts if it is
  * not taken.
  */
-static size_t earlier_place(const struct c_search *s, size_t call, unsigned int *condition)
+size_t c_earlier_place(const struct c_search *s, size_t call, unsigned int *condition)
 {
 	size_t i = call, lowest = call;
 
@@ -380,7 +382,7 @@ static size_t earlier_place(const struct c_search *s, size_t call, unsigned int 
 
 			leaves = to == REGION_NONE || to <= i || to > call;
 		}
-		if (lowest >= i && is_emulated(s, i) && !is_frame_site(s, i) && !is_site(s, i) &&
+		if (lowest >= i && c_is_emulated(s, i) && !is_frame_site(s, i) && !is_site(s, i) &&
 		    (!leaves || insn->class == PY_INSN_JCC)) {
 			if (leaves)
 				*condition = PT_COND_VALID | insn->cc;
@@ -425,21 +427,51 @@ static int call_site_add(struct c_search *s, const struct c_call *call, unsigned
 	if (call->in_stack)
 		cookie |= PT_C_IN_STACK | PT_C_DISP(call->disp);
 	else if (call->self == PT_C_SELF_ARGV_REG)
-		cookie |= PT_C_ARGV(call->argv);
-	return site_add(s, call->insn, cookie, method);
+		cookie |= PT_C_ARGV(call->argv) | (call->argv_is_self ? PT_C_ARGV_SELF : 0);
+	return site_add(s, call->insn, cookie | PT_C_OPCODE(call->opcode), method);
+}
+
+/* The two probes of a function that has an opcode, if there is room for both. */
+int c_opcode_pair_add(struct c_search *s, const struct c_call *call, unsigned int condition,
+		      size_t back, const char **why)
+{
+	const uint64_t cookie = PT_COOKIE(PT_SITE_C_RETURN, -8, PT_TS_NONE, 0, PT_REG_NONE, 0, 0,
+					  0);
+	size_t shared = REGION_NONE;
+	int ret;
+
+	for (size_t k = 0; k < s->plan->site_count && back != REGION_NONE; k++)
+		if (s->plan->sites[k].vaddr == s->region.insns[back].vaddr)
+			shared = k;
+	if (back == REGION_NONE || back == call->insn || is_frame_site(s, back) ||
+	    s->region.insns[back].refused || is_call_site(s, back) ||
+	    is_frame_site(s, call->insn) || is_site(s, call->insn) ||
+	    s->region.insns[call->insn].refused) {
+		*why = "there is no safe place for a probe";
+		return 0;
+	}
+	ret = call_site_add(s, call, condition, py_c_opcode_name(call->opcode));
+	if (ret)
+		return ret;
+	if (shared == REGION_NONE)
+		return site_add(s, back, cookie | PT_C_OPCODE(call->opcode), "return");
+	/* notices the return of more than one, and so is needed for any of them */
+	if (PT_C_OPCODE_OF(s->plan->sites[shared].cookie) != call->opcode)
+		s->plan->sites[shared].cookie &= ~PT_C_OPCODE(PT_C_OPCODES);
+	return 0;
 }
 
 static int call_probe(struct c_search *s, const struct c_call *call)
 {
-	size_t back = return_place(s, call->insn), place = REGION_NONE;
+	size_t back = c_return_place(s, call->insn), place = REGION_NONE;
 	unsigned int condition = 0;
 	struct c_call moved;
 	int ret;
 
 	if (back == REGION_NONE)
 		return py_plan_refuse(s->plan, "a call at the end of the code");
-	if (!is_emulated(s, call->insn))
-		place = earlier_place(s, call->insn, &condition);
+	if (!c_is_emulated(s, call->insn))
+		place = c_earlier_place(s, call->insn, &condition);
 	if (place != REGION_NONE && move_call(s, call, place, &moved))
 		ret = call_site_add(s, &moved, condition, "moved up");
 	else
@@ -491,12 +523,17 @@ static int search_all(struct c_search *s)
 		ret = py_plan_refuse(s->plan, "no call sites were found");
 	for (size_t k = 0; k < s->call_count && !ret; k++)
 		ret = call_probe(s, &s->calls[k]);
+	if (!ret)
+		ret = c_opcodes_add(s);
 	for (size_t k = 0; k < s->plan->site_count; k++)
 		stepped += !(s->finder->emulated >> s->plan->sites[k].insn_class & 1);
-	if (!ret && stepped)
-		snprintf(s->plan->reason, sizeof(s->plan->reason),
-			 "%u of %zu probes are single-stepped: some 6 us each time", stepped,
-			 s->plan->site_count);
+	if (!ret && stepped) {
+		size_t len = strlen(s->plan->reason);
+
+		snprintf(s->plan->reason + len, sizeof(s->plan->reason) - len,
+			 "%s%u of %zu probes are single-stepped: some 6 us each time",
+			 len ? "; " : "", stepped, s->plan->site_count);
+	}
 	return ret;
 }
 

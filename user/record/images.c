@@ -84,6 +84,19 @@ static int add_features(const struct pt_images_options *options, struct pt_trace
 		  : 0;
 }
 
+/* Probes on the opcodes that do the work of C functions, for the functions that are wanted. */
+static void keep_opcodes(const struct pt_images_options *options, struct py_image *image)
+{
+	unsigned int missing = py_image_keep_c_opcodes(image, options->c_globs);
+
+	for (unsigned int opcode = 1; opcode <= PT_C_OPCODES; opcode++)
+		if (missing >> opcode & 1)
+			pt_warn("--c-functions: %s is not recorded in '%s' where it has become an "
+				"opcode: %s",
+				py_c_opcode_name(opcode), image->path,
+				image->engines[PY_ENGINE_C_CALLS].reason);
+}
+
 static int load(const struct pt_images_options *options, const struct pt_module *module,
 		struct pt_traced_image *traced, struct pt_err *err)
 {
@@ -121,6 +134,8 @@ static int load(const struct pt_images_options *options, const struct pt_module 
 			      sizeof(traced->why), err);
 	if (!rc)
 		rc = add_features(options, traced, err);
+	if (!rc)
+		keep_opcodes(options, traced->image);
 	if (!rc)
 		pt_verbose("engine %s, %zu probes: %s", pt_engine_name(traced->engine),
 			   traced->image->engines[traced->engine].site_count, traced->why);

@@ -42,6 +42,7 @@ struct pt_images_options {
 	/* Sets of 1u << enum py_feature: what is to be recorded beside frames, and of these, what
 	 * is missed with a warning where an interpreter does not have it. */
 	unsigned int features, features_asked;
+	const char *const *c_globs; /* of --c-functions; NULL: all */
 };
 
 /* Borrows options and their strings. */

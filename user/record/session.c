@@ -145,6 +145,7 @@ static int calibrate(struct session *session)
 	    .cache_dir = session->options->cache_dir,
 	    .features = session->options->features,
 	    .features_asked = session->options->features_asked,
+	    .c_globs = session->options->tracer.c_globs,
 	};
 	if (session->options->tracer.c_functions)
 		session->images_options.emulated |= PY_FIND_C_CALLS;

@@ -3,8 +3,8 @@
 sys.setprofile sees of it, thread by thread; "cfunctions.py run" just runs.
 
 sys.setprofile reports no call of a type (str(x), dict(), list(map(..))), nor what C code calls.
-Where an opcode does a function's work (len, isinstance, list.append), the trace has no call either,
-while the oracle, under which nothing is specialized, has: so they are not called here.
+Under it nothing is specialized, so the oracle's len(), isinstance() and list.append() are calls, where
+the traced program has opcodes of their own for them (3.11+).
 """
 import functools
 import itertools
@@ -154,6 +154,69 @@ def broken(x):
     raise ValueError(repr(x))
 
 
+class Sized:
+    """What len() and isinstance() ask runs Python code, and calls C functions."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __len__(self):
+        return abs(self.size)
+
+
+class Meta(type):
+    def __instancecheck__(cls, other):
+        return callable(other) or isinstance(other, (int, Sized))
+
+
+class Asked(metaclass=Meta):
+    pass
+
+
+class Kept(list):
+    pass
+
+
+class Greedy(list):
+    def append(self, x):
+        super().append(x)
+        list.append(self, len(self))
+
+
+def opcodes():
+    """Calls that become opcodes: of every kind of argument, failing ones, nested ones, and at places
+    where what is called is another function now and then."""
+    kept, own, greedy = [], Kept(), Greedy()
+    for x in ("abc", [1], {1: 2}, Sized(3), Sized(-1), own, kept, range(3), NAMES):
+        len(x)
+        kept.append(x)
+        own.append(len(x))
+        greedy.append(isinstance(x, list))
+        isinstance(x, (str, Asked))
+        isinstance(x, Asked) and len(NAMES) or isinstance(x, Sized)  # pylint: disable=expression-not-assigned
+    for x in (7, Sized("x"), Sized(None)):
+        try:
+            len(x)
+        except TypeError:
+            kept.append(x)
+    for x in (7, Asked, ()):
+        try:
+            isinstance(x, x)
+        except TypeError:
+            kept.append(isinstance(x, int))
+    for function in (len, id, len, callable, len):
+        function(NAMES)
+    for collection in (kept, own, Appendable(), kept):
+        collection.append(1)
+    for n in range(20):
+        kept.append(n)  # grows
+
+
+class Appendable:
+    def append(self, x):
+        return isinstance(x, int) and len(NAMES)
+
+
 def generator(n):
     for i in range(n):
         got = yield hex(i)
@@ -183,12 +246,14 @@ def deep(n):
 
 
 def workload():
-    for _ in range(ROUNDS):
+    for n in range(ROUNDS):
         nested()
         conventions()
         unpacked()
         failing()
         generators()
+        if n % 4 == 0:  # has loops of its own
+            opcodes()
     deep(90)
 
 
