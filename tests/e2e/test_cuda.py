@@ -3,6 +3,7 @@
 its arguments and what it returned. The library is that of a CUDA toolkit, where there is no driver
 and so nothing works, or a double whose calls succeed (programs/cuda_double.c)."""
 import glob
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import time
 
 from harness import interpreters, process, trace
-from harness.runner import Skip, each, have
+from harness.runner import Skip, each, have, limit
 
 REAL = ["/usr/local/cuda*/lib64/libcudart.so.1[23]", "/usr/lib/x86_64-linux-gnu/libcudart.so.1[23]"]
 NO_DRIVER = {35: "cudaErrorInsufficientDriver"}
@@ -287,8 +288,8 @@ def test_paused(t):
     print("%d of %d calls" % (sum(s.category == "cuda_runtime" for s in spans), len(calls)))
 
 
-def test_static(t):
-    """A shared library that nvcc has linked the runtime into."""
+def nvcc_library(t, stripped):
+    """A shared library that nvcc has linked the runtime into, as it does if nobody says otherwise."""
     nvcc = next(iter(glob.glob("/usr/local/cuda*/bin/nvcc")), None)
     if not nvcc or not have("cc"):
         raise Skip("no nvcc in /usr/local/cuda*/bin")
@@ -298,17 +299,52 @@ def test_static(t):
                    "extern \"C\" int go(int n) { for (int i = 0; i < n; i++) "
                    "add<<<dim3(1, 2, 3), 32, 16>>>(0); return (int)cudaGetLastError(); }\n")
     subprocess.run([nvcc, "-shared", "-Xcompiler", "-fPIC", "-o", library, source], check=True)
-    interp = interpreters.one()
-    target = subprocess.Popen(
-        interp.command("-c", "import ctypes, sys\nlib = ctypes.CDLL(%r)\nprint('ready', flush=True)\n"
-                       "sys.stdin.readline()\ndef call():\n return lib.go(7)\n"
-                       "print(call(), flush=True)\nsys.stdin.readline()" % library),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    t.equal(target.stdout.readline(), "ready\n", "the target")
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
-    tracer.recording()
+    if stripped:
+        subprocess.run(["strip", library], check=True)
+    return library
+
+
+STATIC = """
+import ctypes, sys
+LIBS = []
+def load():
+    LIBS.append(ctypes.CDLL(sys.argv[1]))
+if not sys.argv[2]:
+    load()
+print("ready", flush=True)
+sys.stdin.readline()
+if sys.argv[2]:
+    load()
+    print("loaded", flush=True)
+    sys.stdin.readline()
+def call():
+    return LIBS[0].go(7)
+print(call(), flush=True)
+sys.stdin.readline()
+"""
+
+
+def say(target):
     target.stdin.write("\n")
     target.stdin.flush()
+
+
+@each(how=["", "stripped", "stripped, loaded later"])
+def test_static(t, how):
+    """A runtime inside of a library: found by its symbols, or by what its code says."""
+    library = nvcc_library(t, stripped=how)
+    late = "later" in how
+    target = subprocess.Popen(
+        interpreters.one().command("-c", STATIC, library, "late" if late else ""),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    t.equal(target.stdout.readline(), "ready\n", "the target")
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    say(target)
+    if late:
+        t.equal(target.stdout.readline(), "loaded\n", "the target")
+        tracer.err.wait("attached to the CUDA functions of '%s'" % library, "the probes")
+        say(target)
     code = int(target.stdout.readline())
     tracer.expect(0, stop=True)
     target.communicate("\n")
@@ -319,8 +355,58 @@ def test_static(t):
     t.equal({s.parent.name for s in spans}, {"call"}, "Python functions")
     t.equal(spans[-1].name, "cudaGetLastError", "the last call")
     t.equal({s.args["kernel"] for s in launches}, {"add(int*)"}, "kernels")
+    t.equal({(s.args["gridDim"], s.args["blockDim"], s.args["sharedMem (bytes)"])
+             for s in launches}, {("1,2,3", "32,1,1", 16)}, "arguments")
+    t.equal([e["args"]["detail"] for e in got.events if e["ph"] == "i" and e["cat"] == "cuda"],
+            [library] if late else [], "libraries that came late")
     if code == 35:
         t.equal({s.args["return"] for s in spans}, {"cudaErrorInsufficientDriver"}, "codes")
+
+
+INSIDE = """
+import ctypes, json, os, sys
+ctypes.CDLL(sys.argv[1])
+real = os.path.realpath(sys.argv[1])
+bias = min(int(l.split("-")[0], 16) for l in open("/proc/self/maps") if l.rstrip().endswith(real))
+out = ctypes.c_void_p()
+def call(at):
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(bias + int(at, 16))(ctypes.byref(out))
+print("ready", flush=True)
+print(json.dumps([[n, call(at), out.value] for n, at in json.loads(sys.stdin.readline()).items()]),
+      flush=True)
+sys.stdin.readline()
+"""
+
+
+@limit(240)
+@each(name=["curand", "cusparse"])
+def test_inside(t, name):
+    """The runtime inside of NVIDIA's libraries, which are stripped: functions where they are said to
+    be do what they should, and their calls are in the trace."""
+    found = glob.glob("/usr/local/cuda*/lib64/lib%s.so.1*" % name)
+    if not found:
+        raise Skip("no lib%s in /usr/local/cuda*/lib64" % name)
+    out, _ = process.run_tool("kernels", "--json", found[0])
+    where = json.loads(out)["runtime"]
+    names = ["cudaGetDeviceCount", "cudaRuntimeGetVersion", "cudaDriverGetVersion", "cudaGetDevice"]
+    target = subprocess.Popen(interpreters.one().command("-c", INSIDE, found[0]),
+                              env=dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(found[0])),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    t.equal(target.stdout.readline(), "ready\n", "the target")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.stdin.write(json.dumps({n: where[n] for n in names}) + "\n")
+    target.stdin.flush()
+    said = json.loads(target.stdout.readline())
+    tracer.expect(0, stop=True)
+    target.communicate("\n")
+    spans = cuda_spans(trace.load(t.path("trace.json")))
+    t.equal([s.name for s in spans], names, "calls")
+    for (name, code, _), s in zip(said, spans):
+        t.equal(s.args["return"], {**NAMES, **NO_DRIVER}[code], name)
+    version = dict((n, (code, value)) for n, code, value in said)["cudaRuntimeGetVersion"]
+    t.equal((version[0], version[1] // 1000 in (12, 13)), (0, True), "its version: %s" % version[1])
+    t.equal(spans[1].args["runtimeVersion"], version[1], "the version in the trace")
 
 
 def test_without(t):

@@ -148,6 +148,7 @@ def test_program(t, how):
     got, err = kernels(stripped)
     same, _ = kernels(program)
     t.equal(got["kernels"], same["kernels"], "kernels of the program with symbols and without")
+    check_runtime(t, got, same)
     t.equal(got["undecoded"], 0, "registrations that were not decoded")
     t.equal(err, "", "stderr")
     names = symbols(program)
@@ -178,6 +179,16 @@ def test_program(t, how):
         # without a driver, the runtime's handle of a kernel is its stub
         t.equal(words, {int(k["handle_at"], 16): int(k["stub"], 16) + bias for k in got["kernels"]},
                 "handles")
+
+
+def check_runtime(t, stripped, twin):
+    """The runtime's functions in a stripped file, against the symbols of the same before that."""
+    t.equal("runtime" in stripped, "runtime" in twin, "has a runtime")
+    found, truth = stripped.get("runtime", {}), twin.get("runtime", {})
+    t.equal(found, {name: truth[name] for name in found if name in truth}, "the runtime's functions")
+    # it tells no profiler of its calls, so its code does not say what it is
+    t.equal(set(truth) - set(found), {"cudaGetExportTable"} if truth else set(), "not found")
+    t.equal(stripped.get("runtime_refused", 0), 0, "refused")
 
 
 def dynamic_symbols(path):
@@ -228,6 +239,7 @@ def test_library(t, name):
 def test_all_libraries(t):
     """Whatever the toolkit has: all is decoded, each kernel has a stub and a handle of its own."""
     total = files = 0
+    functions = None
     for path in libraries():
         if ".nvFatBinSegment" not in subprocess.run(
                 ["readelf", "-SW", path], stdout=subprocess.PIPE, check=True,
@@ -239,6 +251,10 @@ def test_all_libraries(t):
         t.equal(len(stubs), len(got["kernels"]), "%s: stubs" % path)
         t.equal(len({k["handle_at"] for k in got["kernels"] if "handle_at" in k}), len(stubs),
                 "%s: variables of handles" % path)
+        runtime = set(got["runtime"])
+        functions = functions or runtime - {"cudaGetExportTable"}
+        t.equal((runtime - {"cudaGetExportTable"}, got["runtime_refused"]), (functions, 0),
+                "%s: functions of the runtime inside" % path)
         total += len(stubs)
         files += 1
     if not files:

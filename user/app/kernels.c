@@ -8,6 +8,7 @@
 #include "app/inspect.h"
 #include "app/verbs.h"
 #include "base/log.h"
+#include "cuda/calls.h"
 #include "cuda/names.h"
 
 static void print_text(const struct pt_kernels *kernels)
@@ -34,9 +35,33 @@ static void add_address(cJSON *object, const char *key, uint64_t vaddr)
 	cJSON_AddStringToObject(object, key, text);
 }
 
-static int print_json(const char *file, const struct pt_kernels *kernels, struct pt_err *err)
+/* The functions of a CUDA runtime that is linked into the file. */
+static int add_runtime(cJSON *root, const char *file, const char *cache_dir, struct pt_err *err)
+{
+	const struct pt_cuda_inside_options options = {.want = PT_CUDA_WANT_RUNTIME,
+						       .cache_dir = cache_dir};
+	struct pt_cuda_library *library;
+	bool inside;
+	int rc = pt_cuda_library_load(file, file, options.want, &library, &inside, err);
+	cJSON *object;
+
+	if (!rc && inside)
+		rc = pt_cuda_library_load_inside(file, file, &options, &library, err);
+	if (rc || !library)
+		return rc;
+	object = cJSON_AddObjectToObject(root, "runtime");
+	for (size_t i = 0; i < library->plan.site_count; i++)
+		add_address(object, library->fns[i].row->symbol, library->plan.sites[i].vaddr);
+	cJSON_AddNumberToObject(root, "runtime_refused", (double)library->refused);
+	pt_cuda_library_free(library);
+	return 0;
+}
+
+static int print_json(const char *file, const char *cache_dir, const struct pt_kernels *kernels,
+		      struct pt_err *err)
 {
 	cJSON *root = cJSON_CreateObject(), *array;
+	int rc;
 
 	cJSON_AddStringToObject(root, "file", file);
 	cJSON_AddNumberToObject(root, "undecoded", (double)kernels->undecoded);
@@ -56,7 +81,11 @@ static int print_json(const char *file, const struct pt_kernels *kernels, struct
 		cJSON_AddItemToArray(array, object);
 		free(readable);
 	}
-	return app_print_json(root, err);
+	rc = add_runtime(root, file, cache_dir, err);
+	if (!rc)
+		return app_print_json(root, err);
+	cJSON_Delete(root);
+	return rc;
 }
 
 int app_kernels(const struct app_options *options, struct pt_err *err)
@@ -81,7 +110,7 @@ int app_kernels(const struct app_options *options, struct pt_err *err)
 				"NVRTC, cuFFT) are in no such table",
 				"'%s' registers no CUDA kernels", options->file);
 	else if (options->json)
-		rc = print_json(options->file, kernels, err);
+		rc = print_json(options->file, how.cache_dir, kernels, err);
 	else
 		print_text(kernels);
 	if (kernels->undecoded)

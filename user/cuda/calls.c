@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/statics.h"
 #include "pt_maps.h"
 #include "target/elf.h"
 
@@ -140,50 +141,118 @@ static int fill(struct pt_cuda_library *library, const struct search *search)
 
 static int find(struct search *search)
 {
-	int rc;
-
 	search->versions = true;
 	elf_each_symbol(search->elf, on_symbol, search);
 	if (!search->major)
 		search->major = search->new_in_13 ? 13 : 12;
 	search->versions = false;
-	rc = elf_each_symbol(search->elf, on_symbol, search);
-	if (!rc && search->count)
-		qsort(search->found, search->count, sizeof(*search->found), compare_found);
+	return elf_each_symbol(search->elf, on_symbol, search);
+}
+
+static int find_inside(struct search *search, const struct pt_cuda_inside_options *options,
+		       size_t *refused)
+{
+	struct pt_cuda_statics statics = {0};
+	int rc = pt_cuda_statics_load(search->elf, options->cache_dir, options->stop, &statics);
+
+	search->major = statics.major;
+	search->runtime = statics.count != 0;
+	*refused = statics.refused;
+	for (size_t i = 0; i < statics.count && !rc; i++)
+		rc = add(search, statics.fns[i].row, statics.fns[i].vaddr);
+	pt_cuda_statics_release(&statics);
 	return rc;
 }
 
+/* NULL: it has none; or rc says why not. */
+static struct pt_cuda_library *make(struct search *search, const char *path, int *rc)
+{
+	struct pt_cuda_library *library;
+
+	if (*rc || !search->count)
+		return NULL;
+	qsort(search->found, search->count, sizeof(*search->found), compare_found);
+	library = calloc(1, sizeof(*library));
+	if (library)
+		library->path = strdup(path);
+	*rc = library ? fill(library, search) : -ENOMEM;
+	if (*rc || !library->plan.site_count) {
+		pt_cuda_library_free(library);
+		return NULL;
+	}
+	return library;
+}
+
+static const char *why(int rc)
+{
+	switch (rc) {
+	case -ENOENT:
+		return "it has no .eh_frame";
+	case -ENOTSUP:
+		return "it refers to their names, but which code is theirs is not sure";
+	case -E2BIG:
+		return "its code overlaps, or there is too much of it";
+	case -EIO:
+		return "it is shorter than its headers say";
+	default:
+		return strerror(-rc);
+	}
+}
+
+static int tell(struct pt_err *err, int rc, const char *path)
+{
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "",
+			       "cannot find the CUDA functions of '%s': %s", path, why(rc))
+		  : 0;
+}
+
 int pt_cuda_library_load(const char *open_path, const char *path, unsigned int want,
-			 struct pt_cuda_library **out, struct pt_err *err)
+			 struct pt_cuda_library **library, bool *inside, struct pt_err *err)
 {
 	struct search search = {.want = want};
-	struct pt_cuda_library *library = NULL;
 	struct elf_file *elf;
 	int rc = elf_file_open(open_path, &elf, err);
 
-	*out = NULL;
+	*library = NULL;
+	*inside = false;
 	if (rc)
 		return rc;
 	search.elf = elf;
 	if (elf->machine == EM_X86_64)
 		rc = find(&search);
-	if (!rc && search.count) {
-		library = calloc(1, sizeof(*library));
-		if (library)
-			library->path = strdup(path);
-		rc = library ? fill(library, &search) : -ENOMEM;
-	}
+	if (!rc && (want & PT_CUDA_WANT_RUNTIME) && !search.runtime)
+		*inside = pt_cuda_statics_likely(elf);
+	if (!*inside)
+		*library = make(&search, path, &rc);
 	elf_file_close(elf);
 	free(search.found);
-	if (rc || (library && !library->plan.site_count)) {
-		pt_cuda_library_free(library);
-		return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "",
-				       "cannot find the CUDA functions of '%s': %s", path,
-				       strerror(-rc))
-			  : 0;
-	}
-	*out = library;
-	return 0;
+	return tell(err, rc, path);
+}
+
+int pt_cuda_library_load_inside(const char *open_path, const char *path,
+				const struct pt_cuda_inside_options *options,
+				struct pt_cuda_library **library, struct pt_err *err)
+{
+	struct search search = {.want = options->want};
+	struct elf_file *elf;
+	size_t refused = 0;
+	int rc = elf_file_open(open_path, &elf, err);
+
+	*library = NULL;
+	if (rc)
+		return rc;
+	search.elf = elf;
+	rc = find(&search);
+	if (!rc)
+		rc = find_inside(&search, options, &refused);
+	*library = make(&search, path, &rc);
+	if (*library)
+		(*library)->refused = refused;
+	else if (!rc && refused)
+		rc = -ENOTSUP;
+	elf_file_close(elf);
+	free(search.found);
+	return tell(err, rc, path);
 }
 
 void pt_cuda_library_free(struct pt_cuda_library *library)

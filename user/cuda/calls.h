@@ -2,12 +2,15 @@
 /*
  * calls.h - which CUDA functions a file has, and where: by its symbol tables, never by its name. So
  * libcudart of any origin, libcuda, and a libcudart that was linked into a program or an extension
- * module which still has its symbols are all the same here.
+ * module which still has its symbols are all the same here. Of one that was linked into a stripped
+ * file the code tells (statics.h); that takes reading all of it, so it is a step of its own.
  *
- * pt_cuda_library_load() -> use -> pt_cuda_library_free().
+ * pt_cuda_library_load(), perhaps pt_cuda_library_load_inside() -> use -> pt_cuda_library_free().
  */
 #ifndef PT_CUDA_CALLS_H
 #define PT_CUDA_CALLS_H
+
+#include <stdatomic.h>
 
 #include "base/err.h"
 #include "cuda/table.h"
@@ -30,16 +33,28 @@ struct pt_cuda_library {
 	char *path;         /* as the process sees it */
 	unsigned int major; /* of the runtime; 0: has none */
 	bool bare;
+	size_t refused; /* functions that are somewhere in its code, but not sure where */
 	struct py_engine_plan plan; /* one site a function; cookie: PT_CUDA_COOKIE */
 	struct pt_cuda_fn *fns;     /* of the sites, in their order */
+};
+
+struct pt_cuda_inside_options {
+	unsigned int want;
+	const char *cache_dir;   /* NULL: no cache */
+	const atomic_bool *stop; /* set by another thread to end it early; may be NULL */
 };
 
 /* The newest whose arguments the table knows. */
 #define PT_CUDA_MAJOR_MAX 13
 
-/* *library NULL: the file has none of the wanted functions. path is copied. */
+/* *library NULL: the file has none of the wanted functions, or *inside: its code has to be looked
+ * at for them. path is copied. */
 int pt_cuda_library_load(const char *open_path, const char *path, unsigned int want,
-			 struct pt_cuda_library **library, struct pt_err *err);
+			 struct pt_cuda_library **library, bool *inside, struct pt_err *err);
+/* Takes a second for 200 MB of code; -ECANCELED: *stop was set. */
+int pt_cuda_library_load_inside(const char *open_path, const char *path,
+				const struct pt_cuda_inside_options *options,
+				struct pt_cuda_library **library, struct pt_err *err);
 void pt_cuda_library_free(struct pt_cuda_library *library);
 
 #endif

@@ -61,6 +61,16 @@ bool kn_reg(const struct kn_regs *regs, enum mc_reg reg, uint64_t *value);
 /* In a section of code? Segments will not do: some linkers put all that is read-only into one. */
 bool kn_is_code(const struct elf_file *elf, uint64_t vaddr);
 
+#define KN_WINDOW_BYTES (1u << 20) /* read at once */
+
+/* A window begins KN_WINDOW_BYTES behind the one before and runs a little into the next. */
+typedef void (*kn_window_fn)(void *ctx, const uint8_t *bytes, size_t size, uint64_t vaddr);
+
+/* Reads through the sections that are wanted. -E2BIG: they overlap; -ECANCELED, -EIO. */
+int kn_each_window(const struct elf_file *elf, const atomic_bool *stop,
+		   bool (*wanted)(const struct elf_section *section), kn_window_fn fn, void *ctx);
+bool kn_section_is_code(const struct elf_section *section);
+
 struct kn_site {             /* one registration */
 	uint64_t host, name; /* addresses of the stub and of the text */
 };

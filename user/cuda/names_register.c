@@ -11,11 +11,9 @@
 
 #include "cuda/names_parts.h"
 
-#define WINDOW_BYTES   (1u << 20) /* of code, read at once */
-#define WINDOW_OVERLAP 16u        /* bytes; no pattern is longer */
-#define TARGETS_MAX    8
-#define REGISTER_NAME  "__cudaRegisterFunction"
-#define SITES_MAX      (4u << 20)
+#define TARGETS_MAX   8
+#define REGISTER_NAME "__cudaRegisterFunction"
+#define SITES_MAX     (4u << 20)
 
 struct candidate {
 	struct kn_target at;
@@ -34,8 +32,6 @@ struct finder {
 	uint64_t symbol; /* the registering function, as a symbol says; 0: none does */
 };
 
-typedef void (*window_fn)(struct finder *finder, const uint8_t *bytes, size_t size, uint64_t vaddr);
-
 /* ---- reading all code ---- */
 
 static void want(struct finder *finder, uint64_t vaddr)
@@ -51,42 +47,10 @@ static void want(struct finder *finder, uint64_t vaddr)
 	finder->wanted[i / 8] |= (uint8_t)(1u << i % 8);
 }
 
-static int each_window(struct finder *finder, window_fn fn)
-{
-	const struct elf_file *elf = finder->walk->elf;
-
-	uint64_t total = 0;
-
-	for (size_t i = 0; i < elf->section_count; i++) {
-		const struct elf_section *s = &elf->sections[i];
-
-		if (!(s->flags & SHF_EXECINSTR) || s->type == SHT_NOBITS)
-			continue;
-		total += s->size;
-		if (total > elf->size)
-			return -E2BIG; /* they overlap */
-		for (uint64_t at = 0; at < s->size; at += WINDOW_BYTES) {
-			uint64_t rest = s->size - at;
-			size_t size = rest < WINDOW_BYTES + WINDOW_OVERLAP
-					  ? (size_t)rest
-					  : WINDOW_BYTES + WINDOW_OVERLAP;
-			const uint8_t *bytes;
-
-			if (finder->walk->stop && atomic_load(finder->walk->stop))
-				return -ECANCELED;
-			elf_trim(elf, KN_RESIDENT_BYTES);
-			bytes = elf_at_vaddr(elf, s->vaddr + at, size);
-			if (!bytes)
-				return -EIO; /* shorter than its headers say */
-			fn(finder, bytes, size, s->vaddr + at);
-		}
-	}
-	return 0;
-}
-
 /* r8 or r8d becomes -1: mov (two forms), or, push and pop. */
-static void find_minus_one(struct finder *finder, const uint8_t *bytes, size_t size, uint64_t vaddr)
+static void find_minus_one(void *ctx, const uint8_t *bytes, size_t size, uint64_t vaddr)
 {
+	struct finder *finder = ctx;
 	static const struct {
 		uint8_t bytes[7], size;
 	} forms[] = {
@@ -117,9 +81,11 @@ static struct candidate *find_target(struct finder *finder, uint64_t vaddr, bool
 }
 
 /* call rel32, jmp rel32, call *disp(%rip), jmp *disp(%rip) */
-static void find_calls(struct finder *finder, const uint8_t *bytes, size_t size, uint64_t vaddr)
+static void find_calls(void *ctx, const uint8_t *bytes, size_t size, uint64_t vaddr)
 {
-	for (size_t i = 0; i + 5 <= size && i < WINDOW_BYTES; i++) {
+	struct finder *finder = ctx;
+
+	for (size_t i = 0; i + 5 <= size && i < KN_WINDOW_BYTES; i++) {
 		bool indirect = bytes[i] == 0xff && (bytes[i + 1] == 0x15 || bytes[i + 1] == 0x25);
 		int32_t distance;
 
@@ -284,13 +250,13 @@ int kn_register_find(struct kn_walk *walk, struct kn_sites *sites)
 		return -ENOMEM;
 	if (elf_symbol(walk->elf, REGISTER_NAME, &symbol))
 		finder.symbol = symbol.vaddr;
-	rc = each_window(&finder, find_minus_one);
+	rc = kn_each_window(walk->elf, walk->stop, kn_section_is_code, find_minus_one, &finder);
 	if (!rc)
 		rc = walk_wanted(&finder, learn_target);
 	if (!rc)
 		choose_targets(&finder);
 	if (!rc && finder.target_count)
-		rc = each_window(&finder, find_calls);
+		rc = kn_each_window(walk->elf, walk->stop, kn_section_is_code, find_calls, &finder);
 	if (!rc && finder.target_count)
 		rc = walk_wanted(&finder, add_site);
 	free(finder.wanted);

@@ -11,6 +11,7 @@
 #include "cuda/names_parts.h"
 
 #define FUNCTION_MAX_BYTES (1u << 20)
+#define WINDOW_OVERLAP     128u /* bytes; no pattern is longer */
 
 int kn_walk_init(struct kn_walk *walk, const struct elf_file *elf, const struct eh_ranges *eh,
 		 const atomic_bool *stop)
@@ -69,6 +70,43 @@ bool kn_is_code(const struct elf_file *elf, uint64_t vaddr)
 			return true;
 	}
 	return false;
+}
+
+bool kn_section_is_code(const struct elf_section *section)
+{
+	return section->flags & SHF_EXECINSTR;
+}
+
+int kn_each_window(const struct elf_file *elf, const atomic_bool *stop,
+		   bool (*wanted)(const struct elf_section *section), kn_window_fn fn, void *ctx)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < elf->section_count; i++) {
+		const struct elf_section *s = &elf->sections[i];
+
+		if (s->type == SHT_NOBITS || !wanted(s))
+			continue;
+		total += s->size;
+		if (total > elf->size)
+			return -E2BIG; /* they overlap */
+		for (uint64_t at = 0; at < s->size; at += KN_WINDOW_BYTES) {
+			uint64_t rest = s->size - at;
+			size_t size = rest < KN_WINDOW_BYTES + WINDOW_OVERLAP
+					  ? (size_t)rest
+					  : KN_WINDOW_BYTES + WINDOW_OVERLAP;
+			const uint8_t *bytes;
+
+			if (stop && atomic_load(stop))
+				return -ECANCELED;
+			elf_trim(elf, KN_RESIDENT_BYTES);
+			bytes = elf_at_vaddr(elf, s->vaddr + at, size);
+			if (!bytes)
+				return -EIO; /* shorter than its headers say */
+			fn(ctx, bytes, size, s->vaddr + at);
+		}
+	}
+	return 0;
 }
 
 static void set(struct kn_regs *regs, uint8_t reg, uint64_t value)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "record/cuda_inside.h"
 #include "record/kernels.h"
 #include "record/session_parts.h"
 #include "target/maps.h"
@@ -20,6 +21,7 @@
 struct cuda_file {
 	uint64_t dev, inode;
 	struct pt_cuda_library *library; /* NULL: it has no CUDA functions, or was refused */
+	struct cuda_inside_job *job;     /* not NULL: its code is still being looked at */
 	bool for_all;                    /* it has probes for every process */
 	pid_t *pids;                     /* else these have them */
 	size_t pid_count;
@@ -41,8 +43,9 @@ struct cuda_session {
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
 	unsigned int ticks;
-	size_t attached;         /* libraries */
-	struct kernels *kernels; /* NULL: none is attached */
+	size_t attached;            /* libraries */
+	struct kernels *kernels;    /* NULL: none is attached */
+	struct cuda_inside *inside; /* NULL: not needed yet, or it cannot be */
 };
 
 static unsigned int wanted(enum pt_cuda_mode mode)
@@ -80,6 +83,7 @@ void cuda_free(struct cuda_session *cuda)
 	}
 	free(cuda->files);
 	free(cuda->processes);
+	cuda_inside_free(cuda->inside);
 	kernels_free(cuda->kernels);
 	free(cuda);
 }
@@ -157,7 +161,38 @@ static void tell_library(const struct pt_cuda_library *library)
 		pt_warn("CUDA %u of '%s' is newer than this program knows: its calls are recorded "
 			"without arguments",
 			library->major, library->path);
+	if (library->refused)
+		pt_warn("--cuda: %zu functions of the CUDA runtime in '%s' are not recorded: which "
+			"of its code they are is not sure",
+			library->refused, library->path);
 	pt_verbose("%zu CUDA functions in '%s'", library->plan.site_count, library->path);
+}
+
+/* 0 with no job: only a warning. */
+static int look_inside(struct session *session, struct cuda_file *file,
+		       const struct pt_module *module)
+{
+	struct cuda_session *cuda = session->cuda;
+	int rc = cuda->inside ? 0 : cuda_inside_new(session->options->cache_dir, &cuda->inside);
+
+	if (!rc)
+		rc = cuda_inside_add(cuda->inside, module->open_path, module->path, cuda->want,
+				     &file->job);
+	if (rc && rc != -ENOMEM)
+		pt_warn("--cuda: not looked for a CUDA runtime in '%s': %s", module->path,
+			strerror(-rc));
+	return rc == -ENOMEM ? rc : 0;
+}
+
+/* What was found inside, once that is known. The recording has to go on, once it has begun. */
+static void take_inside(struct session *session, struct cuda_file *file)
+{
+	if (!file->job || !cuda_inside_take(session->cuda->inside, file->job, !session->gate_open,
+					    &file->library))
+		return;
+	file->job = NULL;
+	if (file->library)
+		tell_library(file->library);
 }
 
 /* The file's entry, made if need be; NULL: no memory. */
@@ -166,6 +201,7 @@ static struct cuda_file *look_at_file(struct session *session, const struct pt_m
 	struct cuda_session *cuda = session->cuda;
 	struct cuda_file *file = find_file(cuda, module), *bigger;
 	struct pt_err err = {0};
+	bool inside = false;
 
 	if (file)
 		return file;
@@ -176,11 +212,12 @@ static struct cuda_file *look_at_file(struct session *session, const struct pt_m
 	file = &bigger[cuda->file_count++];
 	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode};
 	/* a file that is no ELF file or may not be read is not what is looked for */
-	if (pt_cuda_library_load(module->open_path, module->path, cuda->want, &file->library, &err))
+	if (pt_cuda_library_load(module->open_path, module->path, cuda->want, &file->library,
+				 &inside, &err))
 		pt_verbose("not looked at for CUDA functions: %s", err.what);
 	else if (file->library)
 		tell_library(file->library);
-	return file;
+	return inside && look_inside(session, file, module) ? NULL : file;
 }
 
 static int add_pid(struct cuda_file *file, pid_t pid)
@@ -280,6 +317,7 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 		file = look_at_file(session, &process->modules[i]);
 		if (!file)
 			return -ENOMEM;
+		take_inside(session, file);
 		if (file->library && !has_probes(file, process->pid))
 			rc = attach_library(session, file, process->pid, &process->modules[i]);
 	}
@@ -390,10 +428,12 @@ int cuda_output(struct session *session, const struct pt_rec *record, size_t len
 int cuda_poll(struct session *session)
 {
 	struct cuda_session *cuda = session->cuda;
+	bool news;
 	int rc = 0;
 
 	if (!cuda || (session->target_count > PROCESSES_FAST && ++cuda->ticks % SLOW_TICKS))
 		return 0;
+	news = cuda->inside && cuda_inside_news(cuda->inside);
 	for (size_t i = 0; i < session->target_count && !rc; i++) {
 		const struct target *target = &session->targets[i];
 		struct cuda_process *process;
@@ -403,7 +443,7 @@ int cuda_poll(struct session *session)
 		process = process_of(cuda, target);
 		if (!process)
 			return -ENOMEM;
-		if (has_changed(target->pid, &process->lib_kb))
+		if (has_changed(target->pid, &process->lib_kb) || news)
 			rc = look_again(session, target->pid);
 	}
 	return rc;
@@ -429,7 +469,15 @@ void cuda_forget(struct session *session, pid_t pid)
 
 void cuda_tell(const struct session *session)
 {
-	if (session->cuda && session->options->cuda_asked && !session->cuda->attached)
-		pt_warn("--cuda: the traced processes had no library with such CUDA functions in "
-			"its symbol table: nothing to record");
+	const struct cuda_session *cuda = session->cuda;
+
+	for (size_t i = 0; cuda && i < cuda->file_count; i++)
+		if (cuda->files[i].job)
+			pt_warn("--cuda: calls of '%s' are not recorded: this ended while its code "
+				"was being read",
+				cuda_inside_path(cuda->files[i].job));
+	if (cuda && session->options->cuda_asked && !session->cuda->attached)
+		pt_warn(
+		    "--cuda: the traced processes had no file with such CUDA functions: nothing "
+		    "to record");
 }

@@ -2,11 +2,12 @@
 /*
  * cuda.h - probes for CUDA functions in a session (--cuda).
  *
- * Each file that a traced process maps executable is looked at once for CUDA functions. What it
- * maps later is noticed by the size of its mapped libraries (VmLib), ten times a second; calls that
- * were made until then are missing, and the trace says so. Once a library is attached to, the
- * kernels that its calls launch get their names (kernels.h). cuda_new() -> cuda_attach() for each
- * process, cuda_announce() when the gate opens -> cuda_poll(), cuda_record(), cuda_output()
+ * Each file that a traced process maps executable is looked at once for CUDA functions, for those
+ * inside of a stripped file in a thread of its own (cuda_inside.h). What it maps later is noticed
+ * by the size of its mapped libraries (VmLib), ten times a second; calls that were made until then
+ * are missing, and the trace says so. Once a library is attached to, the kernels that its calls
+ * launch get their names (kernels.h). cuda_new() -> cuda_attach() for each process, cuda_announce()
+ * when the gate opens -> cuda_poll(), cuda_record(), cuda_output()
  * -> cuda_free().
  */
 #ifndef PT_RECORD_CUDA_H
