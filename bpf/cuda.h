@@ -28,6 +28,7 @@ struct cuda_call {
 	__u32 fn;
 	__u32 sent; /* its begin was */
 	__u64 out[PT_CUDA_OUT_MAX];
+	__u64 load[3]; /* the first arguments, of a function that loads kernels */
 };
 
 struct cuda_thread {
@@ -174,6 +175,71 @@ static __always_inline int cuda_begin(struct pt_regs *ctx, struct thread *t, __u
 	return 0;
 }
 
+/* ---- kernels that the driver loads ---- */
+
+/* The process's names for handles are void from now on. */
+static __noinline int cuda_unloading(__u32 what, __u64 owner)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct pt_rec_cuda_loaded *rec;
+	struct thread *t = thread_get();
+
+	if (!t)
+		return 0;
+	rec = bpf_ringbuf_reserve(&ring, sizeof(*rec), 0);
+	if (!rec) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	rec_init(&rec->hdr, PT_REC_CUDA_LOADED, sizeof(*rec), t->pid_tgid, t->image_id, now);
+	rec->handle = 0;
+	rec->owner = owner;
+	rec->what = what;
+	rec->text_bytes = 0;
+	bpf_ringbuf_submit(rec, wake_flag());
+	return 0;
+}
+
+/* A function that gives back a handle has done so: at once, not by way of a batch, since another
+ * thread may launch it. */
+static __noinline int cuda_loaded(__u32 what, __u64 handle_at, __u64 owner, __u64 name)
+{
+	__u64 now = bpf_ktime_get_ns(), handle = 0;
+	struct pt_rec_cuda_loaded *rec;
+	struct thread *t = thread_get();
+	long bytes = 0;
+
+	if (!t || bpf_probe_read_user(&handle, sizeof(handle), (const void *)handle_at))
+		return 0;
+	rec = bpf_ringbuf_reserve(&ring, sizeof(*rec), 0);
+	if (!rec) {
+		count_add(&counters.lost_records, 1);
+		return 0;
+	}
+	if (what == PT_CUDA_LOAD_NAMED)
+		bytes = bpf_probe_read_user_str(rec->text, sizeof(rec->text), (const void *)name);
+	if (bytes < 0) {
+		bpf_ringbuf_discard(rec, 0);
+		return 0;
+	}
+	rec_init(&rec->hdr, PT_REC_CUDA_LOADED, sizeof(*rec), t->pid_tgid, t->image_id, now);
+	rec->handle = handle;
+	rec->owner = owner;
+	rec->what = what;
+	rec->text_bytes = bytes;
+	bpf_ringbuf_submit(rec, wake_flag());
+	return 0;
+}
+
+static __always_inline void cuda_load_begin(struct pt_regs *ctx, __u32 load, struct cuda_call *call)
+{
+	call->load[0] = REGS_ARG0(ctx);
+	call->load[1] = REGS_ARG1(ctx);
+	call->load[2] = REGS_ARG2(ctx);
+	if (load >= PT_CUDA_LOAD_GONE)
+		cuda_unloading(load, call->load[0]);
+}
+
 static __always_inline int cuda_enter(struct pt_regs *ctx)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate, n;
@@ -206,6 +272,8 @@ static __always_inline int cuda_enter(struct pt_regs *ctx)
 	call->fn = PT_CUDA_COOKIE_FN(cookie);
 	call->sent = 0;
 	c->count = n + 1;
+	if (PT_CUDA_COOKIE_LOAD(cookie))
+		cuda_load_begin(ctx, PT_CUDA_COOKIE_LOAD(cookie), call);
 	if (gate != PT_GATE_OPEN || trigger_silent(t))
 		return 0;
 	if (cuda_begin(ctx, t, cookie, call, n))
@@ -257,7 +325,7 @@ static __always_inline void cuda_ended_paused(struct thread *t)
 
 static __always_inline int cuda_leave(struct pt_regs *ctx)
 {
-	__u32 gate = *(volatile __u32 *)&control.gate, top;
+	__u32 gate = *(volatile __u32 *)&control.gate, top, load;
 	__u64 cookie, sp = REGS_SP(ctx) - 8; /* the return address is gone */
 	struct cuda_thread *c;
 	struct thread *t;
@@ -277,6 +345,10 @@ static __always_inline int cuda_leave(struct pt_regs *ctx)
 	    c->calls[top].fn != PT_CUDA_COOKIE_FN(cookie))
 		return 0;
 	c->count = top;
+	load = PT_CUDA_COOKIE_LOAD(cookie);
+	if (load && load < PT_CUDA_LOAD_GONE && !(__u32)REGS_RC(ctx))
+		cuda_loaded(load, c->calls[top].load[0], c->calls[top].load[1],
+			    c->calls[top].load[2]);
 	if (!c->calls[top].sent)
 		return 0;
 	if (gate == PT_GATE_PAUSED)

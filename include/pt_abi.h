@@ -201,6 +201,8 @@ enum pt_rt_what {
 	X(CUDA_LIB, 16, pt_rec_cuda_lib, "a file with CUDA functions got its probes")              \
 	X(CUDA_KERNEL, 17, pt_rec_cuda_kernel,                                                     \
 	  "which kernel an address that calls have stands for")                                    \
+	X(CUDA_LOADED, 22, pt_rec_cuda_loaded,                                                     \
+	  "the driver loaded a kernel; only from BPF to the recorder")                             \
 	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
@@ -387,9 +389,10 @@ struct pt_rec_cuda_lib {
 
 /* ---- PT_REC_CUDA_KERNEL ---- */
 #define PT_CUDA_KERNEL_NAME_MAX (32u << 10)
+#define PT_RF_KERNEL_LOADED     0x1 /* it holds from hdr.time_ns on, not before */
 
 /* Comes before the first call of this image that has the address; a later one replaces it. tid is
- * 0. Without a name (names 0) the kernel is not known. */
+ * 0. Without a name (names 0) the kernel is not known, or no longer (PT_RF_KERNEL_LOADED). */
 struct pt_rec_cuda_kernel {
 	struct pt_rec hdr;
 	__u64 address;    /* as calls have it */
@@ -399,6 +402,27 @@ struct pt_rec_cuda_kernel {
 	__u32 path_bytes; /* of the file, as the process sees it; 0: it is in none, as a handle */
 	__u32 file;       /* the recorder's own; 0 in a capture */
 	char data[];      /* name, path; padded to 8 */
+};
+
+/* ---- PT_REC_CUDA_LOADED ---- */
+#define PT_CUDA_LOADED_NAME_BYTES 2048 /* with the NUL */
+
+enum pt_cuda_load {
+	PT_CUDA_LOAD_NAMED = 1, /* text: the name that owner, a module or library, has it by */
+	PT_CUDA_LOAD_SAME = 2,  /* handle stands for what owner, a handle or stub, stands for */
+	PT_CUDA_LOAD_GONE = 3,  /* owner, a module or library, is unloaded */
+	PT_CUDA_LOAD_RESET = 4, /* all that this process has loaded may be */
+};
+
+/* Comes before any call that has the handle, or that may be given it again. The recorder makes a
+ * PT_REC_CUDA_KERNEL of it; in a capture there is none. */
+struct pt_rec_cuda_loaded {
+	struct pt_rec hdr;
+	__u64 handle;
+	__u64 owner;
+	__u32 what;       /* enum pt_cuda_load */
+	__u32 text_bytes; /* with the NUL; all of text[]: there may be more */
+	char text[PT_CUDA_LOADED_NAME_BYTES];
 };
 
 /* ---- PT_REC_NOTE ---- */

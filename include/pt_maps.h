@@ -136,19 +136,22 @@ struct pt_sched {
  *   31-33 the argument register with the pointer to what the call gives back; 7: none
  *   34    that has 8 bytes, not 4
  *   35-38 likewise a second one
+ *   39-41 enum pt_cuda_load: what it does with kernels' handles, or 0
  */
 #define PT_CUDA_OUT_NONE 7
 #define PT_CUDA_COOKIE(fn, regs, stack, slot, offset, words, out0, wide0, out1, wide1)             \
 	((__u64)(fn) | (__u64)(regs) << 12 | (__u64)(stack) << 15 | (__u64)(slot) << 19 |          \
 	 (__u64)((offset) / 8) << 22 | (__u64)(words) << 27 | (__u64)(out0) << 31 |                \
 	 (__u64)(wide0) << 34 | (__u64)(out1) << 35 | (__u64)(wide1) << 38)
-#define PT_CUDA_COOKIE_FN(c)     ((__u32)(c)&PT_CUDA_FN_MAX)
-#define PT_CUDA_COOKIE_REGS(c)   ((__u32)((c) >> 12) & 7)
-#define PT_CUDA_COOKIE_STACK(c)  ((__u32)((c) >> 15) & 15)
-#define PT_CUDA_COOKIE_SLOT(c)   ((__u32)((c) >> 19) & 7)
-#define PT_CUDA_COOKIE_OFFSET(c) (8 * ((__u32)((c) >> 22) & 31))
-#define PT_CUDA_COOKIE_WORDS(c)  ((__u32)((c) >> 27) & 15)
-#define PT_CUDA_COOKIE_OUT(c, i) ((__u32)((c) >> (31 + 4 * (i))) & 15)
+#define PT_CUDA_COOKIE_LOADS(load) ((__u64)(load) << 39)
+#define PT_CUDA_COOKIE_LOAD(c)     ((__u32)((c) >> 39) & 7)
+#define PT_CUDA_COOKIE_FN(c)       ((__u32)(c)&PT_CUDA_FN_MAX)
+#define PT_CUDA_COOKIE_REGS(c)     ((__u32)((c) >> 12) & 7)
+#define PT_CUDA_COOKIE_STACK(c)    ((__u32)((c) >> 15) & 15)
+#define PT_CUDA_COOKIE_SLOT(c)     ((__u32)((c) >> 19) & 7)
+#define PT_CUDA_COOKIE_OFFSET(c)   (8 * ((__u32)((c) >> 22) & 31))
+#define PT_CUDA_COOKIE_WORDS(c)    ((__u32)((c) >> 27) & 15)
+#define PT_CUDA_COOKIE_OUT(c, i)   ((__u32)((c) >> (31 + 4 * (i))) & 15)
 
 /*
  * marks: what to do at a probe of the user's, by its attach cookie. One USDT probe may have several

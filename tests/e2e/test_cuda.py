@@ -5,6 +5,7 @@ and so nothing works, or a double whose calls succeed (programs/cuda_double.c)."
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -226,6 +227,31 @@ def test_kernel_names(t, late):
     if late:
         _, text = process.run_tool("replay", out, "-o", t.path("trace.json"))
     check_names(t, trace.load(t.path("trace.json")), 10, text)
+
+
+@each(how=["trace", "capture", "all"])
+def test_loaded_kernels(t, how):
+    """Kernels that the driver's API loads have the names they were asked for, until they are
+    unloaded; as do launches in threads that did not load them."""
+    out = t.path("raw.ptcap" if how == "capture" else "trace.json")
+    target = process.Target(interpreters.one(), "driver_kernels", "20", env=process.environment(
+        CUDA_LIBS=":".join(doubles(t.folder))))
+    tracer = process.Tracer("-p", target.pid, "-o", out, *(["--cuda", "all"] if how == "all" else []))
+    tracer.recording()
+    target.go()
+    names = target.done()["names"]
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    if how == "capture":
+        process.run_tool("replay", out, "-o", t.path("trace.json"))
+    got = trace.load(t.path("trace.json"))
+    launches = sorted((s for s in cuda_spans(got) if s.name.startswith("cuLaunchKernel")),
+                      key=lambda s: s.begin)
+    t.equal([None if re.match("kernel 0x[0-9a-f]+$", s.args["kernel"]) else s.args["kernel"]
+             for s in launches], names, "names")
+    t.equal(got.document["pytrace-bpf summary"]["kernels of unknown name"], names.count(None),
+            "in the summary")
+    print("%d launches" % len(launches))
 
 
 def test_root(t):

@@ -444,6 +444,7 @@ void rec_cuda_kernel(struct rec_builder *b, uint32_t tgid, uint32_t image_id, ui
 	size_t len = (sizeof(struct pt_rec_cuda_kernel) + name_len + path_len + 7) & ~(size_t)7;
 	struct pt_rec_cuda_kernel *record = make(PT_REC_CUDA_KERNEL, len, tgid, 0, image_id, ns);
 
+	record->hdr.flags = b->kernel_flags;
 	record->address = address;
 	record->vaddr = address & 0xfff;
 	record->names = names;

@@ -35,6 +35,7 @@ struct rec_builder {
 	union { /* last: it ends in a flexible array */
 		struct pt_rec_batch batch;
 		uint64_t space[(sizeof(struct pt_rec_batch) / 8) + PT_BATCH_WORDS];
+		uint16_t kernel_flags; /* of rec_cuda_kernel() */
 	};
 };
 

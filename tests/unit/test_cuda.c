@@ -366,6 +366,38 @@ static void test_kernel_replaced(void **state)
 	ops_release(&ops);
 }
 
+/* The driver gives handles again, and takes them back: a name holds from then on, not before. */
+static void test_kernel_loaded(void **state)
+{
+	static const char *const shown[] = {"kernel=kernel 0x1000 ", "kernel=one(int*) ",
+					    "kernel=two ", "kernel=kernel 0x1000 (libk.so+0x0) "};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	ops.builder.kernel_flags = PT_RF_KERNEL_LOADED;
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "", 0, "", 1500);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "_Z3onePi", 1, "", 2000);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "two", 1, "", 3000);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "", 0, "", 4000);
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "", 0, "", 4001);
+	ops.builder.kernel_flags = 0; /* seen in a batch that began long ago */
+	rec_cuda_kernel(&ops.builder, 10, 1, 0x1000, "", 0, "/x/libk.so", 1900);
+	batch_begin(&ops.builder, &t, 1900);
+	batch_enter(&ops.builder, 1, 1900);
+	launch(&ops, 0x1000, 1950);
+	launch(&ops, 0x1000, 2500);
+	launch(&ops, 0x1000, 3000);
+	launch(&ops, 0x1000, 4500);
+	batch_exit(&ops.builder, 4600);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_call(&ops, i, "cudaLaunchKernel", "cuda_runtime", shown[i]);
+	assert_int_equal(ops.totals.unnamed_kernels, 2);
+	ops_release(&ops);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +407,7 @@ int main(void)
 	    cmocka_unit_test(test_calls),         cmocka_unit_test(test_unpaired),
 	    cmocka_unit_test(test_native_thread), cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_kernel_names),  cmocka_unit_test(test_kernel_replaced),
+	    cmocka_unit_test(test_kernel_loaded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,7 @@ struct fixture {
 	struct pt_module modules[2];
 	unsigned int looks;
 	struct pt_rec_cuda_kernel put[32];
+	char put_text[32][64]; /* behind the record */
 	size_t put_count;
 	uint64_t memory[ELF_BYTES / 8]; /* what the process has of the file */
 	/* the last record that was completed */
@@ -41,9 +42,11 @@ static int on_put(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct fixture *f = ctx;
 
-	assert_int_equal(len, sizeof(struct pt_rec_cuda_kernel));
 	assert_true(f->put_count < 32);
-	f->put[f->put_count++] = *(const struct pt_rec_cuda_kernel *)record;
+	assert_true(len - sizeof(struct pt_rec_cuda_kernel) < sizeof(f->put_text[0]) - 1);
+	f->put[f->put_count] = *(const struct pt_rec_cuda_kernel *)record;
+	memcpy(f->put_text[f->put_count++], (const char *)record + sizeof(f->put[0]),
+	       len - sizeof(f->put[0]));
 	return 0;
 }
 
@@ -213,6 +216,93 @@ static void test_folded(void **state)
 	end(&f);
 }
 
+static void load(struct fixture *f, unsigned int what, uint64_t handle, uint64_t owner,
+		 const char *name)
+{
+	static struct pt_rec_cuda_loaded record;
+
+	record = (struct pt_rec_cuda_loaded){.handle = handle, .owner = owner, .what = what};
+	record.hdr.tgid = (uint32_t)getpid();
+	record.hdr.image_id = IMAGE;
+	record.hdr.time_ns = 700;
+	record.text_bytes = name ? (uint32_t)strlen(name) + 1 : 0;
+	memcpy(record.text, name ? name : "", record.text_bytes);
+	assert_int_equal(kernels_loaded(f->kernels, &record, sizeof(record)), 0);
+}
+
+/* The last one that was put. */
+static void assert_loaded(const struct fixture *f, size_t count, uint64_t handle, const char *name)
+{
+	const struct pt_rec_cuda_kernel *record = &f->put[count - 1];
+
+	assert_int_equal(f->put_count, count);
+	assert_int_equal(record->address, handle);
+	assert_int_equal(record->hdr.flags, PT_RF_KERNEL_LOADED);
+	assert_int_equal(record->hdr.time_ns, 700);
+	assert_int_equal(record->names, *name != 0);
+	assert_int_equal(record->name_bytes, strlen(name));
+	assert_string_equal(f->put_text[count - 1], name);
+	assert_int_equal(record->hdr.len, (sizeof(*record) + strlen(name) + 7) / 8 * 8);
+}
+
+static void test_loaded(void **state)
+{
+	static struct fixture f;
+	uint32_t pid = (uint32_t)getpid();
+
+	start(&f, false);
+	load(&f, PT_CUDA_LOAD_NAMED, 0x500, 0x90, "add");
+	assert_loaded(&f, 1, 0x500, "add");
+	load(&f, PT_CUDA_LOAD_NAMED, 0x500, 0x90, "add"); /* asked again */
+	launch(&f, pid, LAUNCH, 0x500);
+	assert_int_equal(f.put_count, 1);
+	/* the function of a kernel is called as that is */
+	load(&f, PT_CUDA_LOAD_SAME, 0x600, 0x500, NULL);
+	assert_loaded(&f, 2, 0x600, "add");
+	load(&f, PT_CUDA_LOAD_SAME, 0x610, 0x999, NULL); /* of nothing that is known */
+	assert_int_equal(f.put_count, 2);
+	/* of a stub */
+	launch(&f, pid, LAUNCH, at(&f, STUB_A));
+	load(&f, PT_CUDA_LOAD_SAME, 0x620, at(&f, STUB_A), NULL);
+	assert_int_equal(f.put_count, 4);
+	assert_int_equal(f.put[3].address, 0x620);
+	complete(&f, 3);
+	assert_string_equal(f.name, "_Z4axpyIfEvT_PKS0_PS0_i");
+	/* another module is unloaded, then its own */
+	load(&f, PT_CUDA_LOAD_GONE, 0, 0x91, NULL);
+	assert_int_equal(f.put_count, 4);
+	load(&f, PT_CUDA_LOAD_GONE, 0, 0x90, NULL);
+	assert_loaded(&f, 6, f.put[5].address, "");
+	assert_int_equal(f.put[4].address + f.put[5].address, 0x500 + 0x600);
+	/* from then on it may be anything */
+	launch(&f, pid, LAUNCH, 0x500);
+	assert_int_equal(f.put_count, 7);
+	assert_int_equal(f.put[6].hdr.flags, 0);
+	load(&f, PT_CUDA_LOAD_NAMED, 0x500, 0x91, "mul");
+	assert_loaded(&f, 8, 0x500, "mul");
+	load(&f, PT_CUDA_LOAD_RESET, 0, 0, NULL);
+	assert_int_equal(f.put_count, 10);
+	launch(&f, pid, LAUNCH, 0x500); /* is looked up anew */
+	assert_int_equal(f.put_count, 11);
+	end(&f);
+}
+
+static void test_loaded_damage(void **state)
+{
+	static struct pt_rec_cuda_loaded record;
+	static struct fixture f;
+
+	start(&f, false);
+	record.what = 9;
+	assert_int_equal(kernels_loaded(f.kernels, &record, sizeof(record)), 0);
+	record.what = PT_CUDA_LOAD_NAMED;
+	assert_int_equal(kernels_loaded(f.kernels, &record, sizeof(record) - 8), 0);
+	record.text_bytes = sizeof(record.text) + 1;
+	assert_int_equal(kernels_loaded(f.kernels, &record, sizeof(record)), 0);
+	assert_int_equal(f.put_count, 0);
+	end(&f);
+}
+
 /* A library is unloaded, and later lies elsewhere. */
 static void test_moves(void **state)
 {
@@ -295,10 +385,11 @@ static void test_damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_stub),   cmocka_unit_test(test_handle),
-	    cmocka_unit_test(test_moves),  cmocka_unit_test(test_unknown_process),
-	    cmocka_unit_test(test_folded), cmocka_unit_test(test_many),
-	    cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_stub),          cmocka_unit_test(test_handle),
+	    cmocka_unit_test(test_moves),         cmocka_unit_test(test_unknown_process),
+	    cmocka_unit_test(test_folded),        cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_damage),        cmocka_unit_test(test_loaded),
+	    cmocka_unit_test(test_loaded_damage),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -80,6 +80,35 @@ static int compare_found(const void *a, const void *b)
 	return strcmp(x->row->symbol, y->row->symbol);
 }
 
+/* Functions that give back or take away handles of kernels; see enum pt_cuda_load for how. */
+static uint64_t loads(const struct pt_cuda_fn *fn)
+{
+	static const struct {
+		const char *symbol;
+		enum pt_cuda_load load;
+	} all[] = {
+	    {"cuModuleGetFunction", PT_CUDA_LOAD_NAMED}, /* (&function, module, name) */
+	    {"cuLibraryGetKernel", PT_CUDA_LOAD_NAMED},
+	    {"cudaLibraryGetKernel", PT_CUDA_LOAD_NAMED},
+	    {"cuKernelGetFunction", PT_CUDA_LOAD_SAME}, /* (&function, kernel) */
+	    {"cudaGetKernel", PT_CUDA_LOAD_SAME},
+	    {"cudaGetFuncBySymbol", PT_CUDA_LOAD_SAME},
+	    {"cuModuleUnload", PT_CUDA_LOAD_GONE}, /* (module) */
+	    {"cuLibraryUnload", PT_CUDA_LOAD_GONE},
+	    {"cudaLibraryUnload", PT_CUDA_LOAD_GONE},
+	    {"cuCtxDestroy", PT_CUDA_LOAD_RESET},
+	    {"cuCtxDestroy_v2", PT_CUDA_LOAD_RESET},
+	    {"cuDevicePrimaryCtxReset", PT_CUDA_LOAD_RESET},
+	    {"cuDevicePrimaryCtxReset_v2", PT_CUDA_LOAD_RESET},
+	    {"cudaDeviceReset", PT_CUDA_LOAD_RESET},
+	};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && !fn->bare; i++)
+		if (!strcmp(all[i].symbol, fn->row->symbol))
+			return PT_CUDA_COOKIE_LOADS(all[i].load);
+	return 0;
+}
+
 static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 {
 	const struct pt_cuda_layout *l = &fn->layout;
@@ -88,7 +117,8 @@ static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 	return PT_CUDA_COOKIE(fn->id, l->regs, l->stack, l->block_slot, l->block_offset,
 			      l->block_words, out0 ? l->out_slot[0] : PT_CUDA_OUT_NONE,
 			      out0 && l->out_wide[0], out1 ? l->out_slot[1] : PT_CUDA_OUT_NONE,
-			      out1 && l->out_wide[1]);
+			      out1 && l->out_wide[1]) |
+	       loads(fn);
 }
 
 /* endbr64 does nothing, but the kernel has to single-step it. */

@@ -320,6 +320,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_cuda_lib((const struct pt_rec_cuda_lib *)record, len);
 	case PT_REC_CUDA_KERNEL:
 		return check_cuda_kernel((const struct pt_rec_cuda_kernel *)record, len);
+	case PT_REC_CUDA_LOADED:
+		return -EBADMSG; /* the recorder takes it */
 	case PT_REC_MARK:
 		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:

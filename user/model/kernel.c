@@ -21,7 +21,8 @@ struct model_kernel {
 	struct model_kernel *next;  /* in the model's list of all */
 	uint64_t time_ns;
 	bool known;
-	char *text; /* what is shown: the name, or where the address lies */
+	bool loaded; /* it holds from time_ns on; else that is when it was first seen */
+	char *text;  /* what is shown: the name, or where the address lies; NULL: no longer known */
 };
 
 static uint64_t image_key(uint32_t pid, uint32_t image_id)
@@ -74,28 +75,35 @@ void model_kernel_define(struct pt_model *model, const struct pt_rec_cuda_kernel
 	uint64_t image = image_key(record->hdr.tgid, record->hdr.image_id);
 	struct model_kernel *kernel, *older = pt_map_get(&model->kernels, image, record->address);
 
-	if (!record->names && !record->path_bytes)
-		return; /* nothing is known of it */
+	bool loaded = record->hdr.flags & PT_RF_KERNEL_LOADED;
+	bool nothing = !record->names && !record->path_bytes;
+
+	if (nothing && !(loaded && older))
+		return; /* nothing is known of it, and nothing was */
 	kernel = calloc(1, sizeof(*kernel));
-	if (kernel)
+	if (kernel && !nothing)
 		kernel->text = text_of(model, record);
-	if (!kernel || !kernel->text) {
+	if (!kernel || (!kernel->text && !nothing)) {
 		free(kernel);
 		model_fail(model, -ENOMEM);
 		return;
 	}
-	if (older && !strcmp(older->text, kernel->text)) {
+	if (older && older->text && kernel->text && !strcmp(older->text, kernel->text)) {
 		/* looked up again, and the same */
 		free(kernel->text);
 		free(kernel);
 		return;
 	}
 	kernel->known = record->names != 0;
+	kernel->loaded = loaded;
 	kernel->time_ns = record->hdr.time_ns;
+	/* that of a batch, which may have begun before the older one was unloaded */
+	if (older && older->loaded && older->time_ns > kernel->time_ns)
+		kernel->time_ns = older->time_ns;
 	kernel->older = older;
 	kernel->next = model->kernel_list;
 	model->kernel_list = kernel;
-	model->kernel_bytes += strlen(kernel->text);
+	model->kernel_bytes += kernel->text ? strlen(kernel->text) : 0;
 	if (pt_map_put(&model->kernels, image, record->address, kernel))
 		model_fail(model, -ENOMEM);
 }
@@ -106,7 +114,7 @@ const char *model_kernel_name(const struct pt_model *model, const struct model_p
 	const struct model_kernel *kernel = pt_map_get(
 	    &model->kernels, image_key((uint32_t)process->pid, process->image_id), address);
 
-	while (kernel && kernel->older && kernel->time_ns > ns)
+	while (kernel && (kernel->older || kernel->loaded) && kernel->time_ns > ns)
 		kernel = kernel->older;
 	*known = kernel && kernel->known;
 	return kernel ? kernel->text : NULL;

@@ -450,6 +450,8 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 	case PT_REC_CUDA_KERNEL:
 		model_kernel_define(model, (const struct pt_rec_cuda_kernel *)record);
 		return 0;
+	case PT_REC_CUDA_LOADED:
+		return -EBADMSG;
 	case PT_REC_CONTROL:
 		model_control(model, (const struct pt_rec_control *)record);
 		return 0;

@@ -410,9 +410,15 @@ static int look_for_kernels(pid_t pid, uint32_t image_id, void *ctx)
 	return rc;
 }
 
-int cuda_record(struct session *session, const struct pt_rec *record, size_t len)
+int cuda_record(struct session *session, const struct pt_rec *record, size_t len, bool *taken)
 {
-	if (record->kind != PT_REC_BATCH || !session->cuda || !session->cuda->kernels)
+	*taken = record->kind == PT_REC_CUDA_LOADED;
+	if (!session->cuda || !session->cuda->kernels)
+		return 0;
+	if (*taken)
+		return kernels_loaded(session->cuda->kernels,
+				      (const struct pt_rec_cuda_loaded *)record, len);
+	if (record->kind != PT_REC_BATCH)
 		return 0;
 	return kernels_batch(session->cuda->kernels, (const struct pt_rec_batch *)record, len);
 }

@@ -36,8 +36,9 @@ void cuda_free(struct cuda_session *cuda);
 int cuda_attach(struct session *session, const struct pt_process *process);
 /* The gate has just opened: tells the trace of what is attached. */
 int cuda_announce(struct session *session);
-/* A record is about to be put into the queue: kernels that a batch launches are told of first. */
-int cuda_record(struct session *session, const struct pt_rec *record, size_t len);
+/* A record is about to be put into the queue: kernels that a batch launches are told of first. One
+ * that is taken is not to be put there. */
+int cuda_record(struct session *session, const struct pt_rec *record, size_t len, bool *taken);
 /* At the queue's end: a record goes to the output. Not for the recording's thread. */
 int cuda_output(struct session *session, const struct pt_rec *record, size_t len);
 /* Looks for what was mapped since. */

@@ -10,6 +10,7 @@
  *
  * An address in no file may be a handle, which lies in a variable of the process. These are read
  * when the output's thread comes to it, so they are known only if the process still runs then.
+ * Those of kernels that the driver loads are known by the names they were asked for (loaded.h).
  *
  * Life cycle: kernels_new() -> the others -> kernels_free() after the queue is freed.
  * All are for the thread that reads the ring buffer, but kernels_complete() is for the output's.
@@ -51,6 +52,9 @@ int kernels_look(struct kernels *kernels, const struct pt_process *process, uint
 void kernels_forget(struct kernels *kernels, pid_t pid);
 /* A batch is about to be put into the queue. What put() or look() returned, or -ENOMEM. */
 int kernels_batch(struct kernels *kernels, const struct pt_rec_batch *batch, size_t len);
+/* The driver has loaded or unloaded kernels: the record is of no more use then. What put() or
+ * look() returned, or -ENOMEM. */
+int kernels_loaded(struct kernels *kernels, const struct pt_rec_cuda_loaded *record, size_t len);
 /* Hands the completed record to next, and returns what that does; or -ENOMEM. */
 int kernels_complete(struct kernels *kernels, const struct pt_rec_cuda_kernel *record,
 		     int (*next)(const struct pt_rec *record, size_t len, void *ctx), void *ctx);

@@ -462,11 +462,12 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct session *session = ctx;
-	int rc = cuda_record(session, record, len);
+	bool taken;
+	int rc = cuda_record(session, record, len, &taken);
 
-	if (!rc)
+	if (!rc && !taken)
 		rc = session_put(session, record, len);
-	return rc ? rc : follow_record(session, record, len);
+	return rc || taken ? rc : follow_record(session, record, len);
 }
 
 static int poll_ms(const struct session *session)
