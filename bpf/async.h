@@ -184,6 +184,9 @@ static __always_inline bool stack_switched(struct thread *t, const struct pt_lay
 
 	if (!want_async || layout->ts_datastack == PT_NO_FIELD)
 		return false;
+	/* another interpreter's frames lie on these, with a data stack of their own */
+	if (unlikely(t->below || (t->depth && t->tstate && tstate != t->tstate)))
+		return false;
 	chunk = user_u64(tstate + layout->ts_datastack);
 	return unlikely(chunk != t->stack_chunk) && async_switch(chunk);
 }

@@ -116,6 +116,7 @@ struct thread {
 	__u32 generation; /* control.generation when the process was looked up */
 	__u32 attention;  /* ATT_* */
 	__u64 tstate;
+	__u64 below;      /* the thread state whose frames those of tstate lie on, or 0 (base) */
 	__u32 depth;      /* absolute, hidden frames included */
 	__u32 shown;      /* the depth that the reader believes in */
 	__u32 hidden_top; /* depth of the innermost hidden frame that lies below others, or 0 */
@@ -131,7 +132,7 @@ struct thread {
 	__u32 skip_exit; /* up to 3.11: the next exit ends a generator's creation */
 	__u32 next_code_id, code_ids_left;
 	__u32 lost;  /* events that were dropped since the last flush */
-	__u32 limit; /* the recursion limit of tstate when it was last read: 3.12+ */
+	__u32 limit; /* the recursion limit of tstate when it was last read, and base: 3.12+ */
 	__u64 peeked;
 	/* it ran during a pause that began then (0: none): its frames up to pause_kept stayed */
 	__u64 pause_from;
@@ -161,6 +162,7 @@ struct thread {
 	__u32 value_depth; /* of the innermost call whose exit is waited for in value_calls, or 0 */
 	__u32 value_mask;  /* of the globs that match the code object at hand */
 	__u32 value_serial; /* of the last PT_REC_VALUES */
+	__u32 base;         /* how many frames lie below those of tstate: another interpreter's */
 	/* the batch, laid out as it is sent */
 	struct pt_rec_batch head;
 	__u64 words[PT_BATCH_WORDS];

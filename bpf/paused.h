@@ -46,8 +46,10 @@ static __always_inline int paused_delta(struct pt_regs *ctx, struct thread *t, _
 
 	if (bpf_probe_read_user(&counter, sizeof(counter), (void *)(tstate + layout->ts_remaining)))
 		return 0;
-	t->limit = counter.limit;
-	depth = counter.limit - counter.remaining - PT_COOKIE_RAW_DELTA(cookie);
+	if (t->base && tstate != t->tstate)
+		nest_forget(t); /* and what lies below it is cut */
+	t->limit = counter.limit + t->base;
+	depth = t->limit - counter.remaining - PT_COOKIE_RAW_DELTA(cookie);
 	delta = depth - t->depth;
 	if (t->attention & ATT_UNKNOWN) {
 		/* its first event: of the frames that were there, at most the innermost is gone,

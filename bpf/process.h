@@ -137,6 +137,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->image_index = proc->image_index;
 	t->bias = proc->bias;
 	t->tstate = 0;
+	nest_forget(t);
 	t->depth = 0;
 	t->shown = 0;
 	t->hidden_top = 0;

@@ -80,6 +80,39 @@ static __always_inline int direction_by_depth(struct thread *t, __u32 depth)
 	return -1;
 }
 
+/*
+ * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and its
+ * frames lie on those of the thread state that was left, which stands still until they are gone.
+ * So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
+ *
+ * own: the depth in tstate, 0: not known. False: what is below is not known.
+ */
+static __always_inline bool nest_follow(struct thread *t, const struct pt_layout *layout,
+					__u64 tstate, __u64 frame, __u32 own, int direction)
+{
+	if (t->below && t->depth <= t->base) {
+		t->tstate = t->below;
+		nest_forget(t);
+	}
+	if (tstate == t->tstate)
+		return true;
+	if (direction == EV_EXIT || !t->tstate || t->below || !t->depth)
+		return false;
+	if (!own) {
+		if (!frame)
+			frame = frame_current(layout, tstate);
+		if (!frame || user_u64(frame + layout->frame_back))
+			return false;
+	} else if (own != 1) {
+		return false;
+	}
+	t->below = t->tstate;
+	t->base = t->depth;
+	t->tstate = tstate;
+	t->last_frame = 0;
+	return true;
+}
+
 /* Brings the reader's stack in line before (an enter) or after (else) the event at hand. */
 static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, __u32 depth,
 				  __u32 info, int direction)
@@ -103,6 +136,12 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 		frame = user_u64(frame + layout->frame_back);
 	if (direction == EV_ENTER)
 		at = depth - 1;
+	if (unlikely(t->base)) {
+		/* the snapshot has this thread state's frames only */
+		nest_forget(t);
+		t->pause_kept = 0;
+		t->pause_c = 0;
+	}
 	if (t->pause_from)
 		put_paused(t, now);
 	lost = put_stack(t, now);
@@ -131,11 +170,16 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 	int direction = info >> 10 & 3;
 	bool counting = info & INFO_COUNTING;
 	struct thread *t = thread_get();
+	__u32 own;
 	bool known;
 
 	if (!t)
 		return EV_DROP;
 	known = !(t->attention & ATT_UNKNOWN);
+	own = counting ? 0 : depth - t->base;
+	if (tstate != t->tstate && !t->attention && !(info & INFO_SWITCH))
+		nest_follow(t, &image_at(info & 0xff)->layout, tstate, frame, own, direction);
+	depth = own + t->base;
 	/* a thread state that this thread has not run before, from its start on */
 	if (known && tstate != t->tstate && (!t->tstate || t->depth == 0) &&
 	    (counting || (!(t->attention & ATT_SNAP) ? depth <= 2 : !t->tstate)))
@@ -166,7 +210,7 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 		if (!(info & INFO_SWITCH))
 			count_add(&counters.resyncs, 1);
 	}
-	return resync(t, tstate, frame, depth, info, direction);
+	return resync(t, tstate, frame, own, info, direction);
 }
 
 /* The frame of the last enter is entered once more, one level up: what lay below it was the shim.
@@ -485,8 +529,8 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 	}
 	if (bpf_probe_read_user(&w, sizeof(w), (void *)(tstate + layout->ts_remaining)))
 		return 0;
-	t->limit = w.limit;
-	depth = w.limit - w.remaining - raw;
+	t->limit = w.limit + t->base;
+	depth = t->limit - w.remaining - raw;
 	delta = depth - t->depth;
 	if (delta == 0 && !t->attention && tstate == t->tstate)
 		return 0;
@@ -502,8 +546,10 @@ static __always_inline int site_delta(struct pt_regs *ctx, struct thread *t, __u
 				     layout_index |
 					 (cookie & PT_COOKIE_BEFORE_POP ? INFO_BEFORE : 0) |
 					 (switched ? INFO_SWITCH : 0) | INFO_DIR(hint));
+		t->limit = w.limit + t->base;
 		if (verdict == EV_DROP)
 			return 0;
+		depth = t->limit - w.remaining - raw;
 	}
 	if (verdict == EV_EXIT)
 		return event_exit(t, depth, layout_index);

@@ -21,6 +21,13 @@ static __always_inline struct thread *thread_get(void)
 	return bpf_map_lookup_elem(&threads_by_tid, &tid);
 }
 
+/* What lies below the thread state's frames is not known, or nothing does. */
+static __always_inline void nest_forget(struct thread *t)
+{
+	t->below = 0;
+	t->base = 0;
+}
+
 /* Makes it if need be; NULL if there is no memory. */
 static __always_inline struct thread *thread_make(void)
 {

@@ -18,14 +18,38 @@ def work_%(name)s(n):
         leaf_%(name)s(i)
 work_%(name)s(%(count)d)
 """
+# One more interpreter below that one.
+DEEP = """
+import %(module)s as interpreters
+def deeper():
+    interp = interpreters.create()
+    interpreters.%(run)s(interp, %(code)r)
+    interpreters.destroy(interp)
+deeper()
+"""
 COUNT = 200
+
+
+def run_any(interp, code):
+    try:
+        run(interp, code)
+    except Exception:  # pylint: disable=broad-except
+        between("failed")  # RunFailedError, up to 3.12
 
 
 def inside(name, code=CODE):
     interp = interpreters.create()
-    run(interp, code % {"name": name, "count": COUNT})
+    run_any(interp, code % {"name": name, "count": COUNT})
     between(name)
-    run(interp, code % {"name": name, "count": COUNT})
+    run_any(interp, code % {"name": name, "count": COUNT})
+    interpreters.destroy(interp)
+
+
+def inside_deep():
+    interp = interpreters.create()
+    run_any(interp, DEEP % {"module": interpreters.__name__, "run": run.__name__,
+                            "code": CODE % {"name": "deep", "count": COUNT}})
+    between("deep")
     interpreters.destroy(interp)
 
 
@@ -41,12 +65,14 @@ def in_thread(name):
 
 def workload():
     inside("main")
+    inside("failing", CODE + "raise ValueError(1)\n")
     threads = [threading.Thread(target=in_thread, args=("thread%d" % i,)) for i in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     between("end")
+    inside_deep()
 
 
 if __name__ == "__main__":
