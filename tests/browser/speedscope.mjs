@@ -15,6 +15,7 @@ import {chromium} from 'playwright-core';
 const [trace, screenshot] = process.argv.slice(2);
 const here = path.dirname(url.fileURLToPath(import.meta.url));
 const limit_ms = 60000;
+const drawn_bytes = 20000;  // an empty picture has a few thousand
 
 function findChromium() {
 	for (const name of ['chromium', 'chromium-browser', 'google-chrome'])
@@ -74,8 +75,10 @@ try {
 	const file = path.join(folder, 'exported.json');
 	await (await downloading).saveAs(file);
 	const exported = JSON.parse(fs.readFileSync(file, 'utf8'));
-	await page.waitForTimeout(1500);  // until the canvas is drawn
-	await page.screenshot({path: screenshot});
+	// until the canvas is drawn
+	for (const end = Date.now() + limit_ms; Date.now() < end; await page.waitForTimeout(500))
+		if ((await page.screenshot({path: screenshot})).length >= drawn_bytes)
+			break;
 	console.log(JSON.stringify({profiles: summarize(exported), console: complaints}));
 } finally {
 	await browser.close();

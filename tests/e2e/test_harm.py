@@ -198,7 +198,7 @@ def test_speed_is_back(t):
     tracer.recording()
     during = rate()
     tracer.expect(0, stop=True)
-    after = max(rate() for _ in range(4))
     t.check(during < before / 2, "traced %.0f units/s, untraced %.0f: was it traced?", during, before)
-    t.check(after > before / 2, "%.0f units/s before, %.0f after", before, after)
+    # as soon as the machine has nothing else to do
+    process.wait_until(lambda: rate() > before / 2, "half of %.0f units/s" % before)
     t.equal(target.finish(), 0, "exit status of the target")

@@ -274,7 +274,7 @@ def test_loss(t, minor):
     that), and what comes behind the loss is whole again."""
     interp = interpreters.one(minor)
     target = process.Target(interp, "noise", command=process.script(interp, "noise.py", "600"))
-    tracer = process.Tracer("-p", target.pid, "--buffer", "64K", "--gc", "--gil", "--imports",
+    tracer = process.Tracer("-p", target.pid, "--buffer", "256K", "--gc", "--gil", "--imports",
                             "--exceptions", "--audit", "app.*", "-o", t.path("trace.json"),
                             "--control", t.path("socket"))
     tracer.recording()

@@ -13,11 +13,11 @@ import types
 
 lock = threading.Lock()
 lock.acquire()
-started = threading.Semaphore(0)
+started = []
 
 
 def block():
-    started.release()
+    started.append(1)  # no call of Python code: from here on the stack stays as it is
     lock.acquire()
     lock.release()
 
@@ -109,9 +109,8 @@ def main():
     threads = [threading.Thread(target=body, daemon=True) for body in bodies]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        started.acquire()
-    time.sleep(0.3)
+    while len(started) < len(threads):
+        time.sleep(0.01)
     frames = sys._current_frames()
     for body, thread in zip(bodies, threads):
         print("T\t%d\t%d" % (thread.native_id, body is initialise))

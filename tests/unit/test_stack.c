@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,6 +140,24 @@ static struct child start(const struct interpreter *it, const char *script)
 	return child;
 }
 
+/* Until it waits for its input; where the kernel does not tell, a while. */
+static void await_rest(const struct child *child)
+{
+	char path[64], call[32], now[256] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)child->pid);
+	snprintf(call, sizeof(call), "%d 0x0 ", SYS_read);
+	for (int i = 0; i < 60000 && strncmp(now, call, strlen(call)) != 0; i++) {
+		FILE *file = fopen(path, "r");
+
+		if (!file || !fgets(now, sizeof(now), file))
+			i += 600;
+		if (file)
+			fclose(file);
+		usleep(1000);
+	}
+}
+
 static void stop(struct child *child)
 {
 	int status;
@@ -255,7 +274,7 @@ static void check_interpreter(const struct interpreter *it, const char *script)
 		lines[line_count++] = strdup(line);
 	if (!line_count)
 		fail_msg("%s printed nothing", it->path);
-	usleep(50000); /* until it waits for its input */
+	await_rest(&child);
 	if (pt_process_open(child.pid, &process, &err))
 		fail_msg("%s: %s", it->path, err.what);
 	assert_true(process->interpreter >= 0);
