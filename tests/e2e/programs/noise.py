@@ -7,6 +7,9 @@ import sys
 import threading
 
 
+importing = threading.Lock()
+
+
 class Cyclic:
     def __init__(self):
         self.me = self
@@ -23,8 +26,9 @@ def once(i):
     Cyclic()
     gc.collect(0)
     sys.audit("app.mark", i)
-    sys.modules.pop("small_b", None)
-    import small_b
+    with importing:  # one that takes away what the other is importing makes that one fail
+        sys.modules.pop("small_b", None)
+        import small_b
     try:
         raise ValueError("no %d" % i)
     except ValueError:
