@@ -6,7 +6,8 @@
  * take (PT_CUDA_COOKIE). They go into the thread's batch as they lie in registers and memory; what
  * they mean is known to whoever reads them. The call and its return belong together by the stack
  * pointer. What is called while another CUDA function is open belongs to that one and is passed
- * over, unless cuda_nested; so the driver calls of a runtime call are not counted twice.
+ * over, unless cuda_nested; so the driver calls of a runtime call are not counted twice. NCCL is a
+ * layer above: what it calls of CUDA is no part of its call.
  *
  * A thread need not run Python: these events need neither its depth nor its frames.
  * Cost: a call and its return take the clock twice, the thread's two states twice, and one user
@@ -26,7 +27,8 @@
 struct cuda_call {
 	__u64 sp;
 	__u32 fn;
-	__u32 sent; /* its begin was */
+	__u16 sent;  /* its begin was */
+	__u16 outer; /* a function of NCCL */
 	__u64 out[PT_CUDA_OUT_MAX];
 	__u64 load[3]; /* the first arguments, of a function that loads kernels */
 };
@@ -240,6 +242,15 @@ static __always_inline void cuda_load_begin(struct pt_regs *ctx, __u32 load, str
 		cuda_unloading(load, call->load[0]);
 }
 
+/* Is this a call that a function of NCCL makes of CUDA? n: the calls that are open. */
+static __always_inline bool cuda_in_outer(const struct cuda_thread *c, __u32 n, __u64 cookie)
+{
+	__u32 top = n - 1;
+
+	opaque(top);
+	return top < CUDA_OPEN_MAX && c->calls[top].outer && !(cookie & PT_CUDA_COOKIE_OUTER);
+}
+
 static __always_inline int cuda_enter(struct pt_regs *ctx)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate, n;
@@ -260,7 +271,7 @@ static __always_inline int cuda_enter(struct pt_regs *ctx)
 		return 0;
 	}
 	n = cuda_settle(c, sp + 1);
-	if (n && !cuda_nested)
+	if (n && !cuda_nested && !cuda_in_outer(c, n, cookie))
 		return 0;
 	opaque(n);
 	if (n >= CUDA_OPEN_MAX) {
@@ -271,6 +282,7 @@ static __always_inline int cuda_enter(struct pt_regs *ctx)
 	call->sp = sp;
 	call->fn = PT_CUDA_COOKIE_FN(cookie);
 	call->sent = 0;
+	call->outer = cookie & PT_CUDA_COOKIE_OUTER ? 1 : 0;
 	c->count = n + 1;
 	if (PT_CUDA_COOKIE_LOAD(cookie))
 		cuda_load_begin(ctx, PT_CUDA_COOKIE_LOAD(cookie), call);

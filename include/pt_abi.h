@@ -363,6 +363,7 @@ struct pt_rec_lines {
 enum pt_cuda_api {
 	PT_CUDA_RUNTIME = 1, /* libcudart; returns a cudaError_t */
 	PT_CUDA_DRIVER = 2,  /* libcuda; returns a CUresult */
+	PT_CUDA_NCCL = 3,    /* libnccl; returns an ncclResult_t */
 };
 
 /* Comes before the first event that uses the id. */

@@ -137,6 +137,7 @@ struct pt_sched {
  *   34    that has 8 bytes, not 4
  *   35-38 likewise a second one
  *   39-41 enum pt_cuda_load: what it does with kernels' handles, or 0
+ *   42    a function of NCCL: what it calls of CUDA is recorded besides
  */
 #define PT_CUDA_OUT_NONE 7
 #define PT_CUDA_COOKIE(fn, regs, stack, slot, offset, words, out0, wide0, out1, wide1)             \
@@ -145,6 +146,7 @@ struct pt_sched {
 	 (__u64)(wide0) << 34 | (__u64)(out1) << 35 | (__u64)(wide1) << 38)
 #define PT_CUDA_COOKIE_LOADS(load) ((__u64)(load) << 39)
 #define PT_CUDA_COOKIE_LOAD(c)     ((__u32)((c) >> 39) & 7)
+#define PT_CUDA_COOKIE_OUTER       (1ull << 42)
 #define PT_CUDA_COOKIE_FN(c)       ((__u32)(c)&PT_CUDA_FN_MAX)
 #define PT_CUDA_COOKIE_REGS(c)     ((__u32)((c) >> 12) & 7)
 #define PT_CUDA_COOKIE_STACK(c)    ((__u32)((c) >> 15) & 15)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""Writes user/cuda/table_data.c: what the CUDA runtime and driver functions are called and what
-arguments they take, from the headers of a CUDA toolkit (13.0 was used) by clang's AST.
+"""Writes user/cuda/table_data.c: what the CUDA runtime, driver and NCCL functions are called and what
+arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) by clang's AST.
 
     scripts/gen-cuda-table.py --include /usr/local/cuda/include > user/cuda/table_data.c
 
@@ -21,6 +21,7 @@ HEADERS = """#define __CUDA_API_VERSION_INTERNAL
 #include <cuda_runtime_api.h>
 #include <cuda_profiler_api.h>
 #include <cudaProfiler.h>
+#include <nccl.h>
 """
 GROUP_HEADERS = ["cuda.h", "cuda_runtime_api.h", "cuda_profiler_api.h", "cudaProfiler.h"]
 # Sizes in bytes by their names, where the type alone does not tell
@@ -31,7 +32,8 @@ BYTES = {"count", "size", "bytes", "pitch", "dpitch", "spitch", "width", "shared
          "hostSize", "numBytes", "hostBytes", "sizeOut"}
 # Arrays and the like: pointers that no single value is returned through
 NO_OUT = {"args", "kernelParams", "extra", "pFrom", "from", "to", "options", "optionValues",
-          "handles", "values", "device_arr", "data", "dataSizes", "attributes", "value_", "pHandles"}
+          "handles", "values", "device_arr", "data", "dataSizes", "attributes", "value_", "pHandles",
+          "excludeRanksList"}
 KERNELS = {"func", "f", "entry", "function", "hfunc", "kernel"}
 CONFIGS = {"cudaLaunchConfig_(t|st)": "C", "CUlaunchConfig(_st)?": "D", "cudaMemcpy3DParms": "M"}
 
@@ -48,7 +50,9 @@ def clang_ast(clang, include, text):
 
 def sizes_of(clang, include, types):
     """The sizes of types, from an array of each that clang lays out."""
-    text = HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(types))
+    # NCCL's structs have no name of their own
+    plain = [re.sub("^struct (?=nccl)", "", t) for t in types]
+    text = HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(plain))
     sizes = {}
     for node in clang_ast(clang, include, text):
         found = re.fullmatch(r"size_(\d+)", node.get("name", ""))
@@ -64,13 +68,17 @@ class Types:
     def __init__(self, nodes):
         self.typedefs = {}
         self.enums = {}
-        names_of_ids = {}
+        by_id = {}
         for node in nodes:
             if node["kind"] == "EnumDecl":
-                self.enum(node)
-                names_of_ids[node["id"]] = node.get("name")
+                by_id[node["id"]] = self.enum(node)
             elif node["kind"] == "TypedefDecl":
                 self.typedefs[node["name"]] = node["type"]["qualType"]
+                # NCCL's enums have no name of their own
+                owned = [t["ownedTagDecl"]["id"] for t in node.get("inner", [])
+                         if "ownedTagDecl" in t]
+                if owned and owned[0] in by_id:
+                    self.enums.setdefault(node["name"], by_id[owned[0]])
 
     def enum(self, node):
         value, values = -1, []
@@ -84,6 +92,7 @@ class Types:
             values.append((value, item["name"]))
         if node.get("name"):
             self.enums[node["name"]] = values
+        return values
 
     def plain(self, text):
         """A type with its typedefs followed, as far as they matter."""
@@ -102,6 +111,7 @@ class Coder:
         self.sizes = {}
         self.used_enums = []
         self.missing = set()
+        self.bytes = BYTES
 
     def enum_code(self, name):
         if name not in self.used_enums:
@@ -116,13 +126,13 @@ class Coder:
         if text.replace("const ", "").startswith("CUdeviceptr"):
             return "p"
         if plain == "size_t":
-            return "b" if name in BYTES else "n"
+            return "b" if name in self.bytes else "n"
         if plain in ("unsigned int", "cuuint32_t"):
-            return "c" if name in BYTES - {"count", "size"} else "u"
+            return "c" if name in self.bytes - {"count", "size"} else "u"
         if plain in ("int",):
             return "i"
         if plain in ("unsigned long long", "unsigned long", "cuuint64_t"):
-            return "b" if name in BYTES else "n"
+            return "b" if name in self.bytes else "n"
         if plain in ("long long", "long"):
             return "l"
         if plain in ("float", "double"):
@@ -170,7 +180,7 @@ def functions(nodes, coder, pattern):
         if node["kind"] != "FunctionDecl" or not re.match(pattern, name) or node.get("isInvalid"):
             continue
         if node.get("storageClass") == "static" or "cudaError" not in node["type"]["qualType"] \
-                and not node["type"]["qualType"].startswith("CUresult"):
+                and not node["type"]["qualType"].startswith(("CUresult", "ncclResult_t")):
             continue
         params = [p for p in node.get("inner", []) if p["kind"] == "ParmVarDecl"]
         rows[name] = " ".join(
@@ -248,9 +258,12 @@ def collect(args):
     for _ in range(2):  # the second time with the sizes of what the first one met
         runtime = functions(nodes, coder, r"cuda[A-Z]")
         driver = functions(nodes, coder, r"cu(?!da)[A-Z]")
+        coder.bytes = BYTES - {"count"}  # NCCL counts elements
+        nccl = functions(nodes, coder, r"nccl[A-Z]")
+        coder.bytes = BYTES
         old = {n[5:]: a for n, a in functions(old_nodes, coder, r"pt12_cuda").items()}
         coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing)))
-    return coder, runtime, driver, old
+    return coder, runtime, driver, nccl, old
 
 
 def c_string(text):
@@ -258,8 +271,9 @@ def c_string(text):
 
 
 def emit_enums(coder):
-    errors = ["cudaError", "cudaError_enum"]
-    for i, name in enumerate(coder.used_enums + errors):
+    last = ["cudaError", "cudaError_enum", "ncclResult_t"]
+    names = coder.used_enums + [name for name in last if name not in coder.used_enums]
+    for i, name in enumerate(names):
         print(f"static const struct pt_cuda_name enum_{i}[] = {{")
         seen = set()
         for value, text in coder.types.enums.get(name, []):
@@ -271,12 +285,10 @@ def emit_enums(coder):
     for i in range(len(coder.used_enums)):
         print(f"\tenum_{i},")
     print("\tNULL,\n};")
-    print(f"const struct pt_cuda_name *const pt_cuda_runtime_errors = "
-          f"enum_{len(coder.used_enums)};")
-    print(f"const struct pt_cuda_name *const pt_cuda_driver_errors = "
-          f"enum_{len(coder.used_enums) + 1};")
-    print("const struct pt_cuda_name *const pt_cuda_memcpy_kinds = "
-          f"enum_{coder.used_enums.index('cudaMemcpyKind')};")
+    for what, name in (("runtime_errors", "cudaError"), ("driver_errors", "cudaError_enum"),
+                       ("nccl_errors", "ncclResult_t"), ("nccl_types", "ncclDataType_t"),
+                       ("memcpy_kinds", "cudaMemcpyKind")):
+        print(f"const struct pt_cuda_name *const pt_cuda_{what} = enum_{names.index(name)};")
 
 
 def emit_row(symbol, major, api, group, cbid, arguments):
@@ -289,12 +301,12 @@ def main():
     parser.add_argument("--include", default="/usr/local/cuda/include")
     parser.add_argument("--clang", default="clang-19")
     args = parser.parse_args()
-    coder, runtime, driver, old = collect(args)
+    coder, runtime, driver, nccl, old = collect(args)
     group = groups(args.include)
     runtime_ids = cbids(args.include, "cupti_runtime_cbid.h", "CUPTI_RUNTIME_TRACE_CBID")
     driver_ids = cbids(args.include, "cupti_driver_cbid.h", "CUPTI_DRIVER_TRACE_CBID")
     print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
-          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0; do not edit. */\n"
+          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0 and NCCL 2.28; do not edit. */\n"
           "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
     emit_enums(coder)
     rows = []
@@ -313,12 +325,13 @@ def main():
     for name in driver:
         rows.append((name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
                      cbid_of(driver_ids, name, False), driver[name]))
+    rows += [(name, 0, "NCCL", "", 0, arguments) for name, arguments in nccl.items()]
     print("const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */")
     for row in sorted(rows):
         emit_row(*row)
     print("};\nconst size_t pt_cuda_row_count = sizeof(pt_cuda_rows) / sizeof(pt_cuda_rows[0]);")
     print(f"gen-cuda-table.py: {len(runtime)} runtime, {len(old)} of CUDA 12, {len(driver)} "
-          f"driver functions", file=sys.stderr)
+          f"driver functions, {len(nccl)} of NCCL", file=sys.stderr)
 
 
 if __name__ == "__main__":

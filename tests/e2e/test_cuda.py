@@ -254,6 +254,80 @@ def test_loaded_kernels(t, how):
     print("%d launches" % len(launches))
 
 
+NCCL_NAMES = {0: "ncclSuccess", 4: "ncclInvalidArgument", 7: "ncclInProgress"}
+
+
+def nccl_double(t):
+    libs, library = doubles(t.folder), t.path("nccl.so")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC",
+                    os.path.join(process.PROGRAMS, "nccl_double.c"), "-o", library, libs[1],
+                    "-Wl,-rpath,$ORIGIN"], check=True)
+    return [*libs, library]
+
+
+@each(mode=["auto", "all", "runtime"])
+def test_nccl(t, mode):
+    """Collectives and communicators, with counts, types, group and rank; the launches of NCCL are
+    calls within."""
+    target = process.Target(interpreters.one(), "nccl_calls", "6", env=process.environment(
+        CUDA_LIBS=":".join(nccl_double(t))))
+    tracer = process.Tracer("--cuda", mode, "-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    target.go()
+    calls = target.done()["calls"]
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json"))
+    spans = cuda_spans(got, "nccl")
+    launches = [s for s in cuda_spans(got) if s.name == "cudaLaunchKernel"]
+    t.equal(len(launches), sum(c[2] for c in calls), "launches")
+    if mode == "runtime":
+        t.equal(spans, [], "calls of NCCL")
+        return
+    t.equal([s.name for s in spans], [c[0] for c in calls], "calls")
+    for s, (name, code, count, shown) in zip(spans, calls):
+        t.equal(s.parent.name, "call", name)
+        t.equal(s.args["return"], NCCL_NAMES[code], name)
+        t.equal({key: s.args.get(key) for key in shown}, shown, name)
+        t.equal([c.name for c in s.children], ["cudaLaunchKernel"] * count, "within " + name)
+    t.equal(len(failures(got)), sum(c[1] == 4 for c in calls), "failures")
+    print("%d calls" % len(calls))
+
+
+REAL_NCCL = """
+import ctypes, sys
+lib, out = ctypes.CDLL(sys.argv[1]), ctypes.c_int()
+print("ready", flush=True)
+sys.stdin.readline()
+def call():
+    first = lib.ncclGetVersion(ctypes.byref(out))
+    return first, out.value, lib.ncclCommCount(None, ctypes.byref(out))
+print(*call(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@limit(240)
+def test_nccl_real(t):
+    """The toolkit's libnccl, as far as it works without a GPU."""
+    found = glob.glob("/usr/local/cuda*/lib64/libnccl.so.2")
+    if not found:
+        raise Skip("no libnccl in /usr/local/cuda*/lib64")
+    target = subprocess.Popen(interpreters.one().command("-c", REAL_NCCL, found[0]),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    t.equal(target.stdout.readline(), "ready\n", "the target")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    say(target)
+    first, version, second = (int(n) for n in target.stdout.readline().split())
+    tracer.expect(0, stop=True)
+    target.communicate("\n")
+    spans = cuda_spans(trace.load(t.path("trace.json")), "nccl")
+    t.equal([(s.name, s.args["return"]) for s in spans],
+            [("ncclGetVersion", NCCL_NAMES[first]), ("ncclCommCount", NCCL_NAMES[second])], "calls")
+    t.equal(spans[0].args["version"], version, "its version")
+
+
 def test_root(t):
     """In a container's root, where the path means another file outside."""
     rooted = [i for i in interpreters.every() if i.root]

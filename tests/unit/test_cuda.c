@@ -398,6 +398,56 @@ static void test_kernel_loaded(void **state)
 	ops_release(&ops);
 }
 
+#define COMM_INIT    20
+#define ALL_GATHER   21
+#define COMM_DESTROY 22
+
+static void nccl_call(struct op_recorder *ops, unsigned int fn, const uint64_t *words,
+		      uint32_t count, int code, uint64_t out, uint64_t ns)
+{
+	batch_cuda(&ops->builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(fn, 0, 0), words, count, ns);
+	batch_cuda(&ops->builder, PT_X_CUDA_END, PT_CUDA_DESC(fn, 0, code), &out, fn == COMM_INIT,
+		   ns + 5);
+}
+
+/* What goes in and out needs the communicator's size, as its making says, until it is destroyed. */
+static void test_nccl(void **state)
+{
+	static const uint64_t init[11] = {0x7ff0, 4, 2};
+	static const uint64_t gather[6] = {0x10, 0x20, 100, 7, 0xc0, 0}, destroy[1] = {0xc0};
+	static const uint64_t huge[6] = {0x10, 0x20, UINT64_MAX / 4, 99, 0xc0, 0};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	rec_cuda_fn(&ops.builder, COMM_INIT, "ncclCommInitRank", PT_CUDA_NCCL, 0, 11, 1);
+	rec_cuda_fn(&ops.builder, ALL_GATHER, "ncclAllGather", PT_CUDA_NCCL, 0, 6, 0);
+	rec_cuda_fn(&ops.builder, COMM_DESTROY, "ncclCommDestroy", PT_CUDA_NCCL, 0, 1, 0);
+	batch_begin(&ops.builder, &t, 1900);
+	batch_enter(&ops.builder, 1, 1900);
+	nccl_call(&ops, COMM_INIT, init, 11, 1, 0xc0, 2000); /* fails */
+	nccl_call(&ops, ALL_GATHER, gather, 6, 0, 0, 2100);
+	nccl_call(&ops, COMM_INIT, init, 11, 7, 0xc0, 2200); /* in progress */
+	nccl_call(&ops, ALL_GATHER, gather, 6, 0, 0, 2300);
+	nccl_call(&ops, ALL_GATHER, huge, 6, 0, 0, 2400);
+	nccl_call(&ops, COMM_DESTROY, destroy, 1, 0, 0, 2500);
+	nccl_call(&ops, ALL_GATHER, gather, 6, 0, 0, 2600);
+	batch_exit(&ops.builder, 2700);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 7);
+	assert_call(&ops, 0, "ncclCommInitRank", "nccl", "return=ncclUnhandledCudaError");
+	assert_call(&ops, 1, "ncclAllGather", "nccl", "In msg (bytes)=400 dtype=Float return=");
+	assert_call(&ops, 2, "ncclCommInitRank", "nccl", "comm=0xc0 nranks=4 rank=2 ");
+	assert_call(&ops, 3, "ncclAllGather", "nccl",
+		    "Collective name=allgather In msg nelems=100 In msg (bytes)=400 "
+		    "Out msg nelems=400 Out msg (bytes)=1600 dtype=Float Group size=4 Rank=2 ");
+	assert_call(&ops, 4, "ncclAllGather", "nccl", "datatype=99 ");
+	assert_call(&ops, 6, "ncclAllGather", "nccl", "In msg (bytes)=400 dtype=Float return=");
+	assert_int_equal(ops.instant_count, 1);
+	ops_release(&ops);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -407,7 +457,7 @@ int main(void)
 	    cmocka_unit_test(test_calls),         cmocka_unit_test(test_unpaired),
 	    cmocka_unit_test(test_native_thread), cmocka_unit_test(test_late),
 	    cmocka_unit_test(test_kernel_names),  cmocka_unit_test(test_kernel_replaced),
-	    cmocka_unit_test(test_kernel_loaded),
+	    cmocka_unit_test(test_kernel_loaded), cmocka_unit_test(test_nccl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,8 +174,9 @@ static const struct row rows[] = {
 	 "long; default none (replay, report: all)"),
 	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, APP_RECORD,
 	 "record calls of CUDA functions with their arguments and what they returned: those of the "
-	 "runtime, of the driver, or (all) both with what they call among themselves; auto, the "
-	 "default, is the runtime and what is called of the driver by others", .choices = cuda_modes),
+	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
+	 "themselves; auto, the default, is the runtime, what is called of the driver by others, "
+	 "and NCCL", .choices = cuda_modes),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,

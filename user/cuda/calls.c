@@ -61,7 +61,8 @@ static int on_symbol(const struct elf_symbol *symbol, void *ctx)
 
 	if (search->versions)
 		return look_version(symbol, search);
-	if (symbol->name[0] != 'c' || symbol->name[1] != 'u' || symbol->type != STT_FUNC)
+	if ((strncmp(symbol->name, "cu", 2) && strncmp(symbol->name, "nccl", 4)) ||
+	    symbol->type != STT_FUNC)
 		return 0;
 	row = pt_cuda_row_find(symbol->name, search->major);
 	if (!row || !(search->want >> row->api & 1) || !elf_is_code(search->elf, symbol->vaddr))
@@ -118,7 +119,7 @@ static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 			      l->block_words, out0 ? l->out_slot[0] : PT_CUDA_OUT_NONE,
 			      out0 && l->out_wide[0], out1 ? l->out_slot[1] : PT_CUDA_OUT_NONE,
 			      out1 && l->out_wide[1]) |
-	       loads(fn);
+	       loads(fn) | (fn->row->api == PT_CUDA_NCCL ? PT_CUDA_COOKIE_OUTER : 0);
 }
 
 /* endbr64 does nothing, but the kernel has to single-step it. */

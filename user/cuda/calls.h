@@ -19,6 +19,7 @@
 /* Bits for what is wanted. */
 #define PT_CUDA_WANT_RUNTIME (1u << PT_CUDA_RUNTIME)
 #define PT_CUDA_WANT_DRIVER  (1u << PT_CUDA_DRIVER)
+#define PT_CUDA_WANT_NCCL    (1u << PT_CUDA_NCCL)
 
 /* A function's number in the trace. bare: the arguments are not known, since its CUDA is newer than
  * the table. */

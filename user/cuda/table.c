@@ -195,6 +195,12 @@ const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value)
 
 const char *pt_cuda_error_name(unsigned int api, int code)
 {
-	return pt_cuda_name_of(
-	    api == PT_CUDA_RUNTIME ? pt_cuda_runtime_errors : pt_cuda_driver_errors, code);
+	switch (api) {
+	case PT_CUDA_RUNTIME:
+		return pt_cuda_name_of(pt_cuda_runtime_errors, code);
+	case PT_CUDA_NCCL:
+		return pt_cuda_name_of(pt_cuda_nccl_errors, code);
+	default:
+		return pt_cuda_name_of(pt_cuda_driver_errors, code);
+	}
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * table.h - what the functions of libcudart and libcuda are called and what they are given.
+ * table.h - what the functions of libcudart, libcuda and libnccl are called and what they are
+ * given.
  *
  * table_data.c has one row a function, made by scripts/gen-cuda-table.py from a toolkit's headers.
  * The same symbol took other arguments in CUDA 12 and 13, so a row may hold for one of them only.
@@ -47,6 +48,7 @@ extern const struct pt_cuda_row pt_cuda_rows[];
 extern const size_t pt_cuda_row_count;
 extern const struct pt_cuda_name *const pt_cuda_enums[]; /* by the N of a code; NULL at the end */
 extern const struct pt_cuda_name *const pt_cuda_runtime_errors, *const pt_cuda_driver_errors;
+extern const struct pt_cuda_name *const pt_cuda_nccl_errors, *const pt_cuda_nccl_types;
 extern const struct pt_cuda_name *const pt_cuda_memcpy_kinds; /* cudaMemcpyKind */
 
 #define PT_CUDA_ARGS_MAX 16

@@ -162,7 +162,7 @@ static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 
 static int check_cuda_fn(const struct pt_rec_cuda_fn *fn)
 {
-	if (fn->id > PT_CUDA_FN_MAX || fn->api < PT_CUDA_RUNTIME || fn->api > PT_CUDA_DRIVER ||
+	if (fn->id > PT_CUDA_FN_MAX || fn->api < PT_CUDA_RUNTIME || fn->api > PT_CUDA_NCCL ||
 	    fn->in_words > PT_CUDA_IN_MAX || fn->out_words > PT_CUDA_OUT_MAX || !fn->symbol[0] ||
 	    !memchr(fn->symbol, 0, sizeof(fn->symbol)))
 		return -EBADMSG;

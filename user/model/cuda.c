@@ -269,13 +269,102 @@ static void add_block(struct shown *shown, char code, const uint64_t *block)
 	add_hex(shown, "stream", block[4]);
 }
 
+static const char *code_name(const struct model_cuda_fn *fn, int code)
+{
+	const char *name = pt_cuda_error_name(fn->api, code);
+
+	return name ? name : "";
+}
+
+/* Has it done, or at least begun, what it was to do? */
+static bool succeeded(const struct model_cuda_fn *fn, const struct model_cuda_call *call)
+{
+	return call->ended &&
+	       (!call->end.code || (fn->api == PT_CUDA_NCCL &&
+				    !strcmp(code_name(fn, call->end.code), "ncclInProgress")));
+}
+
+static bool has_begin(const struct model_cuda_fn *fn, const struct model_cuda_call *call)
+{
+	return fn->readable && call->begin.words == pt_cuda_in_words(&fn->layout);
+}
+
+static bool has_returned(const struct model_cuda_fn *fn, const struct model_cuda_call *call)
+{
+	return fn->readable && succeeded(fn, call) && call->end.words == fn->layout.out_count;
+}
+
+struct nccl_words {
+	const struct model_cuda_fn *fn;
+	const struct model_cuda_call *call;
+};
+
+/* Suits model_nccl_call.word. */
+static const uint64_t *nccl_word(void *ctx, const char *name)
+{
+	const struct nccl_words *words = ctx;
+	const struct pt_cuda_layout *layout = &words->fn->layout;
+
+	for (unsigned int i = 0; i < layout->arg_count; i++) {
+		const struct pt_cuda_arg *arg = &layout->args[i];
+
+		if (arg->word < 0 || strcmp(arg->name, name) != 0)
+			continue;
+		if (arg->out)
+			return has_returned(words->fn, words->call)
+				   ? &words->call->end.word[arg->word]
+				   : NULL;
+		return has_begin(words->fn, words->call) ? &words->call->begin.word[arg->word]
+							 : NULL;
+	}
+	return NULL;
+}
+
+static void add_message(struct shown *shown, const char *way, int64_t nelems, uint32_t type_bytes)
+{
+	char *key = shown->keys[shown->count < ARGS_MAX ? shown->count : 0];
+	int64_t bytes;
+
+	if (nelems < 0)
+		return;
+	snprintf(key, NAME_BYTES, "%s msg nelems", way);
+	add_number(shown, key, nelems);
+	key = shown->keys[shown->count < ARGS_MAX ? shown->count : 0];
+	snprintf(key, NAME_BYTES, "%s msg (bytes)", way);
+	if (type_bytes && !__builtin_mul_overflow(nelems, (int64_t)type_bytes, &bytes))
+		add_number(shown, key, bytes);
+}
+
+/* In the words of PyTorch's profiler, and so of who reads its traces. */
+static void add_nccl(struct shown *shown, const struct model_cuda_fn *fn,
+		     const struct model_cuda_call *call)
+{
+	struct nccl_words words = {fn, call};
+	const struct model_nccl_call nccl = {fn->symbol, nccl_word, &words};
+	struct model_nccl message;
+
+	if (fn->api != PT_CUDA_NCCL)
+		return;
+	if (model_nccl_explain(shown->model, shown->process, &nccl, &message)) {
+		add_text(shown, "Collective name", "%s", message.collective);
+		add_message(shown, "In", message.in, message.type_bytes);
+		add_message(shown, "Out", message.out, message.type_bytes);
+		if (message.dtype)
+			add_text(shown, "dtype", "%s", message.dtype);
+		if (message.size >= 0)
+			add_number(shown, "Group size", message.size);
+		if (message.rank >= 0)
+			add_number(shown, "Rank", message.rank);
+	}
+	if (succeeded(fn, call))
+		model_nccl_learn(shown->model, shown->process, &nccl);
+}
+
 static void add_arguments(struct shown *shown, const struct model_cuda_fn *fn,
 			  const struct model_cuda_call *call)
 {
 	const struct pt_cuda_layout *layout = &fn->layout;
-	bool whole = fn->readable && call->begin.words == pt_cuda_in_words(layout);
-	bool returned = fn->readable && call->ended && !call->end.code &&
-			call->end.words == layout->out_count;
+	bool whole = has_begin(fn, call), returned = has_returned(fn, call);
 
 	for (unsigned int i = 0; whole && i < layout->arg_count; i++) {
 		const struct pt_cuda_arg *arg = &layout->args[i];
@@ -299,15 +388,19 @@ static void add_result(struct shown *shown, const struct model_cuda_fn *fn, int 
 		add_text(shown, "return", "%s", name);
 	else
 		add_text(shown, "return", "%s %d",
-			 fn->api == PT_CUDA_RUNTIME ? "cudaError_t" : "CUresult", code);
+			 fn->api == PT_CUDA_RUNTIME ? "cudaError_t"
+			 : fn->api == PT_CUDA_NCCL  ? "ncclResult_t"
+						    : "CUresult",
+			 code);
 }
 
 /* What a query says when its answer is "not yet" is no failure. */
 static bool is_failure(const struct model_cuda_fn *fn, int code)
 {
-	const char *name = pt_cuda_error_name(fn->api, code);
+	const char *name = code_name(fn, code);
 
-	return code && !(name && strstr(name, "NotReady")) && !(name && strstr(name, "NOT_READY"));
+	return code && !strstr(name, "NotReady") && !strstr(name, "NOT_READY") &&
+	       !strstr(name, "InProgress");
 }
 
 static void emit_failure(struct pt_model *model, struct model_thread *thread,
@@ -338,6 +431,18 @@ static void emit_failure(struct pt_model *model, struct model_thread *thread,
 	model_emit(model, &op);
 }
 
+static const char *category_of(const struct model_cuda_fn *fn)
+{
+	switch (fn->api) {
+	case PT_CUDA_DRIVER:
+		return "cuda_driver";
+	case PT_CUDA_NCCL:
+		return "nccl";
+	default:
+		return "cuda_runtime";
+	}
+}
+
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags)
 {
@@ -357,7 +462,7 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		    .begin_ns = frame->begin_ns,
 		    .end_ns = end_ns,
 		    .name = fn->symbol,
-		    .category = fn->api == PT_CUDA_DRIVER ? "cuda_driver" : "cuda_runtime",
+		    .category = category_of(fn),
 		    .args = shown.args,
 		    .flags = flags,
 		},
@@ -368,6 +473,7 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		add_number(&shown, "cbid", fn->cbid);
 	add_number(&shown, "correlation", (int64_t)call->correlation);
 	add_arguments(&shown, fn, call);
+	add_nccl(&shown, fn, call);
 	if (call->ended)
 		add_result(&shown, fn, call->end.code);
 	op.span.arg_count = shown.count;

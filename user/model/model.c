@@ -539,6 +539,7 @@ void pt_model_free(struct pt_model *model)
 	pt_map_release(&model->threads);
 	pt_map_release(&model->newest_threads);
 	pt_map_release(&model->ns_threads);
+	model_nccl_release(model);
 	free(model->cuda_fns);
 	model_kernels_release(model);
 	free(model);

@@ -11,6 +11,7 @@
  *   values.c     arguments, variables and results of calls
  *   cuda.c       calls of CUDA functions
  *   kernel.c     names of CUDA kernels
+ *   nccl.c       collectives and communicators
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
@@ -237,6 +238,8 @@ struct pt_model {
 	struct pt_map kernels;          /* (pid << 32 | image_id, address): the newest of it */
 	struct model_kernel *kernel_list;
 	size_t kernel_bytes; /* of their texts */
+	struct pt_map comms; /* NCCL's communicators: (pid << 32 | image_id, address) */
+	struct model_comm *comm_list;
 };
 
 /* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
@@ -367,6 +370,30 @@ void model_cuda_event(struct pt_model *model, struct model_thread *thread,
 /* The call's slice, and an instant if it failed. */
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
+
+/* ---- nccl.c ---- */
+struct model_nccl_call {
+	const char *symbol;
+	/* The word of an argument, also of one that was given back; NULL: it is not known. */
+	const uint64_t *(*word)(void *ctx, const char *name);
+	void *ctx;
+};
+
+struct model_nccl { /* numbers: -1 not known */
+	const char *collective;
+	const char *dtype; /* NULL: not known, and so type_bytes */
+	uint32_t type_bytes;
+	int64_t in, out; /* elements */
+	int32_t size, rank;
+};
+
+/* A call that succeeded: it may tell of a communicator. */
+void model_nccl_learn(struct pt_model *model, const struct model_process *process,
+		      const struct model_nccl_call *call);
+/* false: it sends nothing. */
+bool model_nccl_explain(const struct pt_model *model, const struct model_process *process,
+			const struct model_nccl_call *call, struct model_nccl *shown);
+void model_nccl_release(struct pt_model *model);
 
 /* ---- kernel.c ---- */
 void model_kernel_define(struct pt_model *model, const struct pt_rec_cuda_kernel *record);

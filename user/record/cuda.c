@@ -57,7 +57,7 @@ static unsigned int wanted(enum pt_cuda_mode mode)
 		return PT_CUDA_WANT_DRIVER;
 	case PT_CUDA_AUTO:
 	case PT_CUDA_ALL:
-		return PT_CUDA_WANT_RUNTIME | PT_CUDA_WANT_DRIVER;
+		return PT_CUDA_WANT_RUNTIME | PT_CUDA_WANT_DRIVER | PT_CUDA_WANT_NCCL;
 	case PT_CUDA_NONE:
 		break;
 	}
