@@ -12,6 +12,7 @@
 #define PT_BPF_ASYNC_H
 
 #include "frame.h"
+#include "runtime.h"
 
 /* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR: Include/cpython/code.h */
 #define CORO_FLAGS (0x80u | 0x100u | 0x200u)
@@ -94,6 +95,69 @@ static __always_inline bool is_new_coroutine(struct thread *t, const struct pt_i
 	return known && known->flags & CORO_FLAGS && coro_bits(image, frame) == PT_CORO_FIRST;
 }
 
+/*
+ * Dictionaries of keyword arguments, as calls make them (Include/cpython/dictobject.h,
+ * pycore_dict.h, 3.11 to 3.15): PyDictObject.ma_keys; PyDictKeysObject.dk_log2_index_bytes and
+ * .dk_kind; behind 32 bytes and the index come entries {key, value}. Only functions of 3.14 and
+ * later take them. That "name" is found there is what tells that the layout is the right one.
+ */
+#define TYPE_IS_DICT        (1u << 29) /* Py_TPFLAGS_DICT_SUBCLASS */
+#define DICT_KEYS           32
+#define KEYS_LOG2_INDEX     9
+#define KEYS_KIND           10
+#define KEYS_INDEX          32
+#define KEYS_UNICODE        1
+#define KEYS_LOG2_INDEX_MAX 8
+#define KWARGS_MAX          4 /* name, context, eager_start */
+
+static __always_inline __u64 kwargs_name(const struct pt_layout *layout, __u64 dict)
+{
+	__u64 keys = user_u64(dict + DICT_KEYS), entry[2], i;
+	__u8 head[2] = {};
+
+	if (bpf_probe_read_user(head, sizeof(head), (void *)(keys + KEYS_LOG2_INDEX)) ||
+	    head[0] > KEYS_LOG2_INDEX_MAX || head[1] != KEYS_UNICODE)
+		return 0;
+	keys += KEYS_INDEX + (1ull << head[0]);
+#pragma unroll
+	for (i = 0; i < KWARGS_MAX; i++) {
+		if (bpf_probe_read_user(entry, sizeof(entry), (void *)(keys + 16 * i)) || !entry[0])
+			return 0;
+		if (user_u64(entry[0] + layout->str_length) == 4 &&
+		    (user_u32(entry[0] + layout->str_state) & 0x60) == 0x60 &&
+		    user_u32(entry[0] + layout->str_ascii_data) == 0x656d616e) /* "name" */
+			return entry[1];
+	}
+	return 0;
+}
+
+/* The frame's local variable behind the coroutine is the task's name or what has it, if any is
+ * given: name (up to 3.13), or **kwargs. Else None, or an event loop (ensure_future()). */
+__noinline int async_name(__u64 local, __u64 object, __u32 layout_index, __u64 now)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct rt_event event = {.type = PT_X_RT_INSTANT, .values = 1};
+	struct thread *t = thread_get();
+	__u64 name, flags;
+	__u32 end;
+
+	if (!t)
+		return 0;
+	name = user_u64(local) & ~(__u64)image->rt.locals_mask;
+	flags = user_u64(user_u64(name + OBJECT_TYPE) + TYPE_FLAGS);
+	if (flags & TYPE_IS_DICT) {
+		name = kwargs_name(&image->layout, name);
+		flags = name ? user_u64(user_u64(name + OBJECT_TYPE) + TYPE_FLAGS) : 0;
+	}
+	if (!(flags & TYPE_IS_STR))
+		return 0;
+	details_begin(t, PT_RT_TASK_NAME);
+	end = details_add_str(name, layout_index, 0);
+	event.value[1] = object;
+	put_detailed_event(t, &event, end, now);
+	return 0;
+}
+
 /* A function was entered that makes a task of its first argument, or, a method, of its second. */
 __noinline int async_task(__u64 frame, __u32 layout_index, __u64 now)
 {
@@ -106,8 +170,12 @@ __noinline int async_task(__u64 frame, __u32 layout_index, __u64 now)
 	for (i = 0; i < 2; i++) {
 		object = user_u64(frame + image->rt.frame_locals + 8 * i) &
 			 ~(__u64)image->rt.locals_mask;
-		if (is_new_coroutine(t, image, object))
-			return put_ext(t, now, PT_X_TASK, object);
+		if (is_new_coroutine(t, image, object)) {
+			if (put_ext(t, now, PT_X_TASK, object))
+				return 1;
+			return async_name(frame + image->rt.frame_locals + 8 * (i + 1), object,
+					  layout_index, now);
+		}
 	}
 	return 0;
 }

@@ -81,9 +81,9 @@ static __always_inline int direction_by_depth(struct thread *t, __u32 depth)
 }
 
 /*
- * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and its
- * frames lie on those of the thread state that was left, which stands still until they are gone.
- * So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
+ * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and
+ * its frames lie on those of the thread state that was left, which stands still until they are
+ * gone. So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
  *
  * own: the depth in tstate, 0: not known. False: what is below is not known.
  */

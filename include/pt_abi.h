@@ -152,6 +152,10 @@ enum pt_rt_what {
 	 * with its begin. Only a PT_MARK_SLICE begins and ends on the stack, all others are
 	 * instants. */
 	PT_RT_MARK = 10,
+	/* The program gives a name to the task that it makes of a coroutine that has not run yet.
+	 * An instant behind the PT_X_TASK. Two values: the number of the details, which are the
+	 * name, and the coroutine's address. */
+	PT_RT_TASK_NAME = 33,
 };
 #define PT_RT_VALUES_MAX 3
 #define PT_RT_SHIFT      3

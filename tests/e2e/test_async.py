@@ -3,6 +3,7 @@
 the program itself counts how often each is resumed, and by whom it was made."""
 import collections
 import os
+import re
 
 from harness import interpreters, process, trace
 from harness.runner import Skip, each
@@ -162,6 +163,21 @@ def test_async_with(t, option):
         t.check(max(numbers) > 3, "steps are numbered as if the short ones were not: %s", numbers)
         return
     compare(t, got, truth_of(interp, "c"))
+
+
+@each(minor=["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15"])
+def test_async_names(t, minor):
+    """A name that the program gives when it makes a task; else the coroutine's function and a number."""
+    interp = interpreters.one(minor)
+    got, result, _ = record(t, interp, "--async", program="tasks_named")
+    tracks = [e["args"]["name"] for e in got.events
+              if e["ph"] == "M" and e["name"] == "thread_name" and e["tid"] >= TRACK]
+    given = [re.match(r"task (?:(.*) \()?named #\d+\)?$", name, re.DOTALL) for name in tracks]
+    found = collections.Counter(match.group(1) or "" for match in given if match)
+    expected = collections.Counter(name[:256] + "\u2026" if name and len(name) > 256 else name or ""
+                                   for name in result["told"])
+    t.equal(sorted(found.items()), sorted(expected.items()), "names of tasks")
+    print("%d tasks, %d with names" % (sum(found.values()), len(expected) - 1))
 
 
 def test_async_off(t):

@@ -118,6 +118,54 @@ static void test_steps_and_waits(void **state)
 	ops_release(&ops);
 }
 
+static void named(struct op_recorder *ops, uint64_t object, int64_t details, uint64_t ns)
+{
+	const int64_t values[] = {details, (int64_t)object};
+
+	batch_rt(&ops->builder, PT_X_RT_INSTANT, PT_RT_TASK_NAME, PT_RT_DETAILS, values, 2, ns);
+}
+
+/* The name comes behind what the task is made of. */
+static void test_names(void **state)
+{
+	static const char *const first[] = {"worker (1)", NULL}, *const gone[] = {"gone", NULL};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_end(&ops.builder, 0);
+	rec_runtime(&ops.builder, &t, 1, PT_RT_TASK_NAME, first, 2000);
+	rec_runtime(&ops.builder, &t, 2, PT_RT_TASK_NAME, gone, 2000);
+	batch_begin(&ops.builder, &t, 2050);
+	named(&ops, A, 1, 2060); /* of a coroutine that nobody made a task of: nothing */
+	batch_enter(&ops.builder, CREATE, 2100);
+	batch_task(&ops.builder, A, 2100);
+	named(&ops, A, 1, 2110);
+	batch_enter(&ops.builder, CREATE, 2120); /* within, and without a name */
+	batch_task(&ops.builder, A, 2120);
+	batch_exit(&ops.builder, 2130);
+	batch_exit(&ops.builder, 2150);
+	step(&ops, A | PT_CORO_FIRST, OUTER, 2200);
+	batch_enter(&ops.builder, CREATE, 2300);
+	batch_task(&ops.builder, A, 2300); /* never runs, and another one has its address */
+	named(&ops, A, 2, 2310);
+	batch_exit(&ops.builder, 2350);
+	made(&ops, A, 2400);
+	step(&ops, A | PT_CORO_FIRST, INNER, 2500);
+	batch_enter(&ops.builder, CREATE, 2600);
+	batch_task(&ops.builder, B, 2600);
+	named(&ops, B, 7, 2610); /* its details were lost */
+	batch_exit(&ops.builder, 2650);
+	step(&ops, B | PT_CORO_FIRST, INNER, 2700);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 3);
+	assert_int_equal(ops.instant_count, 0);
+	assert_string_equal(ops.threads[1].name, "task worker (1) (outer #1)");
+	assert_string_equal(ops.threads[2].name, "task inner #1");
+	assert_string_equal(ops.threads[3].name, "task inner #2");
+	ops_release(&ops);
+}
+
 /* The frames come innermost first, with a generator between. */
 static void test_exception_in_pieces(void **state)
 {
@@ -431,6 +479,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_steps_and_waits),
+	    cmocka_unit_test(test_names),
 	    cmocka_unit_test(test_exception_in_pieces),
 	    cmocka_unit_test(test_addresses_are_used_again),
 	    cmocka_unit_test(test_not_made),

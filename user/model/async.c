@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/model_priv.h"
 
@@ -31,10 +32,12 @@
 #define CO_COROUTINE       (0x80u | 0x100u) /* and CO_ITERABLE_COROUTINE, of types.coroutine() */
 #define CO_ASYNC_GENERATOR 0x200u
 
-#define NAME_MAX_BYTES (3 * PT_STR_MAX_BYTES + 64)
+/* of a function, and the name that the program gave */
+#define NAME_MAX_BYTES (3 * PT_STR_MAX_BYTES + MODEL_TEXT_MAX + 64)
 
 struct model_task {
 	uint32_t refs;
+	char *name; /* that the program gave it when it made it; NULL: none that is known */
 	struct model_code *code;
 	uint64_t object;   /* the coroutine */
 	uint32_t instance; /* of those that began with the same function; 0: not shown */
@@ -63,6 +66,7 @@ struct model_coroutine {
 	 * in which task */
 	uint64_t made_ns, made_by;
 	pid_t made_on;
+	char *name; /* likewise */
 	const struct model_function *parent;
 	uint32_t parent_instance;
 };
@@ -88,8 +92,10 @@ static struct model_task *task_ref(struct model_task *task)
 
 static void task_unref(struct model_task *task)
 {
-	if (task && --task->refs == 0)
-		free(task);
+	if (!task || --task->refs)
+		return;
+	free(task->name);
+	free(task);
 }
 
 static struct model_async *async_get(struct pt_model *model, struct model_thread *thread)
@@ -132,6 +138,12 @@ static void set_task(struct model_coroutine *coroutine, struct model_task *task)
 	coroutine->task = task;
 }
 
+static void set_name(struct model_coroutine *coroutine, char *name)
+{
+	free(coroutine->name);
+	coroutine->name = name;
+}
+
 static void coroutines_release(struct pt_model *model, struct model_async *async)
 {
 	while (async->list) {
@@ -139,6 +151,7 @@ static void coroutines_release(struct pt_model *model, struct model_async *async
 
 		async->list = coroutine->next;
 		task_unref(coroutine->task);
+		free(coroutine->name);
 		free(coroutine);
 		model->coroutines--;
 	}
@@ -195,10 +208,13 @@ static void show(struct pt_model *model, struct model_task *task)
 	task->instance = ++function->tasks;
 }
 
-static void write_name(char *name, size_t size, const struct model_function *function,
-		       uint32_t instance)
+static void write_name(char *name, size_t size, const char *given,
+		       const struct model_function *function, uint32_t instance)
 {
-	snprintf(name, size, "task %s #%u", function->pub.qualname, instance);
+	if (given)
+		snprintf(name, size, "task %s (%s #%u)", given, function->pub.qualname, instance);
+	else
+		snprintf(name, size, "task %s #%u", function->pub.qualname, instance);
 }
 
 static void announce(struct pt_model *model, const struct model_thread *thread,
@@ -219,7 +235,7 @@ static void announce(struct pt_model *model, const struct model_thread *thread,
 	if (task->told_ns == model->clear_ns + 1)
 		return;
 	task->told_ns = model->clear_ns + 1;
-	write_name(name, sizeof(name), function, task->instance);
+	write_name(name, sizeof(name), task->name, function, task->instance);
 	model_announce_process(model, thread->process);
 	model_emit(model, &op);
 }
@@ -307,7 +323,7 @@ static void tell_step(struct pt_model *model, struct model_thread *thread, struc
 		args[op.span.arg_count++] = (struct pt_arg){.key = "step",
 							    .number = (int64_t)task->steps};
 	if (task->whole && task->steps == 1 && task->parent) {
-		write_name(parent, sizeof(parent), task->parent, task->parent_instance);
+		write_name(parent, sizeof(parent), NULL, task->parent, task->parent_instance);
 		args[op.span.arg_count++] = (struct pt_arg){.key = "parent", .text = parent};
 	}
 	model->totals.spans++;
@@ -373,6 +389,8 @@ static struct model_task *task_new(struct pt_model *model, struct model_code *co
 		task->made_on = coroutine->made_on;
 		task->parent = coroutine->parent;
 		task->parent_instance = coroutine->parent_instance;
+		task->name = coroutine->name;
+		coroutine->name = NULL;
 	}
 	set_task(coroutine, task);
 	return task;
@@ -462,6 +480,7 @@ void model_async_enter(struct pt_model *model, struct model_thread *thread)
 	if (thread->coro & PT_CORO_FIRST) {
 		coroutine->made_ns = 0;
 		coroutine->parent = NULL;
+		set_name(coroutine, NULL);
 	}
 	if (task)
 		begin_step(model, thread, frame, task);
@@ -538,6 +557,7 @@ void model_async_made(struct pt_model *model, struct model_thread *thread, uint6
 	coroutine->made_by = frame->id;
 	coroutine->made_on = model_greenlet_track(model, thread);
 	coroutine->parent = NULL;
+	set_name(coroutine, NULL);
 	parent = async->current;
 	while (parent && !parent->instance)
 		parent = parent->outer;
@@ -545,4 +565,25 @@ void model_async_made(struct pt_model *model, struct model_thread *thread, uint6
 		coroutine->parent = parent->code->function;
 		coroutine->parent_instance = parent->instance;
 	}
+}
+
+void model_async_named(struct pt_model *model, struct model_thread *thread, uint64_t object,
+		       const struct pt_rec_runtime *record)
+{
+	struct model_coroutine *coroutine = thread->async
+						? pt_map_get(&thread->async->coroutines, object, 0)
+						: NULL;
+	char text[MODEL_TEXT_MAX], *name;
+
+	if (!coroutine || !coroutine->made_ns || !record || !record->item_count ||
+	    record->items[0].truncated == 2)
+		return;
+	pt_rt_item_utf8(record, 0, text, sizeof(text) - 4);
+	if (record->items[0].truncated)
+		strcat(text, "\u2026");
+	name = strdup(text);
+	if (name)
+		set_name(coroutine, name);
+	else
+		model_fail(model, -ENOMEM);
 }

@@ -293,6 +293,9 @@ void model_async_leave(struct pt_model *model, struct model_thread *thread,
 		       const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
 /* PT_EV_TASK */
 void model_async_made(struct pt_model *model, struct model_thread *thread, uint64_t object);
+/* PT_RT_TASK_NAME; record: the name, NULL if it got lost. */
+void model_async_named(struct pt_model *model, struct model_thread *thread, uint64_t object,
+		       const struct pt_rec_runtime *record);
 /* Something else happens than what may go on with the last step. */
 void model_async_settle(struct pt_model *model, struct model_thread *thread);
 /* What coroutines did meanwhile is not known: addresses may mean others now. */

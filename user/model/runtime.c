@@ -242,8 +242,9 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 		op.span.args = mark.args;
 		texts.arg_count = mark.arg_count;
 		break;
-	case PT_RT_AUDIT: /* these two have no duration */
+	case PT_RT_AUDIT: /* these have no duration */
 	case PT_RT_EXCEPTION:
+	case PT_RT_TASK_NAME:
 		return;
 	}
 	op.span.arg_count = texts.arg_count;
@@ -390,6 +391,8 @@ static void instant(struct pt_model *model, struct model_thread *thread, const s
 
 	if (event->rt.what == PT_RT_MARK)
 		model_mark(model, thread, event, record);
+	if (event->rt.what == PT_RT_TASK_NAME && event->rt.values == 2)
+		model_async_named(model, thread, (uint64_t)event->rt.value[1], record);
 	if (!exception && event->rt.what != PT_RT_AUDIT)
 		return;
 	op.instant.name = name_of(&texts, record, "?");

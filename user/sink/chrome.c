@@ -531,8 +531,9 @@ static int put_thread(struct chrome *chrome, const struct pt_op_thread *thread)
 	char name[128];
 
 	if (thread->tid >= PT_TRACK_TID)
-		snprintf(name, sizeof(name), "%s", thread->name);
-	else if (thread->name && thread->name[0])
+		return put_track(chrome, thread->pid, thread->tid, thread->tid, thread->time_ns,
+				 thread->name);
+	if (thread->name && thread->name[0])
 		snprintf(name, sizeof(name), "thread %d (%s)", thread->tid, thread->name);
 	else
 		snprintf(name, sizeof(name), "thread %d", thread->tid);
