@@ -72,9 +72,17 @@ static __always_inline void peek_send(struct thread *t, struct page *page, __u64
 	t->peeked = mark;
 }
 
+/* Words of the batch that began then stay where they are in this run. */
+static __always_inline int peek_left(__u64 base_ns)
+{
+	if (!counters.peek_left_ns || base_ns < counters.peek_left_ns)
+		counters.peek_left_ns = base_ns;
+	return 0;
+}
+
 static __always_inline int peek_task(struct task_struct *task)
 {
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns(), base_ns;
 	__u32 zero = 0, words, seq;
 	struct thread *t;
 	struct page *page;
@@ -88,20 +96,21 @@ static __always_inline int peek_task(struct task_struct *task)
 	if (words == 0 && t->lost == 0 && !peek_pause(t))
 		return 0;
 	count_add(&counters.peek_pending, words - t->ext_words + t->lost);
+	base_ns = *(volatile __u64 *)&t->head.base_ns;
 	if (t->last_ns >= control.peek_older_ns)
-		return 0;
+		return words ? peek_left(base_ns) : 0;
 	opaque(words);
 	if (words > PT_BATCH_WORDS || (words == 0 && !peek_pause(t)))
 		return 0;
 	if (bpf_probe_read_kernel(&page->head, sizeof(page->head), &t->head) ||
 	    bpf_probe_read_kernel(page->words, 8 * words, t->words))
-		return 0;
+		return peek_left(base_ns);
 	page->head.seq = seq;
 	page->head.word_count = words;
 	BPF_CORE_READ_INTO(&page->head.comm, task, comm);
 	asm volatile("" ::: "memory");
 	if (*(volatile __u32 *)&t->head.seq != seq)
-		return 0;
+		return peek_left(base_ns);
 	peek_send(t, page, now);
 	return 0;
 }

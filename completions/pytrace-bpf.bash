@@ -51,7 +51,7 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return
         ;;
-    -o | --output | --config | --control | --socket)
+    -o | --output | --memory-history | --config | --control | --socket)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;

@@ -436,6 +436,9 @@ enum pt_note_what {
 	PT_NOTE_GATE_CLOSE = 2,   /* recording ended at hdr.time_ns */
 	PT_NOTE_LOST_EVENTS = 3,  /* value: events lost in all, by BPF's count */
 	PT_NOTE_LOST_RECORDS = 4, /* value: records other than batches that did not fit */
+	/* value: what happened before then, and was not lost, lies before this record. Now and
+	 * then, with --memory only. */
+	PT_NOTE_COMPLETE = 5,
 };
 
 struct pt_rec_note {

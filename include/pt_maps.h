@@ -238,11 +238,12 @@ struct pt_counters {
 	__u64
 	    peek_pending;  /* events in half-full batches: the iterator counts them anew each run */
 	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
-	__u64 c_too_deep;  /* calls of C functions nested deeper than are followed */
-	__u64 windows;     /* that have closed */
-	__u64 cuda_missed; /* calls of CUDA functions: nested too deep, or no memory */
-	__u64 stop_on;     /* 1: a call that ends the recording has returned */
-	__u64 sched_full;  /* threads whose states are not recorded: there was no room */
+	__u64 peek_left_ns; /* the oldest word that it has left where it was; 0: none */
+	__u64 c_too_deep;   /* calls of C functions nested deeper than are followed */
+	__u64 windows;      /* that have closed */
+	__u64 cuda_missed;  /* calls of CUDA functions: nested too deep, or no memory */
+	__u64 stop_on;      /* 1: a call that ends the recording has returned */
+	__u64 sched_full;   /* threads whose states are not recorded: there was no room */
 };
 
 #endif /* PT_MAPS_H */

@@ -36,6 +36,9 @@ NO_OUT = {"args", "kernelParams", "extra", "pFrom", "from", "to", "options", "op
           "excludeRanksList"}
 KERNELS = {"func", "f", "entry", "function", "hfunc", "kernel"}
 CONFIGS = {"cudaLaunchConfig_(t|st)": "C", "CUlaunchConfig(_st)?": "D", "cudaMemcpy3DParms": "M"}
+# What memory is allocated by; they are read, so only where the pointer is to a constant
+SHAPES = {"cudaChannelFormatDesc": "F", "CUDA_ARRAY_DESCRIPTOR(_st|_v2)?": "A",
+          "CUDA_ARRAY3D_DESCRIPTOR(_st|_v2)?": "B", "CUmemAllocationProp(_st|_v1)?": "L"}
 
 
 def clang_ast(clang, include, text):
@@ -155,6 +158,8 @@ class Coder:
             return None
         target = text[:-1].strip()
         plain = self.types.plain(target)
+        if plain == "struct cudaPitchedPtr":
+            return "op"  # the pointer is its first member
         if plain in ("void", "char", "unsigned char") or plain.endswith(")"):
             return None
         if plain.startswith("struct ") and "*" not in plain:
@@ -167,7 +172,7 @@ class Coder:
     def argument(self, name, text):
         plain = self.types.plain(text)
         pointee = self.types.plain(text[:-1]) if text.endswith("*") else ""
-        for struct, code in CONFIGS.items():
+        for struct, code in {**CONFIGS, **(SHAPES if "const" in text else {})}.items():
             if re.fullmatch(rf"(struct )?{struct}", pointee):
                 return f"{name}:{code}"
         return f"{name}:{self.out(name, text) or self.value(name, text, plain)}"

@@ -132,7 +132,7 @@ static int keep(const struct pt_op *op, void *ctx)
 		ops->slice_count = ops->loss_count = ops->process_count = 0;
 		ops->thread_count = ops->instant_count = ops->span_count = 0;
 		ops->counter_count = ops->bounds_count = ops->state_count = 0;
-		ops->range_count = ops->flow_count = 0;
+		ops->range_count = ops->flow_count = ops->memory_count = 0;
 		memset(ops->function_seen, 0, sizeof(ops->function_seen));
 		return 0;
 	case PT_OP_STATE:
@@ -148,6 +148,12 @@ static int keep(const struct pt_op *op, void *ctx)
 		return 0;
 	case PT_OP_COUNTER:
 		ops->counter_count++;
+		snprintf(ops->counter_name, sizeof(ops->counter_name), "%s", op->counter.name);
+		ops->counter_value = op->counter.value;
+		return 0;
+	case PT_OP_MEMORY:
+		if (ops->memory_count < COUNT(ops->memory))
+			ops->memory[ops->memory_count++] = op->memory;
 		return 0;
 	case PT_OP_RANGE:
 		if (ops->range_count < COUNT(ops->ranges)) {

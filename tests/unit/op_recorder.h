@@ -36,7 +36,7 @@ struct op_recorder {
 	} threads[64];
 	size_t thread_count;
 	struct {
-		char name[64], args[256];
+		char name[64], args[512];
 		uint64_t ns;
 	} instants[64];
 	size_t instant_count;
@@ -45,6 +45,10 @@ struct op_recorder {
 		char name[64], args[256];
 	} spans[64];
 	size_t span_count, counter_count;
+	char counter_name[64]; /* of the last one */
+	double counter_value;
+	struct pt_op_memory memory[64]; /* stacks live as long as the model */
+	size_t memory_count;
 	struct {
 		struct pt_op_state op; /* its texts are gone */
 		char name[64], args[256];

@@ -177,6 +177,12 @@ static const struct row rows[] = {
 	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
 	 "themselves; auto, the default, is the runtime, what is called of the driver by others, "
 	 "and NCCL", .choices = cuda_modes),
+	ROW("memory", 0, FLAG, NULL, memory, WRITERS | APP_REPORT,
+	 "follow the memory that CUDA functions allocate and free: tracks of the bytes in use, and "
+	 "what is left at the end, by stack; report: print that instead"),
+	ROW("memory-history", 0, STRING, "FILE", memory_history, WRITERS,
+	 "with what --memory does, write FILE: a memory snapshot as PyTorch's, for its viewer and "
+	 "torch/cuda/_memory_viz.py; %p in it is the pid"),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
@@ -208,7 +214,7 @@ static const struct row rows[] = {
 	 APP_RECORD | APP_CHECK | APP_LIST | APP_REPORT | APP_KERNELS,
 	 "print JSON (with check, list, report, kernels and --dry-run)", .only_flag = true),
 	ROW("top", 0, NUMBER, "N", top, APP_REPORT,
-	 "how many functions to show; default 20", .max = 1u << 20),
+	 "how many functions, or stacks with --memory, to show; default 20", .max = 1u << 20),
 	ROW("cache-dir", 0, STRING, "DIR", cache_dir, CACHERS,
 	 "where to keep what was found out about interpreters, libraries and the kernel; default "
 	 "/var/cache/pytrace-bpf"),
@@ -714,6 +720,16 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->tracer_entries && options->output && pt_output_is_capture(options->output))
 		return usage(err,
 			     "--tracer-entries: a capture holds everything; give it to replay");
+	if (options->memory_history && options->output && pt_output_is_capture(options->output))
+		return usage(err,
+			     "--memory-history: a capture holds everything; give it to replay");
+	options->memory |= options->memory_history != NULL;
+	if (options->memory && options->cuda == PT_CUDA_NONE + 1)
+		return usage(err,
+			     "--memory needs calls of CUDA functions: it excludes --cuda none");
+	if (options->memory && options->start_on)
+		return usage(err, "--memory and --start-on exclude each other: what is allocated "
+				  "outside of these calls would not be seen");
 	if (options->async && options->start_on)
 		return usage(err, "--async and --start-on exclude each other: a task that starts "
 				  "outside of these calls would not be seen");
@@ -821,6 +837,7 @@ void app_options_release(struct app_options *options)
 	list_release(&options->probes);
 	free(options->process_name);
 	free(options->c_functions);
+	free(options->memory_history);
 	list_release(&options->c_globs);
 	free(options->start_on);
 	free(options->stop_on);

@@ -45,7 +45,7 @@ struct app_options {
 	size_t pid_count;
 	bool all;
 	char *output, *config, *cache_dir, *control, *socket, *start_on, *stop_on;
-	char *process_name, *c_functions;
+	char *process_name, *c_functions, *memory_history;
 	uint64_t duration_ns, min_duration_ns;
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
@@ -56,7 +56,7 @@ struct app_options {
 	int cuda;    /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched, async;
-	bool nvtx;
+	bool nvtx, memory;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */
 	struct app_list probes;              /* pt_mark_spec_parse() took them */

@@ -188,10 +188,11 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .c_functions = options->c_wanted,
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
-	session->cuda_asked = options->cuda > 0;
-	session->cuda = session->cuda_asked ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
+	session->cuda_asked = options->cuda > 0 || options->memory;
+	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
+	session->memory = options->memory;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);

@@ -38,6 +38,8 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 
 	app_output_options(options, &output_options);
 	rc = pt_output_check(options->output, err);
+	if (!rc && options->memory_history)
+		rc = pt_output_check_writable(options->memory_history, err);
 	if (!rc)
 		rc = pt_capture_open(options->file, &reader, &info, err);
 	if (rc)

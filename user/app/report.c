@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-/* report: the functions that took the most time. */
+/* report: the functions that took the most time, or what is left of CUDA memory. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +65,11 @@ int app_report(const struct app_options *options, struct pt_err *err)
 		rc = pt_report_read_trace(options->file, report, &totals, err);
 	if (!rc && totals.cut_short)
 		pt_warn("'%s' is cut short; this is what was whole", options->file);
-	if (!rc)
+	if (!rc && options->memory)
+		rc = options->json
+			 ? pt_report_print_memory_json(report, &totals, options->top, stdout)
+			 : pt_report_print_memory_text(report, &totals, options->top, stdout);
+	else if (!rc)
 		rc = options->json ? pt_report_print_json(report, &totals, options->top, stdout)
 				   : pt_report_print_text(report, &totals, options->top, stdout);
 	pt_report_free(report);

@@ -11,10 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAUNCH_CONFIG_WORDS 5   /* cudaLaunchConfig_t, CUlaunchConfig: up to the stream */
-#define COPY_3D_OFFSET      128 /* cudaMemcpy3DParms.extent; kind follows */
-#define COPY_3D_WORDS       4
-#define DIM3_BYTES          12
+#define DIM3_BYTES 12
+
+/* What is taken of the structs that arguments point to. */
+static const struct block {
+	char code;
+	uint8_t offset, words;
+} blocks[] = {
+    {'C', 0, 5},   /* cudaLaunchConfig_t: up to the stream */
+    {'D', 0, 5},   /* CUlaunchConfig: likewise */
+    {'M', 128, 4}, /* cudaMemcpy3DParms: extent, kind */
+    {'F', 0, 3},   /* cudaChannelFormatDesc: the bits of x, y, z and w, kind */
+    {'A', 0, 3},   /* CUDA_ARRAY_DESCRIPTOR: width, height, format, channels */
+    {'B', 0, 5},   /* CUDA_ARRAY3D_DESCRIPTOR: width, height, depth, format, channels, flags */
+    {'L', 0, 2},   /* CUmemAllocationProp: type, handle types, location's type and id */
+};
 
 /* An argument's code, taken apart. */
 struct code {
@@ -43,7 +54,7 @@ static int parse_one(const char **at, struct pt_cuda_arg *arg, struct code *code
 	text = colon + 1;
 	code->out = *text == 'o';
 	text += code->out;
-	if (!*text || !strchr("pkbcnluiefdsCDM", *text))
+	if (!*text || !strchr("pkbcnluiefds" PT_CUDA_BLOCK_CODES, *text))
 		return -EBADMSG;
 	code->kind = *text++;
 	code->number = (unsigned int)strtoul(text, &end, 10);
@@ -69,9 +80,13 @@ static unsigned int words_of(const struct code *code)
 
 static void set_block(struct pt_cuda_layout *layout, const struct pt_cuda_arg *arg, char kind)
 {
+	const struct block *block = blocks;
+
+	while (block->code != kind)
+		block++;
 	layout->block_slot = (unsigned int)arg->word;
-	layout->block_offset = kind == 'M' ? COPY_3D_OFFSET : 0;
-	layout->block_words = kind == 'M' ? COPY_3D_WORDS : LAUNCH_CONFIG_WORDS;
+	layout->block_offset = block->offset;
+	layout->block_words = block->words;
 }
 
 static bool is_wide(char kind)
@@ -122,11 +137,11 @@ static void take(struct places *places, struct pt_cuda_layout *layout, unsigned 
 
 	if (code->out && in_reg)
 		set_out(layout, arg);
-	else if (code->out || code->kind == 's')
+	else if (code->out || (code->kind == 's' && in_reg))
 		arg->word = -1;
-	else if (strchr("CDM", code->kind) && in_reg && !layout->block_words)
+	else if (strchr(PT_CUDA_BLOCK_CODES, code->kind) && in_reg && !layout->block_words)
 		set_block(layout, arg, code->kind);
-	else if (strchr("CDM", code->kind))
+	else if (strchr(PT_CUDA_BLOCK_CODES, code->kind))
 		arg->word = -1;
 	else if (arg->word >= 0 && places->in_stack[i])
 		arg->word += (int)places->regs;

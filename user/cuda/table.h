@@ -13,10 +13,13 @@
  *   n  number, 64 bits            l  the same, signed
  *   u  number, 32 bits            i  the same, signed
  *   eN value of an enum           f  floating point: not in a general register, not shown
- *   d  dim3, by value             sN other struct of N bytes, by value: not shown
+ *   d  dim3, by value             sN other struct of N bytes, by value: not shown, and taken
+ *                                    only if it lies on the stack
  *   oX pointer to what the call gives back, which is an X
  *   C  pointer to a cudaLaunchConfig_t     D  to a CUlaunchConfig
  *   M  pointer to a cudaMemcpy3DParms
+ *   F  pointer to a cudaChannelFormatDesc  A, B  to a CUDA_ARRAY_DESCRIPTOR,
+ * CUDA_ARRAY3D_DESCRIPTOR L  pointer to a CUmemAllocationProp
  *
  * pt_cuda_layout() says where each lies at the call, by the rules of the x86-64 ABI. Stateless.
  */
@@ -60,6 +63,9 @@ struct pt_cuda_arg {
 	uint16_t enum_type; /* of an e */
 	int word;           /* of the words at the call, or of those at the return; -1: not taken */
 };
+
+/* The codes of what is read of a struct that an argument points to: at most one of a function. */
+#define PT_CUDA_BLOCK_CODES "CDMFABL"
 
 struct pt_cuda_layout {
 	struct pt_cuda_arg args[PT_CUDA_ARGS_MAX];

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "cuda/memory.h"
 #include "cuda/table.h"
 #include "model/model_priv.h"
 
@@ -27,6 +28,7 @@ struct model_cuda_fn {
 	char symbol[PT_CUDA_SYMBOL_BYTES];
 	const char *category; /* of the table; "" unknown */
 	struct pt_cuda_layout layout;
+	const struct pt_cuda_memory_call *memory; /* NULL: it has nothing to do with memory */
 };
 
 struct model_cuda_call {
@@ -57,6 +59,18 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->readable = row && row->api == record->api && !pt_cuda_layout(row, &fn->layout) &&
 		       pt_cuda_in_words(&fn->layout) == record->in_words &&
 		       fn->layout.out_count == record->out_words;
+	fn->memory = pt_cuda_memory_find(record->symbol);
+}
+
+bool model_cuda_memory(const struct pt_model *model, uint32_t id, struct model_cuda_memory *memory)
+{
+	const struct model_cuda_fn *fn = model->cuda_fns ? &model->cuda_fns[id] : NULL;
+
+	if (!fn || !fn->defined || !fn->memory)
+		return false;
+	*memory = (struct model_cuda_memory){fn->memory, fn->readable ? &fn->layout : NULL,
+					     fn->symbol, fn->api};
+	return true;
 }
 
 void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record)
@@ -249,10 +263,35 @@ static uint32_t half(const uint64_t *words, unsigned int i)
 	return (uint32_t)(words[i / 2] >> (i % 2 ? 32 : 0));
 }
 
+/* What memory is allocated by. */
+static void add_shape(struct shown *shown, char code, const uint64_t *block)
+{
+	uint64_t format = block[code == 'B' ? 3 : 2];
+
+	if (code == 'F') {
+		add_text(shown, "desc (bits)", "%u,%u,%u,%u", half(block, 0), half(block, 1),
+			 half(block, 2), half(block, 3));
+		add_number(shown, "desc (kind)", half(block, 4));
+	} else if (code == 'L') {
+		add_number(shown, "location type", half(block, 2));
+		add_number(shown, "location id", (int32_t)half(block, 3));
+	} else {
+		add_text(shown, "extent", "%llu,%llu,%llu", (unsigned long long)block[0],
+			 (unsigned long long)block[1],
+			 code == 'B' ? (unsigned long long)block[2] : 0ull);
+		add_number(shown, "format", (uint32_t)format);
+		add_number(shown, "channels", (int64_t)(format >> 32));
+	}
+}
+
 /* cudaLaunchConfig_t and CUlaunchConfig: grid, block, then the bytes of shared memory, in the one
  * as a size_t at 24, in the other as an unsigned int, and the stream. */
 static void add_block(struct shown *shown, char code, const uint64_t *block)
 {
+	if (strchr("FABL", code)) {
+		add_shape(shown, code, block);
+		return;
+	}
 	if (code == 'M') {
 		const char *kind = pt_cuda_name_of(pt_cuda_memcpy_kinds, (int32_t)block[3]);
 
@@ -369,7 +408,7 @@ static void add_arguments(struct shown *shown, const struct model_cuda_fn *fn,
 	for (unsigned int i = 0; whole && i < layout->arg_count; i++) {
 		const struct pt_cuda_arg *arg = &layout->args[i];
 
-		if (strchr("CDM", arg->code) && arg->word >= 0)
+		if (strchr(PT_CUDA_BLOCK_CODES, arg->code) && arg->word >= 0)
 			add_block(shown, arg->code,
 				  &call->begin.word[layout->regs + layout->stack]);
 		else if (!arg->out && arg->word >= 0)

@@ -383,6 +383,10 @@ static void take_note(struct pt_model *model, const struct pt_rec_note *note)
 		if (note->value > model->totals.lost_records)
 			model->totals.lost_records = note->value;
 		break;
+	case PT_NOTE_COMPLETE:
+		if (model->memory)
+			model_memory_complete(model, note->value);
+		break;
 	default:
 		break; /* of a newer recorder; it concerns nobody here */
 	}
@@ -486,6 +490,10 @@ int pt_model_new(const struct pt_model_options *options, const struct pt_capture
 	model->ctx = ctx;
 	model->gate_open_ns = info->start_mono_ns;
 	model->process_tail = &model->process_list;
+	if (model->options.memory && model_memory_new(model)) {
+		free(model);
+		return -ENOMEM;
+	}
 	*result = model;
 	return 0;
 }
@@ -499,6 +507,8 @@ int pt_model_finish(struct pt_model *model, struct pt_totals *totals)
 		end_ns = model->gate_open_ns + 1;
 	for (process = model->process_list; process && !model->finished; process = process->next)
 		process_end(model, process, end_ns);
+	if (model->memory && !model->finished)
+		model_memory_finish(model, end_ns);
 	model_control_end(model, end_ns);
 	model->finished = true;
 	pt_model_totals(model, totals);
@@ -542,5 +552,6 @@ void pt_model_free(struct pt_model *model)
 	model_nccl_release(model);
 	free(model->cuda_fns);
 	model_kernels_release(model);
+	model_memory_free(model);
 	free(model);
 }

@@ -26,6 +26,7 @@ struct pt_model_options {
 	    *include_files; /* globs on the code object's file; NULL-terminated or NULL */
 	const char *const *exclude_files;
 	bool no_c_functions;
+	bool memory; /* follow the memory of CUDA: counters, what is left, and PT_OP_MEMORY */
 	const char *const *c_globs; /* C functions to keep, see pt_glob_qualified(); NULL: all */
 };
 

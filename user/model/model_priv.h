@@ -12,6 +12,8 @@
  *   cuda.c       calls of CUDA functions
  *   kernel.c     names of CUDA kernels
  *   nccl.c       collectives and communicators
+ *   memory.c     memory that CUDA functions allocate and free: what there is
+ *   memory_calls.c  likewise: what calls did, and from where
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
@@ -181,6 +183,8 @@ struct model_thread {
 	struct model_values *values, **values_tail; /* their words have not come yet */
 	struct model_values *next_args;             /* of the enter that follows, or NULL */
 
+	struct memory_thread *memory; /* memory_calls.c; NULL: it has made no such calls */
+
 	struct model_range *ranges; /* mark.c: those that are open */
 	uint32_t range_count;
 
@@ -240,6 +244,7 @@ struct pt_model {
 	size_t kernel_bytes; /* of their texts */
 	struct pt_map comms; /* NCCL's communicators: (pid << 32 | image_id, address) */
 	struct model_comm *comm_list;
+	struct model_memory *memory; /* NULL: not followed */
 };
 
 /* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
@@ -326,7 +331,23 @@ void model_greenlet_each(struct pt_model *model, struct model_thread *thread,
 void model_greenlet_cleared(struct model_thread *thread, uint64_t ns);
 void model_greenlet_release(struct pt_model *model, struct model_thread *thread);
 
+/* ---- memory.c, memory_calls.c ---- */
+int model_memory_new(struct pt_model *model);
+/* A PT_EV_CUDA_*, as it comes; its thread's stack need not be known yet. */
+void model_memory_event(struct pt_model *model, struct model_thread *thread,
+			const struct pt_ev *event);
+/* Events of the thread were lost, or it ends: the end of a call will not be seen. */
+void model_memory_interrupted(struct pt_model *model, struct model_thread *thread, uint64_t ns);
+void model_memory_release(struct pt_model *model, struct model_thread *thread, uint64_t ns);
+/* All that happened before ns has come. */
+void model_memory_complete(struct pt_model *model, uint64_t ns);
+void model_memory_finish(struct pt_model *model, uint64_t end_ns);
+void model_memory_free(struct pt_model *model);
+
 /* ---- thread.c ---- */
+/* The line within its caller of a frame of the thread, 0 if it is not known. */
+uint32_t model_thread_call_line(struct pt_model *model, const struct model_thread *thread,
+				const struct model_frame *frame);
 /* -EBADMSG: the batch is damaged, nothing was taken from it. */
 int model_thread_batch(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_rec_batch *batch, size_t len);
@@ -370,6 +391,14 @@ void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record
 /* An event of a thread whose stack is known. */
 void model_cuda_event(struct pt_model *model, struct model_thread *thread,
 		      const struct pt_ev *event);
+/* What a function of this id does to memory; false: nothing, or it cannot be read. */
+struct model_cuda_memory {
+	const struct pt_cuda_memory_call *call;
+	const struct pt_cuda_layout *layout;
+	const char *symbol; /* lives as long as the model */
+	unsigned int api;
+};
+bool model_cuda_memory(const struct pt_model *model, uint32_t fn, struct model_cuda_memory *memory);
 /* The call's slice, and an instant if it failed. */
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);

@@ -8,7 +8,8 @@
  *    disjoint or one contains the other, and no two boundaries of one track are equal;
  *  - a slice op comes when the slice ends, so inner slices come before outer ones;
  *  - process and thread ops come before the first slice that names them;
- *  - strings are valid UTF-8, borrowed for the call.
+ *  - strings are valid UTF-8, borrowed for the call;
+ *  - memory ops are for who asks for them (pt_model_options.memory); most sinks see none.
  */
 #ifndef PT_MODEL_OP_H
 #define PT_MODEL_OP_H
@@ -27,9 +28,10 @@ enum pt_op_kind {
 	PT_OP_RANGE,    /* likewise, but it need not nest with calls */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
-	PT_OP_FLOW,  /* one thing leads to another, perhaps on another track: a fork, a task */
-	PT_OP_LOSS,  /* events of a thread are missing between begin and end */
-	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
+	PT_OP_FLOW,   /* one thing leads to another, perhaps on another track: a fork, a task */
+	PT_OP_MEMORY, /* CUDA memory was allocated or freed, or is still there at the end */
+	PT_OP_LOSS,   /* events of a thread are missing between begin and end */
+	PT_OP_CLEAR,  /* all ops so far are to be forgotten; what is needed again is sent again */
 };
 
 /* pt_op_slice.flags */
@@ -156,6 +158,35 @@ struct pt_op_flow {
 	const char *category, *name;
 };
 
+/* A frame, and its callers. Each distinct stack is there once, for as long as the model. */
+struct pt_stack {
+	const struct pt_stack *caller; /* NULL: the outermost */
+	const struct pt_function *function;
+	uint32_t line; /* of the call of the next inner frame; 0 unknown */
+	uint32_t id;   /* dense, from 1 */
+};
+
+enum pt_memory_action {
+	PT_MEMORY_ALLOC,
+	PT_MEMORY_FREE,
+	PT_MEMORY_LIVE, /* at the end of the recording: still allocated */
+};
+
+/* These come in order of time in each process, later than other ops of that time. */
+struct pt_op_memory {
+	pid_t pid, tid; /* tid 0: a device's memory was freed as a whole, or a free was not seen */
+	uint64_t time_ns;
+	enum pt_memory_action action;
+	const char *kind;                /* "device", "managed", "pool" .. */
+	bool host;                       /* it is memory of the host */
+	int device;                      /* -1 unknown, or none */
+	uint64_t address, bytes, stream; /* address: or a handle */
+	/* The address, or for what has a handle a number of its own. What is allocated at the same
+	 * time lies in different bytes from here on. */
+	uint64_t place;
+	const struct pt_stack *stack; /* of the call; NULL: none is known */
+};
+
 struct pt_op_loss {
 	pid_t pid, tid;
 	uint64_t begin_ns, end_ns;
@@ -175,6 +206,7 @@ struct pt_op {
 		struct pt_op_instant instant;
 		struct pt_op_counter counter;
 		struct pt_op_flow flow;
+		struct pt_op_memory memory;
 		struct pt_op_loss loss;
 	};
 };

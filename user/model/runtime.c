@@ -458,6 +458,8 @@ static void keep(struct pt_model *model, struct model_thread *thread, const stru
 void model_runtime_event(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_ev *event)
 {
+	if (model->memory && event->kind >= PT_EV_CUDA_BEGIN)
+		model_memory_event(model, thread, event);
 	if (thread->started && !thread->gap && !thread->snap_active && !thread->at_first_event &&
 	    !thread->paused)
 		apply(model, thread, event);

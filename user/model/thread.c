@@ -119,6 +119,14 @@ static uint32_t call_line(struct pt_model *model, const struct model_thread *thr
 	return model_lines_find(model, frame->caller, frame->call_unit);
 }
 
+uint32_t model_thread_call_line(struct pt_model *model, const struct model_thread *thread,
+				const struct model_frame *frame)
+{
+	const struct pt_function *function;
+
+	return call_line(model, thread, frame, &function);
+}
+
 /* Whether the frame's slice belongs into the trace if it ends at end_ns. */
 static bool is_shown(const struct pt_model *model, const struct model_frame *frame,
 		     const struct model_function *function, uint64_t end_ns)
@@ -1118,6 +1126,8 @@ static int resume_at(struct pt_model *model, struct model_thread *thread,
 	}
 	if (before < thread->events)
 		model->totals.bad_records++;
+	if (missing && thread->memory)
+		model_memory_interrupted(model, thread, first_ns);
 	if (missing || before > thread->events)
 		gap(model, thread, before > thread->events ? before - thread->events : 0, first_ns);
 	return 0;
@@ -1204,6 +1214,8 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	model_runtime_release(model, thread);
 	model_ranges_release(model, thread);
 	model_async_release(model, thread);
+	if (thread->memory)
+		model_memory_release(model, thread, thread->last_ns);
 }
 
 void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,

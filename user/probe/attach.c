@@ -28,6 +28,8 @@
 #define BATCH_NS_MAX       500000000ull
 /* While recording, only batches that rest for so long are copied; see bpf/peek.h. */
 #define PEEK_MIN_AGE_NS    1000000ull
+/* No program at a probe takes so long from reading the clock to putting the event down. */
+#define COMPLETE_MARGIN_NS 1000000000ull
 
 _Static_assert(PT_AUDIT_NAME_MAX == PT_AUDIT_NAME_BYTES - 1, "longest name");
 _Static_assert(PT_AUDIT_COUNT_MAX == PT_AUDIT_NAMES_MAX, "number of names");
@@ -722,6 +724,7 @@ static int peek(struct pt_tracer *tracer, uint64_t older_ns)
 	control->peek_older_ns = older_ns;
 	counters->peek_pending = 0;
 	counters->peek_failed = 0;
+	counters->peek_left_ns = 0;
 	fd = bpf_iter_create(bpf_link__fd(tracer->peek_link));
 	if (fd < 0)
 		return -errno;
@@ -798,6 +801,7 @@ static int consume(struct pt_tracer *tracer)
 	tracer->handed_out = 0;
 	tracer->fn_rc = 0;
 	rc = ring_buffer__consume(tracer->ring);
+	tracer->emptied = rc >= 0;
 	if (rc < 0 && rc != -ECANCELED)
 		return rc;
 	if (tracer->fn_rc)
@@ -844,6 +848,27 @@ int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns)
 	if (tracer->closing)
 		return 0;
 	return peek(tracer, now > older_than_ns ? now - older_than_ns : 0);
+}
+
+int pt_tracer_flush_complete(struct pt_tracer *tracer, uint64_t *until_ns)
+{
+	const struct pt_counters *counters = &tracer->skel->bss->counters;
+	uint64_t now = now_ns(), left_ns;
+	int rc = pt_tracer_flush_stale(tracer, 0);
+
+	*until_ns = 0;
+	if (rc || tracer->closing || counters->peek_failed)
+		return rc;
+	*until_ns = now > COMPLETE_MARGIN_NS ? now - COMPLETE_MARGIN_NS : 0;
+	left_ns = counters->peek_left_ns;
+	if (left_ns && left_ns < *until_ns)
+		*until_ns = left_ns;
+	return 0;
+}
+
+bool pt_tracer_emptied(const struct pt_tracer *tracer)
+{
+	return tracer->emptied;
 }
 
 void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats)

@@ -185,6 +185,11 @@ int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, vo
 /* Copies of batches that have lain half-full for longer than older_than_ns come as PT_RF_PEEK
  * records; call now and then so that a sleeping thread's calls are seen. */
 int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns);
+/* Likewise, of all that rest at all. Once the ring buffer has been empty a second later, all that
+ * happened before *until_ns has come, or was lost; 0: that cannot be said this time. */
+int pt_tracer_flush_complete(struct pt_tracer *tracer, uint64_t *until_ns);
+/* Whether the last poll took all that there was. */
+bool pt_tracer_emptied(const struct pt_tracer *tracer);
 /* After the gate was closed, at time_ns: in what state the threads were then. */
 int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx);
 void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats);

@@ -59,6 +59,7 @@ struct pt_tracer {
 	void *fn_ctx;
 	int fn_rc;
 	unsigned int handed_out;
+	bool emptied; /* the last poll took all that there was */
 };
 
 /* Attaches every site of the engine: pid -1 with the whole file. Either all or nothing. */

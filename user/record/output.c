@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "record/sources.h"
 #include "record/tally.h"
+#include "sink/memory_history.h"
 #include "sink/newest.h"
 #include "sink/split.h"
 
@@ -22,8 +23,10 @@ struct pt_output {
 	struct pt_model *model;            /* .. or this and one of these */
 	struct pt_sink *sink;
 	struct pt_split *split;
-	struct pt_newest *newest;    /* between the model and these; NULL: all is kept */
-	struct pt_capture_info info; /* for the split's files */
+	struct pt_newest *newest;          /* between the model and these; NULL: all is kept */
+	struct pt_memory_history *history; /* NULL: none */
+	int history_failed;                /* its first -errno */
+	struct pt_capture_info info;       /* for the split's files */
 	struct pt_sink_options sink_options;
 	struct pt_err err; /* of the capture writer's failed write */
 	int failed;        /* the first -errno */
@@ -86,25 +89,22 @@ static int cannot_write(const char *path, int rc, struct pt_err *err)
 			  strerror(-rc));
 }
 
-static int check_split_path(const char *path, struct pt_err *err)
+static int check_split_path(const char *path, int (*check)(const char *path, struct pt_err *err),
+			    struct pt_err *err)
 {
 	int rc = check_split(path, err);
 	char *one = rc ? NULL : pt_split_path(path, getpid());
 
 	if (!rc)
-		rc = one ? pt_output_check(one, err) : -ENOMEM;
+		rc = one ? check(one, err) : -ENOMEM;
 	free(one);
 	return rc;
 }
 
 int pt_output_check(const char *path, struct pt_err *err)
 {
-	char temporary[4096];
-	struct stat st;
-	int fd;
-
 	if (pt_split_wanted(path))
-		return check_split_path(path, err);
+		return check_split_path(path, pt_output_check, err);
 	if (!strcmp(path, "-")) {
 		if (isatty(STDOUT_FILENO))
 			return pt_err_set(
@@ -119,6 +119,17 @@ int pt_output_check(const char *path, struct pt_err *err)
 		    err, -EINVAL, PT_EXIT_USAGE,
 		    "end it in .json, .json.gz or .ptcap; the suffix chooses the format",
 		    "'%s' has no known suffix", path);
+	return pt_output_check_writable(path, err);
+}
+
+int pt_output_check_writable(const char *path, struct pt_err *err)
+{
+	char temporary[4096];
+	struct stat st;
+	int fd;
+
+	if (pt_split_wanted(path))
+		return check_split_path(path, pt_output_check_writable, err);
 	if (!stat(path, &st) && S_ISDIR(st.st_mode))
 		return cannot_write(path, -EISDIR, err);
 	/* the name that the writers use before they rename */
@@ -139,10 +150,26 @@ static int write_op(const struct pt_op *op, void *ctx)
 	return output->split ? pt_split_op(op, output->split) : pt_sink_op(op, output->sink);
 }
 
+/* The trace goes on if the history cannot be written. */
+static int memory_op(const struct pt_op *op, struct pt_output *output)
+{
+	int rc = output->history ? pt_memory_history_op(op, output->history) : 0;
+
+	if (!rc)
+		return 0;
+	pt_warn("--memory-history: given up: %s", strerror(-rc));
+	pt_memory_history_discard(output->history);
+	output->history = NULL;
+	output->history_failed = rc;
+	return 0;
+}
+
 static int output_op(const struct pt_op *op, void *ctx)
 {
 	struct pt_output *output = ctx;
 
+	if (op->kind == PT_OP_MEMORY)
+		return memory_op(op, output);
 	if (output->options->sources)
 		pt_sources_op(output->options->sources, op);
 	return output->newest ? pt_newest_op(op, output->newest) : write_op(op, output);
@@ -165,6 +192,9 @@ static int open_sink(struct pt_output *output, const struct pt_capture_info *inf
 				 &output->split)
 		 : pt_sink_open(options->path, &output->info, &output->sink_options, &output->sink,
 				err);
+	if (!rc && options->memory_history)
+		rc = pt_memory_history_open(options->memory_history, &output->info,
+					    &output->history);
 	if (!rc && options->newest_count)
 		rc = pt_newest_new(options->newest_count, write_op, output, &output->newest);
 	if (!rc)
@@ -366,8 +396,24 @@ int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns
 	return rc;
 }
 
+/* -errno if it is not there, or not whole. */
+static int close_history(struct pt_output *output, struct pt_err *err)
+{
+	struct pt_memory_history *history = output->history;
+
+	output->history = NULL;
+	if (output->history_failed)
+		return pt_err_set(err, output->history_failed, PT_EXIT_FAILED, "",
+				  "cannot write '%s': %s", output->options->memory_history,
+				  strerror(-output->history_failed));
+	return history ? pt_memory_history_close(history, give_to_owner,
+						 (void *)(uintptr_t)output->options, err)
+		       : 0;
+}
+
 static void release(struct pt_output *output)
 {
+	pt_memory_history_discard(output->history);
 	pt_model_free(output->model);
 	pt_newest_free(output->newest);
 	pt_tally_release(&output->tally);
@@ -397,9 +443,11 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 			output->failed = rc;
 		if (output->newest)
 			totals->left_out = pt_newest_left_out(output->newest);
+		rc = close_history(output, err); /* stacks are the model's */
 		rc2 = output->split ? pt_split_close(output->split, totals, give_to_owner,
 						     (void *)(uintptr_t)output->options, err)
 				    : pt_sink_close(output->sink, totals, err);
+		rc2 = rc2 ? rc2 : rc;
 	}
 	if (output->failed && output->failed != -EFBIG) {
 		if (pt_err_is_set(&output->err) && err && !pt_err_is_set(err))

@@ -27,6 +27,7 @@ struct pt_output_options {
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
 	struct pt_model_options model;
 	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
+	const char *memory_history;  /* likewise a path, of a snapshot; NULL: none (model.memory) */
 	uint64_t newest_count;       /* of entries, only so many, the newest; 0: all */
 	bool give_to_owner;          /* the finished file belongs to: */
 	uid_t owner_uid;
@@ -38,6 +39,8 @@ struct pt_sources;
 
 /* Whether path could be written, found out without leaving anything there. */
 int pt_output_check(const char *path, struct pt_err *err);
+/* The same of a path of any suffix. */
+int pt_output_check_writable(const char *path, struct pt_err *err);
 /* options are borrowed until pt_output_close(). */
 int pt_output_open(const struct pt_output_options *options, const struct pt_capture_info *info,
 		   struct pt_output **output, struct pt_err *err);

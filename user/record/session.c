@@ -110,6 +110,7 @@ static int choose_output(struct session *session, struct pt_err *err)
 	char *path = session->result->path, *comm = NULL, proc_path[64];
 	bool split = options->output.pid_suffix;
 	size_t size = sizeof(session->result->path), comm_size;
+	int rc;
 
 	session->output_options = options->output;
 	if (options->output.path) {
@@ -130,7 +131,10 @@ static int choose_output(struct session *session, struct pt_err *err)
 	}
 	session->output_options.path = path;
 	pt_output_folder(path, session->folder, sizeof(session->folder));
-	return pt_output_check(path, err);
+	rc = pt_output_check(path, err);
+	if (!rc && options->output.memory_history)
+		rc = pt_output_check_writable(options->output.memory_history, err);
+	return rc;
 }
 
 static int calibrate(struct session *session)
@@ -551,14 +555,43 @@ static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 	return tick_ns;
 }
 
+/* With --memory: copies out what rests, and now and then says up to when all has come. That is put
+ * down a second later, so that batches which were on their way at the time are there. */
+static int complete(struct session *session, uint64_t now_ns)
+{
+	uint64_t until_ns = session->complete_until_ns;
+	int rc = 0;
+
+	if (now_ns < session->stale_ns || (until_ns && !pt_tracer_emptied(session->tracer)))
+		return 0;
+	if (until_ns)
+		rc = session_put_note(session, PT_NOTE_COMPLETE, until_ns, now_ns);
+	/* if it fails, more comes at once the next time */
+	pt_tracer_flush_complete(session->tracer, &session->complete_until_ns);
+	session->stale_ns = now_ns + STALE_NS;
+	return rc;
+}
+
+static int flush_stale(struct session *session, uint64_t now_ns)
+{
+	if (session->options->memory)
+		return complete(session, now_ns);
+	if (now_ns >= session->stale_ns) {
+		pt_tracer_flush_stale(session->tracer, STALE_NS);
+		session->stale_ns = now_ns + STALE_NS;
+	}
+	return 0;
+}
+
 static int record_until_stop(struct session *session, enum pt_session_stop *stop,
 			     struct pt_err *err)
 {
 	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
-	uint64_t progress_ns = now_ns + PROGRESS_NS, stale_ns = now_ns + STALE_NS;
+	uint64_t progress_ns = now_ns + PROGRESS_NS;
 	uint64_t scan_ns = session->options->all ? now_ns + SCAN_NS : UINT64_MAX;
 	unsigned int forwarded = 0;
 
+	session->stale_ns = now_ns + STALE_NS;
 	for (;;) {
 		int rc = step(session);
 
@@ -595,10 +628,9 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 				return rc;
 			scan_ns = now_ns + SCAN_NS;
 		}
-		if (now_ns >= stale_ns) {
-			pt_tracer_flush_stale(session->tracer, STALE_NS);
-			stale_ns = now_ns + STALE_NS;
-		}
+		rc = flush_stale(session, now_ns);
+		if (rc)
+			return rc;
 		if (now_ns >= progress_ns) {
 			tell_progress(session, false);
 			progress_ns = now_ns + PROGRESS_NS;

@@ -45,6 +45,7 @@ struct pt_session_options {
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
+	bool memory;         /* say up to when the stream of records is complete */
 	const char *control; /* the control socket's path; NULL: none */
 };
 

@@ -72,7 +72,9 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
-	struct cuda_session *cuda; /* NULL: not wanted */
+	uint64_t stale_ns;          /* when to copy out what rests */
+	uint64_t complete_until_ns; /* what is to be said of it then; 0: nothing */
+	struct cuda_session *cuda;  /* NULL: not wanted */
 
 	struct target *targets;
 	size_t target_count;

@@ -734,6 +734,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 		return put_loss(chrome, &op->loss);
 	case PT_OP_CLEAR:
 		return clear(chrome);
+	case PT_OP_MEMORY:
+		return 0;
 	}
 	return -EINVAL;
 }

@@ -60,8 +60,7 @@ static int sorted(const struct pt_report *report, compare_fn compare,
 	return 0;
 }
 
-/* Names come from the traced program; they must not reach the terminal's control codes. */
-static void print_plain(const char *text, FILE *out)
+void report_print_plain(const char *text, FILE *out)
 {
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
@@ -88,10 +87,10 @@ static int print_table(const struct pt_report *report, const char *title, compar
 		fprintf(out, "%12llu %14.3f %14.3f  ", (unsigned long long)list[i]->calls,
 			(double)list[i]->self_ns / 1e6, (double)list[i]->total_ns / 1e6);
 		if (list[i]->file[0] || list[i]->line) {
-			print_plain(list[i]->file, out);
+			report_print_plain(list[i]->file, out);
 			fprintf(out, "(%u): ", list[i]->line);
 		}
-		print_plain(list[i]->qualname, out);
+		report_print_plain(list[i]->qualname, out);
 		putc('\n', out);
 	}
 	if (count > top)
@@ -138,7 +137,7 @@ static void print_threads(const struct pt_report *report, FILE *out)
 		for (size_t i = 0; report->has_states && i < PT_STATE_COUNT; i++)
 			fprintf(out, " %14.3f", (double)thread->state_ns[i] / 1e6);
 		fprintf(out, "  ");
-		print_plain(thread->name ? thread->name : "", out);
+		report_print_plain(thread->name ? thread->name : "", out);
 		putc('\n', out);
 		shown++;
 	}

@@ -21,6 +21,11 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 			 FILE *out);
 int pt_report_print_json(const struct pt_report *report, const struct pt_totals *totals, size_t top,
 			 FILE *out);
+/* What is left of CUDA memory instead; top: how many stacks of a process. */
+int pt_report_print_memory_text(const struct pt_report *report, const struct pt_totals *totals,
+				size_t top, FILE *out);
+int pt_report_print_memory_json(const struct pt_report *report, const struct pt_totals *totals,
+				size_t top, FILE *out);
 void pt_report_free(struct pt_report *report);
 
 /* Reads a trace (.json, .json.gz as this tool writes them) back into ops; .ptcap goes through

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * report_priv.h - what report.c (printing) and report_tally.c (adding up) share.
+ * report_priv.h - what report.c (printing), report_tally.c (adding up) and report_memory.c share.
  */
 #ifndef PT_SINK_REPORT_PRIV_H
 #define PT_SINK_REPORT_PRIV_H
@@ -45,6 +45,24 @@ struct report_thread {
 	struct report_thread *next;
 };
 
+#define REPORT_MEMORY_COUNTS 13
+
+/* Memory of a kind and device, or what one stack has left of it. */
+struct report_memory_row {
+	int64_t bytes, allocations, most;
+	int device;
+	bool at_least, is_usage;
+	char *kind, *stack;
+};
+
+struct report_memory {
+	pid_t pid;
+	int64_t counts[REPORT_MEMORY_COUNTS];
+	struct report_memory_row *rows;
+	size_t row_count;
+	struct report_memory *next;
+};
+
 struct pt_report {
 	struct report_function *functions; /* by function id; empty ones have no qualname */
 	size_t function_count;
@@ -55,6 +73,13 @@ struct pt_report {
 	uint64_t calls, begin_ns, end_ns;
 	uint32_t thread_count;
 	bool has_states;
+	struct report_memory *memory; /* a process each */
 };
+
+/* Names come from the traced program; they must not reach the terminal's control codes. */
+void report_print_plain(const char *text, FILE *out);
+/* Other instants are passed over. */
+int report_memory_add(struct pt_report *report, const struct pt_op_instant *instant);
+void report_memory_release(struct pt_report *report);
 
 #endif

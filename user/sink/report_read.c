@@ -19,6 +19,7 @@
 #define HEAD_MAX_LINES 64
 #define NESTING_MAX    16
 #define TIME_MAX_NS    (1ull << 62)
+#define ARGS_MAX       16 /* of an instant about memory */
 
 struct name {
 	struct pt_function function;
@@ -29,9 +30,11 @@ struct name {
 struct event {
 	char *name; /* into the line buffer, unescaped in place */
 	char phase;
-	bool is_call, is_viztracer, is_loss, is_state, has_id;
+	bool is_call, is_viztracer, is_loss, is_state, is_memory, has_id;
 	uint64_t pid, tid, ts_ns, dur_ns, id, parent_id, events;
 	char *thread_name;
+	struct pt_arg args[ARGS_MAX]; /* with is_memory */
+	uint32_t arg_count;
 };
 
 struct trace_reader {
@@ -219,8 +222,31 @@ static char *take_object(char *p, member_fn member, struct event *event)
 	}
 }
 
+/* The category comes before the arguments. */
+static char *take_memory_arg(const char *key, char *value, struct event *event)
+{
+	struct pt_arg *arg = &event->args[event->arg_count];
+	uint64_t number = 0;
+	char *text, *end;
+
+	if (event->arg_count == ARGS_MAX)
+		return skip_value(value);
+	arg->key = key;
+	event->arg_count++;
+	if (*value == '"') {
+		end = take_string(value, &text);
+		arg->text = text;
+		return end;
+	}
+	end = take_u64(value + (*value == '-'), &number);
+	arg->number = *value == '-' ? -(int64_t)number : (int64_t)number;
+	return end;
+}
+
 static char *take_arg(const char *key, char *value, struct event *event)
 {
+	if (event->is_memory)
+		return take_memory_arg(key, value, event);
 	if (!strcmp(key, "Python id")) {
 		event->has_id = true;
 		return take_u64(value, &event->id);
@@ -251,6 +277,7 @@ static char *take_member(const char *key, char *value, struct event *event)
 			event->is_viztracer = event->is_call && text[0] == 'F';
 			event->is_loss = !strcmp(text, "loss");
 			event->is_state = !strcmp(text, PT_STATE_CATEGORY);
+			event->is_memory = !strcmp(text, "cuda_memory");
 		}
 		return end;
 	}
@@ -386,6 +413,20 @@ static int take_state(struct trace_reader *reader, const struct event *event)
 	return pt_report_op(&op, reader->report);
 }
 
+static int take_memory(struct trace_reader *reader, const struct event *event)
+{
+	const struct pt_op op = {.kind = PT_OP_INSTANT,
+				 .instant = {.pid = (pid_t)event->pid,
+					     .tid = (pid_t)event->tid,
+					     .time_ns = event->ts_ns,
+					     .name = event->name,
+					     .category = "cuda_memory",
+					     .args = event->args,
+					     .arg_count = event->arg_count}};
+
+	return event->name ? pt_report_op(&op, reader->report) : -EBADMSG;
+}
+
 /* "thread TID (comm)" -> comm */
 static char *comm_of(char *name)
 {
@@ -414,6 +455,8 @@ static int take_event(struct trace_reader *reader, char *line)
 		return take_call(reader, &event);
 	if (event.phase == 'X' && event.is_state)
 		return take_state(reader, &event);
+	if (event.phase == 'i' && event.is_memory)
+		return take_memory(reader, &event);
 	if (event.phase == 'i' && event.is_loss) {
 		op.kind = PT_OP_LOSS;
 		op.loss.pid = (pid_t)event.pid;
@@ -480,6 +523,7 @@ static void read_tail(struct trace_reader *reader)
 	    {"\"lost events\": ", offsetof(struct pt_totals, lost_events)},
 	    {"\"lost records\": ", offsetof(struct pt_totals, lost_records)},
 	    {"\"damaged records\": ", offsetof(struct pt_totals, bad_records)},
+	    {"\"pauses\": ", offsetof(struct pt_totals, pauses)},
 	};
 	bool whole = false;
 	int rc;

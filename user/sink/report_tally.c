@@ -53,6 +53,7 @@ static void release(struct pt_report *report)
 		free(spans->spans);
 		free(spans);
 	}
+	report_memory_release(report);
 	pt_map_release(&report->threads);
 	pt_map_release(&report->spans);
 }
@@ -299,9 +300,11 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 	case PT_OP_SPAN: /* time of the function that it lies in */
 	case PT_OP_RANGE:
 	case PT_OP_FLOW:
-	case PT_OP_INSTANT:
 	case PT_OP_COUNTER:
+	case PT_OP_MEMORY: /* what is left comes as instants, too */
 		return 0;
+	case PT_OP_INSTANT:
+		return report_memory_add(report, &op->instant);
 	}
 	return -EINVAL;
 }

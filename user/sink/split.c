@@ -183,6 +183,8 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->flow.from.pid;
 	case PT_OP_LOSS:
 		return op->loss.pid;
+	case PT_OP_MEMORY:
+		return op->memory.pid;
 	case PT_OP_FUNCTION:
 	case PT_OP_CLEAR:
 		break;

@@ -42,7 +42,8 @@ SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver", "nccl", "
          "asyncio_wait"}
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
-INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error"}
+INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error",
+            "cuda_memory"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * Calls that allocate and free CUDA memory, as they come in a thread. Only calls that no other CUDA
+ * call makes count, so nothing counts twice, whatever --cuda records.
+ *
+ * They are taken as they come, also where the thread's stack is not known yet: then the stack that
+ * was read from outside is taken, or none.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/memory_priv.h"
+
+/* Frames of all distinct stacks; a real program has thousands. */
+#define STACK_NODES_MAX (1u << 21)
+
+/* The outermost call under way. */
+struct memory_thread {
+	bool open;
+	uint32_t fn;
+	uint64_t call;
+	struct pt_ev_cuda begin;
+	const struct pt_stack *stack;
+	int device; /* that the thread has set last; -1 unknown */
+};
+
+struct stack_node {
+	struct pt_stack pub;
+	struct stack_node *next;
+};
+
+/* ---- stacks ---- */
+
+static const struct pt_stack *stack_push(struct pt_model *model, const struct pt_stack *caller,
+					 const struct model_code *code, uint32_t line)
+{
+	static const struct pt_function unknown = {.name = "?", .qualname = "?", .file = ""};
+	struct memory_stacks *stacks = model_memory_stacks(model);
+	const struct pt_function *function = code->function ? &code->function->pub : &unknown;
+	uint64_t key = (uint64_t)(caller ? caller->id : 0) << 32 | line;
+	struct stack_node *node = pt_map_get(&stacks->map, key, (uintptr_t)function);
+
+	if (node)
+		return &node->pub;
+	if (stacks->count == STACK_NODES_MAX) {
+		stacks->cut++;
+		return caller;
+	}
+	node = calloc(1, sizeof(*node));
+	if (!node || pt_map_put(&stacks->map, key, (uintptr_t)function, node)) {
+		free(node);
+		model_fail(model, -ENOMEM);
+		return caller;
+	}
+	node->pub = (struct pt_stack){
+	    .caller = caller, .function = function, .line = line, .id = 0};
+	node->pub.id = ++stacks->count;
+	node->next = stacks->list;
+	stacks->list = node;
+	return &node->pub;
+}
+
+void model_memory_stacks_release(struct memory_stacks *stacks)
+{
+	while (stacks->list) {
+		struct stack_node *node = stacks->list;
+
+		stacks->list = node->next;
+		free(node);
+	}
+	pt_map_release(&stacks->map);
+}
+
+/* The line of a frame is that of the call of the next one above it that is a call. */
+static const struct pt_stack *stack_of_frames(struct pt_model *model,
+					      const struct model_thread *thread)
+{
+	const struct model_frame *below = NULL;
+	const struct pt_stack *stack = NULL;
+
+	for (uint32_t i = 0; i < thread->frame_count; i++) {
+		const struct model_frame *frame = &thread->frames[i];
+
+		if (!frame->code)
+			continue;
+		if (below)
+			stack = stack_push(model, stack, below->code,
+					   model_thread_call_line(model, thread, frame));
+		below = frame;
+	}
+	return below ? stack_push(model, stack, below->code, 0) : NULL;
+}
+
+/* As it was read from outside, before the thread's first event. */
+static const struct pt_stack *stack_of_outside(struct pt_model *model,
+					       const struct model_thread *thread)
+{
+	const struct pt_stack *stack = NULL;
+
+	for (uint32_t i = thread->outside.count; i > 0; i--)
+		stack = stack_push(model, stack, thread->outside.frames[i - 1].code, 0);
+	return stack;
+}
+
+static const struct pt_stack *stack_now(struct pt_model *model, const struct model_thread *thread)
+{
+	if (!thread->started)
+		return stack_of_outside(model, thread);
+	if (thread->gap || thread->paused || thread->snap_active || thread->switched)
+		return NULL; /* a snapshot is to follow */
+	return stack_of_frames(model, thread);
+}
+
+/* ---- calls ---- */
+
+static struct memory_thread *thread_get(struct pt_model *model, struct model_thread *thread)
+{
+	if (!thread->memory) {
+		thread->memory = calloc(1, sizeof(*thread->memory));
+		if (!thread->memory)
+			model_fail(model, -ENOMEM);
+		else
+			thread->memory->device = PT_CUDA_DEVICE_UNKNOWN;
+	}
+	return thread->memory;
+}
+
+static bool allocates_or_frees(enum pt_cuda_memory_what what)
+{
+	return what <= PT_CUDA_MEMORY_UNMAP;
+}
+
+static void fill(struct memory_event *event, struct model_thread *thread,
+		 const struct model_cuda_memory *fn, uint64_t ns)
+{
+	const struct memory_thread *own = thread->memory;
+
+	*event = (struct memory_event){
+	    .time_ns = ns,
+	    .what = pt_cuda_memory_what(fn->call),
+	    .process = thread->process,
+	    .tid = thread->tid,
+	    .call = own->call,
+	    .device = own->device,
+	    .api = fn->api,
+	    .symbol = fn->symbol,
+	    .stack = own->stack,
+	};
+}
+
+/* The call under way will not be seen to return. */
+static void cut(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	struct memory_event event;
+	struct model_cuda_memory fn;
+
+	thread->memory->open = false;
+	if (!model_cuda_memory(model, thread->memory->fn, &fn))
+		return;
+	fill(&event, thread, &fn, ns);
+	event.type = EVENT_CUT;
+	if (allocates_or_frees(event.what))
+		model_memory_push(model, &event);
+	else if (event.what == PT_CUDA_MEMORY_DEVICE)
+		thread->memory->device = PT_CUDA_DEVICE_UNKNOWN;
+}
+
+void model_memory_interrupted(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	if (thread->memory->open)
+		cut(model, thread, ns);
+	thread->memory->device = PT_CUDA_DEVICE_UNKNOWN;
+}
+
+void model_memory_release(struct pt_model *model, struct model_thread *thread, uint64_t ns)
+{
+	if (thread->memory->open)
+		cut(model, thread, ns);
+	free(thread->memory);
+	thread->memory = NULL;
+}
+
+static bool read_call(const struct model_cuda_memory *fn, const struct pt_ev_cuda *begin,
+		      const struct pt_ev_cuda *end, struct pt_cuda_memory *memory)
+{
+	if (!fn->layout || begin->words != pt_cuda_in_words(fn->layout) ||
+	    (end && end->words != fn->layout->out_count))
+		return false;
+	return pt_cuda_memory_read(fn->call, fn->layout, begin->word, end ? end->word : NULL,
+				   memory);
+}
+
+static void begin(struct pt_model *model, struct model_thread *thread, const struct pt_ev *ev)
+{
+	struct model_cuda_memory fn;
+	struct memory_thread *own;
+	struct memory_event event;
+
+	if (thread->memory && thread->memory->open)
+		cut(model, thread, ev->time_ns);
+	if (!model_cuda_memory(model, ev->cuda.fn, &fn))
+		return;
+	own = thread_get(model, thread);
+	if (!own)
+		return;
+	own->open = true;
+	own->fn = ev->cuda.fn;
+	own->call = model_memory_next_call(model);
+	own->begin = ev->cuda;
+	own->stack = allocates_or_frees(pt_cuda_memory_what(fn.call)) ? stack_now(model, thread)
+								      : NULL;
+	fill(&event, thread, &fn, ev->time_ns);
+	event.type = EVENT_ASK;
+	if (event.what == PT_CUDA_MEMORY_FREE && read_call(&fn, &own->begin, NULL, &event.memory))
+		model_memory_push(model, &event);
+}
+
+/* What the call says of the thread's device; true: it says nothing else. */
+static bool take_device(struct memory_thread *own, enum pt_cuda_memory_what what, bool known,
+			const struct pt_cuda_memory *memory)
+{
+	if (what != PT_CUDA_MEMORY_DEVICE && what != PT_CUDA_MEMORY_DEVICE_UNKNOWN)
+		return false;
+	own->device = what == PT_CUDA_MEMORY_DEVICE && known ? memory->device
+							     : PT_CUDA_DEVICE_UNKNOWN;
+	return true;
+}
+
+static void end(struct pt_model *model, struct model_thread *thread, const struct pt_ev *ev)
+{
+	struct memory_thread *own = thread->memory;
+	struct model_cuda_memory fn;
+	struct memory_event event;
+	bool known;
+
+	if (!own || !own->open || own->fn != ev->cuda.fn ||
+	    !model_cuda_memory(model, ev->cuda.fn, &fn))
+		return; /* its call was not seen */
+	own->open = false;
+	fill(&event, thread, &fn, ev->time_ns);
+	event.code = ev->cuda.code;
+	known = read_call(&fn, &own->begin, &ev->cuda, &event.memory);
+	if (!event.code && take_device(own, event.what, known, &event.memory))
+		return;
+	if (!allocates_or_frees(event.what) && (event.code || !known))
+		return;
+	event.type = known ? EVENT_DONE : EVENT_BLIND;
+	model_memory_push(model, &event);
+	if (event.what == PT_CUDA_MEMORY_CONTEXT)
+		own->device = PT_CUDA_DEVICE_UNKNOWN;
+}
+
+void model_memory_event(struct pt_model *model, struct model_thread *thread,
+			const struct pt_ev *event)
+{
+	if (event->cuda.level)
+		return;
+	if (event->kind == PT_EV_CUDA_BEGIN)
+		begin(model, thread, event);
+	else
+		end(model, thread, event);
+}
