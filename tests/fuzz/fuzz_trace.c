@@ -27,7 +27,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	out = open_memstream(&text, &len);
 	if (!out || pt_report_print_text(report, &totals, 5, out) ||
-	    pt_report_print_json(report, &totals, 5, out))
+	    pt_report_print_json(report, &totals, 5, out) ||
+	    pt_report_print_memory_text(report, &totals, 5, out) ||
+	    pt_report_print_memory_json(report, &totals, 5, out))
 		abort();
 	fclose(out);
 	free(text);

@@ -197,6 +197,14 @@ static void make_runtime(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* A call and its return, 10 ns later. */
+static void cuda_call(struct rec_builder *b, unsigned int fn, const uint64_t *in, uint32_t in_count,
+		      const uint64_t *out, uint32_t out_count, int code, uint64_t ns)
+{
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(fn, 0, 0), in, in_count, ns);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(fn, 0, code), out, out_count, ns + 10);
+}
+
 /* CUDA: a nested call, failures, what is given back, a function of another version, a call without
  * its return, a thread that runs no Python, a library that came late, a kernel with a name and one
  * without. */
@@ -240,6 +248,47 @@ static void make_cuda(struct rec_builder *b)
 	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(1, 0, 2), out, 1, ns += 10);
 	batch_end(b, 0);
 	rec_cuda_lib(b, 100, "/srv/libcudart.so.13", ns += 10);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
+/* Memory of CUDA: two devices, the host, failures, wrong frees, an order among threads that only a
+ * note tells, and what is left. */
+static void make_memory(struct rec_builder *b)
+{
+	static const uint64_t zero[] = {0}, one[] = {1};
+	static const uint64_t small[] = {0x7ffd00000001, 256}, large[] = {0x7ffd00000001, 4096};
+	static const uint64_t first[] = {0x700000001000}, second[] = {0x700000002000};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
+			  native = rec_thread(100, 101, 1, "worker");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_cuda_fn(b, 1, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
+	rec_cuda_fn(b, 2, "cudaFree", PT_CUDA_RUNTIME, 13, 1, 0);
+	rec_cuda_fn(b, 3, "cudaSetDevice", PT_CUDA_RUNTIME, 13, 1, 0);
+	rec_cuda_fn(b, 4, "cudaMallocHost", PT_CUDA_RUNTIME, 13, 2, 1);
+	batch_begin(b, &native, ns);
+	cuda_call(b, 2, first, 1, NULL, 0, 0, ns + 900); /* of what the other allocates */
+	cuda_call(b, 1, large, 2, first, 1, 0, ns + 1000);
+	cuda_call(b, 2, first, 1, NULL, 0, 17, ns + 1100);
+	cuda_call(b, 2, second, 1, NULL, 0, 0, ns + 2000); /* twice */
+	batch_end(b, 0);
+	batch_begin(b, &t, ns);
+	batch_enter(b, 1, ns);
+	cuda_call(b, 3, zero, 1, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, small, 2, first, 1, 0, ns += 100);
+	batch_enter(b, 2, ns += 100);
+	cuda_call(b, 3, one, 1, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, large, 2, second, 1, 0, ns += 100);
+	cuda_call(b, 1, large, 2, zero, 1, 2, ns += 100);
+	cuda_call(b, 2, second, 1, NULL, 0, 0, ns += 100);
+	cuda_call(b, 2, small, 1, NULL, 0, 0, ns += 100); /* no address of anybody's */
+	batch_exit(b, ns += 100);
+	cuda_call(b, 4, small, 2, second, 1, 0, ns + 2000);
+	batch_exit(b, ns += 3000);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_COMPLETE, ns, ns - 1000);
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
@@ -595,8 +644,9 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
-	    make_calls,   make_loss,  make_processes, make_damage, make_runtime, make_lines,
-	    make_control, make_sched, make_values,    make_cuda,   make_marks,   make_async};
+	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
+	    make_lines, make_control, make_sched,     make_values, make_cuda,
+	    make_marks, make_async,   make_memory};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

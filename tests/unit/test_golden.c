@@ -101,6 +101,12 @@ static void test_marks(void **state)
 	replay_one("marks");
 }
 
+static void test_memory(void **state)
+{
+	replay_one("memory");
+	same_file("memory", ".pickle");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,6 +115,7 @@ int main(void)
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
 	    cmocka_unit_test(test_cuda),      cmocka_unit_test(test_marks),
+	    cmocka_unit_test(test_memory),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

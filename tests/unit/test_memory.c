@@ -301,6 +301,85 @@ static void test_wrong_frees(void **state)
 	ops_release(&w.ops);
 }
 
+static void create(struct world *w, uint64_t handle, uint64_t bytes, uint64_t ns)
+{
+	const uint64_t in[] = {0x7ffd0001, bytes, 0x7ffd0002, 0, 1, 1 | 3ull << 32};
+
+	call(w, CREATE, in, 6, ns);
+	back(w, CREATE, &handle, 1, 0, ns + 5);
+}
+
+static void map(struct world *w, uint64_t address, uint64_t bytes, uint64_t handle, uint64_t ns)
+{
+	const uint64_t in[] = {address, bytes, 0, handle, 0};
+
+	whole(w, MAP, in, 5, 0, ns);
+}
+
+static void unmap(struct world *w, uint64_t address, uint64_t bytes, uint64_t ns)
+{
+	const uint64_t in[] = {address, bytes};
+
+	whole(w, UNMAP, in, 2, 0, ns);
+}
+
+/* A free that fails, though its address was given out before it said so; one that is cut off. */
+static void test_contradiction(void **state)
+{
+	const uint64_t address = 0x1000, in[] = {0x7ffd0001, 70};
+	struct world w;
+
+	start(&w);
+	begin_in(&w, &w.a, 1, 2000);
+	allocate(&w, 0x1000, 100, 0, 2100);
+	call(&w, FREE, &address, 1, 2200);
+	back(&w, FREE, NULL, 0, 1, 2400);
+	call(&w, FREE, &address, 1, 2500);
+	end_in(&w, 2600);
+	begin_in(&w, &w.b, 2, 2000);
+	call(&w, MALLOC, in, 2, 2210);
+	back(&w, MALLOC, &address, 1, 0, 2300);
+	end_in(&w, 2600);
+	finish(&w);
+	assert_args(&w, "memory calls", 0,
+		    "allocations=2 frees=1 failed allocations=0 failed frees=1");
+	assert_args(&w, "memory calls", 0, "unseen frees=0 calls of unknown outcome=1");
+	assert_args(&w, "still allocated", 0, "bytes=70 allocations=1");
+	ops_release(&w.ops);
+}
+
+/* What a process leaves when it runs another image is told then, and forgotten. */
+static void test_exec(void **state)
+{
+	const uint64_t one = 1;
+	struct world w;
+
+	start(&w);
+	begin_in(&w, &w.a, 1, 2000);
+	allocate(&w, 0x1000, 100, 0, 2100);
+	allocate(&w, 0x2000, 100, 0, 2150);
+	release(&w, 0x2000, 0, 2200);
+	create(&w, 1, 500, 2300);
+	map(&w, 0x10000, 0x100, 1, 2400);
+	whole(&w, RELEASE, &one, 1, 0, 2500);
+	call(&w, FREE, &one, 1, 2600);
+	batch_end(&w.ops.builder, 0);
+	rec_proc(&w.ops.builder, PT_PROC_EXEC, 10, 2, 3000, 1, "python3", NULL, 0);
+	rec_note(&w.ops.builder, PT_NOTE_COMPLETE, 5000, 4000);
+	assert_args(&w, "memory calls", 0, "ended=1");
+	assert_args(&w, "still allocated", 1, "bytes=500 allocations=1 kind=physical");
+	w.a = rec_thread(10, 10, 2, "main");
+	begin_in(&w, &w.a, 1, 5000);
+	release(&w, 0x1000, 1, 5100); /* the other image's */
+	end_in(&w, 6000);
+	finish(&w);
+	assert_args(&w, "memory calls", 1, "frees of unknown addresses=1");
+	assert_args(&w, "memory calls", 1, "ended=0");
+	assert_null(args_of(&w, "memory calls", 2));
+	assert_null(args_of(&w, "still allocated", 2));
+	ops_release(&w.ops);
+}
+
 static void test_reset(void **state)
 {
 	const uint64_t devices[] = {0, 1}, in[] = {0x7ffd0001, 40}, address = 0x5000;
@@ -351,28 +430,6 @@ static void test_cut(void **state)
 	assert_args(&w, "memory calls", 0, "calls of unknown outcome=2");
 	assert_args(&w, "still allocated", 0, "bytes=100 allocations=1");
 	ops_release(&w.ops);
-}
-
-static void create(struct world *w, uint64_t handle, uint64_t bytes, uint64_t ns)
-{
-	const uint64_t in[] = {0x7ffd0001, bytes, 0x7ffd0002, 0, 1, 1 | 3ull << 32};
-
-	call(w, CREATE, in, 6, ns);
-	back(w, CREATE, &handle, 1, 0, ns + 5);
-}
-
-static void map(struct world *w, uint64_t address, uint64_t bytes, uint64_t handle, uint64_t ns)
-{
-	const uint64_t in[] = {address, bytes, 0, handle, 0};
-
-	whole(w, MAP, in, 5, 0, ns);
-}
-
-static void unmap(struct world *w, uint64_t address, uint64_t bytes, uint64_t ns)
-{
-	const uint64_t in[] = {address, bytes};
-
-	whole(w, UNMAP, in, 2, 0, ns);
 }
 
 static void test_physical(void **state)
@@ -496,7 +553,8 @@ int main(void)
 	    cmocka_unit_test(test_reset),      cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_physical),   cmocka_unit_test(test_nested),
 	    cmocka_unit_test(test_many),       cmocka_unit_test(test_clear),
-	    cmocka_unit_test(test_off),
+	    cmocka_unit_test(test_off),        cmocka_unit_test(test_contradiction),
+	    cmocka_unit_test(test_exec),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

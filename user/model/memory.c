@@ -15,6 +15,8 @@
  * Physical memory (cuMemCreate) lives as long as its handles, of which cuMemRetainAllocationHandle
  * makes more, and its mappings.
  *
+ * What a process has left is told when it ends, and forgotten.
+ *
  * Memory: by the blocks that are there, the events of some seconds, and the distinct stacks.
  */
 #include <errno.h>
@@ -103,6 +105,7 @@ struct memory_process {
 	struct memory_usage *usages, **usages_tail;
 	struct memory_counts counts;
 	size_t block_count;
+	bool told; /* what it has left */
 };
 
 struct model_memory {
@@ -228,6 +231,24 @@ static bool is_table_only(const struct memory_entry *entry)
 	       (entry->space == SPACE_PENDING || !((const struct memory_block *)entry)->link);
 }
 
+static void process_release(struct memory_process *process)
+{
+	while (process->blocks) {
+		struct memory_block *block = process->blocks;
+
+		process->blocks = block->next;
+		free(block);
+	}
+	while (process->usages) {
+		struct memory_usage *usage = process->usages;
+
+		process->usages = usage->next;
+		free(usage);
+	}
+	process->usages_tail = &process->usages;
+	process->block_count = 0;
+}
+
 void model_memory_free(struct pt_model *model)
 {
 	struct model_memory *memory = model->memory;
@@ -247,18 +268,7 @@ void model_memory_free(struct pt_model *model)
 		struct memory_process *process = memory->processes;
 
 		memory->processes = process->next;
-		while (process->blocks) {
-			struct memory_block *block = process->blocks;
-
-			process->blocks = block->next;
-			free(block);
-		}
-		while (process->usages) {
-			struct memory_usage *usage = process->usages;
-
-			process->usages = usage->next;
-			free(usage);
-		}
+		process_release(process);
 		free(process);
 	}
 	pt_map_release(&memory->by_process);
@@ -828,6 +838,7 @@ static void retained(struct pt_model *model, struct memory_process *own,
 		      ? table_find(memory, event->process, PT_CUDA_SPACE_MAPPING, what->handle)
 		      : NULL;
 	block = mapping ? mapping->of : NULL;
+	make_room(model, own, event);
 	if (block && block->asked_by)
 		prove(model, block, event); /* the mapping keeps it */
 	if (block && !block->refs) {
@@ -906,134 +917,7 @@ static void stream_gone(struct pt_model *model, const struct memory_event *event
 	free(stream);
 }
 
-/* ---- events, in order of time ---- */
-
-static void succeeded(struct pt_model *model, struct memory_process *own,
-		      const struct memory_event *event)
-{
-	switch (event->what) {
-	case PT_CUDA_MEMORY_ALLOC:
-		allocated(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_RETAIN:
-	case PT_CUDA_MEMORY_IMPORT:
-		retained(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_MAP:
-		mapped(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_UNMAP:
-		unmapped(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_RESET:
-		reset(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_CONTEXT:
-		own->counts.unknown_resets++;
-		break;
-	case PT_CUDA_MEMORY_STREAM:
-		stream_made(model, own, event);
-		break;
-	case PT_CUDA_MEMORY_STREAM_GONE:
-		stream_gone(model, event);
-		break;
-	case PT_CUDA_MEMORY_FREE: /* free_done() */
-	case PT_CUDA_MEMORY_DEVICE:
-	case PT_CUDA_MEMORY_DEVICE_UNKNOWN:
-		break;
-	}
-}
-
-static void take(struct pt_model *model, const struct memory_event *event)
-{
-	struct model_memory *memory = model->memory;
-	struct memory_process *own;
-
-	if (memory->shown_clear_ns != model->clear_ns && event->time_ns >= model->clear_ns)
-		show_after_clear(model);
-	if (event->time_ns < memory->taken_ns)
-		memory->late++;
-	else
-		memory->taken_ns = event->time_ns;
-	own = process_get(model, event->process);
-	if (!own)
-		return;
-	if (event->type == EVENT_ASK)
-		free_asked(model, event);
-	else if (event->type == EVENT_BLIND)
-		own->counts.cut++;
-	else if (event->what == PT_CUDA_MEMORY_FREE)
-		free_done(model, own, event);
-	else if (event->type == EVENT_CUT)
-		own->counts.cut++;
-	else if (event->code)
-		own->counts.failed_allocations += event->what == PT_CUDA_MEMORY_ALLOC;
-	else
-		succeeded(model, own, event);
-}
-
-static bool is_before(const struct memory_event *a, const struct memory_event *b)
-{
-	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->order < b->order;
-}
-
-/* Takes the earliest event. */
-static void heap_pop(struct pt_model *model)
-{
-	struct model_memory *memory = model->memory;
-	struct memory_event *heap = memory->heap, first = heap[0], last;
-	size_t count = --memory->heap_count, i = 0, child;
-
-	last = heap[count];
-	while ((child = 2 * i + 1) < count) {
-		child += child + 1 < count && is_before(&heap[child + 1], &heap[child]);
-		if (!is_before(&heap[child], &last))
-			break;
-		heap[i] = heap[child];
-		i = child;
-	}
-	heap[i] = last;
-	take(model, &first);
-}
-
-void model_memory_push(struct pt_model *model, const struct memory_event *event)
-{
-	struct model_memory *memory = model->memory;
-	struct memory_event *heap = memory->heap;
-	size_t size = memory->heap_size ? 2 * memory->heap_size : 256, i;
-
-	if (memory->heap_count == memory->heap_size) {
-		heap = realloc(heap, size * sizeof(*heap));
-		if (!heap) {
-			model_fail(model, -ENOMEM);
-			return;
-		}
-		memory->heap = heap;
-		memory->heap_size = size;
-	}
-	i = memory->heap_count++;
-	heap[i] = *event;
-	heap[i].order = ++memory->next_order;
-	while (i > 0 && is_before(&heap[i], &heap[(i - 1) / 2])) {
-		const struct memory_event moved = heap[i];
-
-		heap[i] = heap[(i - 1) / 2];
-		heap[(i - 1) / 2] = moved;
-		i = (i - 1) / 2;
-	}
-	if (memory->heap_count > WAITING_MAX)
-		heap_pop(model);
-}
-
-void model_memory_complete(struct pt_model *model, uint64_t ns)
-{
-	struct model_memory *memory = model->memory;
-
-	while (memory->heap_count && memory->heap[0].time_ns < ns)
-		heap_pop(model);
-}
-
-/* ---- the end ---- */
+/* ---- what is left ---- */
 
 /* Blocks that have all but their addresses in common: what a line of the table shows. */
 static int compare_blocks(const void *left, const void *right)
@@ -1148,7 +1032,8 @@ static void emit_usages(struct pt_model *model, const struct memory_process *own
 	}
 }
 
-static void emit_counts(struct pt_model *model, const struct memory_process *own, uint64_t ns)
+static void emit_counts(struct pt_model *model, const struct memory_process *own, bool ended,
+			uint64_t ns)
 {
 	const struct memory_counts *counts = &own->counts;
 	const struct pt_arg args[] = {
@@ -1164,10 +1049,197 @@ static void emit_counts(struct pt_model *model, const struct memory_process *own
 	    {.key = "resets of unknown extent", .number = (int64_t)counts->unknown_resets},
 	    {.key = "events out of order", .number = (int64_t)model->memory->late},
 	    {.key = "stacks cut", .number = (int64_t)model->memory->stacks.cut},
-	    {.key = "ended", .number = own->process->exit_ns != 0},
+	    {.key = "ended", .number = ended},
 	};
 
 	emit_about(model, own, ns, "memory calls", args, sizeof(args) / sizeof(args[0]));
+}
+
+static void tell_process(struct pt_model *model, struct memory_process *own, bool ended,
+			 uint64_t ns)
+{
+	if (own->told)
+		return;
+	own->told = true;
+	emit_counts(model, own, ended, ns);
+	emit_usages(model, own, ns);
+	emit_left(model, own, ns);
+}
+
+/* Takes all that is the process's out of the table. */
+static void forget_entries(struct model_memory *memory, const struct model_process *process)
+{
+	for (size_t i = 0; i < memory->table_size; i++) {
+		struct memory_entry **slot = &memory->table[i];
+
+		while (*slot) {
+			struct memory_entry *entry = *slot;
+
+			if (entry->process != process) {
+				slot = &entry->next;
+				continue;
+			}
+			*slot = entry->next;
+			memory->table_count--;
+			if (entry->space >= SPACE_FREED && entry->space < SPACE_ASKED)
+				((struct memory_freed *)entry)->used = false;
+			else if (is_table_only(entry))
+				free(entry);
+		}
+	}
+}
+
+static void process_gone(struct pt_model *model, const struct memory_event *event)
+{
+	struct model_memory *memory = model->memory;
+	struct memory_process *own = pt_map_get(&memory->by_process, (uint64_t)event->process->pid,
+						event->process->image_id);
+
+	if (!own)
+		return;
+	tell_process(model, own, true, event->time_ns);
+	forget_entries(memory, event->process);
+	process_release(own);
+}
+
+/* ---- events, in order of time ---- */
+
+static void succeeded(struct pt_model *model, struct memory_process *own,
+		      const struct memory_event *event)
+{
+	switch (event->what) {
+	case PT_CUDA_MEMORY_ALLOC:
+		allocated(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_RETAIN:
+	case PT_CUDA_MEMORY_IMPORT:
+		retained(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_MAP:
+		mapped(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_UNMAP:
+		unmapped(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_RESET:
+		reset(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_CONTEXT:
+		own->counts.unknown_resets++;
+		break;
+	case PT_CUDA_MEMORY_STREAM:
+		stream_made(model, own, event);
+		break;
+	case PT_CUDA_MEMORY_STREAM_GONE:
+		stream_gone(model, event);
+		break;
+	case PT_CUDA_MEMORY_FREE: /* free_done() */
+	case PT_CUDA_MEMORY_DEVICE:
+	case PT_CUDA_MEMORY_DEVICE_UNKNOWN:
+		break;
+	}
+}
+
+static void take(struct pt_model *model, const struct memory_event *event)
+{
+	struct model_memory *memory = model->memory;
+	struct memory_process *own;
+
+	if (event->type == EVENT_GONE) {
+		process_gone(model, event);
+		return;
+	}
+	if (memory->shown_clear_ns != model->clear_ns && event->time_ns >= model->clear_ns)
+		show_after_clear(model);
+	if (event->time_ns < memory->taken_ns)
+		memory->late++;
+	else
+		memory->taken_ns = event->time_ns;
+	own = process_get(model, event->process);
+	if (!own)
+		return;
+	if (event->type == EVENT_ASK)
+		free_asked(model, event);
+	else if (event->type == EVENT_BLIND)
+		own->counts.cut++;
+	else if (event->what == PT_CUDA_MEMORY_FREE)
+		free_done(model, own, event);
+	else if (event->type == EVENT_CUT)
+		own->counts.cut++;
+	else if (event->code)
+		own->counts.failed_allocations += event->what == PT_CUDA_MEMORY_ALLOC;
+	else
+		succeeded(model, own, event);
+}
+
+static bool is_before(const struct memory_event *a, const struct memory_event *b)
+{
+	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->order < b->order;
+}
+
+/* Takes the earliest event. */
+static void heap_pop(struct pt_model *model)
+{
+	struct model_memory *memory = model->memory;
+	struct memory_event *heap = memory->heap, first = heap[0], last;
+	size_t count = --memory->heap_count, i = 0, child;
+
+	last = heap[count];
+	while ((child = 2 * i + 1) < count) {
+		child += child + 1 < count && is_before(&heap[child + 1], &heap[child]);
+		if (!is_before(&heap[child], &last))
+			break;
+		heap[i] = heap[child];
+		i = child;
+	}
+	heap[i] = last;
+	take(model, &first);
+}
+
+void model_memory_push(struct pt_model *model, const struct memory_event *event)
+{
+	struct model_memory *memory = model->memory;
+	struct memory_event *heap = memory->heap;
+	size_t size = memory->heap_size ? 2 * memory->heap_size : 256, i;
+
+	if (memory->heap_count == memory->heap_size) {
+		heap = realloc(heap, size * sizeof(*heap));
+		if (!heap) {
+			model_fail(model, -ENOMEM);
+			return;
+		}
+		memory->heap = heap;
+		memory->heap_size = size;
+	}
+	i = memory->heap_count++;
+	heap[i] = *event;
+	heap[i].order = ++memory->next_order;
+	while (i > 0 && is_before(&heap[i], &heap[(i - 1) / 2])) {
+		const struct memory_event moved = heap[i];
+
+		heap[i] = heap[(i - 1) / 2];
+		heap[(i - 1) / 2] = moved;
+		i = (i - 1) / 2;
+	}
+	if (memory->heap_count > WAITING_MAX)
+		heap_pop(model);
+}
+
+void model_memory_complete(struct pt_model *model, uint64_t ns)
+{
+	struct model_memory *memory = model->memory;
+
+	while (memory->heap_count && memory->heap[0].time_ns < ns)
+		heap_pop(model);
+}
+
+/* ---- the end ---- */
+
+void model_memory_process_end(struct pt_model *model, struct model_process *process, uint64_t ns)
+{
+	const struct memory_event event = {.type = EVENT_GONE, .process = process, .time_ns = ns};
+
+	model_memory_push(model, &event);
 }
 
 void model_memory_finish(struct pt_model *model, uint64_t end_ns)
@@ -1177,9 +1249,6 @@ void model_memory_finish(struct pt_model *model, uint64_t end_ns)
 	model_memory_complete(model, UINT64_MAX);
 	if (memory->shown_clear_ns != model->clear_ns)
 		show_after_clear(model);
-	for (const struct memory_process *own = memory->processes; own; own = own->next) {
-		emit_counts(model, own, end_ns);
-		emit_usages(model, own, end_ns);
-		emit_left(model, own, end_ns);
-	}
+	for (struct memory_process *own = memory->processes; own; own = own->next)
+		tell_process(model, own, own->process->exit_ns != 0, end_ns);
 }

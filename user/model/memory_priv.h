@@ -13,6 +13,7 @@ enum memory_event_type {
 	EVENT_DONE,  /* a call has returned: what it did, by .what and .memory */
 	EVENT_ASK,   /* a call frees: from now on the address may be given out again */
 	EVENT_CUT,   /* that it returns will not be seen */
+	EVENT_GONE,  /* the process has ended, or runs another image */
 	EVENT_BLIND, /* a call that allocates or frees, whose arguments are not known */
 };
 

@@ -167,6 +167,8 @@ static void exited_settle(struct pt_model *model, uint64_t ns)
 		    ns < process->exit_ns + EXIT_SETTLE_NS)
 			continue;
 		process_end(model, process, process->exit_ns);
+		if (model->memory)
+			model_memory_process_end(model, process, process->exit_ns);
 	}
 }
 
@@ -317,6 +319,8 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 	case PT_PROC_EXEC:
 		if (old && old != process) {
 			process_end(model, old, ns);
+			if (model->memory)
+				model_memory_process_end(model, old, ns);
 			process->parent_pid = old->parent_pid;
 			process->ns_pid = old->ns_pid;
 			process->forked_by = old->forked_by;

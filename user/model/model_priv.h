@@ -339,6 +339,8 @@ void model_memory_event(struct pt_model *model, struct model_thread *thread,
 /* Events of the thread were lost, or it ends: the end of a call will not be seen. */
 void model_memory_interrupted(struct pt_model *model, struct model_thread *thread, uint64_t ns);
 void model_memory_release(struct pt_model *model, struct model_thread *thread, uint64_t ns);
+/* The process has ended, or runs another image. */
+void model_memory_process_end(struct pt_model *model, struct model_process *process, uint64_t ns);
 /* All that happened before ns has come. */
 void model_memory_complete(struct pt_model *model, uint64_t ns);
 void model_memory_finish(struct pt_model *model, uint64_t end_ns);
