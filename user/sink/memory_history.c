@@ -169,8 +169,9 @@ static struct place *place_get(struct process *process, int device)
 
 	while (*at && order_of((*at)->device) < order_of(device))
 		at = &(*at)->next;
-	if (*at && (*at)->device == device)
-		return *at;
+	place = *at;
+	if (place && place->device == device)
+		return place;
 	place = calloc(1, sizeof(*place));
 	if (!place)
 		return NULL;
