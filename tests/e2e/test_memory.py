@@ -130,7 +130,7 @@ def test_off(t):
     t.equal([e for e in got.events if "memory" in e.get("cat", "") or e["ph"] == "C"
              and e["name"].startswith("CUDA")], [], "about memory")
     text, _ = process.run_tool("report", "--memory", t.path("trace.json"))
-    t.has(text, "no calls that allocate or free CUDA memory")
+    t.has(text, "nothing about CUDA memory")
     for options in (["--cuda", "none"], ["--start-on", "f"]):
         _, err = process.run_tool("--memory", *options, "-p", "1", code=2)
         t.has(err, "--memory")

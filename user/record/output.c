@@ -402,6 +402,12 @@ static int close_history(struct pt_output *output, struct pt_err *err)
 	struct pt_memory_history *history = output->history;
 
 	output->history = NULL;
+	if (output->failed && history) {
+		pt_warn(
+		    "--memory-history: nothing is written: the trace ends before the recording");
+		pt_memory_history_discard(history);
+		return 0;
+	}
 	if (output->history_failed)
 		return pt_err_set(err, output->history_failed, PT_EXIT_FAILED, "",
 				  "cannot write '%s': %s", output->options->memory_history,

@@ -25,6 +25,7 @@
 #define SCAN_NS           200000000ull /* look for new processes (-a) */
 #define PROGRESS_NS       500000000ull
 #define STALE_NS          1000000000ull /* copy out batches that have lain for so long */
+#define PATIENCE_NS       5000000000ull /* the ring buffer may not be empty for so long */
 #define NS_PER_MS         1000000ull
 #define PROC_PID_INIT_INO "4026531836" /* the first pid namespace (include/linux/proc_ns.h) */
 
@@ -562,8 +563,13 @@ static int complete(struct session *session, uint64_t now_ns)
 	uint64_t until_ns = session->complete_until_ns;
 	int rc = 0;
 
-	if (now_ns < session->stale_ns || (until_ns && !pt_tracer_emptied(session->tracer)))
+	if (now_ns < session->stale_ns)
 		return 0;
+	if (until_ns && !pt_tracer_emptied(session->tracer)) {
+		if (now_ns < session->stale_ns + PATIENCE_NS)
+			return 0;
+		until_ns = 0;
+	}
 	if (until_ns)
 		rc = session_put_note(session, PT_NOTE_COMPLETE, until_ns, now_ns);
 	/* if it fails, more comes at once the next time */

@@ -223,7 +223,8 @@ int pt_report_print_memory_text(const struct pt_report *report, const struct pt_
 {
 	sort_rows(report);
 	if (!report->memory) {
-		fprintf(out, "no calls that allocate or free CUDA memory\n");
+		fprintf(out, "nothing about CUDA memory: no call allocated or freed any, or the "
+			     "trace was made without --memory or is cut short\n");
 		return ferror(out) ? -EIO : 0;
 	}
 	fprintf(out, "What was allocated before the recording reached a process is not known.\n");
