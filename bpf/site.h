@@ -80,37 +80,59 @@ static __always_inline int direction_by_depth(struct thread *t, __u32 depth)
 	return -1;
 }
 
+/* Is the frame that is entered the first one of its thread state? frame: 0 for the current one. */
+static __always_inline bool is_outermost(const struct pt_layout *layout, __u64 tstate, __u64 frame)
+{
+	if (!frame)
+		frame = frame_current(layout, tstate);
+	return frame && !user_u64(frame + layout->frame_back);
+}
+
 /*
- * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and
- * its frames lie on those of the thread state that was left, which stands still until they are
- * gone. So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
- *
- * own: the depth in tstate, 0: not known. False: what is below is not known.
+ * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and its
+ * frames lie on those of the thread state that was left, which stands still until they are gone.
+ * So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
  */
-static __always_inline bool nest_follow(struct thread *t, const struct pt_layout *layout,
+static __always_inline void nest_follow(struct thread *t, const struct pt_layout *layout,
 					__u64 tstate, __u64 frame, __u32 own, int direction)
 {
 	if (t->below && t->depth <= t->base) {
 		t->tstate = t->below;
 		nest_forget(t);
 	}
-	if (tstate == t->tstate)
-		return true;
-	if (direction == EV_EXIT || !t->tstate || t->below || !t->depth)
-		return false;
-	if (!own) {
-		if (!frame)
-			frame = frame_current(layout, tstate);
-		if (!frame || user_u64(frame + layout->frame_back))
-			return false;
-	} else if (own != 1) {
-		return false;
-	}
+	if (tstate == t->tstate || direction == EV_EXIT || !t->tstate || t->below || !t->depth)
+		return;
+	if (own ? own != 1 : !is_outermost(layout, tstate, frame))
+		return;
 	t->below = t->tstate;
 	t->base = t->depth;
 	t->tstate = tstate;
 	t->last_frame = 0;
-	return true;
+}
+
+/* The event at hand is not of t->tstate. If that is in order, it is from now on. own: the depth in
+ * tstate; 0: not known, it is counted. Not for a thread of which nothing is known yet. */
+__noinline int other_tstate(__u64 tstate, __u64 frame, __u32 own, __u32 info)
+{
+	const struct pt_layout *layout = &image_at(info & 0xff)->layout;
+	int direction = info >> 10 & 3;
+	struct thread *t = thread_get();
+	bool first;
+
+	if (!t)
+		return 0;
+	if (!t->attention && !(info & INFO_SWITCH))
+		nest_follow(t, layout, tstate, frame, own, direction);
+	if (tstate == t->tstate || (t->tstate && t->depth))
+		return 0;
+	/* a thread state that this thread has not run before, from its start on */
+	if (info & INFO_COUNTING)
+		first = direction == EV_ENTER && is_outermost(layout, tstate, frame);
+	else
+		first = !(t->attention & ATT_SNAP) ? own <= 2 : !t->tstate;
+	if (first)
+		t->tstate = tstate;
+	return 0;
 }
 
 /* Brings the reader's stack in line before (an enter) or after (else) the event at hand. */
@@ -177,13 +199,9 @@ __noinline int event_slow(__u64 tstate, __u64 frame, __u32 depth, __u32 info)
 		return EV_DROP;
 	known = !(t->attention & ATT_UNKNOWN);
 	own = counting ? 0 : depth - t->base;
-	if (tstate != t->tstate && !t->attention && !(info & INFO_SWITCH))
-		nest_follow(t, &image_at(info & 0xff)->layout, tstate, frame, own, direction);
+	if (known && tstate != t->tstate)
+		other_tstate(tstate, frame, own, info);
 	depth = own + t->base;
-	/* a thread state that this thread has not run before, from its start on */
-	if (known && tstate != t->tstate && (!t->tstate || t->depth == 0) &&
-	    (counting || (!(t->attention & ATT_SNAP) ? depth <= 2 : !t->tstate)))
-		t->tstate = tstate;
 	if (known && tstate == t->tstate && !(info & INFO_SWITCH)) {
 		if (!counting) {
 			int found = direction_by_depth(t, depth);

@@ -74,3 +74,32 @@ def check(t, minor, *options):
     deep = got.named("inside_deep")
     t.check(any(is_cut(s) for s in deep) or len(deep) == 1, "inside_deep() is neither whole nor marked")
     print("%d slices of inside_deep() are cut" % sum(is_cut(s) for s in deep))
+
+
+@each(minor=["3.8", "3.11", "3.12", "3.15"])
+def test_paused(t, minor):
+    """A pause that begins in the other interpreter, and ends there or behind it. The calls outside of it
+    are there, under what called them; what is open is cut, marked."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "subinterpreters_paused",
+                            command=process.script(interp, "subinterpreters_paused.py"))
+    control = t.path("control")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--control", control)
+    tracer.recording()
+    for n, command in (1, "pause"), (2, "resume"), (3, "pause"), (4, "resume"):
+        target.go()
+        target.out.wait("stage %d" % n, "the target")
+        target.rests()
+        process.run_tool("ctl", "--socket", control, command)
+    target.go()
+    t.equal(target.popen.wait(60), 0, "exit status")
+    t.has(tracer.expect(0), "nothing lost")
+    got = trace.load(t.path("trace.json"))
+    t.equal([s.parent.name for s in got.named("leaf")], ["work"] * 3, "what called leaf()")
+    t.equal([s.parent.name for s in got.named("after")], ["both_sides", "over_before"],
+            "what called after()")
+    for s in got.slices():
+        below = s.parent.name if s.parent else None
+        t.check(s.name != "work" or below in ("<module>", None), "%s() called work()", below)
+        t.check(s.name not in ("both_sides", "over_before") or below in ("workload", None),
+                "%s() called %s()", below, s.name)

@@ -544,12 +544,14 @@ static void make_marks(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
 }
 
-/* Tasks: made by a call, an exception through one that waits, an address used again, one that was
+/* Tasks: made by a call, with a name or without, an exception through one that waits, an address used again, one that was
  * there before, and a loss; greenlets. */
 static void make_async(struct rec_builder *b)
 {
+	static const char *const name[] = {"worker \"1\"", NULL};
 	static const uint32_t open[] = {1};
 	const uint64_t outer = 0x7f0000001000, inner = 0x7f0000002000;
+	const int64_t named[] = {1, (int64_t)outer};
 	struct rec_thread t = rec_thread(100, 100, 1, "python3");
 	uint64_t ns = START_NS + 1000;
 
@@ -558,11 +560,14 @@ static void make_async(struct rec_builder *b)
 	rec_code_flags(b, 7, "fetch", "/srv/app/main.py", 60, 0x80);
 	rec_code(b, 8, "create_task", "", "/usr/lib/python3.12/asyncio/tasks.py", 381);
 	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_runtime(b, &t, 1, PT_RT_TASK_NAME, name, ns);
 	batch_begin(b, &t, ns);
 	batch_snap(b, open, 1, 1, ns);
 	for (int i = 0; i < 2; i++) {
 		batch_enter(b, 8, ns += 100);
 		batch_task(b, outer, ns);
+		if (i)
+			batch_rt(b, PT_X_RT_INSTANT, PT_RT_TASK_NAME, PT_RT_DETAILS, named, 2, ns);
 		batch_exit(b, ns += 100);
 		batch_coro(b, outer | PT_CORO_FIRST, ns += 100);
 		batch_enter(b, 6, ns);
