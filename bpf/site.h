@@ -89,9 +89,9 @@ static __always_inline bool is_outermost(const struct pt_layout *layout, __u64 t
 }
 
 /*
- * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and its
- * frames lie on those of the thread state that was left, which stands still until they are gone.
- * So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
+ * Sub-interpreters. What a thread runs in another interpreter has a thread state of its own, and
+ * its frames lie on those of the thread state that was left, which stands still until they are
+ * gone. So they are counted from there on. One interpreter below is kept; what lies deeper is cut.
  */
 static __always_inline void nest_follow(struct thread *t, const struct pt_layout *layout,
 					__u64 tstate, __u64 frame, __u32 own, int direction)
