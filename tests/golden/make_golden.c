@@ -544,8 +544,8 @@ static void make_marks(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, ns + 1000, 0);
 }
 
-/* Tasks: made by a call, with a name or without, an exception through one that waits, an address used again, one that was
- * there before, and a loss; greenlets. */
+/* Tasks: made by a call, with a name or without, an exception through one that waits, an address
+ * used again, one that was there before, and a loss; greenlets. */
 static void make_async(struct rec_builder *b)
 {
 	static const char *const name[] = {"worker \"1\"", NULL};
