@@ -311,7 +311,8 @@ def main():
     runtime_ids = cbids(args.include, "cupti_runtime_cbid.h", "CUPTI_RUNTIME_TRACE_CBID")
     driver_ids = cbids(args.include, "cupti_driver_cbid.h", "CUPTI_DRIVER_TRACE_CBID")
     print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
-          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0 and NCCL 2.28; do not edit. */\n"
+          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0 and NCCL 2.28; do not "
+          "edit. */\n"
           "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
     emit_enums(coder)
     rows = []
