@@ -188,6 +188,17 @@ static __always_inline __u32 sched_state(struct task_struct *task)
 	return BPF_CORE_READ(old, state);
 }
 
+/* Under heavy load, with tracepoints being attached meanwhile, 6.18 was seen to switch to a thread
+ * without a word to anybody, its own tracing included. Two switches of a kind, one after the other,
+ * tell: a record is missing, as if it had been lost, and so its place is shown. */
+static __always_inline void sched_untold(struct pt_sched *s, __u64 now)
+{
+	if (!sched_wanted(s))
+		return;
+	s->seq++;
+	s->run_ns = now;
+}
+
 static __always_inline void sched_out(struct task_struct *task, bool preempt, __u64 now)
 {
 	struct pt_sched *s = sched_find(task->pid);
@@ -195,6 +206,8 @@ static __always_inline void sched_out(struct task_struct *task, bool preempt, __
 
 	if (!s)
 		return;
+	if (s->where != PT_SCHED_RUNNING)
+		sched_untold(s, now);
 	state = preempt ? 0 : sched_state(task);
 	s->out_ns = now;
 	s->wake_ns = 0;
@@ -224,8 +237,9 @@ static __always_inline void sched_in(struct task_struct *task, __u64 now)
 
 	if (!s)
 		return;
-	/* RUNNING: it was met between its switches */
-	if (s->where != PT_SCHED_RUNNING && sched_wanted(s))
+	if (s->where == PT_SCHED_RUNNING)
+		sched_untold(s, now);
+	else if (sched_wanted(s))
 		sched_send(s, tid, s->out_ns, now, 0);
 	s->where = PT_SCHED_RUNNING;
 	s->run_ns = now;

@@ -23,7 +23,7 @@ def parts(states, begin, end):
     result = dict.fromkeys(STATES, 0)
     for s in states:
         inside = min(s.end, end) - max(s.begin, begin)
-        if inside > 0:
+        if inside > 0 and s.name != "states lost":
             result[s.name.split(":")[0]] += inside
     return result
 
@@ -39,10 +39,17 @@ def test_states(t, interp):
     """As many switches of each kind as the kernel counted, and no less time on or in wait
     of a CPU than the thread's CPU time."""
     got, result, pid, _ = record(t, interp, "--sched", "--follow=no", program="states")
-    t.equal(got.document["pytrace-bpf summary"]["lost thread states"], 0, "states lost")
     t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
+    untold = {key: sum(s.args["records"] for s in states if s.name == "states lost")
+              for key, states in got.states.items()}
+    t.equal(got.document["pytrace-bpf summary"]["lost thread states"], sum(untold.values()),
+            "states lost")
+    # bpf/sched.h, sched_untold(): it is rare, and says so; the other threads' are compared
+    t.check(sum(untold.values()) <= 2, "the kernel left out %s switches", untold)
     for name, tid, before, after, cpu in result["asked"]:
         states = got.states[pid, tid]
+        if untold[pid, tid]:
+            continue
         first, last = sorted((s for s in got.named("status") if s.event["tid"] == tid),
                              key=lambda s: s.begin)
         inner = switches(within(states, first.end, last.begin))

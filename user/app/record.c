@@ -118,6 +118,10 @@ static void tell_summary(const struct pt_session_result *result)
 	if (result->stats.sched_full)
 		pt_warn("the states of %s threads are missing: there were too many",
 			grouped(result->stats.sched_full, number, sizeof(number)));
+	if (result->totals.lost_states && !result->stats.lost_records)
+		pt_warn("the kernel did not tell of %s switches of threads: the states around them "
+			"are shown as lost",
+			grouped(result->totals.lost_states, number, sizeof(number)));
 	if (result->stats.cuda_missed)
 		pt_warn("%s calls of CUDA functions are missing: nested too deep, or no memory",
 			grouped(result->stats.cuda_missed, number, sizeof(number)));
