@@ -22,6 +22,7 @@
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
  *   cuda.h     calls of CUDA functions
+ *   torch.h    calls of PyTorch's operators
  *   mark.h     probes of the user's
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
@@ -32,6 +33,7 @@
 #include "peek.h"
 #include "process.h"
 #include "site.h"
+#include "torch.h"
 
 SEC("uprobe")
 int pt_site(struct pt_regs *ctx)
@@ -67,6 +69,18 @@ SEC("uretprobe.multi")
 int pt_cuda_leave(struct pt_regs *ctx)
 {
 	return cuda_leave(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_torch_enter(struct pt_regs *ctx)
+{
+	return torch_enter(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_torch_leave(struct pt_regs *ctx)
+{
+	return torch_leave(ctx);
 }
 
 SEC("uprobe")

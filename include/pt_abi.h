@@ -170,7 +170,8 @@ enum pt_rt_what {
 #define PT_RT_DESC_FLAGS(w)  ((unsigned int)((w) >> 24) & 0xff)
 
 /* The last word of PT_X_CUDA_*. */
-#define PT_CUDA_FN_MAX 4095
+#define PT_CUDA_FN_MAX    8191
+#define PT_TORCH_ID_FIRST 4096 /* PyTorch's operators have numbers from here on */
 #define PT_CUDA_DESC(fn, level, code)                                                              \
 	((__u64)(fn) << 3 | (__u64)(level) << 16 | (__u64)(__u32)(code) << 32)
 #define PT_CUDA_DESC_FN(w)    ((unsigned int)((w) >> 3) & PT_CUDA_FN_MAX)
@@ -368,6 +369,7 @@ enum pt_cuda_api {
 	PT_CUDA_RUNTIME = 1, /* libcudart; returns a cudaError_t */
 	PT_CUDA_DRIVER = 2,  /* libcuda; returns a CUresult */
 	PT_CUDA_NCCL = 3,    /* libnccl; returns an ncclResult_t */
+	PT_CUDA_TORCH = 8,   /* an operator of PyTorch: returns no code, has levels of its own */
 };
 
 /* Comes before the first event that uses the id. */
@@ -388,8 +390,8 @@ struct pt_rec_cuda_lib {
 	__u32 fn_count;
 	__u32 late;       /* 1: the process runs with it already, so calls before are missing */
 	__u32 text_bytes; /* of data[]: its path as the process sees it */
-	__u32 reserved;
-	char data[]; /* padded to 8 */
+	__u32 torch;      /* 1: they are PyTorch's operators */
+	char data[];      /* padded to 8 */
 };
 
 /* ---- PT_REC_CUDA_KERNEL ---- */

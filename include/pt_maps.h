@@ -127,33 +127,46 @@ struct pt_sched {
 /*
  * The cookie of a probe on a CUDA function says what to read there:
  *
- *   0-11  the function's number
- *   12-14 argument registers (rdi rsi rdx rcx r8 r9) to take, the first ones
- *   15-18 words to take from the stack behind the return address
- *   19-21 the argument register that points to a block, and of that:
- *   22-26 its offset in units of 8 bytes
- *   27-30 its words; 0: none
- *   31-33 the argument register with the pointer to what the call gives back; 7: none
- *   34    that has 8 bytes, not 4
- *   35-38 likewise a second one
- *   39-41 enum pt_cuda_load: what it does with kernels' handles, or 0
- *   42    a function of NCCL: what it calls of CUDA is recorded besides
+ *   0-12  the function's number
+ *   13-15 argument registers (rdi rsi rdx rcx r8 r9) to take, the first ones
+ *   16-19 words to take from the stack behind the return address
+ *   20-22 the argument register that points to a block, and of that:
+ *   23-27 its offset in units of 8 bytes
+ *   28-31 its words; 0: none
+ *   32-34 the argument register with the pointer to what the call gives back; 7: none
+ *   35    that has 8 bytes, not 4
+ *   36-39 likewise a second one
+ *   40-42 enum pt_cuda_load: what it does with kernels' handles, or 0
+ *   43    a function of NCCL: what it calls of CUDA is recorded besides
  */
 #define PT_CUDA_OUT_NONE 7
 #define PT_CUDA_COOKIE(fn, regs, stack, slot, offset, words, out0, wide0, out1, wide1)             \
-	((__u64)(fn) | (__u64)(regs) << 12 | (__u64)(stack) << 15 | (__u64)(slot) << 19 |          \
-	 (__u64)((offset) / 8) << 22 | (__u64)(words) << 27 | (__u64)(out0) << 31 |                \
-	 (__u64)(wide0) << 34 | (__u64)(out1) << 35 | (__u64)(wide1) << 38)
-#define PT_CUDA_COOKIE_LOADS(load) ((__u64)(load) << 39)
-#define PT_CUDA_COOKIE_LOAD(c)     ((__u32)((c) >> 39) & 7)
-#define PT_CUDA_COOKIE_OUTER       (1ull << 42)
+	((__u64)(fn) | (__u64)(regs) << 13 | (__u64)(stack) << 16 | (__u64)(slot) << 20 |          \
+	 (__u64)((offset) / 8) << 23 | (__u64)(words) << 28 | (__u64)(out0) << 32 |                \
+	 (__u64)(wide0) << 35 | (__u64)(out1) << 36 | (__u64)(wide1) << 39)
+#define PT_CUDA_COOKIE_LOADS(load) ((__u64)(load) << 40)
+#define PT_CUDA_COOKIE_LOAD(c)     ((__u32)((c) >> 40) & 7)
+#define PT_CUDA_COOKIE_OUTER       (1ull << 43)
 #define PT_CUDA_COOKIE_FN(c)       ((__u32)(c)&PT_CUDA_FN_MAX)
-#define PT_CUDA_COOKIE_REGS(c)     ((__u32)((c) >> 12) & 7)
-#define PT_CUDA_COOKIE_STACK(c)    ((__u32)((c) >> 15) & 15)
-#define PT_CUDA_COOKIE_SLOT(c)     ((__u32)((c) >> 19) & 7)
-#define PT_CUDA_COOKIE_OFFSET(c)   (8 * ((__u32)((c) >> 22) & 31))
-#define PT_CUDA_COOKIE_WORDS(c)    ((__u32)((c) >> 27) & 15)
-#define PT_CUDA_COOKIE_OUT(c, i)   ((__u32)((c) >> (31 + 4 * (i))) & 15)
+#define PT_CUDA_COOKIE_REGS(c)     ((__u32)((c) >> 13) & 7)
+#define PT_CUDA_COOKIE_STACK(c)    ((__u32)((c) >> 16) & 15)
+#define PT_CUDA_COOKIE_SLOT(c)     ((__u32)((c) >> 20) & 7)
+#define PT_CUDA_COOKIE_OFFSET(c)   (8 * ((__u32)((c) >> 23) & 31))
+#define PT_CUDA_COOKIE_WORDS(c)    ((__u32)((c) >> 28) & 15)
+#define PT_CUDA_COOKIE_OUT(c, i)   ((__u32)((c) >> (32 + 4 * (i))) & 15)
+
+/*
+ * The cookie of a probe at the entry or an end of one of PyTorch's operators:
+ *
+ *   0-12  its number
+ *   13-28 how far the stack pointer is below its value at the entry, in units of 8 bytes
+ *   29    at most so far
+ */
+#define PT_TORCH_DISTANCE_MAX 0xffff /* units */
+#define PT_TORCH_COOKIE(fn, distance, at_most)                                                     \
+	((__u64)(fn) | (__u64)((distance) / 8) << 13 | (__u64)(at_most) << 29)
+#define PT_TORCH_COOKIE_DISTANCE(c) (8 * ((__u32)((c) >> 13) & PT_TORCH_DISTANCE_MAX))
+#define PT_TORCH_COOKIE_AT_MOST(c)  ((__u32)((c) >> 29) & 1)
 
 /*
  * marks: what to do at a probe of the user's, by its attach cookie. One USDT probe may have several
@@ -242,6 +255,7 @@ struct pt_counters {
 	__u64 c_too_deep;   /* calls of C functions nested deeper than are followed */
 	__u64 windows;      /* that have closed */
 	__u64 cuda_missed;  /* calls of CUDA functions: nested too deep, or no memory */
+	__u64 torch_missed; /* likewise of PyTorch's operators */
 	__u64 stop_on;      /* 1: a call that ends the recording has returned */
 	__u64 sched_full;   /* threads whose states are not recorded: there was no room */
 };

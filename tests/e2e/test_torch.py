@@ -3,11 +3,13 @@
 another run, has the same tree of Python functions."""
 import collections
 import json
+import os
 import re
+import shutil
 import subprocess
 
 from harness import interpreters, process, trace
-from harness.runner import Skip, limit
+from harness.runner import Skip, each, limit
 
 LIMIT_S = 240
 MODULE_CALL = "module.py: _wrapped_call_impl"
@@ -121,3 +123,131 @@ def test_same_tree(t):
     print("%d Python functions, %d of %d C functions; %d closings are the profiler's own" % (
         len(python), len(ours) - len(python), len(theirs) - len(all_theirs),
         len(all_theirs) - len(expected)))
+
+
+def op_tree(events):
+    """(depth, name) in the order of the starts, of (name, begin, end) of one thread."""
+    ends, tree = [], []
+    for name, begin, end in sorted(events, key=lambda e: (e[1], -e[2])):
+        while ends and ends[-1] <= begin:
+            ends.pop()
+        tree.append((len(ends), name))
+        ends.append(end)
+    return tree
+
+
+@limit(LIMIT_S)
+def test_operators(t):
+    """--torch: the same operators, nested in the same way, as PyTorch's profiler has in another run;
+    those that fail, and those of another thread."""
+    interp = with_torch()
+    out = process.install_programs(interp) + "/torch-ops.json"
+    done = subprocess.run(process.script(interp, "torch_ops.py", "profile", out), timeout=120,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    t.equal(done.returncode, 0, "exit status under torch.profiler, which said\n" + done.stdout)
+    with open(interp.root + out) as file:
+        theirs = [e for e in json.load(file) if e[0].startswith("aten::")]
+    target = process.Target(interp, "torch", command=process.script(interp, "torch_ops.py"))
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"), "--torch")
+    tracer.recording(120)
+    target.go()
+    t.equal(target.popen.wait(60), 0, "exit status")
+    text = tracer.expect(0)
+    t.has(text, "nothing lost")
+    t.check("are not recorded" not in text, "some are not recorded:\n%s", text)
+    got = trace.load(t.path("trace.json"))
+    ops = [s for s in got.spans if s.category == "cpu_op"]
+    main = [s for s in ops if s.event["tid"] == s.event["pid"]]
+    t.equal(collections.Counter(s.name for s in main), collections.Counter(e[0] for e in theirs),
+            "calls of each operator")
+    t.equal(op_tree([(s.name, s.begin, s.end) for s in main]),
+            op_tree([e[:3] for e in theirs]), "operators within operators")
+    t.equal([s.name for s in ops if s.name == "aten::neg" and s not in main], ["aten::neg"] * 50,
+            "in another thread")
+    t.equal([s.args for s in ops if {"end lost", "end after loss", "open at end"} & set(s.args)], [],
+            "ends that were not seen")
+    t.equal(len({s.args["External id"] for s in ops}), len(ops), "ids")
+    print("%d operators, %d names" % (len(ops), len({s.name for s in ops})))
+
+
+# How the double is compiled: as Debian does it; without anything that the kernel emulates at the
+# ends; with frames that do not move; and one that is loaded late.
+BUILDS = {
+    "hardened": ["-O2", "-fstack-protector-strong", "-fcf-protection"],
+    "plain": ["-O2", "-fno-stack-protector", "-fcf-protection=none", "-fno-plt"],
+    "slow": ["-O0", "-fno-omit-frame-pointer"],
+    "late": ["-O1", "-fomit-frame-pointer", "-fstack-protector-all"],
+}
+
+
+def torch_double(folder, build):
+    if not shutil.which("c++"):
+        raise Skip("no C++ compiler")
+    library = os.path.join(folder, "libtorch_double.so")
+    subprocess.run(["c++", "-shared", "-fPIC", "-s", *BUILDS[build],
+                    os.path.join(process.PROGRAMS, "torch_double.cc"), "-o", library], check=True)
+    return library
+
+
+def check_double(t, got, notes):
+    ops = [s for s in got.spans if s.category == "cpu_op"]
+    tree = op_tree([(s.name, s.begin, s.end) for s in ops])
+    t.equal(tree, [tuple(n) for n in notes], "operators as they note themselves")
+    t.equal({s.args.get("overload") for s in ops if s.name == "aten::add"}, {"Tensor"}, "overload")
+    t.equal([s.parent.name for s in ops if s.parent.is_call][:60], ["inner"] * 60,
+            "Python functions")
+    unseen = {s.name for s in ops if "end lost" in s.args}
+    t.equal(unseen, {"aten::passes"}, "operators that no code of their own left")
+    t.equal(len(ops), len(notes), "operators")
+    return ops
+
+
+@each(build=list(BUILDS))
+def test_double(t, build):
+    """Operators that end by a ret, an exception or by nobody's notice, in any build; by way of a
+    capture for one of them."""
+    library = torch_double(t.folder, build)
+    late = "1" if build == "late" else ""
+    jumps = "1" if "-O2" in BUILDS[build] else ""
+    raw = build == "slow"
+    target = process.Target(interpreters.one(), "torch_calls", env=process.environment(
+        TORCH_LIB=library, TORCH_LATE=late, TORCH_GO=t.path("go"), TORCH_JUMPS=jumps))
+    tracer = process.Tracer("-v", "--torch", "-p", target.pid, "-o",
+                            t.path("raw.ptcap" if raw else "trace.json"))
+    tracer.recording()
+    target.go()
+    if late:
+        tracer.err.wait("attached to the PyTorch operators of '%s'" % library, "the probes")
+        open(t.path("go"), "w").close()
+    notes = target.done()["notes"]
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    if raw:
+        process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"))
+    got = trace.load(t.path("trace.json"))
+    ops = check_double(t, got, notes)
+    t.equal("1 of 7 operators of '%s' are not recorded, the first is jumps: " % library in text,
+            bool(jumps), "what is said of jumps")
+    told = [e["args"]["detail"] for e in got.events if e["ph"] == "i" and e["cat"] == "cuda"]
+    t.equal(told, [library] if late else [], "libraries that came late")
+    print("%d operators" % len(ops))
+
+
+def test_operators_none(t):
+    """A process without PyTorch is traced, and that it has none is said."""
+    interp = interpreters.one()
+    _, err = process.run_tool("-o", t.path("trace.json"), "--torch", "--",
+                              *interp.command("-c", "def f(): pass\nf()"))
+    t.has(err, "no library with PyTorch's operators")
+    t.equal(len(trace.load(t.path("trace.json")).named("f")), 1, "calls of f")
+
+
+@each(lacks=["cookie", "uprobe-multi"])
+def test_operators_older_kernel(t, lacks):
+    """What --torch needs is not there: that is said, and the rest goes on."""
+    interp = interpreters.one()
+    _, err = process.run_tool("-o", t.path("trace.json"), "--no-" + lacks, "--torch", "--cuda",
+                              "none", "--", *interp.command("-c", "def f(): pass\nf()"))
+    t.has(err, "--torch: not recorded")
+    t.check("--cuda" not in err, "it says:\n%s", err)
+    t.equal(len(trace.load(t.path("trace.json")).named("f")), 1, "calls of f")

@@ -66,12 +66,31 @@ __attribute__((constructor)) static void all(void)
 """
 
 
+# Operators as PyTorch has them: one with two rets, one that an exception may leave, one that jumps.
+TORCH = """
+__attribute__((noinline)) static long find_schema(const char *name, const char *overload)
+{ __asm__ volatile("" ::"r"(name), "r"(overload) : "memory"); return 1; }
+__attribute__((noinline)) void _Unwind_Resume(void *e) { for (;;) __asm__ volatile("" ::: "memory"); }
+__attribute__((noinline)) int __gxx_personality_v0(void) { return 0; }
+__attribute__((noinline)) int __gcc_personality_v0(void) { return 0; }
+__attribute__((noinline)) void any(long *x) { __asm__ volatile("" ::"r"(x) : "memory"); }
+__attribute__((noinline)) long mul(long n) __asm__("_ZN2at4_ops3mul4callEl");
+long mul(long n)
+{ if (n & 1) return find_schema("aten::mul", ""); any(&n); return n * 3; }
+long add(long n) __asm__("_ZN2at4_ops10add_Tensor4callEl");
+long add(long n)
+{ __attribute__((cleanup(any))) long x = find_schema("aten::add", "Tensor"); any(&n); return mul(n) + x; }
+long jumps(long n) __asm__("_ZN2at4_ops5jumps4callEl");
+long jumps(long n) { return mul(n + 1); }
+"""
+
+
 def make_elf(text):
     with tempfile.TemporaryDirectory() as folder:
         source, out = os.path.join(folder, "x.c"), os.path.join(folder, "x.so")
         with open(source, "w") as f:
             f.write(text)
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-nostdlib", "-Wl,-z,noseparate-code",
+        subprocess.run(["cc", "-O1", "-fexceptions", "-shared", "-fPIC", "-nostdlib", "-Wl,-z,noseparate-code",
                         "-o", out, source], check=True)
         subprocess.run(["strip", out], check=True)
         return read(out)
@@ -80,10 +99,11 @@ def make_elf(text):
 def main():
     write("finder", "small-elf", b"\0" + make_elf(SMALL))
     write("kernels", "two", make_elf(KERNELS))
+    write("torch", "three", make_elf(TORCH))
     write("finder", "change-header", b"\1" + struct.pack("<IB", 40 << 1, 1))
     write("finder", "change-code", b"\1" + struct.pack("<IBIB", 1000 << 1 | 1, 4, 20001, 255))
     for name in ("calls", "loss", "processes", "damage", "runtime", "lines", "control", "sched",
-                 "values", "cuda", "marks", "async", "memory"):
+                 "values", "cuda", "marks", "async", "memory", "torch"):
         capture = read(os.path.join(GOLDEN, name + ".ptcap"))
         records = capture[HEADER + CHUNK:-CHUNK]
         write("capture", name, capture)

@@ -292,6 +292,43 @@ static void make_memory(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* Operators of PyTorch: within each other, with Python and a call of CUDA within, one that nothing
+ * told the end of, and in a thread that runs no Python. */
+static void make_torch(struct rec_builder *b)
+{
+	enum { ADD = PT_TORCH_ID_FIRST, MUL, UNKNOWN };
+	static const uint64_t alloc[] = {0x7ffd00000001, 4096}, out[] = {0x700000000009};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
+			  native = rec_thread(100, 101, 1, "worker");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_cuda_fn(b, 1, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
+	rec_cuda_fn(b, ADD, "aten::add.Tensor", PT_CUDA_TORCH, 0, 0, 0);
+	rec_cuda_fn(b, MUL, "aten::mul", PT_CUDA_TORCH, 0, 0, 0);
+	batch_begin(b, &t, ns);
+	batch_enter(b, 1, ns);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(ADD, 0, 0), NULL, 0, ns += 10);
+	batch_enter(b, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(MUL, 1, 0), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(1, 0, 0), out, 1, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(MUL, 1, 0), NULL, 0, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(MUL, 1, 0), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(ADD, 0, 0), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(MUL, 0, 0), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(UNKNOWN, 0, 0), NULL, 0, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_end(b, 0);
+	batch_begin(b, &native, ns);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(ADD, 0, 0), NULL, 0, ns += 10);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(ADD, 0, 0), NULL, 0, ns += 10);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
 /* Lines of calls: tables of all three formats, one in two pieces, one of which a piece is missing.
  */
 static void make_lines(struct rec_builder *b)
@@ -651,7 +688,7 @@ int main(int argc, char **argv)
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
 	    make_lines, make_control, make_sched,     make_values, make_cuda,
-	    make_marks, make_async,   make_memory};
+	    make_marks, make_async,   make_memory,    make_torch};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

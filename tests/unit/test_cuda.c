@@ -21,7 +21,7 @@ static void test_every_row(void **state)
 
 	while (pt_cuda_enums[enums])
 		enums++;
-	assert_true(2 * pt_cuda_row_count <= PT_CUDA_FN_MAX);
+	assert_true(2 * pt_cuda_row_count <= PT_TORCH_ID_FIRST);
 	for (size_t i = 0; i < pt_cuda_row_count; i++) {
 		const struct pt_cuda_row *row = &pt_cuda_rows[i];
 
@@ -141,7 +141,7 @@ static void test_errors(void **state)
 
 /* ---- the model ---- */
 
-enum { MALLOC = 7, LAUNCH, DRIVER_ALLOC, OTHER };
+enum { MALLOC = 7, LAUNCH, DRIVER_ALLOC, OTHER, ADD = PT_TORCH_ID_FIRST, MUL };
 
 static void start(struct op_recorder *ops, struct rec_thread *t)
 {
@@ -152,6 +152,8 @@ static void start(struct op_recorder *ops, struct rec_thread *t)
 	rec_cuda_fn(&ops->builder, MALLOC, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
 	rec_cuda_fn(&ops->builder, LAUNCH, "cudaLaunchKernel", PT_CUDA_RUNTIME, 13, 8, 0);
 	rec_cuda_fn(&ops->builder, DRIVER_ALLOC, "cuMemAlloc_v2", PT_CUDA_DRIVER, 0, 2, 1);
+	rec_cuda_fn(&ops->builder, ADD, "aten::add.Tensor", PT_CUDA_TORCH, 0, 0, 0);
+	rec_cuda_fn(&ops->builder, MUL, "aten::mul", PT_CUDA_TORCH, 0, 0, 0);
 	/* another version's: fewer words than the table asks for */
 	rec_cuda_fn(&ops->builder, OTHER, "cudaMemcpy", PT_CUDA_RUNTIME, 13, 1, 0);
 }
@@ -255,6 +257,100 @@ static void test_unpaired(void **state)
 	assert_null(strstr(ops.spans[0].args, "return"));
 	assert_int_equal(ops.spans[1].op.flags, 0);
 	assert_null(strstr(ops.spans[2].args, "return"));
+	ops_release(&ops);
+}
+
+static void op_begin(struct op_recorder *ops, unsigned int fn, unsigned int level, uint64_t ns)
+{
+	batch_cuda(&ops->builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(fn, level, 0), NULL, 0, ns);
+}
+
+static void op_end(struct op_recorder *ops, unsigned int fn, unsigned int level, uint64_t ns)
+{
+	batch_cuda(&ops->builder, PT_X_CUDA_END, PT_CUDA_DESC(fn, level, 0), NULL, 0, ns);
+}
+
+/* PyTorch's operators: each has an id, which calls of CUDA within have as well. */
+static void test_operators(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	op_begin(&ops, ADD, 0, 2010);
+	op_begin(&ops, MUL, 1, 2020);
+	call(&ops, MALLOC, 0, 2030);
+	back(&ops, MALLOC, 0, 0, 2040);
+	op_end(&ops, MUL, 1, 2050);
+	op_end(&ops, ADD, 0, 2060);
+	call(&ops, MALLOC, 0, 2070);
+	back(&ops, MALLOC, 0, 0, 2080);
+	batch_exit(&ops.builder, 2100);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 4);
+	assert_call(&ops, 0, "cudaMalloc", "cuda_runtime", "External id=2");
+	assert_call(&ops, 0, "cudaMalloc", "cuda_runtime", "correlation=3");
+	assert_call(&ops, 1, "aten::mul", "cpu_op", "External id=2");
+	assert_null(strstr(ops.spans[1].args, "return"));
+	assert_null(strstr(ops.spans[1].args, "correlation"));
+	assert_null(strstr(ops.spans[1].args, "overload"));
+	assert_call(&ops, 2, "aten::add", "cpu_op", "overload=Tensor");
+	assert_int_equal(ops.spans[2].op.flags, 0);
+	assert_call(&ops, 3, "cudaMalloc", "cuda_runtime", "External id=4");
+	ops_release(&ops);
+}
+
+/* An exception left two operators without any notice; the next begins at the level of the outer
+ * one. A call of CUDA that is open has levels of its own. */
+static void test_operators_left(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	call(&ops, MALLOC, 0, 2005);
+	op_begin(&ops, ADD, 0, 2010);
+	op_begin(&ops, ADD, 1, 2020);
+	op_begin(&ops, MUL, 2, 2030);
+	op_begin(&ops, MUL, 1, 2040);
+	op_end(&ops, MUL, 1, 2050);
+	op_end(&ops, ADD, 0, 2060);
+	back(&ops, MALLOC, 0, 0, 2070);
+	batch_exit(&ops.builder, 2100);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 5);
+	assert_int_equal(ops.spans[0].op.flags, PT_SLICE_INTO_LOSS);
+	assert_int_equal(ops.spans[0].op.end_ns, 2040);
+	assert_int_equal(ops.spans[1].op.flags, PT_SLICE_INTO_LOSS);
+	assert_int_equal(ops.spans[2].op.flags, 0);
+	/* no two boundaries of a track are equal */
+	assert_int_equal(ops.spans[2].op.begin_ns, 2042);
+	assert_int_equal(ops.spans[3].op.end_ns, 2060);
+	assert_call(&ops, 4, "cudaMalloc", "cuda_runtime", "return=cudaSuccess");
+	ops_release(&ops);
+}
+
+/* A number of an operator with the name of a CUDA function, and the other way round. */
+static void test_operators_bad(void **state)
+{
+	static const struct {
+		uint32_t id;
+		unsigned int api;
+	} bad[] = {{ADD, PT_CUDA_RUNTIME}, {MALLOC, PT_CUDA_TORCH}, {PT_CUDA_FN_MAX + 1, 8}};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		rec_cuda_fn(&ops.builder, bad[i].id, "x", bad[i].api, 0, 0, 0);
+	assert_null(ops_finish(&ops));
+	assert_int_equal(ops.totals.bad_records, 3);
 	ops_release(&ops);
 }
 
@@ -451,13 +547,23 @@ static void test_nccl(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_row),     cmocka_unit_test(test_launch),
-	    cmocka_unit_test(test_given_back),    cmocka_unit_test(test_places),
-	    cmocka_unit_test(test_majors),        cmocka_unit_test(test_errors),
-	    cmocka_unit_test(test_calls),         cmocka_unit_test(test_unpaired),
-	    cmocka_unit_test(test_native_thread), cmocka_unit_test(test_late),
-	    cmocka_unit_test(test_kernel_names),  cmocka_unit_test(test_kernel_replaced),
-	    cmocka_unit_test(test_kernel_loaded), cmocka_unit_test(test_nccl),
+	    cmocka_unit_test(test_every_row),
+	    cmocka_unit_test(test_launch),
+	    cmocka_unit_test(test_given_back),
+	    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_majors),
+	    cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_calls),
+	    cmocka_unit_test(test_unpaired),
+	    cmocka_unit_test(test_operators),
+	    cmocka_unit_test(test_operators_left),
+	    cmocka_unit_test(test_operators_bad),
+	    cmocka_unit_test(test_native_thread),
+	    cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_kernel_names),
+	    cmocka_unit_test(test_kernel_replaced),
+	    cmocka_unit_test(test_kernel_loaded),
+	    cmocka_unit_test(test_nccl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

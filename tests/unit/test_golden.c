@@ -107,6 +107,11 @@ static void test_memory(void **state)
 	same_file("memory", ".pickle");
 }
 
+static void test_torch(void **state)
+{
+	replay_one("torch");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +121,7 @@ int main(void)
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
 	    cmocka_unit_test(test_cuda),      cmocka_unit_test(test_marks),
 	    cmocka_unit_test(test_memory),
+	    cmocka_unit_test(test_torch),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 

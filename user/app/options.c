@@ -183,6 +183,9 @@ static const struct row rows[] = {
 	ROW("memory-history", 0, STRING, "FILE", memory_history, WRITERS,
 	 "with what --memory does, write FILE: a memory snapshot as PyTorch's, for its viewer and "
 	 "torch/cuda/_memory_viz.py; %p in it is the pid"),
+	ROW("torch", 0, FLAG, NULL, torch, APP_RECORD,
+	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
+	 "the category cpu_op"),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,

@@ -53,7 +53,8 @@ struct app_options {
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
-	int cuda;    /* 1 + enum pt_cuda_mode; 0: not given */
+	bool torch;
+	int cuda; /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched, async;
 	bool nvtx, memory;

@@ -97,7 +97,7 @@ static uint64_t lost(const struct pt_session_result *result)
 static bool incomplete(const struct pt_session_result *result)
 {
 	return lost(result) || result->stats.lost_records || result->stats.missed ||
-	       result->stats.sched_full || result->stats.cuda_missed;
+	       result->stats.sched_full || result->stats.cuda_missed || result->stats.torch_missed;
 }
 
 static void tell_summary(const struct pt_session_result *result)
@@ -125,6 +125,9 @@ static void tell_summary(const struct pt_session_result *result)
 	if (result->stats.cuda_missed)
 		pt_warn("%s calls of CUDA functions are missing: nested too deep, or no memory",
 			grouped(result->stats.cuda_missed, number, sizeof(number)));
+	if (result->stats.torch_missed)
+		pt_warn("%s calls of PyTorch operators are missing: nested too deep, or no memory",
+			grouped(result->stats.torch_missed, number, sizeof(number)));
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
@@ -194,6 +197,7 @@ static void session_options(const struct app_options *options, struct pt_session
 	};
 	session->cuda_asked = options->cuda > 0 || options->memory;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
+	session->torch = options->torch;
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->memory = options->memory;

@@ -144,7 +144,7 @@ static int add_site(struct pt_cuda_library *library, const struct elf_file *elf,
 	if (!fn->bare)
 		rc = pt_cuda_layout(found->row, &fn->layout);
 	*site = (struct py_site){.vaddr = behind_endbr(elf, found->vaddr), .method = "entry"};
-	if (rc || fn->id > PT_CUDA_FN_MAX)
+	if (rc || fn->id >= PT_TORCH_ID_FIRST)
 		return rc ? rc : -E2BIG;
 	if (!elf_vaddr_to_offset(elf, site->vaddr, &site->offset))
 		return 0;
@@ -292,6 +292,8 @@ void pt_cuda_library_free(struct pt_cuda_library *library)
 		return;
 	free(library->path);
 	free(library->plan.sites);
+	free(library->leaves.sites);
 	free(library->fns);
+	free(library->rows);
 	free(library);
 }

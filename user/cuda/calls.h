@@ -20,6 +20,7 @@
 #define PT_CUDA_WANT_RUNTIME (1u << PT_CUDA_RUNTIME)
 #define PT_CUDA_WANT_DRIVER  (1u << PT_CUDA_DRIVER)
 #define PT_CUDA_WANT_NCCL    (1u << PT_CUDA_NCCL)
+#define PT_CUDA_WANT_TORCH   (1u << PT_CUDA_TORCH) /* see torch.h */
 
 /* A function's number in the trace. bare: the arguments are not known, since its CUDA is newer than
  * the table. */
@@ -34,9 +35,14 @@ struct pt_cuda_library {
 	char *path;         /* as the process sees it */
 	unsigned int major; /* of the runtime; 0: has none */
 	bool bare;
-	size_t refused; /* functions that are somewhere in its code, but not sure where */
+	size_t refused;        /* functions that are somewhere in its code, but not sure where */
+	char why_refused[256]; /* of PyTorch's operators: the first */
 	struct py_engine_plan plan; /* one site a function; cookie: PT_CUDA_COOKIE */
 	struct pt_cuda_fn *fns;     /* of the sites, in their order */
+	/* of PyTorch's operators only (torch.h) */
+	struct py_engine_plan
+	    leaves; /* where they end, cookie: PT_TORCH_COOKIE; else: the return */
+	struct pt_cuda_row *rows;
 };
 
 struct pt_cuda_inside_options {

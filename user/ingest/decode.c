@@ -162,7 +162,11 @@ static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 
 static int check_cuda_fn(const struct pt_rec_cuda_fn *fn)
 {
-	if (fn->id > PT_CUDA_FN_MAX || fn->api < PT_CUDA_RUNTIME || fn->api > PT_CUDA_NCCL ||
+	bool known = (fn->api >= PT_CUDA_RUNTIME && fn->api <= PT_CUDA_NCCL) ||
+		     fn->api == PT_CUDA_TORCH;
+
+	if (fn->id > PT_CUDA_FN_MAX || !known ||
+	    (fn->id >= PT_TORCH_ID_FIRST) != (fn->api == PT_CUDA_TORCH) ||
 	    fn->in_words > PT_CUDA_IN_MAX || fn->out_words > PT_CUDA_OUT_MAX || !fn->symbol[0] ||
 	    !memchr(fn->symbol, 0, sizeof(fn->symbol)))
 		return -EBADMSG;

@@ -3,6 +3,9 @@
  * Calls of CUDA functions: spans like those of runtime.c, named and with arguments by the table of
  * cuda/table.h. A capture names each function; if what it read does not fit the table's row (it is
  * of another version), the call has no arguments, but its name and what it returned.
+ *
+ * PyTorch's operators come in the same way, with levels of their own. As in PyTorch's traces an
+ * operator has an "External id", and a call of CUDA has that of the operator that it is made in.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -26,6 +29,7 @@ struct model_cuda_fn {
 	uint8_t api;
 	uint16_t cbid;
 	char symbol[PT_CUDA_SYMBOL_BYTES];
+	const char *overload; /* of an operator: behind its name in symbol; NULL: none */
 	const char *category; /* of the table; "" unknown */
 	struct pt_cuda_layout layout;
 	const struct pt_cuda_memory_call *memory; /* NULL: it has nothing to do with memory */
@@ -37,6 +41,17 @@ struct model_cuda_call {
 	bool ended;
 	struct pt_ev_cuda begin, end;
 };
+
+/* aten::add.Tensor: PyTorch shows the part before the dot. */
+static void split_operator(struct model_cuda_fn *fn)
+{
+	char *dot = strchr(fn->symbol, '.');
+
+	if (!dot)
+		return;
+	*dot = 0;
+	fn->overload = dot + 1;
+}
 
 void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *record)
 {
@@ -56,6 +71,8 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->category = row ? row->category : "";
 	fn->cbid = row ? row->cbid : 0;
 	pt_utf8_clean(fn->symbol, sizeof(fn->symbol), record->symbol, strlen(record->symbol));
+	if (fn->api == PT_CUDA_TORCH)
+		split_operator(fn);
 	fn->readable = row && row->api == record->api && !pt_cuda_layout(row, &fn->layout) &&
 		       pt_cuda_in_words(&fn->layout) == record->in_words &&
 		       fn->layout.out_count == record->out_words;
@@ -82,10 +99,36 @@ void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record
 		return;
 	pt_utf8_clean(path, sizeof(path), record->data, record->text_bytes);
 	model_instant(model, process, record->hdr.time_ns, "cuda",
-		      "CUDA library was loaded; its calls before this are missing", path);
+		      record->torch
+			  ? "PyTorch was loaded; calls of its operators before this are missing"
+			  : "CUDA library was loaded; its calls before this are missing",
+		      path);
 }
 
 /* ---- words ---- */
+
+static bool is_torch(uint32_t fn)
+{
+	return fn >= PT_TORCH_ID_FIRST;
+}
+
+/* Calls that something left without our notice, as an exception does, are still open here though
+ * the next one of their kind begins at their level or below. */
+static void drop_left(struct pt_model *model, struct model_thread *thread,
+		      const struct pt_ev *event)
+{
+	uint32_t keep = thread->frame_count;
+
+	for (uint32_t i = thread->frame_count; i-- > 0 && thread->frames[i].span;) {
+		const struct model_cuda_call *call = thread->frames[i].span->cuda;
+
+		if (call && is_torch(call->begin.fn) == is_torch(event->cuda.fn) &&
+		    call->level >= event->cuda.level)
+			keep = i;
+	}
+	if (keep < thread->frame_count)
+		model_thread_pop_to(model, thread, keep, event->time_ns, PT_SLICE_INTO_LOSS);
+}
 
 static void begin(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
@@ -98,6 +141,7 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 		model_fail(model, -ENOMEM);
 		return;
 	}
+	drop_left(model, thread, event);
 	span->what = SPAN_CUDA;
 	span->cuda = call;
 	call->level = event->cuda.level;
@@ -470,8 +514,43 @@ static void emit_failure(struct pt_model *model, struct model_thread *thread,
 	model_emit(model, &op);
 }
 
-static const char *category_of(const struct model_cuda_fn *fn)
+/* The operator that a call is made in, in this thread; NULL: none. */
+static const struct model_cuda_call *operator_of(const struct model_thread *thread,
+						 const struct model_frame *frame)
 {
+	for (size_t i = (size_t)(frame - thread->frames); i-- > 0;) {
+		const struct model_span *span = thread->frames[i].span;
+		const struct model_cuda_call *call = span ? span->cuda : NULL;
+
+		if (call && is_torch(call->begin.fn))
+			return call;
+	}
+	return NULL;
+}
+
+static void add_ids(struct shown *shown, const struct model_thread *thread,
+		    const struct model_frame *frame, const struct model_cuda_fn *fn)
+{
+	const struct model_cuda_call *call = frame->span->cuda, *made_in = NULL;
+
+	if (!is_torch(call->begin.fn))
+		made_in = operator_of(thread, frame);
+	add_number(shown, "External id", (int64_t)(made_in ? made_in : call)->correlation);
+	if (is_torch(call->begin.fn)) {
+		if (fn->overload)
+			shown->args[shown->count++] = (struct pt_arg){.key = "overload",
+								      .text = fn->overload};
+		return;
+	}
+	if (fn->cbid)
+		add_number(shown, "cbid", fn->cbid);
+	add_number(shown, "correlation", (int64_t)call->correlation);
+}
+
+static const char *category_of(const struct model_cuda_fn *fn, const struct model_cuda_call *call)
+{
+	if (is_torch(call->begin.fn))
+		return "cpu_op";
 	switch (fn->api) {
 	case PT_CUDA_DRIVER:
 		return "cuda_driver";
@@ -485,11 +564,13 @@ static const char *category_of(const struct model_cuda_fn *fn)
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags)
 {
-	static const struct model_cuda_fn unknown = {.symbol = "CUDA function ?"};
+	static const struct model_cuda_fn unknown = {.symbol = "CUDA function ?"},
+					  unknown_op = {.symbol = "operator ?"};
 	const struct model_cuda_call *call = frame->span->cuda;
 	const struct model_cuda_fn *fn = model->cuda_fns && model->cuda_fns[call->begin.fn].defined
 					     ? &model->cuda_fns[call->begin.fn]
-					     : &unknown;
+					 : is_torch(call->begin.fn) ? &unknown_op
+								    : &unknown;
 	struct shown shown = {
 	    .model = model, .process = thread->process, .begin_ns = frame->begin_ns};
 	struct pt_op op = {
@@ -501,19 +582,16 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		    .begin_ns = frame->begin_ns,
 		    .end_ns = end_ns,
 		    .name = fn->symbol,
-		    .category = category_of(fn),
+		    .category = category_of(fn, call),
 		    .args = shown.args,
 		    .flags = flags,
 		},
 	};
 
-	add_number(&shown, "External id", (int64_t)call->correlation);
-	if (fn->cbid)
-		add_number(&shown, "cbid", fn->cbid);
-	add_number(&shown, "correlation", (int64_t)call->correlation);
+	add_ids(&shown, thread, frame, fn);
 	add_arguments(&shown, fn, call);
 	add_nccl(&shown, fn, call);
-	if (call->ended)
+	if (call->ended && !is_torch(call->begin.fn))
 		add_result(&shown, fn, call->end.code);
 	op.span.arg_count = shown.count;
 	model->totals.spans++;

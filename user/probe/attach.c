@@ -887,6 +887,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->c_too_deep = counters->c_too_deep;
 	stats->sched_full = counters->sched_full;
 	stats->cuda_missed = counters->cuda_missed;
+	stats->torch_missed = counters->torch_missed;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
 	stats->triggered = counters->stop_on ||
 			   (tracer->options.count && counters->windows >= tracer->options.count);

@@ -66,6 +66,7 @@ struct pt_tracer_options {
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
 	bool cuda_nested; /* those that are made by other CUDA functions, too */
+	bool torch;       /* likewise calls of PyTorch's operators */
 	bool marks;       /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
@@ -82,7 +83,8 @@ struct pt_tracer_stats {
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	uint64_t
 	    sched_full; /* threads whose states were not recorded, because there were too many */
-	uint64_t cuda_missed; /* calls of CUDA functions: nested too deep, or no memory */
+	uint64_t cuda_missed;  /* calls of CUDA functions: nested too deep, or no memory */
+	uint64_t torch_missed; /* likewise of PyTorch's operators */
 	size_t links;
 	bool stopped;   /* max_events was reached: the gate shut by itself */
 	bool triggered; /* count calls have ended, or one of stop_on has returned */
@@ -125,8 +127,9 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err);
 /* Can one process alone get such probes? If not they are to be for all who map the file. */
 bool pt_tracer_cuda_one_process(void);
-/* Attaches to a file's CUDA functions: for all who map it (pid -1) or for one process. What the
- * process does with them is recorded if it is traced. Copies what it needs of library. */
+/* Attaches to a file's CUDA functions, or PyTorch's operators: for all who map it (pid -1) or for
+ * one process. What the process does with them is recorded if it is traced. Copies what it needs of
+ * library. */
 int pt_tracer_add_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
 		       const char *open_path, struct pt_err *err);
 

@@ -25,6 +25,9 @@ void pt_cuda_configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.cuda_threads, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_enter, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_leave, on);
+	bpf_map__set_autocreate(skel->maps.torch_threads, tracer->options.torch);
+	bpf_program__set_autoload(skel->progs.pt_torch_enter, tracer->options.torch);
+	bpf_program__set_autoload(skel->progs.pt_torch_leave, tracer->options.torch);
 }
 
 bool pt_tracer_cuda_one_process(void)
@@ -51,7 +54,7 @@ int pt_tracer_add_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *l
 	if (rc)
 		return rc;
 	tracer->cuda_count++;
-	pt_debug("attached to %zu CUDA functions of '%s', process %d", library->plan.site_count,
+	pt_debug("attached to %zu functions of '%s', process %d", library->plan.site_count,
 		 library->path, pid);
 	return 0;
 }

@@ -217,9 +217,17 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 	struct share leaves = enters;
 	int rc;
 
-	leaves.at_return = true;
-	if (!empty)
-		leaves.multi = skel->progs.pt_cuda_leave;
+	if (library->leaves.site_count) { /* PyTorch's operators */
+		leaves.plan = &library->leaves;
+		if (!empty) {
+			enters.multi = skel->progs.pt_torch_enter;
+			leaves.multi = skel->progs.pt_torch_leave;
+		}
+	} else {
+		leaves.at_return = true;
+		if (!empty)
+			leaves.multi = skel->progs.pt_cuda_leave;
+	}
 	set->count = 0;
 	set->links = calloc(2, sizeof(struct bpf_link *));
 	if (!set->links)

@@ -186,6 +186,7 @@ void commands_stats(const struct session *session, struct pt_tracer_stats *stats
 	stats->lost_records -= base->lost_records;
 	stats->missed -= base->missed;
 	stats->cuda_missed -= base->cuda_missed;
+	stats->torch_missed -= base->torch_missed;
 }
 
 static int clear(struct session *session, uint32_t client)

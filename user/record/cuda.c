@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cuda/torch.h"
 #include "record/cuda_inside.h"
 #include "record/kernels.h"
 #include "record/session_parts.h"
@@ -17,9 +18,10 @@
 #define PROCESSES_FAST 16
 #define SLOW_TICKS     5
 
-/* A file that was looked at. */
+/* A file that was looked at, for CUDA functions or for PyTorch's operators. */
 struct cuda_file {
 	uint64_t dev, inode;
+	bool torch;
 	struct pt_cuda_library *library; /* NULL: it has no CUDA functions, or was refused */
 	struct cuda_inside_job *job;     /* not NULL: its code is still being looked at */
 	bool for_all;                    /* it has probes for every process */
@@ -44,6 +46,7 @@ struct cuda_session {
 	bool announced[PT_CUDA_FN_MAX + 1];
 	unsigned int ticks;
 	size_t attached;            /* libraries */
+	size_t torch_attached;      /* likewise */
 	struct kernels *kernels;    /* NULL: none is attached */
 	struct cuda_inside *inside; /* NULL: not needed yet, or it cannot be */
 };
@@ -130,6 +133,7 @@ static int put_lib(struct session *session, const struct pt_cuda_library *librar
 	record->hdr.time_ns = session_now_ns();
 	record->fn_count = (uint32_t)library->plan.site_count;
 	record->late = late;
+	record->torch = library->leaves.site_count != 0;
 	record->text_bytes = (uint32_t)len;
 	memcpy(record->data, library->path, len);
 	return session_put(session, &record->hdr, record->hdr.len);
@@ -139,10 +143,12 @@ static int look_for_kernels(pid_t pid, uint32_t image_id, void *session);
 
 /* ---- files ---- */
 
-static struct cuda_file *find_file(struct cuda_session *cuda, const struct pt_module *module)
+static struct cuda_file *find_file(struct cuda_session *cuda, const struct pt_module *module,
+				   bool torch)
 {
 	for (size_t i = 0; i < cuda->file_count; i++)
-		if (cuda->files[i].dev == module->dev && cuda->files[i].inode == module->inode)
+		if (cuda->files[i].dev == module->dev && cuda->files[i].inode == module->inode &&
+		    cuda->files[i].torch == torch)
 			return &cuda->files[i];
 	return NULL;
 }
@@ -155,17 +161,26 @@ static bool has_probes(const struct cuda_file *file, pid_t pid)
 	return file->for_all;
 }
 
-static void tell_library(const struct pt_cuda_library *library)
+static const char *things(bool torch)
+{
+	return torch ? "PyTorch operators" : "CUDA functions";
+}
+
+static void tell_library(const struct pt_cuda_library *library, bool torch)
 {
 	if (library->bare)
 		pt_warn("CUDA %u of '%s' is newer than this program knows: its calls are recorded "
 			"without arguments",
 			library->major, library->path);
-	if (library->refused)
+	if (library->refused && torch)
+		pt_warn("--torch: %zu of %zu operators of '%s' are not recorded, the first is %s",
+			library->refused, library->refused + library->plan.site_count,
+			library->path, library->why_refused);
+	else if (library->refused)
 		pt_warn("--cuda: %zu functions of the CUDA runtime in '%s' are not recorded: which "
 			"of its code they are is not sure",
 			library->refused, library->path);
-	pt_verbose("%zu CUDA functions in '%s'", library->plan.site_count, library->path);
+	pt_verbose("%zu %s in '%s'", library->plan.site_count, things(torch), library->path);
 }
 
 /* 0 with no job: only a warning. */
@@ -173,14 +188,17 @@ static int look_inside(struct session *session, struct cuda_file *file,
 		       const struct pt_module *module)
 {
 	struct cuda_session *cuda = session->cuda;
-	int rc = cuda->inside ? 0 : cuda_inside_new(session->options->cache_dir, &cuda->inside);
+	unsigned int want = file->torch ? PT_CUDA_WANT_TORCH : cuda->want;
+	int rc = cuda->inside ? 0
+			      : cuda_inside_new(session->options->cache_dir,
+						session->images_options.emulated, &cuda->inside);
 
 	if (!rc)
-		rc = cuda_inside_add(cuda->inside, module->open_path, module->path, cuda->want,
+		rc = cuda_inside_add(cuda->inside, module->open_path, module->path, want,
 				     &file->job);
 	if (rc && rc != -ENOMEM)
-		pt_warn("--cuda: not looked for a CUDA runtime in '%s': %s", module->path,
-			strerror(-rc));
+		pt_warn("--%s: not looked for %s in '%s': %s", file->torch ? "torch" : "cuda",
+			things(file->torch), module->path, strerror(-rc));
 	return rc == -ENOMEM ? rc : 0;
 }
 
@@ -192,14 +210,15 @@ static void take_inside(struct session *session, struct cuda_file *file)
 		return;
 	file->job = NULL;
 	if (file->library)
-		tell_library(file->library);
+		tell_library(file->library, file->torch);
 }
 
 /* The file's entry, made if need be; NULL: no memory. */
-static struct cuda_file *look_at_file(struct session *session, const struct pt_module *module)
+static struct cuda_file *look_at_file(struct session *session, const struct pt_module *module,
+				      bool torch)
 {
 	struct cuda_session *cuda = session->cuda;
-	struct cuda_file *file = find_file(cuda, module), *bigger;
+	struct cuda_file *file = find_file(cuda, module, torch), *bigger;
 	struct pt_err err = {0};
 	bool inside = false;
 
@@ -210,13 +229,14 @@ static struct cuda_file *look_at_file(struct session *session, const struct pt_m
 		return NULL;
 	cuda->files = bigger;
 	file = &bigger[cuda->file_count++];
-	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode};
+	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode, .torch = torch};
 	/* a file that is no ELF file or may not be read is not what is looked for */
-	if (pt_cuda_library_load(module->open_path, module->path, cuda->want, &file->library,
-				 &inside, &err))
-		pt_verbose("not looked at for CUDA functions: %s", err.what);
+	if (torch ? pt_torch_library_is(module->open_path, &inside, &err)
+		  : pt_cuda_library_load(module->open_path, module->path, cuda->want,
+					 &file->library, &inside, &err))
+		pt_verbose("not looked at for %s: %s", things(torch), err.what);
 	else if (file->library)
-		tell_library(file->library);
+		tell_library(file->library, torch);
 	return inside && look_inside(session, file, module) ? NULL : file;
 }
 
@@ -265,7 +285,7 @@ static int look_at_kernels(struct session *session, const struct pt_process *pro
 	if (!session->cuda->kernels || !target)
 		return 0;
 	for (size_t i = 0; i < process->module_count; i++) {
-		file = find_file(session->cuda, &process->modules[i]);
+		file = find_file(session->cuda, &process->modules[i], false);
 		if (file && file->library)
 			return kernels_look(session->cuda->kernels, process, target->image_id);
 	}
@@ -289,37 +309,48 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 		return rc;
 	if (pt_tracer_add_cuda(session->tracer, file->library, for_all ? -1 : pid,
 			       module->open_path, &err)) {
-		pt_warn("--cuda: calls of '%s' are not recorded: %s", module->path, err.what);
+		pt_warn("--%s: calls of '%s' are not recorded: %s", file->torch ? "torch" : "cuda",
+			module->path, err.what);
 		pt_cuda_library_free(file->library);
 		file->library = NULL;
 		return 0;
 	}
-	pt_verbose("attached to the CUDA functions of '%s'%s", module->path,
+	pt_verbose("attached to the %s of '%s'%s", things(file->torch), module->path,
 		   for_all ? "" : ", in this process only");
-	session->cuda->attached++;
+	*(file->torch ? &session->cuda->torch_attached : &session->cuda->attached) += 1;
 	file->for_all = for_all;
 	rc = for_all ? 0 : add_pid(file, pid);
-	if (!rc)
+	if (!rc && !file->torch)
 		rc = name_kernels(session, file->library);
 	if (!rc && session->gate_open)
 		rc = put_lib(session, file->library, pid, true);
 	return rc;
 }
 
+static int attach_module(struct session *session, const struct pt_process *process,
+			 const struct pt_module *module, bool torch)
+{
+	struct cuda_file *file = look_at_file(session, module, torch);
+
+	if (!file)
+		return -ENOMEM;
+	take_inside(session, file);
+	return file->library && !has_probes(file, process->pid)
+		   ? attach_library(session, file, process->pid, module)
+		   : 0;
+}
+
 int cuda_attach(struct session *session, const struct pt_process *process)
 {
-	struct cuda_file *file;
 	int rc = 0;
 
 	if (!session->cuda)
 		return 0;
 	for (size_t i = 0; i < process->module_count && !rc; i++) {
-		file = look_at_file(session, &process->modules[i]);
-		if (!file)
-			return -ENOMEM;
-		take_inside(session, file);
-		if (file->library && !has_probes(file, process->pid))
-			rc = attach_library(session, file, process->pid, &process->modules[i]);
+		if (session->cuda->want)
+			rc = attach_module(session, process, &process->modules[i], false);
+		if (!rc && session->options->torch)
+			rc = attach_module(session, process, &process->modules[i], true);
 	}
 	return rc ? rc : look_at_kernels(session, process);
 }
@@ -479,11 +510,15 @@ void cuda_tell(const struct session *session)
 
 	for (size_t i = 0; cuda && i < cuda->file_count; i++)
 		if (cuda->files[i].job)
-			pt_warn("--cuda: calls of '%s' are not recorded: this ended while its code "
+			pt_warn("--%s: calls of '%s' are not recorded: this ended while its code "
 				"was being read",
+				cuda->files[i].torch ? "torch" : "cuda",
 				cuda_inside_path(cuda->files[i].job));
 	if (cuda && session->options->cuda_asked && !session->cuda->attached)
 		pt_warn(
 		    "--cuda: the traced processes had no file with such CUDA functions: nothing "
 		    "to record");
+	if (cuda && session->options->torch && !cuda->torch_attached)
+		pt_warn("--torch: the traced processes loaded no library with PyTorch's operators: "
+			"nothing to record");
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cuda/torch.h"
 
 struct cuda_inside_job {
 	struct cuda_inside_job *next;
@@ -24,6 +25,8 @@ struct cuda_inside_job {
 
 struct cuda_inside {
 	const char *cache_dir;
+	unsigned int emulated;
+	struct pt_torch_names names; /* the thread's */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -48,7 +51,11 @@ static void look(struct cuda_inside *inside, struct cuda_inside_job *job)
 	char path[32];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", job->fd);
-	pt_cuda_library_load_inside(path, job->path, &options, &job->library, &job->err);
+	if (job->want == PT_CUDA_WANT_TORCH)
+		pt_torch_library_load(path, job->path, inside->emulated, &inside->stop,
+				      &inside->names, &job->library, &job->err);
+	else
+		pt_cuda_library_load_inside(path, job->path, &options, &job->library, &job->err);
 }
 
 static void *looker(void *ctx)
@@ -73,7 +80,7 @@ static void *looker(void *ctx)
 	return NULL;
 }
 
-int cuda_inside_new(const char *cache_dir, struct cuda_inside **out)
+int cuda_inside_new(const char *cache_dir, unsigned int emulated, struct cuda_inside **out)
 {
 	struct cuda_inside *inside = calloc(1, sizeof(*inside));
 	sigset_t all, before;
@@ -82,6 +89,7 @@ int cuda_inside_new(const char *cache_dir, struct cuda_inside **out)
 	if (!inside)
 		return -ENOMEM;
 	inside->cache_dir = cache_dir;
+	inside->emulated = emulated;
 	pthread_mutex_init(&inside->lock, NULL);
 	pthread_cond_init(&inside->changed, NULL);
 	/* signals are for the thread that records */
@@ -123,6 +131,7 @@ void cuda_inside_free(struct cuda_inside *inside)
 		inside->jobs = job->next;
 		job_free(job);
 	}
+	pt_torch_names_release(&inside->names);
 	pthread_cond_destroy(&inside->changed);
 	pthread_mutex_destroy(&inside->lock);
 	free(inside);
@@ -172,7 +181,9 @@ bool cuda_inside_take(struct cuda_inside *inside, struct cuda_inside_job *job, b
 	if (!done)
 		return false;
 	if (pt_err_is_set(&job->err))
-		pt_warn("--cuda: calls of '%s' are not recorded: %s", job->path, job->err.what);
+		pt_warn("--%s: calls of '%s' are not recorded: %s",
+			job->want == PT_CUDA_WANT_TORCH ? "torch" : "cuda", job->path,
+			job->err.what);
 	*library = job->library;
 	job->library = NULL;
 	job_free(job);

@@ -161,10 +161,20 @@ static int calibrate(struct session *session)
 	return 0;
 }
 
+/* Neither CUDA functions nor PyTorch's operators. */
+static void tell_no_calls(bool cuda, bool torch, const struct pt_err *why)
+{
+	if (cuda)
+		pt_warn("--cuda: not recorded: %s", why->what);
+	if (torch)
+		pt_warn("--torch: not recorded: %s", why->what);
+}
+
 static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
 	struct pt_err why = {0};
+	bool with_calls;
 	int rc;
 
 	options.trace_all = session->options->all;
@@ -174,6 +184,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
+	options.torch = session->options->torch;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
 	if (options.c_functions && !pt_tracer_c_functions_supported(&options, &why)) {
 		pt_warn("--c-functions: not recorded: %s", why.what);
@@ -185,21 +196,23 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	}
 	options.marks = session->marks != NULL;
 	pt_err_clear(&why);
-	if (options.cuda && !pt_tracer_cuda_supported(&options, &why)) {
-		if (session->options->cuda_asked)
-			pt_warn("--cuda: not recorded: %s", why.what);
-		options.cuda = false;
+	if ((options.cuda || options.torch) && !pt_tracer_cuda_supported(&options, &why)) {
+		tell_no_calls(options.cuda && session->options->cuda_asked, options.torch, &why);
+		options.cuda = options.torch = false;
 	}
 	pt_err_clear(&why);
-	rc = pt_tracer_new(&options, &session->tracer, options.cuda ? &why : err);
-	if (rc && options.cuda) {
+	with_calls = options.cuda || options.torch;
+	rc = pt_tracer_new(&options, &session->tracer, with_calls ? &why : err);
+	if (rc && with_calls) {
+		struct pt_tracer_options without = options;
+
 		/* a verifier that refuses these programs alone does not keep us from the rest */
-		options.cuda = false;
-		rc = pt_tracer_new(&options, &session->tracer, err);
+		without.cuda = without.torch = with_calls = false;
+		rc = pt_tracer_new(&without, &session->tracer, err);
 		if (!rc)
-			pt_warn("--cuda: not recorded: %s", why.what);
+			tell_no_calls(options.cuda, options.torch, &why);
 	}
-	return rc || !options.cuda ? rc : cuda_new(session, err);
+	return rc || !with_calls ? rc : cuda_new(session, err);
 }
 
 /* ---- the start ---- */

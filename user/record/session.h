@@ -43,6 +43,7 @@ struct pt_session_options {
 	const char *cache_dir;           /* may be NULL */
 	enum pt_cuda_mode cuda;
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
+	bool torch;                /* calls of PyTorch's operators, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
 	bool memory;         /* say up to when the stream of records is complete */
