@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 
-from harness import interpreters, process, trace
+from harness import hta, interpreters, process, trace
 from harness.runner import Skip, each, have, limit
 
 REAL = ["/usr/local/cuda*/lib64/libcudart.so.1[23]", "/usr/lib/x86_64-linux-gnu/libcudart.so.1[23]"]
@@ -71,6 +71,7 @@ def record(t, interp, libs, *options, count="5", kinds=(), **env):
     result = target.done()
     text = tracer.expect(0, stop=True)
     t.equal(target.finish(), 0, "exit status of the target")
+    hta.check(t.path("trace.json"))
     return trace.load(t.path("trace.json")), result["calls"], text
 
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 
-from harness import interpreters, process, trace
+from harness import hta, interpreters, process, trace
 from harness.runner import Skip, each, limit
 
 LIMIT_S = 240
@@ -166,7 +166,8 @@ def test_operators(t):
             "in another thread")
     t.equal([s.args for s in ops if {"end lost", "end after loss", "open at end"} & set(s.args)], [],
             "ends that were not seen")
-    t.equal(len({s.args["External id"] for s in ops}), len(ops), "ids")
+    t.equal(sum(r["cat"] == "cpu_op" for r in hta.check(t.path("trace.json"))), len(ops),
+            "operators as HTA reads them")
     print("%d operators, %d names" % (len(ops), len({s.name for s in ops})))
 
 
@@ -226,6 +227,7 @@ def test_double(t, build):
         process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"))
     got = trace.load(t.path("trace.json"))
     ops = check_double(t, got, notes)
+    hta.check(t.path("trace.json"))
     t.equal("1 of 7 operators of '%s' are not recorded, the first is jumps: " % library in text,
             bool(jumps), "what is said of jumps")
     told = [e["args"]["detail"] for e in got.events if e["ph"] == "i" and e["cat"] == "cuda"]
@@ -251,3 +253,68 @@ def test_operators_older_kernel(t, lacks):
     t.has(err, "--torch: not recorded")
     t.check("--cuda" not in err, "it says:\n%s", err)
     t.equal(len(trace.load(t.path("trace.json")).named("f")), 1, "calls of f")
+
+
+def hta_document():
+    call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "pid": 1, "tid": 1,
+            "ts": 10.5, "dur": 2.25, "args": {"External id": 1, "correlation": 2, "cbid": 211,
+                                              "stream": "0x10", "kernel": "add(int*)"}}
+    op = {"ph": "X", "cat": "cpu_op", "name": "aten::add", "pid": 1, "tid": 1, "ts": 10.0,
+          "dur": 4.0, "args": {"External id": 1}}
+    kernel = {"ph": "X", "cat": "kernel", "name": "add(int*)", "pid": 0, "tid": 7, "ts": 12.0,
+              "dur": 1.0, "args": {"External id": 1, "correlation": 2, "stream": 7}}
+    return {"distributedInfo": {"rank": 3}, "baseTimeNanoseconds": 1, "traceEvents":
+            [op, call, kernel, {"ph": "M", "name": "process_name", "pid": 1}]}
+
+
+def lacks_rank(document):
+    del document["distributedInfo"]
+
+
+def wrong_call(document):
+    document["traceEvents"][2]["args"]["correlation"] = 9
+
+
+def no_call(document):
+    del document["traceEvents"][2]["args"]["correlation"]
+
+
+def two_calls(document):
+    document["traceEvents"].append(dict(document["traceEvents"][1]))
+
+
+def text_id(document):
+    document["traceEvents"][1]["args"]["correlation"] = "2"
+
+
+def other_launch(document):
+    document["traceEvents"][1]["name"] = "myLaunch"
+
+
+def same_op(document):
+    document["traceEvents"].append(dict(document["traceEvents"][0]))
+
+
+def op_missing(document):
+    document["traceEvents"][1]["args"]["External id"] = 7
+
+
+def backwards(document):
+    document["traceEvents"][0]["dur"] = -5.0
+
+
+@each(harm=[None, lacks_rank, wrong_call, no_call, two_calls, text_id, other_launch, same_op,
+            op_missing, backwards])
+def test_hta_checks(t, harm):
+    """The check of what HTA asks for finds each harm, and none where there is none."""
+    document = hta_document()
+    if harm:
+        harm(document)
+    with open(t.path("hta.json"), "w") as file:
+        json.dump(document, file, indent=1)
+    try:
+        rows = hta.check(t.path("hta.json"))
+        t.check(not harm, "%s was not found", harm and harm.__name__)
+        t.equal([r["stream"] for r in rows], [-1, -1, 7], "streams")
+    except hta.HtaError as error:
+        t.check(harm, "found: %s", error)
