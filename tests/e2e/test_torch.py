@@ -2,6 +2,9 @@
 """Beside PyTorch's own profiler: the same script under torch.profiler with with_stack=True, in
 another run, has the same tree of Python functions."""
 import collections
+import copy
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -318,3 +321,77 @@ def test_hta_checks(t, harm):
         t.equal([r["stream"] for r in rows], [-1, -1, 7], "streams")
     except hta.HtaError as error:
         t.check(harm, "found: %s", error)
+
+
+def gpu_check():
+    path = os.path.join(process.TOP, "scripts", "gpu-check")
+    loader = importlib.machinery.SourceFileLoader("gpu_check", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("gpu_check", loader))
+    loader.exec_module(module)
+    return module
+
+
+def x(category, name, ts, **args):
+    return {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": 1.0,
+            "args": args}
+
+
+# A step as PyTorch's profiler has it: rows of its trace, raw events; a launch before the step.
+THEIR_ROWS = [
+    dict(x("user_annotation", "gpu_check", 10.0), dur=100.0),
+    x("cuda_runtime", "cudaLaunchKernel", 5.0, correlation=1),
+    x("cuda_runtime", "cudaLaunchKernel_v7000", 20.0, correlation=2),
+    x("cuda_driver", "cuLaunchKernelEx", 30.0, correlation=3),
+    x("cuda_runtime", "cudaMemcpyAsync", 40.0, correlation=4),
+    x("cuda_runtime", "cudaDeviceSynchronize", 50.0, correlation=5),
+    x("kernel", "void add<4u, float>(int, float*)", 25.0, correlation=2),
+    x("kernel", "triton_poi_0", 35.0, correlation=3),
+    x("gpu_memcpy", "Memcpy HtoD", 45.0, correlation=4)]
+THEIR_RAW = [["gpu_check", 10000, 110000], ["aten::add", 11000, 12000], ["aten::add", 13000, 14000],
+             ["aten::mul", 9000, 9500]]
+OUR_ROWS = [
+    dict(x("python_function", "<string>(19): gpu_check_step", 1010.0), dur=100.0),
+    x("cuda_runtime", "cudaLaunchKernel", 1005.0, kernel="kernel 0x1"),
+    x("cuda_runtime", "cudaLaunchKernel", 1020.0, kernel="void add<4, float>(int, float *)"),
+    x("cuda_driver", "cuLaunchKernelEx", 1030.0, kernel="triton_poi_0"),
+    x("cuda_runtime", "cudaMemcpyAsync", 1040.0),
+    x("cpu_op", "aten::add", 1011.0), x("cpu_op", "aten::add", 1013.0),
+    x("cpu_op", "aten::mul", 1009.0), {"ph": "M", "name": "process_name", "pid": 1}]
+
+
+def gpu_lost(ours):
+    del ours[3]
+
+
+def gpu_named(ours):
+    ours[3]["args"]["kernel"] = "kernel 0x2"
+
+
+def gpu_order(ours):
+    ours[2]["ts"], ours[4]["ts"] = ours[4]["ts"], ours[2]["ts"]
+
+
+def gpu_op(ours):
+    ours.append(x("cpu_op", "aten::mul", 1012.0))
+
+
+@each(harm=[None, gpu_lost, gpu_named, gpu_order, gpu_op])
+def test_gpu_check_compares(t, harm):
+    """scripts/gpu-check finds each difference between the two traces, and none that is none."""
+    check = gpu_check()
+    rows = copy.deepcopy(OUR_ROWS)
+    if harm:
+        harm(rows)
+    wrong = check.compare(*check.theirs(THEIR_ROWS, THEIR_RAW), *check.ours(rows))
+    t.equal(bool(wrong), bool(harm), "differences: %s" % wrong)
+    t.equal(len(check.theirs(THEIR_ROWS, THEIR_RAW)[0]), 3, "launches in the step")
+
+
+def test_gpu_check_refuses(t):
+    """Without a GPU it says so, and records nothing."""
+    if os.path.exists("/dev/nvidiactl"):
+        raise Skip("there is a GPU")
+    done = subprocess.run([os.path.join(process.TOP, "scripts", "gpu-check"), "--tool", process.TOOL],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    t.equal((done.returncode, done.stdout), (3, ""), "exit status and output")
+    t.has(done.stderr, "no NVIDIA GPU")
