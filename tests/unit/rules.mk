@@ -7,7 +7,7 @@ ASAN_OBJ := $(LIB_OBJ:$(BUILD)/%.o=$(ASAN)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:tests/unit/%.c=$(ASAN)/unit/%)
 UNIT_HELP := $(ASAN)/unit/rec_builder.o $(ASAN)/unit/op_recorder.o $(ASAN)/unit/scratch.o \
-	$(ASAN)/unit/golden_outputs.o
+	$(ASAN)/unit/golden_outputs.o $(ASAN)/unit/interpreters.o
 CMOCKA := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
 
 $(ASAN)/user/%.o: user/%.c $(SKEL)

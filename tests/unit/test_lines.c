@@ -2,7 +2,6 @@
 /* Line tables: decoded as CPython itself does, for the standard library of each interpreter that is
  * installed; hostile ones; and the lines of calls that the model makes of them. */
 #include <errno.h>
-#include <glob.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,58 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "interpreters.h"
 #include "op_recorder.h"
 #include "python/lines.h"
-
-#define COMMANDS_MAX 32
-
-static char commands[COMMANDS_MAX][2 * PATH_MAX];
-static size_t command_count;
-
-/* root_end: where in the path the part inside of a root begins, which is changed into first. */
-static void add_commands(const char *pattern, const char *root_end)
-{
-	glob_t found;
-
-	if (glob(pattern, 0, NULL, &found))
-		return;
-	for (size_t i = 0; i < found.gl_pathc && command_count < COMMANDS_MAX; i++) {
-		char *path = found.gl_pathv[i], *cut = root_end ? strstr(path, root_end) : NULL;
-		char *out = commands[command_count];
-
-		if (strstr(path, "config"))
-			continue;
-		if (!root_end)
-			snprintf(out, sizeof(commands[0]), "%s", path);
-		else if (!geteuid() && cut)
-			snprintf(out, sizeof(commands[0]), "chroot %.*s %s", (int)(cut - path),
-				 path, cut);
-		else
-			continue;
-		command_count++;
-	}
-	globfree(&found);
-}
-
-static void find_interpreters(void)
-{
-	const char *home = getenv("HOME"), *cache = getenv("PYTRACE_CACHE");
-	char pattern[PATH_MAX];
-
-	snprintf(pattern, sizeof(pattern), "%s/.pyenv/versions/3.[89].*/bin/python3",
-		 home ? home : "");
-	add_commands(pattern, NULL);
-	snprintf(pattern, sizeof(pattern), "%s/.pyenv/versions/3.1*/bin/python3", home ? home : "");
-	add_commands(pattern, NULL);
-	add_commands("/usr/bin/python3", NULL);
-	snprintf(pattern, sizeof(pattern), "%s/roots/*/usr/bin/python3.*[0-9d]",
-		 cache ? cache : "/var/cache/pytrace-bpf");
-	add_commands(pattern, "/usr/bin/");
-}
 
 static size_t from_hex(const char *text, uint8_t *bytes)
 {
@@ -106,28 +59,29 @@ static size_t compare_code(char *text, const char *command)
 static void test_as_cpython(void **state)
 {
 	char *text = NULL;
-	size_t size = 0;
+	size_t size = 0, count;
 
-	find_interpreters();
-	if (!command_count) {
+	count = interpreters_find();
+	if (!count) {
 		printf("SKIP: no interpreter is installed here\n");
 		skip();
 	}
-	for (size_t i = 0; i < command_count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		char shell[2 * PATH_MAX + 64];
 		size_t codes = 0, units = 0;
 		FILE *pipe;
 
 		snprintf(shell, sizeof(shell), "%.*s - <tests/unit/lines_dump.py", 2 * PATH_MAX,
-			 commands[i]);
+			 interpreters[i].command);
 		pipe = popen(shell, "r");
 		assert_non_null(pipe);
 		for (; getline(&text, &size, pipe) > 0; codes++)
-			units += compare_code(text, commands[i]);
+			units += compare_code(text, interpreters[i].command);
 		assert_int_equal(pclose(pipe), 0);
 		if (codes < 1000)
-			fail_msg("%s: only %zu code objects", commands[i], codes);
-		printf("%s: %zu code objects, %zu code units\n", commands[i], codes, units);
+			fail_msg("%s: only %zu code objects", interpreters[i].command, codes);
+		printf("%s: %zu code objects, %zu code units\n", interpreters[i].command, codes,
+		       units);
 	}
 	free(text);
 }
