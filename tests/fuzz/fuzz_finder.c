@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "python/cfunc.h"
+#include "python/method_sites.h"
 #include "python/parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -68,6 +69,27 @@ static void find(const struct elf_file *elf, struct py_image *image)
 	eh_ranges_release(&eh);
 }
 
+/* C functions, of small files: in the interpreter it takes long. */
+static void find_methods(const struct elf_file *elf)
+{
+	static const char *const all[] = {"*", NULL};
+	struct py_method_defs defs;
+	struct py_method_sites found;
+
+	if (py_method_defs_find(elf, &defs))
+		return;
+	if (!py_method_sites_find(elf, &defs, all, PY_INSN_EMULATED_DEFAULT, &found)) {
+		for (size_t i = 0; i < found.count; i++) {
+			struct py_engine_plan plan = {.sites = &found.sites[i].site,
+						      .site_count = 1};
+
+			check_sites(elf, &plan);
+		}
+		py_method_sites_release(&found);
+	}
+	py_method_defs_release(&defs);
+}
+
 static void run(const void *data, size_t size, bool whole)
 {
 	struct py_image image = {0};
@@ -86,6 +108,8 @@ static void run(const void *data, size_t size, bool whole)
 		}
 		find(elf, &image);
 	}
+	if (data != base)
+		find_methods(elf);
 	elf_file_close(elf);
 }
 

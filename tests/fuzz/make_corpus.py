@@ -84,6 +84,25 @@ long jumps(long n) __asm__("_ZN2at4_ops5jumps4callEl");
 long jumps(long n) { return mul(n + 1); }
 """
 
+# An extension module: a module's table, a type's, and one named by slots.
+METHODS = """
+struct def { const char *name; void *meth; int flags; const char *doc; };
+void *PyModuleDef_Init(void *module);
+static void *nap(void *self, void *arg) { return arg; }
+static void *look(void *self, void *arg) { return self; }
+static struct def functions[] = {{"nap", nap, 8, "nap()"}, {"look", look, 4}, {0}};
+static struct def methods[] = {{"look", look, 0x82}, {"peek", look, 4}, {0}};
+static struct def others[] = {{"nap", nap, 1}, {0}};
+static struct { long base[5]; const char *name, *doc; long size; struct def *methods; } module =
+	{{1}, "demo", 0, -1, functions};
+struct { long head[3]; const char *name; long sizes[2], slots[23]; struct def *methods; } type =
+	{{1}, "demo.Thing", {64, 0}, {0}, methods};
+static struct { long id; void *value; } slots[] = {{52, nap}, {64, others}, {0}};
+struct { const char *name; int basic, item; unsigned int flags; void *slots; } spec =
+	{"demo.Other", 32, 0, 0, slots};
+void *PyInit__demo(void) { return PyModuleDef_Init(&module); }
+"""
+
 
 def make_elf(text):
     with tempfile.TemporaryDirectory() as folder:
@@ -98,6 +117,7 @@ def make_elf(text):
 
 def main():
     write("finder", "small-elf", b"\0" + make_elf(SMALL))
+    write("finder", "methods", b"\0" + make_elf(METHODS))
     write("kernels", "two", make_elf(KERNELS))
     write("torch", "three", make_elf(TORCH))
     write("finder", "change-header", b"\1" + struct.pack("<IB", 40 << 1, 1))

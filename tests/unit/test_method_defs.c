@@ -23,10 +23,11 @@
 #define AT_TYPE    (ELF_DATA + 0x400)
 #define AT_SLOTS   (ELF_DATA + 0x600)
 #define AT_SPEC    (ELF_DATA + 0x700)
+#define AT_DYNSTR  (ELF_DATA + 0x1200) /* the same strings */
 #define AT_RELA    (ELF_DATA + 0x1800)
 #define AT_HEADERS (ELF_DATA + 0x1c00)
 
-enum { S_NONE, S_STRINGS, S_DYNSYM, S_RELA, S_COUNT };
+enum { S_NONE, S_CODE, S_TEXTS, S_STRINGS, S_DYNSYM, S_RELA, S_COUNT };
 
 static const char strings[] = "\0PyModule_Create2\0sleep\0wait_for\0demo\0demo.Thing\0not-a-name\0"
 			      "PyInit__demo";
@@ -53,7 +54,7 @@ static void section(struct elf_image *image, int index, uint32_t type, uint64_t 
 	Elf64_Shdr *headers = (Elf64_Shdr *)(image->bytes + AT_HEADERS);
 
 	headers[index] = (Elf64_Shdr){.sh_type = type,
-				      .sh_flags = SHF_ALLOC,
+				      .sh_flags = SHF_ALLOC | (index == S_CODE ? SHF_EXECINSTR : 0),
 				      .sh_addr = at,
 				      .sh_offset = at,
 				      .sh_size = size,
@@ -68,7 +69,10 @@ static void build(struct elf_image *image)
 	memcpy(image->bytes + AT_STRINGS, strings, sizeof(strings));
 	put_record(image, AT_TABLE, N_SLEEP, ELF_CODE + 0x40, 8);
 	put_record(image, AT_TABLE + 32, N_WAIT, ELF_CODE + 0x20, 0x82);
-	section(image, S_STRINGS, SHT_STRTAB, AT_STRINGS, sizeof(strings), 0);
+	memcpy(image->bytes + AT_DYNSTR, strings, sizeof(strings));
+	section(image, S_CODE, SHT_PROGBITS, ELF_CODE, ELF_CODE_BYTES, 0);
+	section(image, S_TEXTS, SHT_PROGBITS, AT_STRINGS, sizeof(strings), 0);
+	section(image, S_STRINGS, SHT_STRTAB, AT_DYNSTR, sizeof(strings), 0);
 	elf_head(image)->e_shoff = AT_HEADERS;
 	elf_head(image)->e_shnum = S_COUNT;
 }
@@ -270,6 +274,26 @@ static void test_fixed_addresses(void **state)
 	free(image);
 }
 
+/* As older linkers do: texts and code in one segment. Sections tell which is which. */
+static void test_one_segment(void **state)
+{
+	struct elf_image *image = malloc(sizeof(*image));
+
+	build(image);
+	put_module(image);
+	memcpy(image->bytes + ELF_CODE + 0x800, strings, sizeof(strings));
+	for (uint64_t at = AT_TABLE; at <= AT_TABLE + 32; at += 32)
+		put(image, at, ELF_CODE + 0x800 + (at == AT_TABLE ? N_SLEEP : N_WAIT));
+	put(image, AT_MODULE + 40, ELF_CODE + 0x800 + N_DEMO);
+	section(image, S_CODE, SHT_PROGBITS, ELF_CODE, 0x800, 0);
+	section(image, S_TEXTS, SHT_PROGBITS, ELF_CODE + 0x800, sizeof(strings), 0);
+	expect(image, "demo", PY_DEF_MODULE);
+	/* a text is no function */
+	put(image, AT_TABLE + 8, ELF_CODE + 0x800 + N_DEMO);
+	assert_int_equal(count_of(image), 1);
+	free(image);
+}
+
 static void test_no_records(void **state)
 {
 	static const uint32_t flags[] = {0, 2, 3 | 4, 8 | 0x10 | 0x20, 0x200, 0x280, 0x400, 12};
@@ -291,7 +315,7 @@ static void test_no_records(void **state)
 	assert_int_equal(count_of(image), 0);
 	/* a file that has nothing to do with Python */
 	build(image);
-	image->bytes[AT_STRINGS + N_PY] = image->bytes[AT_STRINGS + N_INIT] = 'X';
+	image->bytes[AT_DYNSTR + N_PY] = image->bytes[AT_DYNSTR + N_INIT] = 'X';
 	assert_int_equal(count_of(image), 0);
 	free(image);
 }
@@ -454,7 +478,8 @@ int main(void)
 	    cmocka_unit_test(test_owners),      cmocka_unit_test(test_end_of_table),
 	    cmocka_unit_test(test_relocations), cmocka_unit_test(test_fixed_addresses),
 	    cmocka_unit_test(test_no_records),  cmocka_unit_test(test_damaged),
-	    cmocka_unit_test(test_init_name),   cmocka_unit_test(test_as_cpython),
+	    cmocka_unit_test(test_one_segment), cmocka_unit_test(test_init_name),
+	    cmocka_unit_test(test_as_cpython),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 256u
-#define ADDRESS_MIN    4096u      /* less is a number, in files that begin at address 0 */
 #define RECORDS_MAX    (1u << 18) /* sid's python3.14 has some 3 000 */
 
 #define DEF_BYTES 32u
@@ -99,6 +98,36 @@ static uint64_t pointer(const struct search *search, uint64_t vaddr)
 	return elf_read_ptr(search->elf, vaddr, &value) ? 0 : value;
 }
 
+static const struct elf_section *section_at(const struct search *search, uint64_t vaddr)
+{
+	for (size_t i = 0; i < search->elf->section_count; i++) {
+		const struct elf_section *s = &search->elf->sections[i];
+
+		if ((s->flags & SHF_ALLOC) && vaddr >= s->vaddr && vaddr - s->vaddr < s->size)
+			return s;
+	}
+	return NULL;
+}
+
+/* Older linkers put texts into the segment that has the code; sections tell them apart. */
+static bool is_code(const struct search *search, uint64_t vaddr)
+{
+	const struct elf_section *s;
+
+	if (!elf_is_code(search->elf, vaddr))
+		return false;
+	s = section_at(search, vaddr);
+	return s && (s->flags & SHF_EXECINSTR);
+}
+
+/* May there be a text, and not a header that a small number happens to point to? */
+static bool may_be_text(const struct search *search, uint64_t vaddr)
+{
+	const struct elf_section *s = section_at(search, vaddr);
+
+	return s && s->type == SHT_PROGBITS && !(s->flags & SHF_EXECINSTR);
+}
+
 static bool is_name_char(unsigned char c, bool dots)
 {
 	return c == '_' || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
@@ -110,7 +139,7 @@ static const char *name_at(const struct search *search, uint64_t vaddr, bool dot
 {
 	const char *text;
 
-	if (vaddr < ADDRESS_MIN || elf_is_code(search->elf, vaddr))
+	if (!may_be_text(search, vaddr))
 		return NULL;
 	text = elf_string_at_vaddr(search->elf, vaddr, NAME_MAX_BYTES);
 	if (!text || !*text || (*text >= '0' && *text <= '9'))
@@ -176,13 +205,12 @@ static int visit_record(struct search *search, uint64_t vaddr)
 	rc = elf_read_ptr(search->elf, vaddr + DEF_METH, &def.meth);
 	if (rc == -ENXIO)
 		def.meth = 0;
-	else if (rc || !elf_is_code(search->elf, def.meth))
+	else if (rc || !is_code(search, def.meth))
 		return rc && rc != -ENOENT ? rc : 8;
 	def.name = name_at(search, pointer(search, vaddr), false);
 	doc = pointer(search, vaddr + DEF_DOC);
-	if (!def.name ||
-	    (doc && (elf_is_code(search->elf, doc) ||
-		     (!elf_is_variable(search->elf, doc) && !elf_at_vaddr(search->elf, doc, 1)))))
+	if (!def.name || (doc && (is_code(search, doc) || (!elf_is_variable(search->elf, doc) &&
+							   !elf_at_vaddr(search->elf, doc, 1)))))
 		return 8;
 	rc = grow((void **)&search->records, search->record_count, &search->record_room,
 		  sizeof(def));

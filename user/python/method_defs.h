@@ -42,7 +42,8 @@ struct py_method_defs {
 	size_t count;
 };
 
-/* A file that is not Python's gives 0 and none. -ENOMEM; -E2BIG more than any real file has. */
+/* A file that is not Python's, or has no section headers, gives 0 and none. -ENOMEM; -E2BIG more
+ * than any real file has. */
 int py_method_defs_find(const struct elf_file *elf, struct py_method_defs *result);
 void py_method_defs_release(struct py_method_defs *defs);
 
