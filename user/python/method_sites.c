@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * One breakpoint serves an entry and a return probe if the return address is on top of the stack
+ * there. The function's first instruction, behind endbr64, is such a place; so is each one that
+ * follows up to the first push or branch, itself included, and one of them may be emulated by the
+ * kernel: 1.4 us for both probes instead of 9 (6.18, empty programs). A push that is the first is
+ * probed before it is done.
+ */
 #include "python/method_sites.h"
 
 #include <errno.h>
