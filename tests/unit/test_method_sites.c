@@ -32,12 +32,21 @@ static const struct sample samples[] = {
     {"mov rax,[rsi]; test; jcc", {0x48, 0x8b, 0x06, 0x85, 0xc0, 0x74, 0x01, 0x90, 0xc3}, 9, 5},
     {"the stack pointer changes", {0x48, 0x83, 0xec, 0x08, 0x55, 0xc3}, 6, 0},
     {"self changes", {0x31, 0xc0, 0x48, 0x89, 0xf7, 0x55, 0xc3}, 7, 0},
-    {"endbr64; ret", {0xf3, 0x0f, 0x1e, 0xfa, 0xc3}, 5, 4},
-    {"jmp to another", {0xf3, 0x0f, 0x1e, 0xfa, 0xe9, 0x00, 0x01, 0x00, 0x00}, 9, 4},
+    {"endbr64; ret", {0xf3, 0x0f, 0x1e, 0xfa, 0xc3}, 5, -1},
+    {"jmp to the second next", {0xf3, 0x0f, 0x1e, 0xfa, 0xe9, 0x77, 0, 0, 0}, 9, 4},
     {"its start is a loop", {0xff, 0xc0, 0x39, 0xf0, 0x75, 0xfa, 0xc3}, 7, -1},
     {"a loop behind its start", {0x31, 0xc0, 0xff, 0xc0, 0x39, 0xf0, 0x75, 0xfa, 0xc3}, 9, 0},
     {"no code", {0x06, 0x06}, 2, -1},
     {"lock prefix", {0xf0, 0xff, 0x06, 0xc3}, 4, -1},
+    {"jmp [rdi+8]", {0x55, 0x5d, 0xff, 0x67, 0x08}, 5, -1},
+    {"pop; jmp rax", {0x55, 0x5d, 0xff, 0xe0}, 4, -1},
+    {"a switch of distances",
+     {0x55, 0x48, 0x63, 0x04, 0x82, 0x48, 0x01, 0xd0, 0xff, 0xe0, 0x5d, 0xc3},
+     12,
+     0},
+    {"a switch of pointers", {0x55, 0xff, 0x24, 0xc5, 0, 0, 0, 0, 0x5d, 0xc3}, 10, 0},
+    {"jmp to no function", {0x55, 0x5d, 0xe9, 0x00, 0x10, 0, 0}, 7, -1},
+    {"never returns", {0x55, 0x0f, 0x0b}, 3, -1},
 };
 
 #define SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -93,6 +102,38 @@ static void test_places(void **state)
 				 found.count ? (long long)found.sites[0].site.vaddr : 0,
 				 found.reason);
 		assert_int_equal(found.refused, samples[i].at < 0);
+		py_method_sites_release(&found);
+	}
+	elf_file_close(elf);
+	free(image);
+}
+
+/* Where functions are over, those that they end in included. */
+static void test_exits(void **state)
+{
+	static const struct {
+		int sample, count, at[2];
+	} cases[] = {
+	    {0, 1, {1}},              /* push; ret */
+	    {2, 1, {8}},              /* behind a conditional jump */
+	    {6, 1, {2 * STRIDE + 8}}, /* jmp: the ret of the second next */
+	    {13, 1, {11}},            /* a switch */
+	};
+	struct elf_image *image = malloc(sizeof(*image));
+	struct elf_file *elf = build(image);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct py_method_def def = {.meth = ELF_CODE + (unsigned)cases[i].sample * STRIDE,
+					    .name = "f"};
+		struct py_method_defs defs = {&def, 1};
+		struct py_method_sites found;
+
+		assert_int_equal(
+		    py_method_sites_find(elf, &defs, all, PY_INSN_EMULATED_DEFAULT, &found), 0);
+		assert_int_equal(found.count, 1);
+		assert_int_equal(found.exit_count, cases[i].count);
+		for (int k = 0; k < cases[i].count; k++)
+			assert_int_equal(found.exits[k].vaddr - def.meth, cases[i].at[k]);
 		py_method_sites_release(&found);
 	}
 	elf_file_close(elf);
@@ -183,9 +224,8 @@ static void test_aliases(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_places),
-	    cmocka_unit_test(test_nothing_emulated),
-	    cmocka_unit_test(test_wanted),
+	    cmocka_unit_test(test_places),           cmocka_unit_test(test_exits),
+	    cmocka_unit_test(test_nothing_emulated), cmocka_unit_test(test_wanted),
 	    cmocka_unit_test(test_aliases),
 	};
 

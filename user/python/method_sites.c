@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * One breakpoint serves an entry and a return probe if the return address is on top of the stack
- * there. The function's first instruction, behind endbr64, is such a place; so is each one that
- * follows up to the first push or branch, itself included, and one of them may be emulated by the
- * kernel: 1.4 us for both probes instead of 9 (6.18, empty programs). A push that is the first is
- * probed before it is done.
+ * A function's probe lies on its first instruction, behind endbr64, or on one that follows before
+ * the first push, branch or change of the stack pointer or of self, that one included: of these the
+ * first that the kernel emulates. A push that is the first is probed before it is done.
  */
 #include "python/method_sites.h"
 
@@ -15,12 +13,13 @@
 
 #include "base/buf.h"
 #include "base/glob.h"
-#include "python/decode.h"
+#include "python/method_exits.h"
 #include "python/parts.h"
 #include "python/region.h"
 #include "target/ehframe.h"
 
-#define STRAIGHT_MAX 12 /* instructions that are looked at from a function's start on */
+#define NAME_MAX_BYTES 256 /* as method_defs.c */
+#define STRAIGHT_MAX   12  /* instructions that are looked at from a function's start on */
 
 struct search {
 	const struct elf_file *elf;
@@ -28,6 +27,7 @@ struct search {
 	unsigned int emulated;
 	struct eh_ranges eh;
 	struct mc_decoder *decoder;
+	struct method_exits exits; /* of all functions so far */
 	struct py_method_sites *result;
 	size_t room;
 };
@@ -37,10 +37,10 @@ struct start {
 	const struct search *search;
 	unsigned int seen;
 	bool ended;
-	uint64_t first;         /* behind endbr64; 0: nothing is there */
-	uint64_t chosen;        /* the first that the kernel emulates, or 0 */
-	bool refused;           /* the kernel puts no probe at first */
-	uint64_t begin, jumped; /* the lowest place behind begin that is jumped back to, 0: none */
+	uint64_t first;    /* behind endbr64; 0: nothing is there */
+	uint64_t chosen;   /* the first that the kernel emulates, or 0 */
+	bool refused;      /* the kernel puts no probe at first */
+	size_t first_exit; /* of this function */
 };
 
 bool py_method_wanted(const struct py_method_def *def, const char *const *globs)
@@ -49,6 +49,24 @@ bool py_method_wanted(const struct py_method_def *def, const char *const *globs)
 
 	return pt_glob_qualified(globs, owner, def->name) ||
 	       (dot && def->kind == PY_DEF_TYPE && pt_glob_qualified(globs, dot + 1, def->name));
+}
+
+bool py_method_site_has(const struct py_method_site *site, const char *const *globs)
+{
+	char one[NAME_MAX_BYTES];
+	struct py_method_def def = site->def;
+
+	def.name = one;
+	for (const char *name = site->names;; name++) {
+		size_t len = strcspn(name, "|");
+
+		snprintf(one, sizeof(one), "%.*s", (int)len, name);
+		if (py_method_wanted(&def, globs))
+			return true;
+		name += len;
+		if (!*name)
+			return false;
+	}
 }
 
 static bool is_dunder(const char *name)
@@ -96,37 +114,64 @@ static void see_straight(struct start *start, const struct mc_insn *insn)
 		       (insn->writes & (1u << MC_RSP | 1u << MC_RDI));
 }
 
+static bool is_exit(const struct start *start, uint64_t vaddr)
+{
+	const struct method_exits *exits = &start->search->exits;
+
+	for (size_t i = start->first_exit; i < exits->count; i++)
+		if (exits->vaddrs[i] == vaddr)
+			return true;
+	return false;
+}
+
 static int see_insn(const struct mc_insn *insn, void *ctx)
 {
 	struct start *start = ctx;
 
-	if (!start->ended)
-		see_straight(start, insn);
-	if ((insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP) &&
-	    insn->target >= start->begin && (!start->jumped || insn->target < start->jumped))
-		start->jumped = insn->target;
-	return 0;
+	see_straight(start, insn);
+	return start->ended;
 }
 
-/* The address to probe in the function, or 0 with the reason. */
-static uint64_t place(const struct search *search, uint64_t meth, const char **reason)
+/* The address to probe in the function, whose exits are known, or 0 with the reason. jumped: the
+ * lowest place at its start that is jumped to, 0: none. */
+static uint64_t place(const struct search *search, uint64_t meth, size_t first_exit,
+		      uint64_t jumped, const char **reason)
 {
-	const struct eh_range *range = eh_range_at(&search->eh, meth);
-	struct start start = {.search = search, .begin = meth};
+	struct start start = {.search = search, .first_exit = first_exit};
 
+	/* it was decoded before, for its exits */
+	region_each_insn(search->elf, search->decoder, eh_range_at(&search->eh, meth), see_insn,
+			 &start);
+	*reason = "it jumps back to where it starts";
+	if (!start.first || (jumped && jumped <= start.first))
+		return 0;
+	if (start.chosen && (!jumped || jumped > start.chosen) && !is_exit(&start, start.chosen))
+		return start.chosen;
+	*reason = start.refused ? "the kernel puts no probe on its first instruction"
+				: "it does nothing before it ends";
+	return start.refused || is_exit(&start, start.first) ? 0 : start.first;
+}
+
+/* Finds its exits, too. */
+static int place_all(struct search *search, uint64_t meth, uint64_t *vaddr, const char **reason)
+{
+	const struct method_code code = {search->elf, &search->eh, search->decoder};
+	const struct eh_range *range = eh_range_at(&search->eh, meth);
+	size_t first_exit = search->exits.count;
+	uint64_t jumped;
+	int rc;
+
+	*vaddr = 0;
 	*reason = "it is no function that .eh_frame knows";
 	if (!range || range->start != meth)
 		return 0;
-	*reason = "its code cannot be decoded";
-	if (region_each_insn(search->elf, search->decoder, range, see_insn, &start) || !start.first)
-		return 0;
-	*reason = "it jumps back to where it starts";
-	if (start.jumped && start.jumped <= start.first)
-		return 0;
-	if (start.chosen && (!start.jumped || start.jumped > start.chosen))
-		return start.chosen;
-	*reason = "the kernel puts no probe on its first instruction";
-	return start.refused ? 0 : start.first;
+	rc = method_exits_add(&code, meth, &search->exits, &jumped, reason);
+	if (rc)
+		return rc == -ENOTSUP ? 0 : rc;
+	*vaddr = place(search, meth, first_exit, jumped, reason);
+	if (!*vaddr)
+		search->exits.count = first_exit;
+	return 0;
 }
 
 static void refuse(struct py_method_sites *result, const struct py_method_def *def,
@@ -172,8 +217,11 @@ static int add(struct search *search, const struct py_method_def *def,
 	struct py_method_sites *result = search->result;
 	struct py_method_site *bigger, *site;
 	const char *reason;
-	uint64_t vaddr = place(search, def->meth, &reason);
+	uint64_t vaddr;
+	int rc = place_all(search, def->meth, &vaddr, &reason);
 
+	if (rc)
+		return rc;
 	if (result->count == search->room) {
 		search->room = search->room ? search->room * 2 : 64;
 		bigger = reallocarray(result->sites, search->room, sizeof(*bigger));
@@ -189,8 +237,12 @@ static int add(struct search *search, const struct py_method_def *def,
 	site->site.method = "method entry";
 	site->def = *def;
 	site->names = names_of(def, defs, count);
-	result->count += site->names != NULL;
-	return site->names ? 0 : -ENOMEM;
+	site->name = strdup(def->name);
+	site->owner = def->owner ? strdup(def->owner) : NULL;
+	site->def.name = site->name;
+	site->def.owner = site->owner;
+	result->count++;
+	return site->names && site->name && (site->owner || !def->owner) ? 0 : -ENOMEM;
 }
 
 static int find(struct search *search, const struct py_method_defs *defs)
@@ -210,6 +262,37 @@ static int find(struct search *search, const struct py_method_defs *defs)
 			rc = add(search, def, &defs->defs[i], same);
 	}
 	return rc;
+}
+
+static int by_vaddr(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The exits of all, each once. */
+static int make_exits(struct search *search)
+{
+	struct py_method_sites *result = search->result;
+	const struct method_exits *exits = &search->exits;
+
+	result->exits = calloc(exits->count + 1, sizeof(*result->exits));
+	if (!result->exits)
+		return -ENOMEM;
+	if (exits->count)
+		qsort(exits->vaddrs, exits->count, sizeof(*exits->vaddrs), by_vaddr);
+	for (size_t i = 0; i < exits->count; i++) {
+		struct py_site *site = &result->exits[result->exit_count];
+
+		if (i && exits->vaddrs[i] == exits->vaddrs[i - 1])
+			continue;
+		if (py_site_init(site, search->elf, exits->vaddrs[i]))
+			return -EINVAL; /* it was decoded before */
+		site->method = "method exit";
+		result->exit_count++;
+	}
+	return 0;
 }
 
 static bool any_wanted(const struct py_method_defs *defs, const char *const *globs)
@@ -238,6 +321,9 @@ int py_method_sites_find(const struct elf_file *elf, const struct py_method_defs
 		rc = find(&search, defs);
 		mc_decoder_close(search.decoder);
 	}
+	if (!rc)
+		rc = make_exits(&search);
+	method_exits_release(&search.exits);
 	eh_ranges_release(&search.eh);
 	if (rc)
 		py_method_sites_release(result);
@@ -246,8 +332,12 @@ int py_method_sites_find(const struct elf_file *elf, const struct py_method_defs
 
 void py_method_sites_release(struct py_method_sites *sites)
 {
-	for (size_t i = 0; i < sites->count; i++)
+	for (size_t i = 0; i < sites->count; i++) {
 		free(sites->sites[i].names);
+		free(sites->sites[i].name);
+		free(sites->sites[i].owner);
+	}
 	free(sites->sites);
+	free(sites->exits);
 	*sites = (struct py_method_sites){0};
 }

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * method_exits.h - the instructions at which a C function is over, with the stack pointer as it was
+ * at the function's first instruction.
+ *
+ * Such an instruction is a ret, or a jump to another function that ends in this one's place. That
+ * one's own exits are this one's then, unless it only makes an object or sets an exception
+ * (PyLong_FromLong, PyErr_Format): there the jump is the end.
+ *
+ * No return probe is needed, so none is lost where many are nested, and none kills a process that
+ * switches stacks (greenlet): the kernel keeps what a return probe replaces on a stack of its own.
+ *
+ * Pure. Life cycle: method_exits_add() .. -> use -> method_exits_release().
+ */
+#ifndef PT_PYTHON_METHOD_EXITS_H
+#define PT_PYTHON_METHOD_EXITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "python/decode.h"
+#include "target/ehframe.h"
+#include "target/elf.h"
+
+struct method_exits {
+	uint64_t *vaddrs; /* each once in what one call has added */
+	size_t count, room;
+};
+
+struct method_code {
+	const struct elf_file *elf;
+	const struct eh_ranges *eh;
+	struct mc_decoder *decoder;
+};
+
+/* Appends the exits of the function at meth. -ENOTSUP: not all can be told, *reason says why, and
+ * nothing was added; -ENOMEM. lowest: the lowest place near its start that the code seen jumps to,
+ * 0: none. */
+int method_exits_add(const struct method_code *code, uint64_t meth, struct method_exits *exits,
+		     uint64_t *lowest, const char **reason);
+void method_exits_release(struct method_exits *exits);
+
+#endif
