@@ -200,7 +200,7 @@ static int attach(struct bench *b, bool empty)
 	memset(&b->drained, 0, sizeof(b->drained));
 	if (pt_tracer_new(&options, &b->tracer, &err) < 0)
 		return fail(&err, "cannot load the programs");
-	index = pt_tracer_add_image(b->tracer, b->image, b->engine, b->reach,
+	index = pt_tracer_add_image(b->tracer, b->image, b->engine, b->reach, false,
 				    interpreter(b->processes[0])->open_path, &err);
 	if (index < 0)
 		return fail(&err, "cannot attach to the file");

@@ -144,6 +144,17 @@ static __always_inline void c_read_module(struct c_thread *c, const struct pt_la
 					(void *)(module + layout->str_ascii_data));
 }
 
+/* Sends c->rec, and keeps the value. */
+static __always_inline struct pt_cfunc *
+c_announce(struct c_thread *c, const struct pt_cfunc_key *key, const struct pt_cfunc *value)
+{
+	if (rec_send(&c->rec, sizeof(c->rec)))
+		return NULL;
+	if (bpf_map_update_elem(&cfuncs, key, value, BPF_ANY))
+		return NULL;
+	return bpf_map_lookup_elem(&cfuncs, key);
+}
+
 /* The function's value in the map, defined anew if need be; NULL: it cannot be. */
 static __always_inline struct pt_cfunc *c_define(struct thread *t, struct c_thread *c,
 						 const struct pt_layout *layout,
@@ -168,11 +179,7 @@ static __always_inline struct pt_cfunc *c_define(struct thread *t, struct c_thre
 		bpf_probe_read_user_str(c->rec.owner, sizeof(c->rec.owner), (void *)callee->type);
 	else
 		c_read_module(c, layout, callee->module);
-	if (rec_send(&c->rec, sizeof(c->rec)))
-		return NULL;
-	if (bpf_map_update_elem(&cfuncs, key, &value, BPF_ANY))
-		return NULL;
-	return bpf_map_lookup_elem(&cfuncs, key);
+	return c_announce(c, key, &value);
 }
 
 static __always_inline int c_put(struct thread *t, __u32 kind, __u32 arg, __u64 now)
@@ -344,6 +351,21 @@ static __always_inline int c_return(struct pt_regs *ctx, struct thread *t, __u32
 	return 0;
 }
 
+/* So many calls have returned while recording is paused. */
+static __always_inline void c_over_paused(struct thread *t, __u32 count)
+{
+	if (!count)
+		return;
+	paused_begin(t);
+	if (t->attention & ATT_UNKNOWN)
+		return;
+	paused_keep(t, t->depth);
+	if (t->pause_kept != t->depth)
+		return;
+	t->pause_c_count = count + (t->pause_c == t->depth ? t->pause_c_count : 0);
+	t->pause_c = t->depth;
+}
+
 /* Recording is paused. No call is put on the stack, but those that return are taken off it, so that
  * none of them is taken for one that is made now and returns later. */
 static __noinline int c_paused(struct pt_regs *ctx)
@@ -366,14 +388,7 @@ static __noinline int c_paused(struct pt_regs *ctx)
 	if (!c || !c->count)
 		return 0;
 	before = c->count;
-	if (c_settle(c, sp + 1) == before)
-		return 0;
-	paused_begin(t);
-	if (t->attention & ATT_UNKNOWN)
-		return 0;
-	paused_keep(t, t->depth);
-	if (t->pause_kept == t->depth)
-		t->pause_c = t->depth;
+	c_over_paused(t, before - c_settle(c, sp + 1));
 	return 0;
 }
 

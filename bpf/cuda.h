@@ -46,20 +46,6 @@ struct {
 	__type(value, struct cuda_thread);
 } cuda_threads SEC(".maps");
 
-/* The current thread's state if its process is traced; a CUDA function does not tell which
- * interpreter an unknown process runs. */
-static __always_inline struct thread *cuda_traced(void)
-{
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct thread *t = thread_get();
-
-	if (likely(t && t->generation == control.generation && t->image_id))
-		return t;
-	if (!bpf_map_lookup_elem(&procs, &tgid) || !thread_refresh(0))
-		return NULL;
-	return thread_get();
-}
-
 static __always_inline struct cuda_thread *cuda_thread_get(const struct thread *t, bool make)
 {
 	struct cuda_thread *c;
@@ -261,7 +247,7 @@ static __always_inline int cuda_enter(struct pt_regs *ctx)
 
 	if (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED)
 		return 0;
-	t = cuda_traced();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	cookie = bpf_get_attach_cookie(ctx);
@@ -344,7 +330,7 @@ static __always_inline int cuda_leave(struct pt_regs *ctx)
 
 	if (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED)
 		return 0;
-	t = cuda_traced();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	c = cuda_thread_get(t, false);

@@ -140,7 +140,7 @@ static __always_inline void paused_words(__u64 *words, const struct thread *t, _
 	words[0] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_PAUSED, 3), dt);
 	words[1] = t->pause_kept;
 	if (t->pause_c && t->pause_c == t->pause_kept)
-		words[1] |= PT_PAUSED_C_OVER;
+		words[1] |= t->pause_c_count * PT_PAUSED_C_OVER;
 	words[2] = t->pause_from;
 	words[3] = control.gate == PT_GATE_PAUSED ? 0 : control.resume_ns;
 }

@@ -47,6 +47,7 @@ const volatile __u32 values_args, values_result, values_local;
 const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
 const volatile bool cuda_nested; /* calls of CUDA functions made by others are told, too */
 const volatile bool want_async;  /* --async */
+const volatile bool use_methods; /* C functions are probed at themselves */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));
@@ -137,7 +138,8 @@ struct thread {
 	/* it ran during a pause that began then (0: none): its frames up to pause_kept stayed */
 	__u64 pause_from;
 	__u32 pause_kept;
-	__u32 pause_c; /* the C function that the frame at that depth called returned; 0: none */
+	__u32 pause_c;       /* C functions that the frame at that depth called returned; 0: none */
+	__u32 pause_c_count; /* so many */
 	/* depths of the calls that opened the window and that end the recording; 0: none */
 	__u32 window, stop_depth;
 	struct glob glob;
@@ -250,6 +252,13 @@ static __always_inline __u64 site_vaddr(__u32 layout, __u32 number)
 
 	return site ? site->vaddr : 0;
 }
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, PT_TSTATES_MAX);
+	__type(key, __u32); /* tid */
+	__type(value, struct pt_tstate);
+} tstates SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

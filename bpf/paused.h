@@ -20,6 +20,7 @@ static __always_inline void paused_begin(struct thread *t)
 		t->pause_from = control.pause_ns;
 		t->pause_kept = t->attention & ATT_UNKNOWN ? 0 : t->depth;
 		t->pause_c = 0;
+		t->pause_c_count = 0;
 	}
 	t->attention |= ATT_SNAP;
 	t->last_frame = 0;

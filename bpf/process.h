@@ -212,6 +212,20 @@ __noinline int thread_refresh(__u32 image_index)
 	return 1;
 }
 
+/* The current thread's state if its process is traced; a probe in a library does not tell which
+ * interpreter an unknown process runs. */
+static __always_inline struct thread *thread_traced(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct thread *t = thread_get();
+
+	if (likely(t && t->generation == control.generation && t->image_id))
+		return t;
+	if (!bpf_map_lookup_elem(&procs, &tgid) || !thread_refresh(0))
+		return NULL;
+	return thread_get();
+}
+
 static __always_inline int process_fork(struct task_struct *parent, struct task_struct *child)
 {
 	struct proc_event event = {.what = PT_PROC_FORK};
@@ -252,6 +266,11 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	event.parent_tgid = parent_tgid;
 	if (t && t->image_id == from->image_id)
 		event.parent_tid = parent->pid;
+	if (use_methods && t && t->image_id == from->image_id && t->tstate) {
+		struct pt_tstate inherited = {.image_id = proc.image_id, .tstate = t->tstate};
+
+		bpf_map_update_elem(&tstates, &tgid, &inherited, BPF_ANY);
+	}
 	event.parent_image_id = from->image_id;
 	send_proc(&event, child, bpf_ktime_get_ns());
 	return 0;

@@ -21,6 +21,7 @@
  *   site.h     what happens at a probe
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
+ *   method.h   C functions that are probed at themselves
  *   cuda.h     calls of CUDA functions
  *   torch.h    calls of PyTorch's operators
  *   mark.h     probes of the user's
@@ -30,6 +31,7 @@
 #include "cfunc.h"
 #include "cuda.h"
 #include "mark.h"
+#include "method.h"
 #include "peek.h"
 #include "process.h"
 #include "site.h"
@@ -57,6 +59,12 @@ SEC("uprobe.multi")
 int pt_c_site_multi(struct pt_regs *ctx)
 {
 	return c_hit(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_method(struct pt_regs *ctx)
+{
+	return method_hit(ctx);
 }
 
 SEC("uprobe.multi")

@@ -86,8 +86,9 @@ enum pt_word_kind {
  *        innermost of its kind. These words are not counted as events.
  * PAUSED 3 payload words: a depth, and when the pause began and ended (CLOCK_MONOTONIC; end 0: not
  *        yet). The thread ran while recording was paused: its frames up to that depth are the same
- *        as before, those above are gone. So is the C function that the frame at that depth called
- *        if PT_PAUSED_C_OVER is set beside the depth. If it goes on, a SNAP follows at once.
+ *        as before, those above are gone. So are the innermost C functions that the frame at that
+ *        depth called, as many as the high half of the depth says. If it goes on, a SNAP follows
+ *        at once.
  * ARGS, RESULT
  *        1 payload word: the number of the PT_REC_VALUES of the same thread, which comes before
  *        the batch, shifted left by PT_RT_SHIFT. ARGS: the arguments of the call whose enter
@@ -128,7 +129,8 @@ enum pt_ext {
 #define PT_CORO_FIRST                   1
 #define PT_CORO_UNKNOWN                 2
 #define PT_CORO_BITS                    7ull
-#define PT_PAUSED_C_OVER                (1ull << 32)
+#define PT_PAUSED_C_OVER                (1ull << 32) /* one such */
+#define PT_PAUSED_C_COUNT(w)            ((__u32)((w) >> 32))
 #define PT_EXT_ARG(type, payload_words) ((type) | (payload_words) << 8)
 #define PT_EXT_TYPE(arg)                ((arg)&0xff)
 #define PT_EXT_WORDS(arg)               ((arg) >> 8)
@@ -334,6 +336,11 @@ enum pt_cfunc_kind {
 	PT_C_FUNCTION = 1, /* of a module, which owner names if that is known */
 	PT_C_METHOD = 2,   /* of an object, whose type owner names */
 };
+/* Beside the kind: the function was probed at itself, not where it is called. So def is a number,
+ * and name may be several with '|' between, by any of which it was called. C functions may call it,
+ * so a call of it may lie in another on the same frame. */
+#define PT_C_PROBED     0x100u
+#define PT_C_KIND(kind) ((kind) & ~PT_C_PROBED)
 
 /* Comes before the first event that uses the id. Ids are shared with PT_REC_CODE. */
 struct pt_rec_cfunc {
@@ -342,7 +349,7 @@ struct pt_rec_cfunc {
 	__u64 type; /* address of the type's name; 0 for a function */
 	__u64 ml_meth;
 	__u32 id;
-	__u32 kind; /* enum pt_cfunc_kind */
+	__u32 kind; /* enum pt_cfunc_kind, PT_C_PROBED */
 	char name[PT_C_NAME_BYTES];
 	char owner[PT_C_NAME_BYTES];
 };

@@ -51,6 +51,31 @@ struct pt_cfunc {
 	__u64 name, ml_meth; /* of the PyMethodDef, when it was defined */
 };
 
+/* methods: C functions that are probed at themselves, by the number in the attach cookie. */
+#define PT_METHODS_MAX 32768
+#define PT_METHOD_EXIT                                                                             \
+	(1ull << 63) /* in the cookie: it is over; whose exit it is, the stack tells */
+
+enum pt_method_self {
+	PT_METHOD_OF_MODULE = 1, /* owner is the module */
+	PT_METHOD_OF_OBJECT,     /* the first argument is the object, which may be a type */
+	PT_METHOD_OF_TYPE,       /* static: owner is the type's type */
+	PT_METHOD_UNKNOWN,       /* the first argument is the module or the object */
+};
+
+struct pt_method {
+	__u32 self; /* enum pt_method_self */
+	__u32 zero;
+	char name[PT_C_NAME_BYTES], owner[PT_C_NAME_BYTES];
+};
+
+/* tstates: tid -> the thread state of a thread that ran Python before its probes told of it. */
+#define PT_TSTATES_MAX 16384
+struct pt_tstate {
+	__u32 image_id, zero;
+	__u64 tstate;
+};
+
 /* procs: tgid -> struct pt_proc. Not there: not traced. */
 #define PT_PF_FOLLOW 0x1 /* its children are traced too */
 #define PT_PF_FILE                                                                                 \

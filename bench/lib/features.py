@@ -13,6 +13,8 @@ SETTLE_SECONDS = 0.2
 FEATURES = (
     ("C functions, none wanted", ("--c-functions", "none"), "c_function", ()),
     ("C functions, another one wanted", ("--c-functions", "time.sleep"), "c_function", ()),
+    ("C functions, blocking ones wanted", ("--c-functions", "blocking"), "c_function", ()),
+    ("C functions, that one wanted", ("--c-functions", "*lock.locked"), "c_function", ()),
     ("C functions, all", ("--c-functions", "all"), "c_function", ()),
     ("lines of calls", ("--lines",), "call", ()),
     ("collections", (), "collection", ("--no-gc",)),

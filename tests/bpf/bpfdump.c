@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 	rc = pt_tracer_new(&options, &tracer, &err);
 	if (rc)
 		return fail(&err);
-	index = pt_tracer_add_image(tracer, image, engine, reach, argv[optind], &err);
+	index = pt_tracer_add_image(tracer, image, engine, reach, false, argv[optind], &err);
 	if (index < 0)
 		return fail(&err);
 	for (size_t i = 0; i < pid_count; i++) {

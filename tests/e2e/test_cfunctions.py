@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """--c-functions: the C functions that Python calls, as sys.setprofile sees them."""
+import glob
 import json
+import os
+import re
+import shutil
 import subprocess
 
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import Skip, each
 
 # Roots of the window that is compared; the rest of each thread is the harness's.
 ROOTS = ("workload", "worker")
@@ -180,3 +184,158 @@ def test_old_kernel(t, option):
     t.has(err, "--c-functions: not recorded")
     t.equal(c_names(got), set(), "C functions")
     t.check("nested" in got.counts(), "no Python functions either")
+
+
+# C functions of which none calls another, each with one name; few enough not to be "most".
+CHOSEN = ("sorted", "list.sort", "max", "_functools.reduce", "divmod", "time.sleep",
+          "list.insert", "dict.fromkeys", "int.from_bytes", "vars", "list.index", "print")
+PROBED = "probed at themselves ("
+
+
+def plan_of(err):
+    """How C functions are recorded, as -v says it."""
+    found = re.findall("C functions of CPython [^:]*: (.*)", err)
+    return found[0] if found else ""
+
+
+def chosen_name(name):
+    return any(name.startswith(("<built-in function %s>" % n, "<built-in method %s of " % n))
+               for n in (g.rpartition(".")[2] for g in CHOSEN))
+
+
+@each(interp=releases)
+def test_chosen(t, interp):
+    """Probed at themselves: of what was chosen, the calls of the program's own functions are those
+    that sys.setprofile reports, in that order."""
+    got, err = record(t, interp, "-v", "--c-functions=" + ",".join(CHOSEN))
+    t.has(plan_of(err), PROBED)
+    keep = lambda events: [e for e in events if not e[1].startswith("<built-in")
+                           or chosen_name(e[1])]
+    threads = sorted(keep(x) for x in (cut(events_of(r)) for r in got.threads.values()) if x)
+    expected = sorted(keep(x) for x in oracle_of(interp))
+    compare(t, expected, threads)
+    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
+    print("%d enters and exits of chosen C functions" % sum(
+        name.startswith("<built-in") for x in expected for _, name in x))
+
+
+METHODS = ("time.sleep,_socket.socket.*,list.sort,sorted,*lock.acquire,re.Pattern.sub,_sre.*,"
+           "_bisect.insort*,posix.fork")
+
+
+def in_function(got, function, text):
+    """Of the C functions directly in a function of methods.py, those with that text in the name."""
+    return [c for s in got.named(function) for c in s.children
+            if is_c(c) and c.name.startswith(text)]
+
+
+@each(minor=["3.8", "3.11", "3.12", "3.14"])
+@each(option=["--follow=exact", "--follow=late"])
+def test_methods(t, minor, option):
+    """Each call is there, with its callbacks inside, and ends where it did."""
+    interp = interpreters.one(minor)
+    got, err = record(t, interp, "-v", option, "--c-functions=" + METHODS, program="methods.py",
+                      args=("plain",))
+    t.has(plan_of(err), PROBED)
+    rounds = 20
+    counts = {("waits", "<built-in function sleep>"): rounds,
+              ("sends", "<built-in method sendall of socket object>"): rounds,
+              ("sends", "<built-in method recv of socket object>"): rounds,
+              ("sorts", "<built-in method sort of list object>"): rounds,
+              ("sorts", "<built-in function sorted>"): rounds,
+              ("locks", "<built-in method acquire"): rounds,
+              ("searches", "<built-in method sub of re.Pattern object>"): rounds,
+              ("raises", "<built-in function sorted>"): rounds,
+              ("raises", "<built-in function sleep>"): rounds}
+    for (function, name), count in counts.items():
+        t.equal(len(in_function(got, function, name)), count, "%s in %s()" % (name, function))
+    for s in in_function(got, "sorts", "<built-in function sorted>"):
+        t.equal([c.name for c in s.children], ["<built-in method sort of list object>"],
+                "what sorted() calls")
+    for s in in_function(got, "searches", "<built-in method sub"):
+        t.equal([c.name for c in s.children], ["replace"] * 2, "callbacks of sub()")
+    s, depth = in_function(got, "deep", "down") or got.named("deep")[0], 0
+    while s.children:
+        s, depth = s.children[0], depth + 1
+    t.equal(depth, 1 + 3 * 69, "nested calls: down, sorted, list.sort")
+    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
+    if option == "--follow=exact":
+        t.equal(len(got.named("<built-in function sleep>")), 2 * rounds + 1, "with the child's")
+
+
+def test_methods_too_deep(t):
+    """What is nested too deep is counted and said; what is called afterwards is there."""
+    interp = interpreters.one("3.11")  # later ones allow less depth themselves
+    got, err = record(t, interp, "-v", "--c-functions=sorted", program="methods.py",
+                      args=("deeper",))
+    t.has(plan_of(err), PROBED)
+    t.has(err, "C functions")
+    t.equal(len(in_function(got, "after_deeper", "<built-in function sorted>")), 1, "afterwards")
+    deepest = sum(1 for s in got.slices() if s.name == "<built-in function sorted>")
+    t.check(deepest >= 900, "%d calls of sorted()", deepest)
+
+
+def test_methods_late(t):
+    """An extension module that nobody knows is imported while recording: its calls are there once
+    it has its probes."""
+    interp = interpreters.one("3.12")
+    prefix = os.path.dirname(os.path.dirname(interp.file))
+    found = glob.glob(prefix + "/lib/python3.12/lib-dynload/_bisect.*.so")
+    if interp.root or not found:
+        raise Skip("no _bisect to copy")
+    copy = shutil.copy(found[0], t.path(""))
+    os.utime(copy)
+    tracer = process.Tracer("-vv", "-o", t.path("trace.json"), "--c-functions=" + METHODS, "--",
+                            *process.script(interp, "methods.py", t.path("")),
+                            stdin=subprocess.PIPE)
+    tracer.err.wait("C functions of '%s'" % copy, "the tracer")
+    for _ in range(3):
+        tracer.popen.stdin.write(b"go\n")
+    tracer.popen.stdin.close()
+    t.has(tracer.expect(0), "its C functions are recorded from now on")
+    got = trace.load(t.path("trace.json"))
+    t.equal(len(in_function(got, "late", "<built-in function insort")), 3, "calls of insort()")
+
+
+def test_methods_greenlets(t):
+    """A C function whose callback switches to another greenlet and back: nothing happens to the
+    program, and what the trace does not know, it says."""
+    for interp in interpreters.every():
+        if not subprocess.run(interp.command("-c", "import greenlet"), check=False,
+                              stderr=subprocess.DEVNULL).returncode:
+            break
+    else:
+        raise Skip("no interpreter with greenlet")
+    _, err = record(t, interp, "-v", "--c-functions=sorted,list.sort", program="switches.py",
+                    args=())
+    t.has(plan_of(err), PROBED)
+
+
+@each(globs=["nowhere.at_all", "*", "list.sort,nowhere.*"])
+def test_call_sites(t, globs):
+    """What is not known ahead, or most of all, is recorded where it is called."""
+    interp = interpreters.one("3.12")
+    got, err = record(t, interp, "-v", "--c-functions=" + globs, program="methods.py",
+                      args=("plain",))
+    t.has(plan_of(err), "where they are called")
+    if "sort" in globs:
+        t.equal(len(in_function(got, "sorts", "<built-in method sort of list object>")), 20,
+                "calls of list.sort")
+
+
+def test_plan(t):
+    """--dry-run and check say which way, too."""
+    interp = interpreters.one("3.12")
+    with subprocess.Popen(process.script(interp, "sleeper.py", "30"),
+                          stdout=subprocess.PIPE) as target:
+        target.stdout.readline()
+        out, _ = process.run_tool("-p", target.pid, "--dry-run", "--c-functions=time.sleep")
+        t.has(out, "1 " + PROBED)
+        out, _ = process.run_tool("-p", target.pid, "--dry-run", "--c-functions=time.sleep",
+                                  "--no-uprobe-multi")
+        t.has(out, "where they are called: uprobe.multi is switched off")
+        out, _ = process.run_tool("-p", target.pid, "--dry-run", "--json", "--c-functions=x.y")
+        t.has(json.loads(out)[0]["c_functions"], "where they are called")
+        out, _ = process.run_tool("check", "-p", target.pid)
+        t.has(out, PROBED)
+        target.kill()

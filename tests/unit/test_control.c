@@ -186,6 +186,43 @@ static void test_pause_on_c(void **state)
 	}
 }
 
+/* Paused within three C functions that called one another: so many of them are over. */
+static void test_pause_on_nested_c(void **state)
+{
+	static const uint32_t open[] = {1};
+
+	for (uint32_t over = 0; over <= 4; over++) {
+		struct op_recorder ops;
+		struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+		start(&ops);
+		for (uint32_t i = 0; i < 3; i++)
+			rec_cfunc(&ops.builder, 40 + i, PT_C_FUNCTION | PT_C_PROBED,
+				  i == 0   ? "x"
+				  : i == 1 ? "y"
+					   : "z",
+				  "m");
+		batch_begin(&ops.builder, &t, 2000);
+		batch_enter(&ops.builder, 1, 2000);
+		for (uint32_t i = 0; i < 3; i++)
+			batch_c_enter(&ops.builder, 40 + i, 2100 + i);
+		batch_paused(&ops.builder, 1 | over * PT_PAUSED_C_OVER, 3000, 4000, 4500);
+		batch_snap(&ops.builder, open, 1, 1, 4500);
+		for (uint32_t i = over; i < 3; i++)
+			batch_c_exit(&ops.builder, 4600 + i);
+		batch_exit_to(&ops.builder, 0, 5000);
+		batch_end(&ops.builder, 0);
+		finish(&ops);
+		assert_int_equal(ops.slice_count, 4);
+		assert_slice(&ops, "<built-in function z>", 0, 2102, over > 0 ? 3000 : 4600,
+			     over > 0 ? PT_SLICE_INTO_PAUSE : 0);
+		assert_slice(&ops, "a", 0, 2000, 5000, 0);
+		if (over < 3)
+			assert_slice(&ops, "<built-in function x>", 0, 2100, 4602, 0);
+		ops_release(&ops);
+	}
+}
+
 /* The thread had no event before the pause: what it kept was open from the start on. */
 static void test_pause_before_first_event(void **state)
 {
@@ -594,6 +631,7 @@ int main(void)
 	    cmocka_unit_test(test_pause_then_exit),
 	    cmocka_unit_test(test_pause_in_c),
 	    cmocka_unit_test(test_pause_on_c),
+	    cmocka_unit_test(test_pause_on_nested_c),
 	    cmocka_unit_test(test_pause_before_first_event),
 	    cmocka_unit_test(test_pause_to_the_end),
 	    cmocka_unit_test(test_clear),

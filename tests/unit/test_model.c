@@ -716,6 +716,69 @@ static void test_c_functions(void **state)
 	ops_release(&ops);
 }
 
+/* Probed at themselves: one calls another with no frame between, and each has its end. */
+static void test_c_functions_nested(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+	start(&ops, NULL);
+	rec_cfunc(&ops.builder, 40, PT_C_FUNCTION | PT_C_PROBED, "sorted", "builtins");
+	rec_cfunc(&ops.builder, 41, PT_C_METHOD | PT_C_PROBED, "append", "list");
+	batch_begin(&ops.builder, &t, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_c_enter(&ops.builder, 40, 2100);
+	batch_c_enter(&ops.builder, 41, 2200);
+	batch_enter(&ops.builder, 2, 2300);
+	batch_exit(&ops.builder, 2400);
+	batch_c_exit(&ops.builder, 2500);
+	batch_c_exit(&ops.builder, 2600);
+	batch_exit(&ops.builder, 2700);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.slice_count, 4);
+	assert_slice(&ops, SORTED, 0, 2100, 2600, 0);
+	assert_slice(&ops, APPEND, 0, 2200, 2500, 0);
+	assert_int_equal(ops_slice(&ops, APPEND, 0)->parent_id, ops_slice(&ops, SORTED, 0)->id);
+	assert_int_equal(ops_slice(&ops, "b", 0)->parent_id, ops_slice(&ops, APPEND, 0)->id);
+	ops_release(&ops);
+}
+
+/* One of several names is enough; what was chosen while recording need not match at all. */
+static void test_c_function_names(void **state)
+{
+	static const char *const globs[] = {"_thread.lock.acquire_lock", "other", NULL};
+	struct pt_model_options options = {.c_globs = globs};
+
+	for (int chosen = 0; chosen < 2; chosen++) {
+		struct rec_thread t = rec_thread(10, 10, 1, "main");
+		struct op_recorder ops;
+
+		options.c_chosen = chosen;
+		start(&ops, &options);
+		rec_cfunc(&ops.builder, 40, PT_C_METHOD | PT_C_PROBED, "acquire|acquire_lock",
+			  "_thread.lock");
+		rec_cfunc(&ops.builder, 41, PT_C_METHOD | PT_C_PROBED, "append", "list");
+		batch_begin(&ops.builder, &t, 2000);
+		batch_snap(&ops.builder, NULL, 0, 0, 2000);
+		batch_enter(&ops.builder, 1, 2000);
+		for (uint32_t i = 40; i < 42; i++) {
+			batch_c_enter(&ops.builder, i, 2000 + 10 * i);
+			batch_c_exit(&ops.builder, 2003 + 10 * i);
+		}
+		batch_exit(&ops.builder, 2900);
+		batch_end(&ops.builder, 0);
+		finish(&ops);
+		assert_int_equal(
+		    ops_count(&ops,
+			      "<built-in method acquire|acquire_lock of _thread.lock object>"),
+		    1);
+		assert_int_equal(ops_count(&ops, APPEND), chosen);
+		ops_release(&ops);
+	}
+}
+
 static void test_c_function_filter(void **state)
 {
 	static const char *const globs[] = {"time.*", "append", NULL};
@@ -1076,6 +1139,8 @@ int main(void)
 	    cmocka_unit_test(test_filters),
 	    cmocka_unit_test(test_include_and_depth_limit),
 	    cmocka_unit_test(test_c_functions),
+	    cmocka_unit_test(test_c_functions_nested),
+	    cmocka_unit_test(test_c_function_names),
 	    cmocka_unit_test(test_c_function_filter),
 	    cmocka_unit_test(test_c_function_loss),
 	    cmocka_unit_test(test_very_deep),

@@ -81,6 +81,8 @@ static void test_c_functions(void **state)
 	assert_true(p.options.c_globs.count > 20);
 	assert_string_equal(p.options.c_globs.items[0], "time.sleep");
 	assert_string_equal(p.options.c_globs.items[p.options.c_globs.count - 1], "mine.*");
+	assert_int_equal(p.options.c_named.count, 1);
+	assert_string_equal(p.options.c_named.items[0], "mine.*");
 	done(&p);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		parse(&p, bad[i]);

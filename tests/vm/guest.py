@@ -310,10 +310,10 @@ def test_states(interpreter):
         target.kill()
 
 
-def test_c_functions(interpreter, *options):
+def test_c_functions(interpreter, *options, wanted="all"):
     """Their programs are loaded by this kernel, or it is said that they are not."""
     command = command_of(interpreter, PROGRAMS + "/sorted_seed.py")
-    done = subprocess.run([TOOL, "--c-functions=all", *options, "-o", "/tmp/trace.json", "--",
+    done = subprocess.run([TOOL, "-v", "--c-functions=" + wanted, *options, "-o", "/tmp/trace.json", "--",
                            *command], timeout=LIMIT_S, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace")
     if done.returncode != 0:
@@ -329,7 +329,17 @@ def test_c_functions(interpreter, *options):
     inner = [c.name for s in outer for key in s.children for c in key.children]
     if inner != ["<built-in function sleep>", "<built-in function repr>"] * 2:
         raise Failed("sorted() is not as it was called: %r" % inner)
-    return "%d slices" % got.count
+    way = "at themselves" if "probed at themselves" in done.stderr else "where they are called"
+    return "%d slices; probed %s" % (got.count, way)
+
+
+def test_chosen_c_functions(interpreter):
+    """Probed at themselves where the kernel can do it, else where they are called."""
+    said = test_c_functions(interpreter, "--follow=exact", wanted="sorted,repr,sleep")
+    release = tuple(int(x) for x in os.uname().release.split(".")[:2])
+    if ("at themselves" in said) != (release >= (6, 6)):
+        raise Failed(said)
+    return said
 
 
 def test_kill(interpreter):
@@ -438,6 +448,7 @@ def main():
                  *BY_NAME)
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
+    run_test("C functions of a list", test_chosen_c_functions, interpreters[0])
     run_test("C functions, by name", test_c_functions, interpreters[0], *BY_NAME)
     run_test("probes of the user's", test_marks, interpreters[0])
     run_test("tracer killed", test_kill, interpreters[0])

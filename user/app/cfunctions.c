@@ -97,7 +97,8 @@ static bool is(const char *item, size_t len, const char *word)
 	return len == strlen(word) && !strncmp(item, word, len);
 }
 
-int app_parse_c_functions(const char *text, bool *wanted, struct app_list *globs)
+int app_parse_c_functions(const char *text, bool *wanted, struct app_list *globs,
+			  struct app_list *named)
 {
 	size_t len = strlen(text);
 	int rc = 0;
@@ -112,8 +113,8 @@ int app_parse_c_functions(const char *text, bool *wanted, struct app_list *globs
 		if (is(text, len, "blocking"))
 			for (size_t i = 0; !rc && i < sizeof(blocking) / sizeof(blocking[0]); i++)
 				rc = add(globs, blocking[i], strlen(blocking[i]));
-		else
-			rc = add(globs, text, len);
+		else if (!(rc = add(globs, text, len)))
+			rc = add(named, text, len);
 		if (!text[len])
 			break;
 		text += len + 1;

@@ -121,6 +121,14 @@ static void check_features(struct checks *checks, const struct py_image *image)
 	}
 }
 
+/* --c-functions=blocking. */
+static void check_c_functions(struct checks *checks, const char *text,
+			      const struct pt_traced_image *image)
+{
+	tell(checks, "C functions", image->c_methods ? VERDICT_OK : VERDICT_FALLBACK, text,
+	     "each call of a C function costs 1.5 us, wanted or not");
+}
+
 static void check_jit(struct checks *checks, const struct pt_process *process,
 		      const struct py_image *image)
 {
@@ -168,6 +176,7 @@ static void check_process(struct checks *checks, const struct pt_process *proces
 		tell(checks, "interpreter", VERDICT_OK, text, "");
 		check_engines(checks, image->image);
 		check_features(checks, image->image);
+		check_c_functions(checks, app_c_functions_text(inspector, process, image), image);
 		check_jit(checks, process, image->image);
 	}
 	if (rc || !image) {

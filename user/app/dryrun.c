@@ -74,9 +74,10 @@ static bool is_emulated(const struct run *run, const struct py_site *site)
 	return run->inspector.options.emulated & 1u << site->insn_class;
 }
 
-static void print_plan(const struct run *run, const struct pt_process *process,
-		       const struct pt_traced_image *traced)
+static void print_plan(struct run *run, const struct pt_process *process,
+		       struct pt_traced_image *traced)
 {
+	const char *c_functions = app_c_functions_text(&run->inspector, process, traced);
 	const struct pt_module *module = &process->modules[process->interpreter];
 	const struct py_image *image = traced->image;
 	const struct py_engine_plan *plan = &image->engines[traced->engine];
@@ -92,6 +93,8 @@ static void print_plan(const struct run *run, const struct pt_process *process,
 	printf("  engine       %s: %s\n", pt_engine_name(traced->engine), traced->why);
 	if (plan->reason[0])
 		printf("  remark       %s\n", plan->reason);
+	if (c_functions[0])
+		printf("  C functions  %s\n", c_functions);
 	printf("  instructions %s\n", run->inspector.calibrated
 					  ? "emulation was measured on this kernel"
 					  : "emulation is assumed, not measured (needs root)");
@@ -130,7 +133,7 @@ static cJSON *site_json(const struct run *run, const struct py_site *site)
 }
 
 static void add_plan_json(struct run *run, const struct pt_process *process,
-			  const struct pt_traced_image *traced)
+			  struct pt_traced_image *traced)
 {
 	const struct py_image *image = traced->image;
 	const struct py_engine_plan *plan = &image->engines[traced->engine];
@@ -147,6 +150,8 @@ static void add_plan_json(struct run *run, const struct pt_process *process,
 	cJSON_AddStringToObject(object, "engine", pt_engine_name(traced->engine));
 	cJSON_AddStringToObject(object, "why", traced->why);
 	cJSON_AddStringToObject(object, "remark", plan->reason);
+	cJSON_AddStringToObject(object, "c_functions",
+				app_c_functions_text(&run->inspector, process, traced));
 	cJSON_AddBoolToObject(object, "calibrated", run->inspector.calibrated);
 	cJSON_AddNumberToObject(object, "find_ms", image->find_ms);
 	for (size_t i = 0; i < plan->site_count; i++)

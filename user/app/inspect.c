@@ -6,9 +6,38 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/cfunctions.h"
 #include "app/verbs.h"
 #include "probe/calibrate.h"
 #include "python/jit.h"
+#include "record/method_files.h"
+#include "record/session.h"
+
+/* For a list of C functions. */
+static int make_methods(struct app_inspector *inspector, const struct app_options *options)
+{
+	const struct pt_tracer_options tracer = {
+	    .no_uprobe_multi = options->no_uprobe_multi,
+	    .no_cookie = options->no_cookie,
+	    .no_task_storage = options->no_task_storage,
+	};
+	bool file_wide = options->all || options->follow == PT_FOLLOW_EXACT, wanted;
+	const struct app_list *globs = &options->c_globs;
+	struct app_list named = {0};
+
+	if (options->verb == APP_CHECK) {
+		if (app_parse_c_functions("blocking", &wanted, &inspector->c_globs, &named))
+			return -ENOMEM;
+		globs = &inspector->c_globs;
+	} else if (!options->dry_run || !globs->count) {
+		return 0;
+	}
+	pt_tracer_methods_supported(&tracer, file_wide, &inspector->c_refused);
+	inspector->methods = method_files_new((const char *const *)globs->items,
+					      (const char *const *)options->c_named.items,
+					      inspector->options.emulated);
+	return inspector->methods ? 0 : -ENOMEM;
+}
 
 int app_inspector_init(struct app_inspector *inspector, const struct app_options *options,
 		       struct pt_err *err)
@@ -32,7 +61,8 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 	}
 	if (options->verb == APP_CHECK || (options->dry_run && options->c_wanted))
 		inspector->options.emulated |= PY_FIND_C_CALLS;
-	if (pt_images_new(&inspector->options, &inspector->images))
+	if (pt_images_new(&inspector->options, &inspector->images) ||
+	    make_methods(inspector, options))
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	return 0;
 }
@@ -40,6 +70,21 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 void app_inspector_release(struct app_inspector *inspector)
 {
 	pt_images_free(inspector->images);
+	method_files_free(inspector->methods);
+	for (size_t i = 0; i < inspector->c_globs.count; i++)
+		free(inspector->c_globs.items[i]);
+	free(inspector->c_globs.items);
+}
+
+const char *app_c_functions_text(struct app_inspector *inspector, const struct pt_process *process,
+				 struct pt_traced_image *image)
+{
+	if (inspector->methods && pt_err_is_set(&inspector->c_refused) && !image->c_chosen)
+		snprintf(image->c_why, sizeof(image->c_why), "where they are called: %.250s",
+			 inspector->c_refused.what);
+	else if (inspector->methods && method_files_choose(inspector->methods, process, image))
+		snprintf(image->c_why, sizeof(image->c_why), "out of memory");
+	return image->c_why;
 }
 
 int app_inspect(struct app_inspector *inspector, const struct pt_process *process,

@@ -19,7 +19,10 @@
 struct app_inspector {
 	struct pt_images_options options;
 	struct pt_images *images;
-	bool calibrated; /* options.emulated was measured on this kernel */
+	bool calibrated;              /* options.emulated was measured on this kernel */
+	struct method_files *methods; /* NULL: C functions are not asked for by a list */
+	struct app_list c_globs;      /* of check, which stands for --c-functions=blocking */
+	struct pt_err c_refused;      /* why this kernel cannot probe them at themselves */
 	char cache_dir[4096];
 };
 
@@ -30,6 +33,10 @@ void app_inspector_release(struct app_inspector *inspector);
  * the file could be analysed, also if no engine fits. */
 int app_inspect(struct app_inspector *inspector, const struct pt_process *process,
 		struct pt_traced_image **image, struct pt_err *err);
+
+/* How the C functions that are asked for would be recorded; "" if none are. */
+const char *app_c_functions_text(struct app_inspector *inspector, const struct pt_process *process,
+				 struct pt_traced_image *image);
 
 /* "static, stripped, dtrace" */
 void app_build_text(const struct pt_process *process, const struct py_image *image, char *text,

@@ -170,8 +170,9 @@ static const struct row rows[] = {
 	 "read them; vizviewer shows them"),
 	ROW("c-functions", 0, STRING, "none|all|LIST", c_functions, WRITERS | APP_REPORT,
 	 "record calls of C functions too: all, or those that match a comma-separated LIST of "
-	 "GLOBs such as time.sleep,socket.*; 'blocking' in it stands for what may wait or work "
-	 "long; default none (replay, report: all)"),
+	 "GLOBs such as time.sleep,_socket.*; 'blocking' in it stands for what may wait or work "
+	 "long; what is not listed costs nothing where -v says 'probed at themselves'; default "
+	 "none (replay, report: all)"),
 	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, APP_RECORD,
 	 "record calls of CUDA functions with their arguments and what they returned: those of the "
 	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
@@ -710,8 +711,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
 	options->c_wanted = options->verb != APP_RECORD;
-	if (options->c_functions &&
-	    app_parse_c_functions(options->c_functions, &options->c_wanted, &options->c_globs))
+	if (options->c_functions && app_parse_c_functions(options->c_functions, &options->c_wanted,
+							  &options->c_globs, &options->c_named))
 		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);
 	if (check_glob("--start-on", options->start_on, err) ||
 	    check_glob("--stop-on", options->stop_on, err))
@@ -842,6 +843,7 @@ void app_options_release(struct app_options *options)
 	free(options->c_functions);
 	free(options->memory_history);
 	list_release(&options->c_globs);
+	list_release(&options->c_named);
 	free(options->start_on);
 	free(options->stop_on);
 	free(options->control);

@@ -64,6 +64,7 @@ struct app_options {
 	struct app_list include_files, exclude_files;
 	bool c_wanted;           /* any C functions at all */
 	struct app_list c_globs; /* empty: all */
+	struct app_list c_named; /* of these, what was not "blocking" */
 	bool no_call_ids, no_cache, dry_run, json, quiet, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;
 };

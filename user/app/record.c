@@ -201,10 +201,12 @@ static void session_options(const struct app_options *options, struct pt_session
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->memory = options->memory;
+	session->c_named = (const char *const *)options->c_named.items;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);
 	app_output_options(options, &session->output);
+	session->output.model.c_chosen = true;
 	session->output.give_to_owner = pt_sudo_user(&session->output.owner_uid,
 						     &session->output.owner_gid);
 }

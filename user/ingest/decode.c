@@ -153,7 +153,8 @@ static int check_sched(const struct pt_rec_sched *sched)
 
 static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 {
-	if (!cfunc->id || (cfunc->kind != PT_C_FUNCTION && cfunc->kind != PT_C_METHOD) ||
+	if (!cfunc->id ||
+	    (PT_C_KIND(cfunc->kind) != PT_C_FUNCTION && PT_C_KIND(cfunc->kind) != PT_C_METHOD) ||
 	    !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
 	    !memchr(cfunc->owner, 0, sizeof(cfunc->owner)))
 		return -EBADMSG;
@@ -419,7 +420,7 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 	case PT_X_PAUSED:
 		event->kind = PT_EV_PAUSED;
 		event->depth = (uint32_t)payload;
-		event->c_over = payload & PT_PAUSED_C_OVER;
+		event->c_over = PT_PAUSED_C_COUNT(payload);
 		event->from_ns = iter->batch->words[iter->pos++];
 		event->until_ns = iter->batch->words[iter->pos++];
 		break;

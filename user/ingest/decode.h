@@ -77,7 +77,7 @@ struct pt_ev {
 	struct pt_ev_rt rt;
 	struct pt_ev_cuda cuda;
 	uint64_t from_ns, until_ns; /* PAUSED; until 0: not resumed */
-	bool c_over; /* PAUSED: the C function that the frame at that depth called returned */
+	uint32_t c_over; /* PAUSED: C functions that the frame at that depth called returned */
 };
 
 /* Walks a batch: pt_batch_begin() checks it whole, then pt_batch_next() until it returns false. */

@@ -157,10 +157,23 @@ void model_code_define(struct pt_model *model, const struct pt_rec_code *record)
 					 qualname[0] ? qualname : name, file);
 }
 
-static bool c_is_wanted(const struct pt_model *model, const char *owner, const char *name)
+/* name: perhaps several, with '|' between. */
+static bool c_is_wanted(const struct pt_model *model, bool probed, const char *owner,
+			const char *name)
 {
-	return !model->options.no_c_functions &&
-	       (!model->options.c_globs || pt_glob_qualified(model->options.c_globs, owner, name));
+	char one[3 * PT_C_NAME_BYTES];
+
+	if (model->options.no_c_functions)
+		return false;
+	if (!model->options.c_globs || (probed && model->options.c_chosen))
+		return true;
+	for (size_t len = 0; name; name = name[len] ? name + len + 1 : NULL) {
+		len = strcspn(name, "|");
+		snprintf(one, sizeof(one), "%.*s", (int)len, name);
+		if (pt_glob_qualified(model->options.c_globs, owner, one))
+			return true;
+	}
+	return false;
 }
 
 void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *record)
@@ -171,9 +184,10 @@ void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *recor
 
 	if (!code)
 		return;
+	code->c_probed = record->kind & PT_C_PROBED;
 	pt_utf8_clean(name, sizeof(name), record->name, strlen(record->name));
 	pt_utf8_clean(owner, sizeof(owner), record->owner, strlen(record->owner));
-	if (record->kind == PT_C_METHOD)
+	if (PT_C_KIND(record->kind) == PT_C_METHOD)
 		snprintf(text, sizeof(text), "<built-in method %s of %s object>", name, owner);
 	else
 		snprintf(text, sizeof(text), "<built-in function %s>", name);
@@ -181,7 +195,7 @@ void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *recor
 	snprintf(full, sizeof(full), "%s%s%s", owner, owner[0] ? "." : "", name);
 	code->function = function_intern(model, record->id, 0, full, text, "");
 	if (code->function)
-		code->function->excluded = !c_is_wanted(model, owner, name);
+		code->function->excluded = !c_is_wanted(model, code->c_probed, owner, name);
 }
 
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code)

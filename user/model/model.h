@@ -28,6 +28,7 @@ struct pt_model_options {
 	bool no_c_functions;
 	bool memory; /* follow the memory of CUDA: counters, what is left, and PT_OP_MEMORY */
 	const char *const *c_globs; /* C functions to keep, see pt_glob_qualified(); NULL: all */
+	bool c_chosen; /* recorded with the same c_globs: what has PT_C_PROBED was chosen by them */
 };
 
 /* A sink's entry: non-zero (-errno) stops. */

@@ -42,6 +42,7 @@ struct model_code {
 	struct model_function *function;
 	struct model_lines *lines; /* NULL: no line table came */
 	uint32_t co_flags;
+	bool c_probed; /* PT_C_PROBED */
 	struct model_code *next;
 };
 

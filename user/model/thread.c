@@ -602,8 +602,8 @@ static void set_depth(struct pt_model *model, struct model_thread *thread, uint3
 	thread->depth = depth;
 }
 
-/* A frame calls one C function at a time: an earlier one that is still open was lost sight of. */
-static void close_c(struct pt_model *model, struct model_thread *thread, uint64_t ns,
+/* Closes the innermost C function of the innermost frame, if there is one. */
+static bool close_c(struct pt_model *model, struct model_thread *thread, uint64_t ns,
 		    uint32_t flags)
 {
 	uint32_t count = thread->frame_count;
@@ -612,9 +612,11 @@ static void close_c(struct pt_model *model, struct model_thread *thread, uint64_
 	while (count && thread->frames[count - 1].span &&
 	       thread->frames[count - 1].depth == thread->depth)
 		count--;
-	if (count && thread->frames[count - 1].is_c &&
-	    thread->frames[count - 1].depth == thread->depth)
-		model_thread_pop_to(model, thread, count - 1, ns, flags);
+	if (!count || !thread->frames[count - 1].is_c ||
+	    thread->frames[count - 1].depth != thread->depth)
+		return false;
+	model_thread_pop_to(model, thread, count - 1, ns, flags);
+	return true;
 }
 
 /* What lies on the innermost frame, and does not end with it, may have ended within the pause. */
@@ -654,8 +656,9 @@ static void pause_ended_frames(struct pt_model *model, struct model_thread *thre
 	if (event->depth < thread->depth)
 		set_depth(model, thread, event->depth, event->from_ns, PT_SLICE_INTO_PAUSE);
 	pop_spans(model, thread, event->from_ns);
-	if (event->c_over && thread->depth == event->depth) {
-		close_c(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE);
+	for (uint32_t i = 0; i < event->c_over && thread->depth == event->depth; i++) {
+		if (!close_c(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE))
+			break;
 		pop_spans(model, thread, event->from_ns);
 	}
 	thread->muted = false;
@@ -709,16 +712,18 @@ static void leave(struct pt_model *model, struct model_thread *thread, const str
 
 static void enter_c(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
+	struct model_code *code = model_code_get(model, event->code_id);
 	uint32_t count;
 
 	if (!thread->depth) {
 		model->totals.bad_records++; /* nobody is there who could call it */
 		return;
 	}
-	close_c(model, thread, event->time_ns, PT_SLICE_INTO_LOSS);
+	/* else the frame calls one at a time, and an earlier one was lost sight of */
+	if (!code || !code->c_probed)
+		close_c(model, thread, event->time_ns, PT_SLICE_INTO_LOSS);
 	count = thread->frame_count;
-	push(model, thread, model_code_get(model, event->code_id), thread->depth, event->time_ns,
-	     0);
+	push(model, thread, code, thread->depth, event->time_ns, 0);
 	if (thread->frame_count > count)
 		thread->frames[count].is_c = true;
 }

@@ -165,6 +165,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_program__set_autoload(skel->progs.pt_c_site_multi,
 				  tracer->options.c_functions && tracer->multi);
 	pt_cuda_configure(tracer);
+	pt_methods_configure(tracer);
 	bpf_map__set_autocreate(skel->maps.marks, tracer->options.marks);
 	bpf_map__set_autocreate(skel->maps.mark_levels, tracer->options.marks);
 	bpf_program__set_autoload(skel->progs.pt_mark, tracer->options.marks);
@@ -205,7 +206,8 @@ static void skip_unwanted(struct pt_tracer *tracer, const struct pt_rec_cfunc *c
 	int fd = bpf_map__fd(tracer->skel->maps.cfuncs);
 	struct pt_cfunc value;
 
-	if (!tracer->options.c_globs || !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
+	if (!tracer->options.c_globs || (cfunc->kind & PT_C_PROBED) ||
+	    !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
 	    !memchr(cfunc->owner, 0, sizeof(cfunc->owner)) ||
 	    pt_glob_qualified(tracer->options.c_globs, cfunc->owner, cfunc->name))
 		return;
@@ -385,14 +387,18 @@ static void release_set(size_t i, void *ctx)
 		pt_links_release(&tracer->images[i].links);
 	else if (i - tracer->image_count < tracer->process_count)
 		pt_links_release(&tracer->processes[i - tracer->image_count].links);
-	else
+	else if (i - tracer->image_count - tracer->process_count < tracer->cuda_count)
 		pt_links_release(&tracer->cuda[i - tracer->image_count - tracer->process_count]);
+	else
+		pt_links_release(&tracer->methods[i - tracer->image_count - tracer->process_count -
+						  tracer->cuda_count]);
 }
 
 static void release_site_links(struct pt_tracer *tracer)
 {
-	pt_parallel(tracer->image_count + tracer->process_count + tracer->cuda_count, release_set,
-		    tracer);
+	pt_parallel(tracer->image_count + tracer->process_count + tracer->cuda_count +
+			tracer->methods_count,
+		    release_set, tracer);
 	pt_links_release(&tracer->marks);
 }
 
@@ -413,6 +419,7 @@ void pt_tracer_free(struct pt_tracer *tracer)
 	pytrace_bpf__destroy(tracer->skel);
 	free(tracer->processes);
 	free(tracer->cuda);
+	free(tracer->methods);
 	free(tracer);
 }
 
@@ -477,8 +484,8 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 }
 
 int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
-			enum py_engine engine, enum pt_reach reach, const char *open_path,
-			struct pt_err *err)
+			enum py_engine engine, enum pt_reach reach, bool c_methods,
+			const char *open_path, struct pt_err *err)
 {
 	const struct py_engine_plan *plan = &image->engines[engine];
 	int index = (int)tracer->image_count, rc;
@@ -490,12 +497,13 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
 				  "'%s' cannot be probed this way: %s", image->path, plan->reason);
 	rc = pt_text_check_file(image, engine, open_path, err);
-	if (!rc && tracer->options.c_functions && image->engines[PY_ENGINE_C_CALLS].usable)
+	if (!rc && tracer->options.c_functions && !c_methods &&
+	    image->engines[PY_ENGINE_C_CALLS].usable)
 		rc = pt_text_check_file(image, PY_ENGINE_C_CALLS, open_path, err);
 	if (rc)
 		return rc;
 	tracer->images[index] = (struct tracer_image){
-	    .image = image, .engine = engine, .reach = reach};
+	    .image = image, .engine = engine, .reach = reach, .c_methods = c_methods};
 	rc = register_image(tracer, index, err);
 	if (rc)
 		return rc;
@@ -521,7 +529,7 @@ const char *pt_tracer_c_functions_refusal(const struct pt_tracer *tracer, int im
 {
 	const struct tracer_image *slot = &tracer->images[image_index];
 
-	if (!tracer->options.c_functions || pt_c_plan(tracer, image_index))
+	if (!tracer->options.c_functions || slot->c_methods || pt_c_plan(tracer, image_index))
 		return NULL;
 	if (slot->engine != PY_ENGINE_FRAME)
 		return "they need the frame engine";
@@ -897,6 +905,8 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 		stats->links += tracer->processes[i].links.count;
 	for (size_t i = 0; i < tracer->cuda_count; i++)
 		stats->links += tracer->cuda[i].count;
+	for (size_t i = 0; i < tracer->methods_count; i++)
+		stats->links += tracer->methods[i].count;
 	stats->links += tracer->marks.count;
 }
 

@@ -22,6 +22,7 @@
 #include "cuda/calls.h"
 #include "pt_abi.h"
 #include "python/image.h"
+#include "python/method_sites.h"
 
 struct pt_tracer;
 
@@ -62,6 +63,8 @@ struct pt_tracer_options {
 	 * pt_tracer_c_functions_supported(). */
 	bool c_functions;
 	const char *const *c_globs;
+	/* Some are probed at themselves; needs pt_tracer_methods_supported() as well. */
+	bool methods;
 	/* Calls of CUDA functions are recorded where pt_tracer_add_cuda() puts probes. Needs
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
@@ -118,15 +121,29 @@ bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, st
 bool pt_tracer_sched_supported(struct pt_err *err);
 
 /* Registers the image's layout; with PT_REACH_FILE attaches its sites for all who map the file
- * (open_path is opened now). Returns its index, or -errno. Borrows image until pt_tracer_free(). */
+ * (open_path is opened now). c_methods: its C functions are not probed where they are called;
+ * pt_tracer_attach_methods() is to come. Returns its index, or -errno. Borrows image until
+ * pt_tracer_free(). */
 int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
-			enum py_engine engine, enum pt_reach reach, const char *open_path,
-			struct pt_err *err);
+			enum py_engine engine, enum pt_reach reach, bool c_methods,
+			const char *open_path, struct pt_err *err);
 
 /* Does this kernel have what recording CUDA functions takes? err says what is missing. */
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err);
 /* Can one process alone get such probes? If not they are to be for all who map the file. */
 bool pt_tracer_cuda_one_process(void);
+/* Does this kernel have what probing C functions at themselves takes? file_wide: no process will
+ * get probes of its own. err says what is missing. */
+bool pt_tracer_methods_supported(const struct pt_tracer_options *options, bool file_wide,
+				 struct pt_err *err);
+/* Makes a file's C functions known; *first goes to pt_tracer_attach_methods(). */
+int pt_tracer_add_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
+			  uint32_t *first, struct pt_err *err);
+/* Attaches to them, for all who map the file (pid -1) or for one process. */
+int pt_tracer_attach_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
+			     uint32_t first, pid_t pid, const char *open_path, struct pt_err *err);
+/* The thread state of a thread that may call C functions before it is seen to run Python. */
+void pt_tracer_set_tstate(struct pt_tracer *tracer, pid_t tid, uint32_t image_id, uint64_t tstate);
 /* Attaches to a file's CUDA functions, or PyTorch's operators: for all who map it (pid -1) or for
  * one process. What the process does with them is recorded if it is traced. Copies what it needs of
  * library. */

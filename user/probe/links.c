@@ -30,7 +30,8 @@ const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image
 	const struct py_engine_plan *plan = &slot->image->engines[PY_ENGINE_C_CALLS];
 
 	/* its probes need the depth as the frame engine counts it */
-	return tracer->options.c_functions && slot->engine == PY_ENGINE_FRAME && plan->usable
+	return tracer->options.c_functions && !slot->c_methods && slot->engine == PY_ENGINE_FRAME &&
+		       plan->usable
 		   ? plan
 		   : NULL;
 }
@@ -236,6 +237,28 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 	rc = attach_multi(-1, pid, path, &leaves, set, err);
 	if (!rc)
 		rc = attach_multi(-1, pid, path, &enters, set, err);
+	if (rc)
+		pt_links_release(set);
+	return rc;
+}
+
+int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_plan *plan, pid_t pid,
+			    const char *path, struct link_set *set, struct pt_err *err)
+{
+	const struct pytrace_bpf *skel = tracer->skel;
+	struct share share = {
+	    .plan = plan,
+	    .multi = tracer->options.bench_empty ? skel->progs.pt_empty_multi
+						 : skel->progs.pt_method,
+	    .own_cookies = true,
+	};
+	int rc;
+
+	set->count = 0;
+	set->links = calloc(1, sizeof(struct bpf_link *));
+	if (!set->links)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	rc = attach_multi(-1, pid, path, &share, set, err);
 	if (rc)
 		pt_links_release(set);
 	return rc;

@@ -26,6 +26,7 @@ struct tracer_image {
 	const struct py_image *image; /* borrowed */
 	enum py_engine engine;
 	enum pt_reach reach;
+	bool c_methods;        /* its C functions are probed at themselves, if at all */
 	struct link_set links; /* PT_REACH_FILE */
 };
 
@@ -48,6 +49,9 @@ struct pt_tracer {
 	size_t process_count;
 	struct link_set *cuda; /* of each pt_tracer_add_cuda() */
 	size_t cuda_count;
+	struct link_set *methods; /* of each pt_tracer_attach_methods() */
+	size_t methods_count;
+	uint32_t next_method;
 	struct link_set marks;
 	/* ids given out so far; BPF takes them from queues */
 	uint32_t next_image_id, next_code_id;
@@ -67,12 +71,18 @@ int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const 
 		    struct link_set *set, struct pt_err *err);
 int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
 			 const char *path, struct link_set *set, struct pt_err *err);
+/* plan: entries and exits of C functions, with cookies of their own. */
+int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_plan *plan, pid_t pid,
+			    const char *path, struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
 
 /* cuda.c: which of the programs and maps are loaded. */
 void pt_cuda_configure(struct pt_tracer *tracer);
 
-/* The plan for C functions, or NULL if they are not wanted or the image has none. */
+/* methods.c */
+void pt_methods_configure(struct pt_tracer *tracer);
+
+/* The plan for the calls of C functions, or NULL if they are not wanted or the image has none. */
 const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);
 /* Of --args, --retval, --local: what BPF is to know, before loading. */
 void pt_values_configure(struct pt_tracer *tracer);

@@ -453,3 +453,11 @@ unsigned int py_image_keep_c_opcodes(struct py_image *image, const char *const *
 	}
 	return missing;
 }
+
+bool py_c_opcodes_wanted(const struct py_image *image, const char *const *globs)
+{
+	for (unsigned int f = 0; f < FUNCTIONS; f++)
+		if (pt_glob_qualified(globs, names[f].owner, names[f].name))
+			return image->version >= 0x030b0000;
+	return false;
+}

@@ -136,5 +136,7 @@ const char *py_c_opcode_name(unsigned int opcode);
  * the globs (NULL: all match) is about that function. Once, after loading. Returns a set of 1u <<
  * enum pt_c_opcode: wanted, but without probes in this build. */
 unsigned int py_image_keep_c_opcodes(struct py_image *image, const char *const *globs);
+/* Has this version opcodes for one of the functions that the globs ask for? */
+bool py_c_opcodes_wanted(const struct py_image *image, const char *const *globs);
 
 #endif

@@ -305,7 +305,7 @@ static int keep_stack(struct reader *reader, struct py_stacks *stacks,
  * with frames is what the thread runs. */
 static int add_thread(struct reader *reader, uint64_t ts, struct py_stacks *stacks)
 {
-	struct py_thread_stack stack = {.tid = thread_tid(reader, ts)};
+	struct py_thread_stack stack = {.tid = thread_tid(reader, ts), .tstate = ts};
 	struct raw_stack raw = {0};
 	size_t known = (size_t)pt_map_get(&reader->by_tid, (uint64_t)stack.tid, 0);
 	int rc;

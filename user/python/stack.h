@@ -28,7 +28,8 @@ struct py_frame {
 };
 
 struct py_thread_stack {
-	pid_t tid;      /* in the host's pid namespace */
+	pid_t tid; /* in the host's pid namespace */
+	uint64_t tstate;
 	uint32_t depth; /* as in PT_REC_BATCH: limit - remaining (3.12+), else number of frames */
 	size_t frame_count;
 	struct py_frame

@@ -10,13 +10,10 @@
 #include "cuda/torch.h"
 #include "record/cuda_inside.h"
 #include "record/kernels.h"
+#include "record/mapped.h"
 #include "record/session_parts.h"
-#include "target/maps.h"
 
 #define PATH_MAX_BYTES 4096
-/* With more processes than this, each is looked at at every fifth tick only. */
-#define PROCESSES_FAST 16
-#define SLOW_TICKS     5
 
 /* A file that was looked at, for CUDA functions or for PyTorch's operators. */
 struct cuda_file {
@@ -29,12 +26,11 @@ struct cuda_file {
 	size_t pid_count;
 };
 
-/* How much a process maps, to notice that it maps more. */
+/* How much a process mapped when it was last looked at for kernels. */
 struct cuda_process {
 	pid_t pid;
 	uint32_t image_id;
-	long lib_kb;     /* VmLib */
-	long kernels_kb; /* when it was last looked at for kernels */
+	long kernels_kb; /* VmLib */
 };
 
 struct cuda_session {
@@ -44,7 +40,6 @@ struct cuda_session {
 	struct cuda_process *processes;
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
-	unsigned int ticks;
 	size_t attached;            /* libraries */
 	size_t torch_attached;      /* likewise */
 	struct kernels *kernels;    /* NULL: none is attached */
@@ -390,35 +385,6 @@ static struct cuda_process *process_of(struct cuda_session *cuda, const struct t
 	return process;
 }
 
-/* Has it mapped more code, or less, since the last call? */
-static bool has_changed(pid_t pid, long *lib_kb)
-{
-	char path[64], *text;
-	size_t size;
-	long kb = 0;
-	bool changed;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (pt_proc_read(path, 1u << 20, &text, &size))
-		return false; /* it has ended */
-	changed = !pt_status_number(text, "VmLib", 0, &kb) && kb != *lib_kb;
-	free(text);
-	*lib_kb = kb;
-	return changed;
-}
-
-static int look_again(struct session *session, pid_t pid)
-{
-	struct pt_process *process;
-	int rc;
-
-	if (pt_process_open_cached(pid, session->files, &process, NULL))
-		return 0;
-	rc = cuda_attach(session, process);
-	pt_process_free(process);
-	return rc;
-}
-
 /* Suits kernels_options.look. */
 static int look_for_kernels(pid_t pid, uint32_t image_id, void *ctx)
 {
@@ -433,7 +399,7 @@ static int look_for_kernels(pid_t pid, uint32_t image_id, void *ctx)
 	process = process_of(session->cuda, target);
 	if (!process)
 		return -ENOMEM;
-	if (!has_changed(pid, &process->kernels_kb) ||
+	if (!mapped_changed(pid, &process->kernels_kb) ||
 	    pt_process_open_cached(pid, session->files, &opened, NULL))
 		return 0;
 	rc = kernels_look(session->cuda->kernels, opened, image_id);
@@ -462,28 +428,9 @@ int cuda_output(struct session *session, const struct pt_rec *record, size_t len
 				pt_output_record, session->output);
 }
 
-int cuda_poll(struct session *session)
+bool cuda_news(const struct session *session)
 {
-	struct cuda_session *cuda = session->cuda;
-	bool news;
-	int rc = 0;
-
-	if (!cuda || (session->target_count > PROCESSES_FAST && ++cuda->ticks % SLOW_TICKS))
-		return 0;
-	news = cuda->inside && cuda_inside_news(cuda->inside);
-	for (size_t i = 0; i < session->target_count && !rc; i++) {
-		const struct target *target = &session->targets[i];
-		struct cuda_process *process;
-
-		if (!target->runs_python)
-			continue;
-		process = process_of(cuda, target);
-		if (!process)
-			return -ENOMEM;
-		if (has_changed(target->pid, &process->lib_kb) || news)
-			rc = look_again(session, target->pid);
-	}
-	return rc;
+	return session->cuda && session->cuda->inside && cuda_inside_news(session->cuda->inside);
 }
 
 void cuda_forget(struct session *session, pid_t pid)

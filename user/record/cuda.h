@@ -3,12 +3,11 @@
  * cuda.h - probes for CUDA functions in a session (--cuda).
  *
  * Each file that a traced process maps executable is looked at once for CUDA functions, for those
- * inside of a stripped file in a thread of its own (cuda_inside.h). What it maps later is noticed
- * by the size of its mapped libraries (VmLib), ten times a second; calls that were made until then
- * are missing, and the trace says so. Once a library is attached to, the kernels that its calls
- * launch get their names (kernels.h). cuda_new() -> cuda_attach() for each process, cuda_announce()
- * when the gate opens -> cuda_poll(), cuda_record(), cuda_output()
- * -> cuda_free().
+ * inside of a stripped file in a thread of its own (cuda_inside.h). What it maps later is noticed a
+ * little later (mapped.h); calls that were made until then are missing, and the trace says so. Once
+ * a library is attached to, the kernels that its calls launch get their names (kernels.h).
+ * cuda_new() -> cuda_attach() for each process, cuda_announce() when the gate opens ->
+ * cuda_record(), cuda_output() -> cuda_free().
  */
 #ifndef PT_RECORD_CUDA_H
 #define PT_RECORD_CUDA_H
@@ -41,8 +40,8 @@ int cuda_announce(struct session *session);
 int cuda_record(struct session *session, const struct pt_rec *record, size_t len, bool *taken);
 /* At the queue's end: a record goes to the output. Not for the recording's thread. */
 int cuda_output(struct session *session, const struct pt_rec *record, size_t len);
-/* Looks for what was mapped since. */
-int cuda_poll(struct session *session);
+/* Is there something new to attach to in files that were looked at? Once. */
+bool cuda_news(const struct session *session);
 /* The process has ended: its number may be used again. */
 void cuda_forget(struct session *session, pid_t pid);
 /* The recording is over: says if there was nothing to record though it was asked for. */

@@ -83,6 +83,8 @@ static int follow_fork(struct session *session, const struct task *task)
 	child->image_id = image_id;
 	child->attached = true;
 	rc = target_look_for_marks(session, child, NULL);
+	if (!rc)
+		rc = methods_fork(session, task->pid);
 	if (rc)
 		return rc;
 	return target_announce(session, child, PT_PROC_LATE, false, session_now_ns());

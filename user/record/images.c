@@ -176,7 +176,8 @@ int pt_images_attach(struct pt_traced_image *traced, struct pt_tracer *tracer, e
 
 	if (traced->index >= 0)
 		return 0;
-	rc = pt_tracer_add_image(tracer, traced->image, traced->engine, reach, traced->path, err);
+	rc = pt_tracer_add_image(tracer, traced->image, traced->engine, reach, traced->c_methods,
+				 traced->path, err);
 	if (rc < 0) {
 		traced->refused = rc;
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "run 'pytrace-bpf check'",

@@ -28,7 +28,10 @@ struct pt_traced_image {
 	enum py_engine engine;
 	char why[640]; /* the engine was chosen */
 	enum pt_reach reach;
-	int index;   /* of the tracer */
+	int index; /* of the tracer */
+	/* --c-functions: probed at themselves, or where they are called, and why */
+	bool c_chosen, c_methods;
+	char c_why[320];
 	int refused; /* -errno: it cannot be traced, and this has been said */
 	bool jit_doubt_said;
 };

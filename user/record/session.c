@@ -170,11 +170,54 @@ static void tell_no_calls(bool cuda, bool torch, const struct pt_err *why)
 		pt_warn("--torch: not recorded: %s", why->what);
 }
 
+/* With a list of C functions they may be probed at themselves. */
+static int choose_methods(struct session *session, struct pt_tracer_options *options,
+			  struct pt_err *err)
+{
+	bool file_wide = session->options->all || session->options->follow == PT_FOLLOW_EXACT;
+	struct pt_err why = {0};
+
+	if (!options->c_functions || !options->c_globs)
+		return 0;
+	options->methods = pt_tracer_methods_supported(options, file_wide, &why);
+	if (options->methods)
+		return methods_new(session, err);
+	pt_verbose("C functions: probed where they are called: %s", why.what);
+	return 0;
+}
+
+/* A verifier that refuses programs which only one option needs does not keep us from the rest. */
+static int load_tracer(struct session *session, struct pt_tracer_options *options,
+		       struct pt_err *err)
+{
+	bool with_calls = options->cuda || options->torch;
+	struct pt_err why = {0};
+	int rc = pt_tracer_new(options, &session->tracer,
+			       options->methods || with_calls ? &why : err);
+
+	if (rc && options->methods) {
+		pt_verbose("C functions: probed where they are called: %s", why.what);
+		pt_err_clear(&why);
+		options->methods = false;
+		methods_free(session);
+		rc = pt_tracer_new(options, &session->tracer, with_calls ? &why : err);
+	}
+	if (rc && with_calls) {
+		struct pt_tracer_options without = *options;
+
+		without.cuda = without.torch = false;
+		rc = pt_tracer_new(&without, &session->tracer, err);
+		if (!rc)
+			tell_no_calls(options->cuda, options->torch, &why);
+		options->cuda = options->torch = false;
+	}
+	return rc;
+}
+
 static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
 	struct pt_err why = {0};
-	bool with_calls;
 	int rc;
 
 	options.trace_all = session->options->all;
@@ -190,6 +233,10 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		pt_warn("--c-functions: not recorded: %s", why.what);
 		options.c_functions = false;
 	}
+	pt_err_clear(&why);
+	rc = choose_methods(session, &options, err);
+	if (rc)
+		return rc;
 	if (options.sched && !pt_tracer_sched_supported(&why)) {
 		pt_warn("--sched: not recorded: %s", why.what);
 		options.sched = false;
@@ -200,19 +247,8 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		tell_no_calls(options.cuda && session->options->cuda_asked, options.torch, &why);
 		options.cuda = options.torch = false;
 	}
-	pt_err_clear(&why);
-	with_calls = options.cuda || options.torch;
-	rc = pt_tracer_new(&options, &session->tracer, with_calls ? &why : err);
-	if (rc && with_calls) {
-		struct pt_tracer_options without = options;
-
-		/* a verifier that refuses these programs alone does not keep us from the rest */
-		without.cuda = without.torch = with_calls = false;
-		rc = pt_tracer_new(&without, &session->tracer, err);
-		if (!rc)
-			tell_no_calls(options.cuda, options.torch, &why);
-	}
-	return rc || !with_calls ? rc : cuda_new(session, err);
+	rc = load_tracer(session, &options, err);
+	return rc || !(options.cuda || options.torch) ? rc : cuda_new(session, err);
 }
 
 /* ---- the start ---- */
@@ -634,7 +670,7 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			pt_spool_flush(session->spool);
 			rc = targets_check_jit(session, err);
 			if (!rc)
-				rc = cuda_poll(session);
+				rc = mapped_poll(session);
 			if (!rc)
 				rc = targets_look_for_marks(session);
 			if (rc)
@@ -874,6 +910,8 @@ static void release(struct session *session)
 	pt_output_discard(session->output);
 	pt_tracer_free(session->tracer);
 	cuda_free(session->cuda);
+	methods_free(session);
+	mapped_free(session);
 	pt_images_free(session->images);
 	if (session->marks && session->result->opened)
 		pt_marks_warn_unused(session->marks);

@@ -46,8 +46,9 @@ struct pt_session_options {
 	bool torch;                /* calls of PyTorch's operators, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
-	bool memory;         /* say up to when the stream of records is complete */
-	const char *control; /* the control socket's path; NULL: none */
+	bool memory;                /* say up to when the stream of records is complete */
+	const char *const *c_named; /* see method_files_new() */
+	const char *control;        /* the control socket's path; NULL: none */
 };
 
 /* What is known when the gate opens; strings live for the call. */

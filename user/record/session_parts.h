@@ -10,7 +10,9 @@
 #include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
+#include "record/mapped.h"
 #include "record/marks.h"
+#include "record/methods.h"
 #include "record/session.h"
 #include "record/spool.h"
 
@@ -72,9 +74,11 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
-	uint64_t stale_ns;          /* when to copy out what rests */
-	uint64_t complete_until_ns; /* what is to be said of it then; 0: nothing */
-	struct cuda_session *cuda;  /* NULL: not wanted */
+	uint64_t stale_ns;            /* when to copy out what rests */
+	uint64_t complete_until_ns;   /* what is to be said of it then; 0: nothing */
+	struct cuda_session *cuda;    /* NULL: not wanted */
+	struct method_files *methods; /* NULL: no C functions are probed at themselves */
+	struct mapped *mapped;
 
 	struct target *targets;
 	size_t target_count;

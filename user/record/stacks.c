@@ -153,7 +153,8 @@ static int tell_stack(struct maker *maker, const struct py_thread_stack *thread)
 }
 
 int pt_stacks_records(pid_t pid, uint32_t image_id, const struct py_image *image, uint64_t bias,
-		      uint64_t time_ns, uint32_t *next_code_id, pt_record_fn fn, void *ctx)
+		      uint64_t time_ns, uint32_t *next_code_id, struct pt_tracer *tracer,
+		      pt_record_fn fn, void *ctx)
 {
 	struct maker maker = {
 	    .hdr = {.tgid = (uint32_t)pid, .image_id = image_id, .time_ns = time_ns},
@@ -166,8 +167,11 @@ int pt_stacks_records(pid_t pid, uint32_t image_id, const struct py_image *image
 
 	if (rc)
 		return rc;
-	for (size_t i = 0; !rc && i < stacks.thread_count; i++)
+	for (size_t i = 0; !rc && i < stacks.thread_count; i++) {
+		pt_tracer_set_tstate(tracer, stacks.threads[i].tid, image_id,
+				     stacks.threads[i].tstate);
 		rc = tell_stack(&maker, &stacks.threads[i]);
+	}
 	py_stacks_release(&stacks);
 	free(maker.known);
 	return rc;

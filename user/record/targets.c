@@ -67,6 +67,8 @@ void target_drop(struct session *session, pid_t pid)
 	if (target->attached && ++session->ended_with_links > ENDED_WITH_LINKS_MAX)
 		pt_tracer_forget_process(session->tracer, pid);
 	cuda_forget(session, pid);
+	methods_forget(session, pid);
+	mapped_forget(session, pid);
 	if (target->pidfd >= 0)
 		close(target->pidfd);
 	*target = session->targets[--session->target_count];
@@ -228,6 +230,9 @@ static int attach_image(struct session *session, const struct pt_process *proces
 						   err);
 		if (rc)
 			return rc;
+		rc = methods_choose(session, process, image);
+		if (rc)
+			return pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
 		rc = pt_images_attach(image, session->tracer, target_reach(session, module), err);
 		if (rc)
 			return rc;
@@ -246,6 +251,8 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	target->attached = image->reach == PT_REACH_PROCESS;
 	target->runs_python = true;
 	rc = cuda_attach(session, process);
+	if (!rc)
+		rc = methods_attach(session, process, false);
 	if (rc)
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot attach to process %d: %s",
 				  process->pid, strerror(-rc));
@@ -388,7 +395,8 @@ int target_announce(struct session *session, const struct target *target, enum p
 	if (rc || !with_stacks || !target->runs_python)
 		return rc;
 	rc = pt_stacks_records(target->pid, target->image_id, target->image->image, target->bias,
-			       time_ns, &session->next_code_id, put_record, session);
+			       time_ns, &session->next_code_id, session->tracer, put_record,
+			       session);
 	if (rc && pt_spool_error(session->spool))
 		return rc;
 	if (rc)
