@@ -90,7 +90,7 @@ static __always_inline int torch_enter(struct pt_regs *ctx)
 
 	if (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED)
 		return 0;
-	t = cuda_traced();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	cookie = bpf_get_attach_cookie(ctx);
@@ -135,7 +135,7 @@ static __always_inline int torch_leave(struct pt_regs *ctx)
 
 	if (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED)
 		return 0;
-	t = cuda_traced();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	c = torch_thread_get(t, false);
