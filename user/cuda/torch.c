@@ -33,6 +33,7 @@ struct op {
 	uint64_t vaddr;
 	const char *name; /* as in the symbol, not terminated */
 	size_t name_len;
+	bool shared; /* by another operator: the linker has merged their code */
 };
 
 struct torch_finder {
@@ -100,16 +101,29 @@ static int compare_ops(const void *a, const void *b)
 	return x->vaddr < y->vaddr ? -1 : x->vaddr > y->vaddr;
 }
 
+static bool same_name(const struct op *a, const struct op *b)
+{
+	return a->name_len == b->name_len && !memcmp(a->name, b->name, a->name_len);
+}
+
 /* In order; a file with both symbol tables has each twice. */
 static void sort_ops(struct torch_finder *finder)
 {
+	struct op *last = NULL;
 	size_t kept = 0;
 
 	if (finder->op_count)
 		qsort(finder->ops, finder->op_count, sizeof(*finder->ops), compare_ops);
-	for (size_t i = 0; i < finder->op_count; i++)
-		if (!kept || finder->ops[kept - 1].vaddr != finder->ops[i].vaddr)
-			finder->ops[kept++] = finder->ops[i];
+	for (size_t i = 0; i < finder->op_count; i++) {
+		const struct op *op = &finder->ops[i];
+
+		if (last && last->vaddr == op->vaddr) {
+			last->shared |= !same_name(last, op);
+			continue;
+		}
+		last = &finder->ops[kept++];
+		*last = *op;
+	}
 	finder->op_count = kept;
 }
 
@@ -190,8 +204,11 @@ static int load_code(struct torch_finder *finder, const struct op *op, struct op
 {
 	const struct py_finder parts = {
 	    .elf = finder->elf, .eh = &finder->eh, .emulated = finder->emulated};
-	int rc = region_load(&code->region, &parts, op->vaddr);
+	int rc;
 
+	if (op->shared)
+		return refuse(finder, op, "another operator has the same code");
+	rc = region_load(&code->region, &parts, op->vaddr);
 	if (rc)
 		return rc == -ENOMEM ? rc : refuse(finder, op, code->region.reason);
 	for (unsigned int part = 0; part < PARTS_MAX && code->region.insn_count <= INSNS_MAX;
