@@ -13,7 +13,7 @@
 
 const char *const golden_names[] = {"calls", "loss",    "processes", "damage", "runtime",
 				    "lines", "control", "sched",     "values", "cuda",
-				    "marks", "async",   "memory",    "torch", NULL};
+				    "marks", "async",   "memory",    "torch",  NULL};
 
 struct outputs {
 	struct pt_sink *sink;     /* either this .. */

@@ -120,8 +120,7 @@ int main(void)
 	    cmocka_unit_test(test_damage),    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
 	    cmocka_unit_test(test_cuda),      cmocka_unit_test(test_marks),
-	    cmocka_unit_test(test_memory),
-	    cmocka_unit_test(test_torch),
+	    cmocka_unit_test(test_memory),    cmocka_unit_test(test_torch),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 
