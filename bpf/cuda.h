@@ -17,11 +17,12 @@
 #define PT_BPF_CUDA_H
 
 #include "paused.h"
+#include "stack.h"
 
 /* Calls of CUDA functions that are open at once, in one thread. */
 #define CUDA_OPEN_MAX 16
-/* Words of an item, and what the iterator may add behind it (batch_limit) */
-#define CUDA_ITEM_MAX (2 + PT_CUDA_IN_MAX)
+/* Words of an item with its PT_X_STACK, and what the iterator may add behind it (batch_limit) */
+#define CUDA_ITEM_MAX (4 + PT_CUDA_IN_MAX)
 #define CUDA_ROOM     (PT_BATCH_WORDS - CUDA_ITEM_MAX - 8)
 
 struct cuda_call {
@@ -132,11 +133,16 @@ _Static_assert(PT_CUDA_STACK_MAX == PT_CUDA_BLOCK_MAX, "cuda_read");
 static __always_inline int cuda_begin(struct pt_regs *ctx, struct thread *t, __u64 cookie,
 				      struct cuda_call *call, __u32 level)
 {
+	__u32 stack = use_stacks && cookie & PT_CUDA_COOKIE_STACKS ? stack_take(ctx, t) : 0;
 	__u64 now = bpf_ktime_get_ns(), args[8] = {}; /* eight: an index of three bits */
 	__u32 n = cuda_place(t, now), end;
 
 	if (n > CUDA_ROOM)
 		return 1;
+	if (stack) {
+		stack_word(t, n, stack, now);
+		n += 2;
+	}
 	args[0] = REGS_ARG0(ctx);
 	args[1] = REGS_ARG1(ctx);
 	args[2] = REGS_ARG2(ctx);

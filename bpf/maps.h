@@ -48,6 +48,9 @@ const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
 const volatile bool cuda_nested; /* calls of CUDA functions made by others are told, too */
 const volatile bool want_async;  /* --async */
 const volatile bool use_methods; /* C functions are probed at themselves */
+const volatile bool use_stacks;         /* --stacks */
+const volatile __u32 stacks_bytes;      /* of a stack, at most */
+const volatile __u64 stacks_ring_bytes; /* with more pending than this, stacks are not sent */
 
 struct pt_control control __attribute__((aligned(128)));
 struct pt_counters counters __attribute__((aligned(128)));

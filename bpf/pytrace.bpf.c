@@ -22,6 +22,7 @@
  *   paused.h   what happens there while recording is paused
  *   cfunc.h    calls of C functions
  *   method.h   C functions that are probed at themselves
+ *   stack.h    the stacks of chosen calls
  *   cuda.h     calls of CUDA functions
  *   torch.h    calls of PyTorch's operators
  *   mark.h     probes of the user's

@@ -99,6 +99,9 @@ enum pt_word_kind {
  *        as the function's PT_REC_CUDA_FN says, then one word PT_CUDA_DESC with the low three bits
  *        0: which function, how many other calls of CUDA it was made in, and at the end, what it
  *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
+ * STACK  1 payload word: the number of the PT_REC_CALL_STACK of the same thread, which comes before
+ *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN that follows was called. No
+ *        event.
  * CORO   1 payload word: the enter that follows (a LINE and a DEPTH may lie between) starts or
  * resumes the coroutine or asynchronous generator at this address. PT_CORO_FIRST: it has not run
  *        before; PT_CORO_UNKNOWN: whether it has is not known. Only with --async. No event.
@@ -124,6 +127,7 @@ enum pt_ext {
 	PT_X_CORO = 35,
 	PT_X_TASK = 36,
 	PT_X_SWITCH = 37,
+	PT_X_STACK = 48,
 };
 /* in the low bits of an address */
 #define PT_CORO_FIRST                   1
@@ -210,6 +214,7 @@ enum pt_rt_what {
 	  "which kernel an address that calls have stands for")                                    \
 	X(CUDA_LOADED, 22, pt_rec_cuda_loaded,                                                     \
 	  "the driver loaded a kernel; only from BPF to the recorder")                             \
+	X(CALL_STACK, 20, pt_rec_call_stack, "the stack on which a call was made")                 \
 	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
@@ -439,6 +444,38 @@ struct pt_rec_cuda_loaded {
 	char text[PT_CUDA_LOADED_NAME_BYTES];
 };
 
+/* ---- PT_REC_CALL_STACK ---- */
+#define PT_CALL_FRAMES_MAX     1024
+#define PT_CALL_NAME_MAX_BYTES (32u << 10) /* of a symbol, and of a file */
+
+enum pt_call_frame_kind {
+	PT_CF_PYTHON = 1, /* code_id, where: the place as in PT_W_LINE, or PT_CF_NO_PLACE */
+	/* The function's name is the symbol as the file has it, mangled perhaps; without one, and
+	 * in any case, where is the address in the file. */
+	PT_CF_NATIVE = 2,
+	PT_CF_NATIVE_UNKNOWN = 3, /* here are native frames, or may be, that are not known */
+	PT_CF_PYTHON_MORE = 4,    /* here are more Python frames */
+};
+#define PT_CF_NO_PLACE (~0ull)
+
+struct pt_call_frame {
+	__u32 kind;    /* enum pt_call_frame_kind */
+	__u32 code_id; /* of a Python frame; of a native one the recorder's own, 0 in a capture */
+	__u64 where;
+	__u32 name_bytes;
+	__u32 path_bytes; /* of the file, as the process sees it */
+};
+
+/* Of each call that PT_X_STACK tells of. The frames come with the first call of a stack only. */
+struct pt_rec_call_stack {
+	struct pt_rec hdr; /* flags: 0 */
+	__u32 serial;      /* 1, 2, .. per thread */
+	__u32 id;          /* of the stack, from 1; one stack has one id in an image */
+	__u32 frame_count; /* innermost first; 0: they have come */
+	__u32 text_bytes;  /* of the frames' names and paths, which lie behind the last frame */
+	struct pt_call_frame frames[];
+};
+
 /* ---- PT_REC_NOTE ---- */
 enum pt_note_what {
 	PT_NOTE_GATE_OPEN = 1,    /* value: 0; recording starts at hdr.time_ns */
@@ -619,6 +656,8 @@ _Static_assert(sizeof(struct pt_rec_proc) == 80, "process record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");
+_Static_assert(sizeof(struct pt_call_frame) == 24, "frame of a call stack");
+_Static_assert(sizeof(struct pt_rec_call_stack) == 48, "call stack record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");

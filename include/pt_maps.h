@@ -163,6 +163,7 @@ struct pt_sched {
  *   36-39 likewise a second one
  *   40-42 enum pt_cuda_load: what it does with kernels' handles, or 0
  *   43    a function of NCCL: what it calls of CUDA is recorded besides
+ *   44    the stack is wanted, too
  */
 #define PT_CUDA_OUT_NONE 7
 #define PT_CUDA_COOKIE(fn, regs, stack, slot, offset, words, out0, wide0, out1, wide1)             \
@@ -172,6 +173,7 @@ struct pt_sched {
 #define PT_CUDA_COOKIE_LOADS(load) ((__u64)(load) << 40)
 #define PT_CUDA_COOKIE_LOAD(c)     ((__u32)((c) >> 40) & 7)
 #define PT_CUDA_COOKIE_OUTER       (1ull << 43)
+#define PT_CUDA_COOKIE_STACKS      (1ull << 44)
 #define PT_CUDA_COOKIE_FN(c)       ((__u32)(c)&PT_CUDA_FN_MAX)
 #define PT_CUDA_COOKIE_REGS(c)     ((__u32)((c) >> 13) & 7)
 #define PT_CUDA_COOKIE_STACK(c)    ((__u32)((c) >> 16) & 15)
@@ -219,6 +221,50 @@ struct pt_mark {
 	__u32 id, kind, group; /* as in struct pt_rec_mark */
 	__u32 arg_count;
 	struct pt_mark_arg args[PT_MARK_ARGS_MAX];
+};
+
+/*
+ * A call's stack as BPF sends it: a PT_REC_CALL_STACK that has PT_RF_RAW and looks like this. User
+ * space makes another one of it before it goes anywhere else.
+ */
+#define PT_RF_RAW              0x8000
+#define PT_RAW_PYTHON_MAX      256 /* words */
+#define PT_RAW_RETURNS_MAX     16
+#define PT_RAW_STACK_BYTES_MAX (32u << 10)
+
+/* pt_raw_stack.flags */
+#define PT_RAW_PYTHON_CUT     0x1 /* there are more frames than words */
+#define PT_RAW_PYTHON_UNKNOWN 0x2 /* the thread's state is not known yet */
+#define PT_RAW_RETURNS_CUT    0x4
+/*
+ * Words of pt_raw_stack.python, innermost first. A frame: the code object's id in the low half, its
+ * place (as in PT_W_LINE; more than PT_WORD_ARG_MASK: unknown) in the high one. A mark behind the
+ * frames that one run of the interpreter's loop evaluates: something that lies in the loop's own C
+ * frame (3.12 and later a frame of the interpreter's, 3.11 its _PyCFrame), or, up to 3.10, the
+ * PyFrameObject.
+ */
+#define PT_RAW_MARK           (1ull << 63)
+
+enum pt_raw_reg { PT_RAW_IP, PT_RAW_SP, PT_RAW_BP, PT_RAW_BX, PT_RAW_R12, PT_RAW_REGS = 8 };
+
+struct pt_raw_stack {
+	struct pt_rec hdr;
+	__u32 serial;
+	__u32 flags;
+	__u32 python_count, return_count;
+	__u32 stack_bytes; /* of stack[], which begins at the stack pointer */
+	__u32 objects;     /* the marks are PyFrameObjects */
+	__u64 start_stack; /* tells address spaces apart: mm_struct.start_stack */
+	__u64 exec_pages;  /* that the process maps executable (mm_struct.exec_vm), without the
+			      one of uprobes */
+	__u64 regs[PT_RAW_REGS];
+	/* Return addresses that the kernel has replaced, for return probes: where, and what was
+	 * there. */
+	struct {
+		__u64 at, to;
+	} returns[PT_RAW_RETURNS_MAX];
+	__u64 python[PT_RAW_PYTHON_MAX];
+	__u8 stack[];
 };
 
 #define PT_ID_BLOCK 64 /* code ids that a thread takes at once */
@@ -276,13 +322,14 @@ struct pt_counters {
 	__u64
 	    peek_pending;  /* events in half-full batches: the iterator counts them anew each run */
 	__u64 peek_failed; /* batches that the iterator could not deliver in this run */
-	__u64 peek_left_ns; /* the oldest word that it has left where it was; 0: none */
-	__u64 c_too_deep;   /* calls of C functions nested deeper than are followed */
-	__u64 windows;      /* that have closed */
-	__u64 cuda_missed;  /* calls of CUDA functions: nested too deep, or no memory */
-	__u64 torch_missed; /* likewise of PyTorch's operators */
-	__u64 stop_on;      /* 1: a call that ends the recording has returned */
-	__u64 sched_full;   /* threads whose states are not recorded: there was no room */
+	__u64 peek_left_ns;  /* the oldest word that it has left where it was; 0: none */
+	__u64 c_too_deep;    /* calls of C functions nested deeper than are followed */
+	__u64 windows;       /* that have closed */
+	__u64 cuda_missed;   /* calls of CUDA functions: nested too deep, or no memory */
+	__u64 torch_missed;  /* likewise of PyTorch's operators */
+	__u64 stacks_missed; /* calls whose stacks were not sent: no room, or no memory */
+	__u64 stop_on;       /* 1: a call that ends the recording has returned */
+	__u64 sched_full;    /* threads whose states are not recorded: there was no room */
 };
 
 #endif /* PT_MAPS_H */

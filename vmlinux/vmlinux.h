@@ -94,11 +94,32 @@ struct signal_struct {
 	int group_exit_code;
 };
 
-/* include/linux/sched.h */
+/* include/linux/uprobes.h */
+struct return_instance {
+	unsigned long stack;
+	unsigned long orig_ret_vaddr;
+	struct return_instance *next;
+};
+
+struct uprobe_task {
+	struct return_instance *return_instances;
+};
+
+struct xol_area;
+
+struct uprobes_state {
+	struct xol_area *xol_area;
+};
+
+/* include/linux/mm_types.h */
 struct mm_struct {
+	struct uprobes_state uprobes_state;
+	unsigned long exec_vm;
+	unsigned long start_stack;
 	unsigned long arg_start, arg_end; /* the command line, in the process */
 };
 
+/* include/linux/sched.h */
 struct task_struct {
 	int pid;
 	int tgid;
@@ -110,6 +131,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	char comm[16];
 	void *stack;
+	struct uprobe_task *utask;
 	unsigned int __state; /* 5.14+ */
 	unsigned int in_iowait : 1;
 };

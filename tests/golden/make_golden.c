@@ -329,6 +329,63 @@ static void make_torch(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* Stacks: one of two calls, one that is cut, one with what is no UTF-8, one that another thread
+ * has, one whose word is lost, one that was never defined. */
+static void make_stacks(struct rec_builder *b)
+{
+	static const uint64_t alloc[] = {0x7ffd00000001, 4096};
+	/* 3.12: two entries, of three code units on line 10 and four on line 12 */
+	static const uint8_t table[] = {0x80 | 10 << 3 | 2, 5, 9, 0x80 | 12 << 3 | 3, 5, 9};
+	static const struct pt_call_frame frames[] = {
+	    {PT_CF_NATIVE, 0, 0x1230, 18, 12}, {PT_CF_NATIVE, 0, 0x55, 0, 12},
+	    {PT_CF_PYTHON, 2, 4, 0, 0},        {PT_CF_PYTHON, 1, PT_CF_NO_PLACE, 0, 0},
+	    {PT_CF_NATIVE, 0, 0x77, 4, 9},
+	};
+	static const struct pt_call_frame cut[] = {
+	    {PT_CF_NATIVE, 0, 0x99, 2, 0},
+	    {PT_CF_NATIVE_UNKNOWN, 0, 0, 0, 0},
+	    {PT_CF_PYTHON, 9, 1, 0, 0},
+	    {PT_CF_PYTHON_MORE, 0, 0, 0, 0},
+	};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
+			  other = rec_thread(100, 101, 1, "worker");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_lines(b, 2, 0x030c01f0, table, sizeof(table), 0, sizeof(table));
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_cuda_fn(b, 1, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
+	rec_call_stack(b, &t, 1, 1, frames, 5,
+		       "_ZN4deep5outerEi\xff\xfe"
+		       "/srv/libk.so"
+		       "/srv/libk.so"
+		       "main/bin/app1",
+		       ns);
+	rec_call_stack(b, &t, 2, 1, NULL, 0, "", ns);
+	rec_call_stack(b, &t, 3, 2, cut, 4, "\xffz", ns);
+	rec_call_stack(b, &t, 4, 2, NULL, 0, "", ns);
+	rec_call_stack(b, &t, 5, 1, NULL, 0, "", ns);
+	rec_call_stack(b, &t, 6, 7, NULL, 0, "", ns); /* damage: it was not defined */
+	batch_begin(b, &t, ns);
+	batch_enter(b, 1, ns);
+	batch_enter(b, 2, ns += 10);
+	for (uint32_t serial = 1; serial <= 6; serial++) {
+		if (serial != 4)
+			batch_stack(b, serial, ns += 10);
+		batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
+		batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(1, 0, 2), NULL, 0, ns += 10);
+	}
+	batch_exit(b, ns += 10);
+	batch_exit(b, ns += 10);
+	batch_end(b, 0);
+	rec_call_stack(b, &other, 1, 1, NULL, 0, "", ns);
+	batch_begin(b, &other, ns);
+	batch_stack(b, 1, ns += 10);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(1, 0, 0), alloc, 2, ns += 10);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
 /* Lines of calls: tables of all three formats, one in two pieces, one of which a piece is missing.
  */
 static void make_lines(struct rec_builder *b)
@@ -688,7 +745,7 @@ int main(int argc, char **argv)
 	static void (*const fills[])(struct rec_builder *) = {
 	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
 	    make_lines, make_control, make_sched,     make_values, make_cuda,
-	    make_marks, make_async,   make_memory,    make_torch};
+	    make_marks, make_async,   make_memory,    make_torch,  make_stacks};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -11,9 +11,9 @@
 #include "sink/report.h"
 #include "sink/sink.h"
 
-const char *const golden_names[] = {"calls", "loss",    "processes", "damage", "runtime",
-				    "lines", "control", "sched",     "values", "cuda",
-				    "marks", "async",   "memory",    "torch",  NULL};
+const char *const golden_names[] = {"calls",   "loss",  "processes", "damage", "runtime", "lines",
+				    "control", "sched", "values",    "cuda",   "marks",   "async",
+				    "memory",  "torch", "stacks",    NULL};
 
 struct outputs {
 	struct pt_sink *sink;     /* either this .. */

@@ -166,6 +166,9 @@ static int keep(const struct pt_op *op, void *ctx)
 				 args_text(op->range.args, op->range.arg_count));
 		}
 		return 0;
+	case PT_OP_STACK:
+		ops->stack_count++;
+		return 0;
 	case PT_OP_FLOW:
 		if (ops->flow_count < COUNT(ops->flows))
 			ops->flows[ops->flow_count++] = op->flow;

@@ -59,7 +59,7 @@ struct op_recorder {
 		char name[64], args[256];
 	} ranges[16];
 	struct pt_op_flow flows[16];
-	size_t range_count, flow_count;
+	size_t range_count, flow_count, stack_count;
 	struct op_bounds { /* of slices and spans */
 		pid_t tid;
 		uint64_t begin_ns, end_ns;

@@ -456,6 +456,33 @@ void rec_cuda_kernel(struct rec_builder *b, uint32_t tgid, uint32_t image_id, ui
 	free(record);
 }
 
+void rec_call_stack(struct rec_builder *b, const struct rec_thread *t, uint32_t serial, uint32_t id,
+		    const struct pt_call_frame *frames, uint32_t count, const char *text,
+		    uint64_t ns)
+{
+	size_t text_len = strlen(text),
+	       fixed = sizeof(struct pt_rec_call_stack) + count * sizeof(*frames);
+	struct pt_rec_call_stack *record = make(PT_REC_CALL_STACK,
+						(fixed + text_len + 7) & ~(size_t)7, t->tgid,
+						t->tid, t->image_id, ns);
+
+	record->serial = serial;
+	record->id = id;
+	record->frame_count = count;
+	record->text_bytes = (uint32_t)text_len;
+	if (count)
+		memcpy(record->frames, frames, count * sizeof(*frames));
+	memcpy((char *)record + fixed, text, text_len);
+	emit(b, &record->hdr);
+	free(record);
+}
+
+void batch_stack(struct rec_builder *b, uint32_t serial, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_STACK, 1), ns);
+	word(b, (uint64_t)serial << PT_RT_SHIFT);
+}
+
 void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
 		uint32_t count, uint64_t ns)
 {

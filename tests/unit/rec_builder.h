@@ -119,6 +119,12 @@ void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64
 /* type: PT_X_CUDA_*; desc: PT_CUDA_DESC */
 void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
 		uint32_t count, uint64_t ns);
+/* A stack of which the frames come (count 0: have come); text: their names and paths, in order. */
+void rec_call_stack(struct rec_builder *b, const struct rec_thread *t, uint32_t serial, uint32_t id,
+		    const struct pt_call_frame *frames, uint32_t count, const char *text,
+		    uint64_t ns);
+/* It is that of the CUDA call that follows. */
+void batch_stack(struct rec_builder *b, uint32_t serial, uint64_t ns);
 /* Hands a copy out; the batch goes on. */
 void batch_peek(struct rec_builder *b);
 void batch_end(struct rec_builder *b, uint16_t flags);

@@ -32,6 +32,7 @@ enum kind {
 	KIND_SIZE,
 	KIND_NUMBER,
 	KIND_CHOICE,
+	KIND_CHOICES, /* several, split at commas: their values together */
 	KIND_LIST,
 	KIND_EVENTS,
 	KIND_NAMES, /* a list that is split at commas */
@@ -87,6 +88,15 @@ static const struct choice cuda_modes[] = {
     {"auto", PT_CUDA_AUTO + 1},          {"runtime", PT_CUDA_ONLY_RUNTIME + 1},
     {"driver", PT_CUDA_ONLY_DRIVER + 1}, {"all", PT_CUDA_ALL + 1},
     {"none", PT_CUDA_NONE + 1},          {NULL, 0},
+};
+
+static const struct choice stack_groups[] = {
+    {"cuda", PT_CUDA_WANT_STACKS},
+    {"launch", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_LAUNCH)},
+    {"malloc", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC)},
+    {"memcpy", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MEMCPY)},
+    {"sync", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_SYNC)},
+    {NULL, 0},
 };
 
 static const struct choice follows[] = {
@@ -187,6 +197,11 @@ static const struct row rows[] = {
 	ROW("torch", 0, FLAG, NULL, torch, APP_RECORD,
 	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
 	 "the category cpu_op"),
+	ROW("stacks", 0, CHOICES, "cuda|launch|malloc|memcpy|sync[,...]", stacks, APP_RECORD,
+	 "record where CUDA functions are called from: the Python functions, each with the line at "
+	 "which it stands, and the native ones between and above them; of all such calls (cuda), or "
+	 "of launches, of what allocates and frees memory, of copies, of waits (may be repeated)",
+	 .choices = stack_groups),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
@@ -300,6 +315,20 @@ static int set_choice(const struct row *row, int *field, const char *value)
 	return -EINVAL;
 }
 
+static int add_choices(const struct row *row, int *field, const char *value)
+{
+	char *copy = strdup(value), *rest = copy, *name;
+	int rc = copy ? 0 : -ENOMEM, one;
+
+	while (!rc && (name = strsep(&rest, ","))) {
+		rc = set_choice(row, &one, name);
+		if (!rc)
+			*field |= one;
+	}
+	free(copy);
+	return rc;
+}
+
 static int set_flag(bool *field, const char *value)
 {
 	static const struct choice words[] = {{"1", 1},     {"true", 1}, {"yes", 1}, {"0", 0},
@@ -403,6 +432,8 @@ static int set_field(struct app_options *options, const struct row *row, const c
 		return !rc && row->max && *(uint64_t *)field > row->max ? -ERANGE : rc;
 	case KIND_CHOICE:
 		return set_choice(row, field, value);
+	case KIND_CHOICES:
+		return add_choices(row, field, value);
 	case KIND_LIST:
 		return list_append(field, value);
 	case KIND_PROBES:
@@ -496,8 +527,8 @@ static int read_config_item(struct app_options *options, const cJSON *item, stru
 		return usage(err, "%s is no option that may stand in a file", source);
 	if (!(row->verbs & options->verb))
 		return 0; /* one file may serve all verbs */
-	if (!cJSON_IsArray(item) ||
-	    (row->kind != KIND_LIST && row->kind != KIND_EVENTS && row->kind != KIND_PROBES))
+	if (!cJSON_IsArray(item) || (row->kind != KIND_LIST && row->kind != KIND_EVENTS &&
+				     row->kind != KIND_PROBES && row->kind != KIND_CHOICES))
 		return set_from_json(options, row, item, source, err);
 	cJSON_ArrayForEach (value, item) {
 		if (!rc)
@@ -704,6 +735,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		options->follow = PT_FOLLOW_NO;
 	if (options->gc && options->no_gc)
 		return usage(err, "--gc and --no-gc exclude each other");
+	if (options->stacks && options->cuda == PT_CUDA_NONE + 1)
+		return usage(err, "--stacks needs the calls that --cuda none leaves out");
 	/* importlib's are called "<frozen importlib._bootstrap>" */
 	if (options->ignore_frozen && list_append(&options->exclude_files, "<frozen *"))
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");

@@ -155,6 +155,13 @@ static void tell_lacking(const struct pt_session_result *result)
 	if (result->totals.left_out)
 		pt_info("%s older entries were left out (--tracer-entries)",
 			grouped(result->totals.left_out, number, sizeof(number)));
+	if (result->stats.stacks_missed)
+		pt_warn("%s calls have no stack: they came too fast (a larger --buffer may help)",
+			grouped(result->stats.stacks_missed, number, sizeof(number)));
+	if (result->stacks_unmapped)
+		pt_warn("%s stacks are without native frames: what code the process mapped then is "
+			"not known",
+			grouped(result->stacks_unmapped, number, sizeof(number)));
 	if (result->totals.unnamed_kernels)
 		pt_info("%s CUDA calls have a kernel whose name is not known",
 			grouped(result->totals.unnamed_kernels, number, sizeof(number)));
@@ -198,6 +205,8 @@ static void session_options(const struct app_options *options, struct pt_session
 	session->cuda_asked = options->cuda > 0 || options->memory;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	session->torch = options->torch;
+	session->stacks = (unsigned int)options->stacks;
+	session->cuda_asked |= session->stacks != 0;
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->memory = options->memory;

@@ -110,6 +110,11 @@ static uint64_t loads(const struct pt_cuda_fn *fn)
 	return 0;
 }
 
+static bool wants_stack(unsigned int want, const struct pt_cuda_row *row)
+{
+	return want & (PT_CUDA_WANT_STACKS | PT_CUDA_WANT_STACK(pt_cuda_group(row->symbol)));
+}
+
 static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 {
 	const struct pt_cuda_layout *l = &fn->layout;
@@ -131,9 +136,10 @@ static uint64_t behind_endbr(const struct elf_file *elf, uint64_t vaddr)
 	return text && !memcmp(text, endbr64, sizeof(endbr64)) ? vaddr + sizeof(endbr64) : vaddr;
 }
 
-static int add_site(struct pt_cuda_library *library, const struct elf_file *elf,
+static int add_site(struct pt_cuda_library *library, const struct search *search,
 		    const struct found *found)
 {
+	const struct elf_file *elf = search->elf;
 	size_t n = library->plan.site_count;
 	struct pt_cuda_fn *fn = &library->fns[n];
 	struct py_site *site = &library->plan.sites[n];
@@ -149,6 +155,8 @@ static int add_site(struct pt_cuda_library *library, const struct elf_file *elf,
 	if (!elf_vaddr_to_offset(elf, site->vaddr, &site->offset))
 		return 0;
 	site->cookie = cookie_of(fn);
+	if (wants_stack(search->want, fn->row))
+		site->cookie |= PT_CUDA_COOKIE_STACKS;
 	library->plan.site_count++;
 	return 0;
 }
@@ -166,7 +174,7 @@ static int fill(struct pt_cuda_library *library, const struct search *search)
 	library->bare = library->major > PT_CUDA_MAJOR_MAX;
 	for (size_t i = 0; i < search->count && !rc; i++)
 		if (!i || search->found[i].vaddr != search->found[i - 1].vaddr)
-			rc = add_site(library, search->elf, &search->found[i]);
+			rc = add_site(library, search, &search->found[i]);
 	return rc;
 }
 

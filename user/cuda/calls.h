@@ -17,10 +17,13 @@
 #include "python/image.h"
 
 /* Bits for what is wanted. */
-#define PT_CUDA_WANT_RUNTIME (1u << PT_CUDA_RUNTIME)
-#define PT_CUDA_WANT_DRIVER  (1u << PT_CUDA_DRIVER)
-#define PT_CUDA_WANT_NCCL    (1u << PT_CUDA_NCCL)
-#define PT_CUDA_WANT_TORCH   (1u << PT_CUDA_TORCH) /* see torch.h */
+#define PT_CUDA_WANT_RUNTIME      (1u << PT_CUDA_RUNTIME)
+#define PT_CUDA_WANT_DRIVER       (1u << PT_CUDA_DRIVER)
+#define PT_CUDA_WANT_NCCL         (1u << PT_CUDA_NCCL)
+#define PT_CUDA_WANT_TORCH        (1u << PT_CUDA_TORCH) /* see torch.h */
+/* The stacks of calls of these groups (pt_cuda_group()), and of all. */
+#define PT_CUDA_WANT_STACK(group) (0x100u << (group))
+#define PT_CUDA_WANT_STACKS       PT_CUDA_WANT_STACK(PT_CUDA_GROUP_OTHER)
 
 /* A function's number in the trace. bare: the arguments are not known, since its CUDA is newer than
  * the table. */

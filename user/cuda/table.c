@@ -200,6 +200,44 @@ const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int majo
 	return NULL;
 }
 
+static bool begins_with_one(const char *text, const char *const *starts)
+{
+	for (; *starts; starts++)
+		if (!strncmp(text, *starts, strlen(*starts)))
+			return true;
+	return false;
+}
+
+enum pt_cuda_group pt_cuda_group(const char *symbol)
+{
+	static const char *const launch[] = {"Launch", "GraphLaunch", NULL};
+	static const char *const copies[] = {"Memcpy", "Memset", NULL};
+	static const char *const memory[] = {"Malloc",
+					     "Free",
+					     "HostAlloc",
+					     "MemAlloc",
+					     "MemFree",
+					     "MemHostAlloc",
+					     "MemCreate",
+					     "MemRelease",
+					     "Array3DCreate",
+					     "ArrayCreate",
+					     "ArrayDestroy",
+					     "MipmappedArrayCreate",
+					     "MipmappedArrayDestroy",
+					     NULL};
+	/* the driver writes cuMemcpy.., cuMemAlloc.. */
+	const char *name = symbol + (strncmp(symbol, "cuda", 4) ? 2 : 4);
+
+	if (strstr(name, "Synchronize"))
+		return PT_CUDA_GROUP_SYNC;
+	if (begins_with_one(name, launch))
+		return PT_CUDA_GROUP_LAUNCH;
+	if (begins_with_one(name, copies))
+		return PT_CUDA_GROUP_MEMCPY;
+	return begins_with_one(name, memory) ? PT_CUDA_GROUP_MALLOC : PT_CUDA_GROUP_OTHER;
+}
+
 const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value)
 {
 	for (; names && names->name; names++)

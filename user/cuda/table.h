@@ -85,6 +85,17 @@ unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout);
 /* The row of a symbol in this major version of CUDA; NULL: none. */
 const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int major);
 
+/* What a function does, by its name. */
+enum pt_cuda_group {
+	PT_CUDA_GROUP_OTHER,
+	PT_CUDA_GROUP_LAUNCH, /* kernels, graphs, functions of the host */
+	PT_CUDA_GROUP_MALLOC, /* allocates or frees memory of any kind */
+	PT_CUDA_GROUP_MEMCPY, /* copies or sets memory */
+	PT_CUDA_GROUP_SYNC,   /* waits for the device, a stream or an event */
+};
+
+enum pt_cuda_group pt_cuda_group(const char *symbol);
+
 /* NULL: no such value. */
 const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value);
 const char *pt_cuda_error_name(unsigned int api, int code);

@@ -189,6 +189,29 @@ static int check_cuda_kernel(const struct pt_rec_cuda_kernel *kernel, size_t len
 	return memchr(kernel->data, 0, kernel->name_bytes + kernel->path_bytes) ? -EBADMSG : 0;
 }
 
+static int check_call_stack(const struct pt_rec_call_stack *record, size_t len)
+{
+	size_t room = len - sizeof(*record), used = 0;
+
+	if (record->hdr.flags || !record->serial || !record->id ||
+	    record->frame_count > PT_CALL_FRAMES_MAX ||
+	    record->frame_count > room / sizeof(record->frames[0]))
+		return -EBADMSG;
+	room -= record->frame_count * sizeof(record->frames[0]);
+	for (uint32_t i = 0; i < record->frame_count; i++) {
+		const struct pt_call_frame *frame = &record->frames[i];
+
+		if (frame->kind - 1 >= PT_CF_PYTHON_MORE ||
+		    frame->name_bytes > PT_CALL_NAME_MAX_BYTES ||
+		    frame->path_bytes > PT_CALL_NAME_MAX_BYTES)
+			return -EBADMSG;
+		used += frame->name_bytes + frame->path_bytes;
+	}
+	if (used != record->text_bytes || used > room)
+		return -EBADMSG;
+	return memchr(&record->frames[record->frame_count], 0, used) ? -EBADMSG : 0;
+}
+
 static int check_mark(const struct pt_rec_mark *mark)
 {
 	if (!mark->id || mark->kind - 1 >= PT_MARK_END || mark->arg_count > PT_MARK_ARGS_MAX ||
@@ -216,6 +239,7 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 		return payload == 1 ? 2 : 0;
 	case PT_X_ARGS:
 	case PT_X_RESULT:
+	case PT_X_STACK:
 		return payload == 1 && PT_WORD_KIND(batch->words[pos + 1]) == 0 ? 2 : 0;
 	case PT_X_CORO:
 	case PT_X_TASK:
@@ -327,6 +351,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_cuda_kernel((const struct pt_rec_cuda_kernel *)record, len);
 	case PT_REC_CUDA_LOADED:
 		return -EBADMSG; /* the recorder takes it */
+	case PT_REC_CALL_STACK:
+		return check_call_stack((const struct pt_rec_call_stack *)record, len);
 	case PT_REC_MARK:
 		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:
@@ -415,6 +441,10 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 	case PT_X_ARGS:
 	case PT_X_RESULT:
 		event->kind = PT_EXT_TYPE(arg) == PT_X_ARGS ? PT_EV_ARGS : PT_EV_RESULT;
+		event->serial = (uint32_t)(payload >> PT_RT_SHIFT);
+		break;
+	case PT_X_STACK:
+		event->kind = PT_EV_STACK;
 		event->serial = (uint32_t)(payload >> PT_RT_SHIFT);
 		break;
 	case PT_X_PAUSED:

@@ -43,6 +43,7 @@ enum pt_ev_kind {
 	PT_EV_RT_INSTANT,
 	PT_EV_CUDA_BEGIN, /* and END: .cuda is set, and the rest is not */
 	PT_EV_CUDA_END,
+	PT_EV_STACK, /* of the next CUDA_BEGIN: .serial */
 };
 
 /* What a PT_X_RT_* word says. */
@@ -69,7 +70,7 @@ struct pt_ev {
 	 * frames above it are gone */
 	uint32_t depth;
 	uint32_t count;   /* SNAP: frames that follow */
-	uint32_t serial;  /* ARGS, RESULT: of a PT_REC_VALUES */
+	uint32_t serial;  /* ARGS, RESULT: of a PT_REC_VALUES; STACK: of a PT_REC_CALL_STACK */
 	uint32_t unit;    /* LINE: of the caller's code, at which the next enter was called */
 	uint8_t coro;     /* CORO: PT_CORO_* */
 	uint64_t object;  /* CORO, TASK: address; SWITCH: number */

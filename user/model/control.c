@@ -58,6 +58,7 @@ static void clear(struct pt_model *model, uint64_t ns)
 	}
 	for (function = model->function_list; function; function = function->next)
 		function->announced = false;
+	model_stacks_clear(model);
 	model_emit(model, &op);
 	for (process = model->process_list; process; process = process->next) {
 		bool again = process->announced && !process->ended;

@@ -39,6 +39,7 @@ struct model_cuda_call {
 	uint32_t level;
 	uint64_t correlation;
 	bool ended;
+	struct model_call_stack *stack; /* or NULL */
 	struct pt_ev_cuda begin, end;
 };
 
@@ -146,6 +147,7 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 	span->cuda = call;
 	call->level = event->cuda.level;
 	call->begin = event->cuda;
+	call->stack = model_stack_take(thread);
 	call->correlation = ++model->cuda_calls;
 	model_thread_push_span(model, thread, span, event->time_ns);
 }
@@ -561,6 +563,17 @@ static const char *category_of(const struct model_cuda_fn *fn, const struct mode
 	}
 }
 
+static uint32_t add_stack(struct shown *shown, struct model_call_stack *stack)
+{
+	const char *at;
+	uint32_t id = model_stack_show(shown->model, stack, &at);
+
+	add_number(shown, "stack", id);
+	if (at && shown->count < ARGS_MAX)
+		shown->args[shown->count++] = (struct pt_arg){.key = "called at", .text = at};
+	return id;
+}
+
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags)
 {
@@ -593,10 +606,12 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 	add_nccl(&shown, fn, call);
 	if (call->ended && !is_torch(call->begin.fn))
 		add_result(&shown, fn, call->end.code);
-	op.span.arg_count = shown.count;
 	model->totals.spans++;
 	if (!thread->announced)
 		model_thread_announce(model, thread);
+	if (call->stack)
+		op.span.stack_id = add_stack(&shown, call->stack);
+	op.span.arg_count = shown.count;
 	model_emit(model, &op);
 	if (call->ended && is_failure(fn, call->end.code))
 		emit_failure(model, thread, fn, call, end_ns);

@@ -445,6 +445,11 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 			return -EBADMSG;
 		model_values_record(model, thread, (const struct pt_rec_values *)record, len);
 		return 0;
+	case PT_REC_CALL_STACK:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		return model_stack_record(model, thread, (const struct pt_rec_call_stack *)record);
 	case PT_REC_MARK:
 		return model_mark_define(model, (const struct pt_rec_mark *)record);
 	case PT_REC_LINES:
@@ -557,5 +562,6 @@ void pt_model_free(struct pt_model *model)
 	free(model->cuda_fns);
 	model_kernels_release(model);
 	model_memory_free(model);
+	model_stacks_release(model);
 	free(model);
 }

@@ -14,6 +14,7 @@
  *   nccl.c       collectives and communicators
  *   memory.c     memory that CUDA functions allocate and free: what there is
  *   memory_calls.c  likewise: what calls did, and from where
+ *   call_stack.c stacks of calls
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
@@ -185,6 +186,9 @@ struct model_thread {
 	struct model_values *next_args;             /* of the enter that follows, or NULL */
 
 	struct memory_thread *memory; /* memory_calls.c; NULL: it has made no such calls */
+	/* call_stack.c: stacks whose words have not come yet, and that of the call to come */
+	struct model_stack_ref *stacks, **stacks_tail;
+	struct model_call_stack *next_stack;
 
 	struct model_range *ranges; /* mark.c: those that are open */
 	uint32_t range_count;
@@ -246,6 +250,11 @@ struct pt_model {
 	struct pt_map comms; /* NCCL's communicators: (pid << 32 | image_id, address) */
 	struct model_comm *comm_list;
 	struct model_memory *memory; /* NULL: not followed */
+
+	struct pt_map call_stacks; /* (pid << 32 | image_id, id) */
+	struct model_call_stack *stack_list;
+	uint32_t stacks_shown;   /* so far: the last one's number */
+	size_t stack_name_bytes; /* of native frames */
 };
 
 /* A failure (the sink's, or lack of memory) sticks in model->error; callers need not look. */
@@ -437,6 +446,21 @@ void model_kernel_define(struct pt_model *model, const struct pt_rec_cuda_kernel
 const char *model_kernel_name(const struct pt_model *model, const struct model_process *process,
 			      uint64_t address, uint64_t ns, bool *known);
 void model_kernels_release(struct pt_model *model);
+
+/* ---- call_stack.c ---- */
+/* -EBADMSG: of a stack that was not defined. */
+int model_stack_record(struct pt_model *model, struct model_thread *thread,
+		       const struct pt_rec_call_stack *record);
+/* PT_EV_STACK */
+void model_stack_event(struct pt_model *model, struct model_thread *thread, uint32_t serial);
+/* That of the call which begins now, or NULL; it lives as long as the model. */
+struct model_call_stack *model_stack_take(struct model_thread *thread);
+/* Its number in the trace, and in *at its innermost Python frame as text, or NULL. It has been
+ * announced then. */
+uint32_t model_stack_show(struct pt_model *model, struct model_call_stack *stack, const char **at);
+void model_stacks_clear(struct pt_model *model);
+void model_stacks_drop(struct pt_model *model, struct model_thread *thread);
+void model_stacks_release(struct pt_model *model);
 
 /* ---- runtime.c ---- */
 void model_runtime_record(struct pt_model *model, struct model_thread *thread,

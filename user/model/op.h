@@ -22,6 +22,7 @@ enum pt_op_kind {
 	PT_OP_PROCESS,  /* a process image becomes known, or its name or parent changes */
 	PT_OP_THREAD,   /* a thread becomes known, or its name changes */
 	PT_OP_FUNCTION, /* a code object, before the first slice of it */
+	PT_OP_STACK,    /* where something was called, before the first span that was */
 	PT_OP_SLICE,    /* a call, complete */
 	PT_OP_SPAN,     /* a slice that is no Python call, complete */
 	PT_OP_STATE,    /* what a thread was for some time: running, runnable, blocked */
@@ -102,7 +103,28 @@ struct pt_op_span {
 	const char *category, *name;
 	const struct pt_arg *args;
 	uint32_t arg_count;
-	uint32_t flags; /* PT_SLICE_* */
+	uint32_t flags;    /* PT_SLICE_* */
+	uint32_t stack_id; /* of a PT_OP_STACK; 0: none */
+};
+
+enum pt_stack_frame_kind {
+	PT_STACK_PYTHON, /* name: qualname; file and line: where it stands, line 0 unknown */
+	PT_STACK_NATIVE, /* name: the function, or "FILE+0x.." ; file: that holds its code */
+	PT_STACK_GAP,    /* name says what is missing here; no file */
+};
+
+struct pt_stack_frame {
+	enum pt_stack_frame_kind kind;
+	const char *name, *file; /* never NULL */
+	uint32_t line;
+};
+
+/* Innermost frame first. */
+struct pt_op_stack {
+	pid_t pid;
+	uint32_t id; /* unique in the trace, from 1 */
+	uint32_t frame_count;
+	const struct pt_stack_frame *frames;
 };
 
 enum pt_state {
@@ -201,6 +223,7 @@ struct pt_op {
 		struct pt_function function;
 		struct pt_op_slice slice;
 		struct pt_op_span span;
+		struct pt_op_stack stack;
 		struct pt_op_state state;
 		struct pt_op_range range;
 		struct pt_op_instant instant;

@@ -420,7 +420,9 @@ static void apply(struct pt_model *model, struct model_thread *thread, const str
 	if (wait_again(thread, event))
 		return;
 	model_runtime_settle(model, thread);
-	if (event->kind >= PT_EV_CUDA_BEGIN)
+	if (event->kind == PT_EV_STACK)
+		model_stack_event(model, thread, event->serial);
+	else if (event->kind >= PT_EV_CUDA_BEGIN)
 		model_cuda_event(model, thread, event);
 	else if (event->kind == PT_EV_RT_BEGIN)
 		begin(model, thread, event);

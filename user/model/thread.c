@@ -847,6 +847,7 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_RT_INSTANT:
 	case PT_EV_CUDA_BEGIN:
 	case PT_EV_CUDA_END:
+	case PT_EV_STACK:
 	case PT_EV_LINE:
 	case PT_EV_ARGS:
 	case PT_EV_RESULT:
@@ -1218,6 +1219,7 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	model_values_release(model, thread);
 	model_runtime_release(model, thread);
 	model_ranges_release(model, thread);
+	model_stacks_drop(model, thread);
 	model_async_release(model, thread);
 	if (thread->memory)
 		model_memory_release(model, thread, thread->last_ns);

@@ -138,7 +138,8 @@ static void configure(struct pt_tracer *tracer)
 	skel->rodata->want_async = tracer->options.async;
 	skel->rodata->want_audit = tracer->options.audit != NULL;
 	skel->rodata->send_lines = tracer->options.lines;
-	skel->rodata->send_tables = tracer->options.lines || tracer->options.exceptions;
+	skel->rodata->send_tables = tracer->options.lines || tracer->options.exceptions ||
+				    tracer->options.stacks;
 	skel->rodata->max_depth = tracer->options.max_depth ? tracer->options.max_depth
 							    : UINT32_MAX;
 	skel->rodata->max_events = max_events;
@@ -164,7 +165,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_program__set_autoload(skel->progs.pt_c_site, tracer->options.c_functions);
 	bpf_program__set_autoload(skel->progs.pt_c_site_multi,
 				  tracer->options.c_functions && tracer->multi);
-	pt_cuda_configure(tracer);
+	pt_cuda_configure(tracer, ring_bytes);
 	pt_methods_configure(tracer);
 	bpf_map__set_autocreate(skel->maps.marks, tracer->options.marks);
 	bpf_map__set_autocreate(skel->maps.mark_levels, tracer->options.marks);
@@ -896,6 +897,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->sched_full = counters->sched_full;
 	stats->cuda_missed = counters->cuda_missed;
 	stats->torch_missed = counters->torch_missed;
+	stats->stacks_missed = counters->stacks_missed;
 	stats->stopped = tracer->stopped || tracer->skel->bss->control.gate == PT_GATE_REACHED;
 	stats->triggered = counters->stop_on ||
 			   (tracer->options.count && counters->windows >= tracer->options.count);

@@ -70,6 +70,7 @@ struct pt_tracer_options {
 	bool cuda;
 	bool cuda_nested; /* those that are made by other CUDA functions, too */
 	bool torch;       /* likewise calls of PyTorch's operators */
+	bool stacks;      /* of those calls that pt_tracer_add_cuda()'s cookies say */
 	bool marks;       /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
@@ -86,8 +87,9 @@ struct pt_tracer_stats {
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	uint64_t
 	    sched_full; /* threads whose states were not recorded, because there were too many */
-	uint64_t cuda_missed;  /* calls of CUDA functions: nested too deep, or no memory */
-	uint64_t torch_missed; /* likewise of PyTorch's operators */
+	uint64_t cuda_missed;   /* calls of CUDA functions: nested too deep, or no memory */
+	uint64_t torch_missed;  /* likewise of PyTorch's operators */
+	uint64_t stacks_missed; /* calls whose stacks were not sent, since they came too fast */
 	size_t links;
 	bool stopped;   /* max_events was reached: the gate shut by itself */
 	bool triggered; /* count calls have ended, or one of stop_on has returned */

@@ -16,12 +16,19 @@
 #include "probe/gen_skel.h"
 #include "probe/tracer.h"
 
-void pt_cuda_configure(struct pt_tracer *tracer)
+/* A stack's piece that is enough for some thirty frames of C++ or ten of CPython 3.10's loop. */
+#define STACK_BYTES 16384
+
+void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes)
 {
 	struct pytrace_bpf *skel = tracer->skel;
 	bool on = tracer->options.cuda;
 
 	skel->rodata->cuda_nested = tracer->options.cuda_nested;
+	skel->rodata->use_stacks = tracer->options.stacks;
+	skel->rodata->stacks_bytes = STACK_BYTES;
+	skel->rodata->stacks_ring_bytes = ring_bytes / 2;
+	bpf_map__set_autocreate(skel->maps.stack_states, on && tracer->options.stacks);
 	bpf_map__set_autocreate(skel->maps.cuda_threads, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_enter, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_leave, on);

@@ -77,7 +77,7 @@ int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_pla
 void pt_links_release(struct link_set *set);
 
 /* cuda.c: which of the programs and maps are loaded. */
-void pt_cuda_configure(struct pt_tracer *tracer);
+void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes);
 
 /* methods.c */
 void pt_methods_configure(struct pt_tracer *tracer);

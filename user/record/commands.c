@@ -187,6 +187,7 @@ void commands_stats(const struct session *session, struct pt_tracer_stats *stats
 	stats->missed -= base->missed;
 	stats->cuda_missed -= base->cuda_missed;
 	stats->torch_missed -= base->torch_missed;
+	stats->stacks_missed -= base->stacks_missed;
 }
 
 static int clear(struct session *session, uint32_t client)

@@ -67,7 +67,7 @@ int cuda_new(struct session *session, struct pt_err *err)
 	session->cuda = calloc(1, sizeof(*session->cuda));
 	if (!session->cuda)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	session->cuda->want = wanted(session->options->cuda);
+	session->cuda->want = wanted(session->options->cuda) | session->options->stacks;
 	return 0;
 }
 
@@ -287,6 +287,16 @@ static int look_at_kernels(struct session *session, const struct pt_process *pro
 	return 0;
 }
 
+/* Stacks of its calls are to come. */
+static int look_at_code(struct session *session, const struct pt_process *process)
+{
+	const struct target *target = target_find(session, process->pid);
+
+	if (!session->callstacks || !target)
+		return 0;
+	return callstacks_look(session->callstacks, process->pid, target->image_id);
+}
+
 /* Attaches to a library that the process maps. */
 static int attach_library(struct session *session, struct cuda_file *file, pid_t pid,
 			  const struct pt_module *module)
@@ -347,6 +357,8 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 		if (!rc && session->options->torch)
 			rc = attach_module(session, process, &process->modules[i], true);
 	}
+	if (!rc)
+		rc = look_at_code(session, process);
 	return rc ? rc : look_at_kernels(session, process);
 }
 
@@ -422,6 +434,10 @@ int cuda_record(struct session *session, const struct pt_rec *record, size_t len
 
 int cuda_output(struct session *session, const struct pt_rec *record, size_t len)
 {
+	if (record->kind == PT_REC_CALL_STACK)
+		return callstacks_complete(session->callstacks,
+					   (const struct pt_rec_call_stack *)record,
+					   pt_output_record, session->output);
 	if (record->kind != PT_REC_CUDA_KERNEL)
 		return pt_output_record(record, len, session->output);
 	return kernels_complete(session->cuda->kernels, (const struct pt_rec_cuda_kernel *)record,

@@ -214,6 +214,22 @@ static int load_tracer(struct session *session, struct pt_tracer_options *option
 	return rc;
 }
 
+static int put_record(const struct pt_rec *record, size_t len, void *ctx)
+{
+	return session_put(ctx, record, len);
+}
+
+static int make_callstacks(struct session *session, struct pt_err *err)
+{
+	const struct callstacks_options options = {
+	    .files = session->files, .put = put_record, .ctx = session};
+
+	session->callstacks = callstacks_new(&options);
+	if (!session->callstacks)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	return 0;
+}
+
 static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
@@ -226,6 +242,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE;
+	options.stacks = options.cuda && session->options->stacks;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.torch = session->options->torch;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
@@ -248,7 +265,9 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		options.cuda = options.torch = false;
 	}
 	rc = load_tracer(session, &options, err);
-	return rc || !(options.cuda || options.torch) ? rc : cuda_new(session, err);
+	if (!rc && (options.cuda || options.torch))
+		rc = cuda_new(session, err);
+	return rc || !options.cuda || !options.stacks ? rc : make_callstacks(session, err);
 }
 
 /* ---- the start ---- */
@@ -354,11 +373,6 @@ static void tell_opened(const struct session *session, const struct pt_capture_i
 		session->watch->opened(&opened, session->watch->ctx);
 }
 
-static int put_mark(const struct pt_rec *record, size_t len, void *ctx)
-{
-	return session_put(ctx, record, len);
-}
-
 int session_open_gate(struct session *session, struct pt_err *err)
 {
 	struct pt_capture_info info;
@@ -380,7 +394,7 @@ int session_open_gate(struct session *session, struct pt_err *err)
 	if (!rc)
 		rc = cuda_announce(session);
 	if (!rc && session->marks)
-		rc = pt_marks_define(session->marks, session->gate_ns, put_mark, session);
+		rc = pt_marks_define(session->marks, session->gate_ns, put_record, session);
 	for (size_t i = 0; !rc && i < session->target_count; i++)
 		rc = target_announce(session, &session->targets[i], PT_PROC_ATTACH,
 				     !session->options->command &&
@@ -517,8 +531,11 @@ int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct session *session = ctx;
 	bool taken;
-	int rc = cuda_record(session, record, len, &taken);
+	int rc;
 
+	if (record->kind == PT_REC_CALL_STACK)
+		return session->callstacks ? callstacks_take(session->callstacks, record, len) : 0;
+	rc = cuda_record(session, record, len, &taken);
 	if (!rc && !taken)
 		rc = session_put(session, record, len);
 	return rc || taken ? rc : follow_record(session, record, len);
@@ -788,6 +805,8 @@ static int finish(struct session *session, int rc, enum pt_session_stop *stop, s
 
 	stop_recording(session);
 	cuda_tell(session);
+	if (session->callstacks)
+		session->result->stacks_unmapped = callstacks_unmapped(session->callstacks);
 	pt_tracer_free(session->tracer); /* the probes are gone before the file is finished */
 	session->tracer = NULL;
 	wait_for_writer(session);
@@ -912,6 +931,7 @@ static void release(struct session *session)
 	cuda_free(session->cuda);
 	methods_free(session);
 	mapped_free(session);
+	callstacks_free(session->callstacks);
 	pt_images_free(session->images);
 	if (session->marks && session->result->opened)
 		pt_marks_warn_unused(session->marks);

@@ -42,6 +42,7 @@ struct pt_session_options {
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */
 	enum pt_cuda_mode cuda;
+	unsigned int stacks;       /* PT_CUDA_WANT_STACK_*: whose stacks are wanted; 0: none */
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
 	bool torch;                /* calls of PyTorch's operators, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
@@ -95,7 +96,8 @@ struct pt_session_result {
 	uint64_t file_bytes, duration_ns, spilled_bytes;
 	struct pt_totals totals;
 	struct pt_tracer_stats stats;
-	bool has_wait_status; /* the launched command has ended so: */
+	uint64_t stacks_unmapped; /* without native frames: their code was not known */
+	bool has_wait_status;     /* the launched command has ended so: */
 	int wait_status;
 };
 

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+#include "record/callstacks.h"
 #include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
@@ -79,6 +80,7 @@ struct session {
 	struct cuda_session *cuda;    /* NULL: not wanted */
 	struct method_files *methods; /* NULL: no C functions are probed at themselves */
 	struct mapped *mapped;
+	struct callstacks *callstacks; /* NULL: likewise */
 
 	struct target *targets;
 	size_t target_count;

@@ -55,6 +55,14 @@ struct chrome_thread {
 	struct chrome_thread *next;
 };
 
+/* A frame below its callers, of which several stacks have the outer ones in common. */
+struct chrome_frame {
+	uint32_t parent; /* a number, from 1; 0: it is the outermost */
+	const char *category;
+	char *name;
+	uint32_t next_same_hash;
+};
+
 struct chrome {
 	struct pt_destination *destination;
 	struct pt_destination *own; /* while destination is a copy's; else NULL */
@@ -71,6 +79,11 @@ struct chrome {
 	uint32_t function_count;
 	struct pt_map threads;
 	struct chrome_thread *thread_list, *last;
+	struct chrome_frame *frames; /* number 1 first */
+	uint32_t frame_count, frame_room;
+	struct pt_map frame_by_hash; /* (hash of the name, parent): the newest, as a number */
+	uint32_t *stacks;            /* by id: the innermost frame's number */
+	uint32_t stack_room;
 };
 
 static void add_text(struct pt_buf *buf, const char *key, const char *value)
@@ -155,6 +168,11 @@ static void chrome_free(void *state)
 		free(chrome->functions[i].file);
 	}
 	free(chrome->functions);
+	for (uint32_t i = 0; i < chrome->frame_count; i++)
+		free(chrome->frames[i].name);
+	free(chrome->frames);
+	free(chrome->stacks);
+	pt_map_release(&chrome->frame_by_hash);
 	pt_map_release(&chrome->threads);
 	free(chrome->head.data);
 	free(chrome);
@@ -572,6 +590,115 @@ static void add_args(struct pt_buf *buf, uint32_t flags, const char *detail,
 	pt_buf_add_str(buf, "}");
 }
 
+/* ---- stacks: chrome://tracing's "stackFrames", a tree that "sf" of an event points into ---- */
+
+static void add_frame_name(struct pt_buf *buf, const struct pt_stack_frame *frame)
+{
+	if (frame->kind == PT_STACK_PYTHON) {
+		pt_buf_add_str(buf, frame->file);
+		if (frame->line)
+			pt_buf_printf(buf, "(%u)", frame->line);
+		pt_buf_add_str(buf, ": ");
+	}
+	pt_buf_add_str(buf, frame->name);
+	/* a nameless one has its file in its name */
+	if (frame->kind == PT_STACK_NATIVE && frame->file[0] && !strstr(frame->name, "+0x")) {
+		const char *slash = strrchr(frame->file, '/');
+
+		pt_buf_printf(buf, " (%s)", slash ? slash + 1 : frame->file);
+	}
+	pt_buf_add(buf, "", 1);
+}
+
+/* The frame's number, made if need be; takes name. 0: no memory. */
+static uint32_t frame_number(struct chrome *chrome, uint32_t parent, const char *category,
+			     char *name)
+{
+	uint64_t hash = pt_hash_bytes(name, strlen(name), (uintptr_t)category);
+	uint32_t first = (uint32_t)(uintptr_t)pt_map_get(&chrome->frame_by_hash, hash, parent);
+	uint32_t number = first;
+	struct chrome_frame *bigger;
+
+	for (; number; number = chrome->frames[number - 1].next_same_hash) {
+		if (strcmp(chrome->frames[number - 1].name, name) ||
+		    chrome->frames[number - 1].category != category)
+			continue;
+		free(name);
+		return number;
+	}
+	if (chrome->frame_count == chrome->frame_room) {
+		uint32_t room = chrome->frame_room ? 2 * chrome->frame_room : 256;
+
+		bigger = reallocarray(chrome->frames, room, sizeof(*bigger));
+		if (!bigger) {
+			free(name);
+			return 0;
+		}
+		chrome->frames = bigger;
+		chrome->frame_room = room;
+	}
+	number = chrome->frame_count + 1;
+	if (pt_map_put(&chrome->frame_by_hash, hash, parent, (void *)(uintptr_t)number)) {
+		free(name);
+		return 0;
+	}
+	chrome->frames[chrome->frame_count++] = (struct chrome_frame){parent, category, name,
+								      first};
+	return number;
+}
+
+static int add_stack(struct chrome *chrome, const struct pt_op_stack *stack)
+{
+	static const char *const categories[] = {
+	    [PT_STACK_PYTHON] = "python", [PT_STACK_NATIVE] = "native", [PT_STACK_GAP] = "unknown"};
+	uint32_t room = chrome->stack_room ? chrome->stack_room : 64, number = 0, *bigger;
+
+	while (room <= stack->id)
+		room *= 2;
+	if (room > chrome->stack_room) {
+		bigger = reallocarray(chrome->stacks, room, sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		memset(bigger + chrome->stack_room, 0,
+		       (room - chrome->stack_room) * sizeof(*bigger));
+		chrome->stacks = bigger;
+		chrome->stack_room = room;
+	}
+	for (uint32_t i = stack->frame_count; i-- > 0;) {
+		struct pt_buf name = {0};
+
+		add_frame_name(&name, &stack->frames[i]);
+		if (name.failed) {
+			pt_buf_release(&name);
+			return -ENOMEM;
+		}
+		number = frame_number(chrome, number, categories[stack->frames[i].kind], name.data);
+		if (!number)
+			return -ENOMEM;
+	}
+	chrome->stacks[stack->id] = number;
+	return 0;
+}
+
+static void write_frames(const struct chrome *chrome, struct pt_buf *buf)
+{
+	if (!chrome->frame_count)
+		return;
+	pt_buf_add_str(buf, buf->len ? ",\n" : "\n  ],\n");
+	pt_buf_add_str(buf, "  \"stackFrames\": {");
+	for (uint32_t i = 0; i < chrome->frame_count; i++) {
+		const struct chrome_frame *frame = &chrome->frames[i];
+
+		pt_buf_printf(buf, "%s\n\"%u\":{\"category\":\"%s\",\"name\":", i ? "," : "", i + 1,
+			      frame->category);
+		pt_json_string(buf, frame->name);
+		if (frame->parent)
+			pt_buf_printf(buf, ",\"parent\":\"%u\"", frame->parent);
+		pt_buf_add_str(buf, "}");
+	}
+	pt_buf_add_str(buf, "}");
+}
+
 /* A slice that is no call. */
 static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 {
@@ -582,6 +709,8 @@ static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 	begin_rare(chrome, &buf, "X", span->category, span->name, span->pid, span->tid,
 		   span->begin_ns);
 	pt_buf_printf(&buf, "\"dur\":%s,", dur);
+	if (span->stack_id && span->stack_id < chrome->stack_room)
+		pt_buf_printf(&buf, "\"sf\":%u,", chrome->stacks[span->stack_id]);
 	add_args(&buf, span->flags, NULL, span->args, span->arg_count);
 	pt_buf_add_str(&buf, "}");
 	return put_rare(chrome, &buf);
@@ -712,6 +841,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 	switch (op->kind) {
 	case PT_OP_SLICE:
 		return put_slice(chrome, &op->slice);
+	case PT_OP_STACK:
+		return add_stack(chrome, &op->stack);
 	case PT_OP_SPAN:
 		return put_x(chrome, &op->span);
 	case PT_OP_STATE:
@@ -764,9 +895,8 @@ static void add_head_name(const struct chrome_function *function, struct pt_buf 
 
 /* VizTracer's file_info (report_builder.py): which file and line a slice's name stands for, and the
  * files: [text, number of lines]. */
-static void chrome_extra(void *state, struct pt_buf *buf)
+static void write_sources(const struct chrome *chrome, struct pt_buf *buf)
 {
-	const struct chrome *chrome = state;
 	struct pt_map written = {0};
 	const char *comma = "";
 
@@ -803,6 +933,12 @@ static void chrome_extra(void *state, struct pt_buf *buf)
 		comma = ",";
 	}
 	pt_buf_add_str(buf, "}}");
+}
+
+static void chrome_extra(void *state, struct pt_buf *buf)
+{
+	write_sources(state, buf);
+	write_frames(state, buf);
 }
 
 static void chrome_tail(void *state, const char *path, const struct pt_totals *totals, bool extra,

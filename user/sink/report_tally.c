@@ -298,6 +298,7 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 		return 0;
 	case PT_OP_PROCESS:
 	case PT_OP_SPAN: /* time of the function that it lies in */
+	case PT_OP_STACK:
 	case PT_OP_RANGE:
 	case PT_OP_FLOW:
 	case PT_OP_COUNTER:

@@ -111,7 +111,7 @@ static bool write_extra(struct pt_sink *sink, struct pt_destination *destination
 		rc = pt_destination_append(destination, extra.data, extra.len);
 	/* that events are missing is told otherwise */
 	if (rc && !pt_destination_error(destination))
-		pt_warn("the sources of the functions are left out of '%s': %s", path,
+		pt_warn("the sources of the functions, and stacks, are left out of '%s': %s", path,
 			rc == -EFBIG ? "the file would exceed --max-file-size" : strerror(-rc));
 	rc = rc || !extra.len;
 	pt_buf_release(&extra);

@@ -173,6 +173,8 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->instant.pid;
 	case PT_OP_SPAN:
 		return op->span.pid;
+	case PT_OP_STACK:
+		return op->stack.pid;
 	case PT_OP_STATE:
 		return op->state.pid;
 	case PT_OP_RANGE:

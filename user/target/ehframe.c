@@ -10,138 +10,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* DWARF pointer encodings, LSB 5.0 core, table "DWARF Exception Header Encoding". */
-#define DW_EH_PE_absptr 0x00
-#define DW_EH_PE_udata2 0x02
-#define DW_EH_PE_udata4 0x03
-#define DW_EH_PE_udata8 0x04
-#define DW_EH_PE_sdata2 0x0a
-#define DW_EH_PE_sdata4 0x0b
-#define DW_EH_PE_sdata8 0x0c
-#define DW_EH_PE_pcrel  0x10
-#define DW_EH_PE_omit   0xff
-
-struct cursor { /* a bounded reader; bad stays set once something did not fit */
-	const uint8_t *at, *end;
-	uint64_t vaddr; /* of at */
-	bool bad;
-};
-
-static void take(struct cursor *c, void *to, size_t size)
-{
-	memset(to, 0, size);
-	if (c->bad || (size_t)(c->end - c->at) < size) {
-		c->bad = true;
-		return;
-	}
-	memcpy(to, c->at, size);
-	c->at += size;
-	c->vaddr += size;
-}
-
-static uint8_t take_u8(struct cursor *c)
-{
-	uint8_t value;
-
-	take(c, &value, sizeof(value));
-	return value;
-}
-
-static uint32_t take_u32(struct cursor *c)
-{
-	uint32_t value;
-
-	take(c, &value, sizeof(value));
-	return value;
-}
-
-static uint64_t take_uleb(struct cursor *c)
-{
-	uint64_t value = 0;
-
-	for (unsigned int shift = 0; shift < 64; shift += 7) {
-		uint8_t byte = take_u8(c);
-
-		value |= (uint64_t)(byte & 0x7f) << shift;
-		if (!(byte & 0x80))
-			return value;
-	}
-	c->bad = true;
-	return 0;
-}
-
-/* The low four bits of the encoding say the size, the next three what it is relative to. */
-static uint64_t take_encoded(struct cursor *c, uint8_t encoding)
-{
-	uint64_t base = (encoding & 0x70) == DW_EH_PE_pcrel ? c->vaddr : 0, value = 0;
-
-	if (encoding == DW_EH_PE_omit || (encoding & 0x80) ||
-	    ((encoding & 0x70) && (encoding & 0x70) != DW_EH_PE_pcrel)) {
-		c->bad = true;
-		return 0;
-	}
-	switch (encoding & 0x0f) {
-	case DW_EH_PE_absptr:
-	case DW_EH_PE_udata8:
-	case DW_EH_PE_sdata8:
-		take(c, &value, 8);
-		break;
-	case DW_EH_PE_udata4:
-		take(c, &value, 4);
-		break;
-	case DW_EH_PE_sdata4:
-		take(c, &value, 4);
-		value = (uint64_t)(int64_t)(int32_t)(uint32_t)value;
-		break;
-	case DW_EH_PE_udata2:
-		take(c, &value, 2);
-		break;
-	case DW_EH_PE_sdata2:
-		take(c, &value, 2);
-		value = (uint64_t)(int64_t)(int16_t)(uint16_t)value;
-		break;
-	default:
-		c->bad = true;
-	}
-	return base + value;
-}
+#include "target/dwarf.h"
 
 /* How FDEs of this CIE encode their start address; DW_EH_PE_omit: unknown. */
-static uint8_t cie_encoding(struct cursor c)
+static uint8_t cie_encoding(struct dw_cursor c)
 {
 	const char *augmentation;
-	uint8_t version = take_u8(&c);
+	uint8_t version = dw_u8(&c);
 
 	if (version != 1 && version != 3 && version != 4)
 		return DW_EH_PE_omit;
 	augmentation = (const char *)c.at;
-	while (!c.bad && take_u8(&c))
+	while (!c.bad && dw_u8(&c))
 		;
 	if (c.bad)
 		return DW_EH_PE_omit;
 	if (version == 4) {
-		take_u8(&c); /* address size */
-		take_u8(&c); /* segment size */
+		dw_u8(&c); /* address size */
+		dw_u8(&c); /* segment size */
 	}
-	take_uleb(&c); /* code alignment */
-	take_uleb(&c); /* data alignment: signed, but as long */
+	dw_uleb(&c); /* code alignment */
+	dw_uleb(&c); /* data alignment: signed, but as long */
 	if (version == 1)
-		take_u8(&c);
+		dw_u8(&c);
 	else
-		take_uleb(&c); /* return address register */
+		dw_uleb(&c); /* return address register */
 	if (augmentation[0] != 'z')
 		return augmentation[0] ? DW_EH_PE_omit : DW_EH_PE_absptr;
-	take_uleb(&c); /* length of the augmentation data */
+	dw_uleb(&c); /* length of the augmentation data */
 	for (const char *letter = augmentation + 1; *letter && !c.bad; letter++) {
 		if (*letter == 'R') {
-			uint8_t encoding = take_u8(&c);
+			uint8_t encoding = dw_u8(&c);
 
 			return c.bad ? DW_EH_PE_omit : encoding;
 		}
 		if (*letter == 'L')
-			take_u8(&c);
+			dw_u8(&c);
 		else if (*letter == 'P')
-			take_encoded(&c, take_u8(&c) & 0x0f); /* only its size matters */
+			dw_encoded(&c, dw_u8(&c) & 0x0f); /* only its size matters */
 		else if (*letter != 'S' && *letter != 'B')
 			return DW_EH_PE_omit;
 	}
@@ -179,14 +85,14 @@ struct area { /* the bytes of .eh_frame */
 	uint8_t encoding;
 };
 
-static struct cursor area_cursor(const struct area *area, uint64_t from, uint64_t to)
+static struct dw_cursor area_cursor(const struct area *area, uint64_t from, uint64_t to)
 {
-	return (struct cursor){area->data + from, area->data + to, area->vaddr + from, false};
+	return (struct dw_cursor){area->data + from, area->data + to, area->vaddr + from, false};
 }
 
 static uint8_t encoding_of(struct area *area, uint64_t cie_at)
 {
-	struct cursor c;
+	struct dw_cursor c;
 	uint32_t length;
 
 	if (cie_at == area->cie_at)
@@ -194,8 +100,8 @@ static uint8_t encoding_of(struct area *area, uint64_t cie_at)
 	if (cie_at > area->size || area->size - cie_at < 8)
 		return DW_EH_PE_omit;
 	c = area_cursor(area, cie_at, area->size);
-	length = take_u32(&c);
-	if (length < 4 || length > area->size - cie_at - 4 || take_u32(&c) != 0)
+	length = dw_u32(&c);
+	if (length < 4 || length > area->size - cie_at - 4 || dw_u32(&c) != 0)
 		return DW_EH_PE_omit;
 	c.end = area->data + cie_at + 4 + length;
 	area->cie_at = cie_at;
@@ -209,8 +115,8 @@ static int area_walk(const struct elf_file *elf, struct area *area, struct eh_ra
 	size_t room = 0;
 
 	while (area->size - at >= 8) {
-		struct cursor c = area_cursor(area, at, area->size);
-		uint32_t length = take_u32(&c), id;
+		struct dw_cursor c = area_cursor(area, at, area->size);
+		uint32_t length = dw_u32(&c), id;
 		uint64_t id_at = at + 4, start, size;
 		uint8_t encoding;
 
@@ -221,13 +127,13 @@ static int area_walk(const struct elf_file *elf, struct area *area, struct eh_ra
 		at = id_at + length;
 		if (length < 4)
 			continue;
-		id = take_u32(&c);
+		id = dw_u32(&c);
 		if (!id || id > id_at)
 			continue;
 		encoding = encoding_of(area, id_at - id);
 		c.end = area->data + at;
-		start = take_encoded(&c, encoding);
-		size = take_encoded(&c, encoding & 0x0f);
+		start = dw_encoded(&c, encoding);
+		size = dw_encoded(&c, encoding & 0x0f);
 		if (c.bad || !size || size > UINT64_MAX - start || !elf_is_code(elf, start) ||
 		    !elf_is_code(elf, start + size - 1))
 			continue;
@@ -255,15 +161,15 @@ static bool area_from_segment(const struct elf_file *elf, struct area *area)
 	for (size_t i = 0; i < elf->segment_count; i++) {
 		const struct elf_segment *s = &elf->segments[i];
 		const uint8_t *head;
-		struct cursor c;
+		struct dw_cursor c;
 
 		if (s->type != PT_GNU_EH_FRAME || s->file_size < 8)
 			continue;
 		head = elf_at(elf, s->offset, s->file_size);
 		if (!head || head[0] != 1)
 			return false;
-		c = (struct cursor){head + 4, head + s->file_size, s->vaddr + 4, false};
-		area->vaddr = take_encoded(&c, head[1]);
+		c = (struct dw_cursor){head + 4, head + s->file_size, s->vaddr + 4, false};
+		area->vaddr = dw_encoded(&c, head[1]);
 		for (size_t k = 0; k < elf->segment_count && !c.bad; k++) {
 			const struct elf_segment *load = &elf->segments[k];
 

@@ -321,6 +321,51 @@ void pt_process_free(struct pt_process *process)
 	free(process);
 }
 
+/* As the kernel counts it: is_exec_mapping() in mm/internal.h. */
+static int count_code(pid_t pid, uint64_t *pages)
+{
+	char path[64], *text, *line, *rest;
+	size_t size;
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	rc = pt_proc_read(path, MAPS_MAX_BYTES, &text, &size);
+	if (rc)
+		return rc;
+	*pages = 0;
+	rest = text;
+	while ((line = strsep(&rest, "\n"))) {
+		struct pt_map map;
+
+		/* [vsyscall] belongs to no process */
+		if (*line && !pt_map_parse(line, &map) && map.executable && !map.writable &&
+		    strcmp(map.path, "[uprobes]") != 0 && strcmp(map.path, "[vsyscall]") != 0)
+			*pages += (map.end - map.start) / 4096;
+	}
+	free(text);
+	return 0;
+}
+
+int pt_process_code(pid_t pid, struct pt_code_identity *identity)
+{
+	char path[64], *text, *at;
+	size_t size;
+	int rc = count_code(pid, &identity->exec_pages);
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (!rc)
+		rc = pt_proc_read(path, STATUS_MAX_BYTES, &text, &size);
+	if (rc)
+		return rc;
+	/* startstack is field 28 (fs/proc/array.c); field 2, and what may stand in it, ends at ) */
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 28; field++)
+		at = strchr(at + 1, ' ');
+	identity->start_stack = at ? strtoull(at + 1, NULL, 10) : 0;
+	free(text);
+	return identity->start_stack ? 0 : -ESRCH;
+}
+
 uint64_t pt_module_bias(const struct pt_module *module)
 {
 	struct elf_file *elf;

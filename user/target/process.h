@@ -59,6 +59,14 @@ int pt_process_open_cached(pid_t pid, struct pt_file_cache *cache, struct pt_pro
 			   struct pt_err *err);
 void pt_process_free(struct pt_process *process);
 
+/* Which address space a process has, and how many pages of it are code (mm_struct.start_stack and
+ * .exec_vm, but for the page of uprobes): while both stay the same, so do its modules. -ESRCH, or
+ * what /proc says. */
+struct pt_code_identity {
+	uint64_t start_stack, exec_pages;
+};
+int pt_process_code(pid_t pid, struct pt_code_identity *identity);
+
 /* Where the module's file address 0 lies (start - p_vaddr), or 0 if it cannot be told. */
 uint64_t pt_module_bias(const struct pt_module *module);
 
