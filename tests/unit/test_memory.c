@@ -480,6 +480,44 @@ static void test_nested(void **state)
 	ops_release(&w.ops);
 }
 
+static void at_level(struct world *w, unsigned int fn, unsigned int level, uint64_t address,
+		     uint64_t ns)
+{
+	const uint64_t in[] = {0x7ffd0001, 100};
+
+	batch_cuda(&w->ops.builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(fn, level, 0), in, 2, ns);
+	batch_cuda(&w->ops.builder, PT_X_CUDA_END, PT_CUDA_DESC(fn, level, 0), &address, 1, ns + 5);
+}
+
+/* But those that NCCL makes do count, also of a call of NCCL in one. */
+static void test_nccl(void **state)
+{
+	struct rec_builder *b;
+	struct world w;
+
+	start(&w);
+	b = &w.ops.builder;
+	rec_cuda_fn(b, 20, "ncclGroupEnd", PT_CUDA_NCCL, 0, 0, 0);
+	begin_in(&w, &w.a, 1, 2000);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(20, 0, 0), NULL, 0, 2100);
+	at_level(&w, MALLOC, 1, 0x1000, 2110);
+	at_level(&w, PINNED, 2, 0x2000, 2120); /* made by another call of CUDA */
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(20, 1, 0), NULL, 0, 2130);
+	at_level(&w, MALLOC, 2, 0x3000, 2140);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(20, 1, 0), NULL, 0, 2150);
+	at_level(&w, MALLOC, 1, 0x4000, 2160);
+	batch_cuda(b, PT_X_CUDA_END, PT_CUDA_DESC(20, 0, 0), NULL, 0, 2170);
+	at_level(&w, PINNED, 1, 0x5000, 2180);
+	at_level(&w, MALLOC, 0, 0x6000, 2190);
+	batch_cuda(b, PT_X_CUDA_BEGIN, PT_CUDA_DESC(20, 0, 0), NULL, 0, 2200);
+	at_level(&w, MALLOC, 0, 0x7000, 2210); /* it must have returned */
+	end_in(&w, 5000);
+	finish(&w);
+	assert_args(&w, "memory calls", 0, "allocations=5 ");
+	assert_args(&w, "still allocated", 0, "bytes=500 allocations=5 kind=device");
+	ops_release(&w.ops);
+}
+
 /* Many addresses, freed and used again: what is kept is bounded, and nothing gets lost. */
 static void test_many(void **state)
 {
@@ -554,7 +592,7 @@ int main(void)
 	    cmocka_unit_test(test_physical),   cmocka_unit_test(test_nested),
 	    cmocka_unit_test(test_many),       cmocka_unit_test(test_clear),
 	    cmocka_unit_test(test_off),        cmocka_unit_test(test_contradiction),
-	    cmocka_unit_test(test_exec),
+	    cmocka_unit_test(test_exec),       cmocka_unit_test(test_nccl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,12 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->memory = pt_cuda_memory_find(record->symbol);
 }
 
+bool model_cuda_is_outer(const struct pt_model *model, uint32_t id)
+{
+	return model->cuda_fns && model->cuda_fns[id].defined &&
+	       model->cuda_fns[id].api == PT_CUDA_NCCL;
+}
+
 bool model_cuda_memory(const struct pt_model *model, uint32_t id, struct model_cuda_memory *memory)
 {
 	const struct model_cuda_fn *fn = model->cuda_fns ? &model->cuda_fns[id] : NULL;

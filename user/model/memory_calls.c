@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
  * Calls that allocate and free CUDA memory, as they come in a thread. Only calls that no other CUDA
- * call makes count, so nothing counts twice, whatever --cuda records.
+ * call makes count, so nothing counts twice, whatever --cuda records. What NCCL calls does count.
  *
  * They are taken as they come, also where the thread's stack is not known yet: then the stack that
  * was read from outside is taken, or none.
@@ -17,6 +17,7 @@
 
 /* The outermost call under way. */
 struct memory_thread {
+	uint32_t outer; /* calls of NCCL that it lies in */
 	bool open;
 	uint32_t fn;
 	uint64_t call;
@@ -251,12 +252,36 @@ static void end(struct pt_model *model, struct model_thread *thread, const struc
 		own->device = PT_CUDA_DEVICE_UNKNOWN;
 }
 
+/* A function of NCCL is called, or returns. */
+static void outer(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
+{
+	uint32_t level = event->cuda.level;
+	struct memory_thread *own;
+
+	if (thread->memory && thread->memory->open && level <= thread->memory->outer)
+		cut(model, thread, event->time_ns);
+	own = thread_get(model, thread);
+	if (!own)
+		return;
+	if (event->kind == PT_EV_CUDA_BEGIN && level == own->outer)
+		own->outer = level + 1;
+	else if (event->kind == PT_EV_CUDA_END && level < own->outer)
+		own->outer = level;
+}
+
 void model_memory_event(struct pt_model *model, struct model_thread *thread,
 			const struct pt_ev *event)
 {
-	if (event->cuda.level)
+	struct memory_thread *own = thread->memory;
+
+	/* the return of what lay around it was lost */
+	if (own && event->kind == PT_EV_CUDA_BEGIN && event->cuda.level < own->outer)
+		own->outer = event->cuda.level;
+	if (model_cuda_is_outer(model, event->cuda.fn))
+		outer(model, thread, event);
+	else if (event->cuda.level != (own ? own->outer : 0))
 		return;
-	if (event->kind == PT_EV_CUDA_BEGIN)
+	else if (event->kind == PT_EV_CUDA_BEGIN)
 		begin(model, thread, event);
 	else
 		end(model, thread, event);

@@ -411,6 +411,8 @@ struct model_cuda_memory {
 	unsigned int api;
 };
 bool model_cuda_memory(const struct pt_model *model, uint32_t fn, struct model_cuda_memory *memory);
+/* Whether it is a function of NCCL, whose calls of CUDA are those of a program. */
+bool model_cuda_is_outer(const struct pt_model *model, uint32_t fn);
 /* The call's slice, and an instant if it failed. */
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
