@@ -8,7 +8,7 @@ import signal
 import time
 
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import alone, each
 from test_runtime import record
 
 STATES = ("running", "runnable", "blocked")
@@ -28,20 +28,26 @@ def parts(states, begin, end):
     return result
 
 
+def lost(got):
+    """How many records are missing, by thread."""
+    return {key: sum(s.args["records"] for s in states if s.name == "states lost")
+            for key, states in got.states.items()}
+
+
 def switches(states):
     """(voluntary, others): as the kernel counts them, sched_yield() is one of the others."""
     blocked = sum(s.name.startswith("blocked") for s in states)
     return blocked, sum(s.name == "runnable" and s.args["after"] != "it was woken" for s in states)
 
 
+@alone  # beside others it is more often that the kernel does not tell of a switch
 @each(interp=interpreters.every)
 def test_states(t, interp):
     """As many switches of each kind as the kernel counted, and no less time on or in wait
     of a CPU than the thread's CPU time."""
     got, result, pid, _ = record(t, interp, "--sched", "--follow=no", program="states")
     t.check(not any(got.holes.values()), "times without a state: %s", got.holes)
-    untold = {key: sum(s.args["records"] for s in states if s.name == "states lost")
-              for key, states in got.states.items()}
+    untold = lost(got)
     t.equal(got.document["pytrace-bpf summary"]["lost thread states"], sum(untold.values()),
             "states lost")
     # bpf/sched.h, sched_untold(): it is rare, and says so; the other threads' are compared
@@ -174,6 +180,7 @@ def test_states_paused(t):
                 begin, end, pause, resume)
 
 
+@alone
 def test_states_of_a_window(t):
     """--start-on: only within the calls that are recorded."""
     interp = interpreters.one()
@@ -186,7 +193,10 @@ def test_states_of_a_window(t):
             "%d .. %d, and the call is %d .. %d", states[0].begin, states[-1].end, call.begin,
             call.end)
     naps = [s for s in states if s.name.startswith("blocked") and s.end - s.begin > 5_000_000]
-    t.equal(len(naps), result["naps"], "naps")
+    told = lost(got)[pid, tid]
+    t.check(len(naps) <= result["naps"] <= len(naps) + told,
+            "%d naps of %d, and %d states lost", len(naps), result["naps"], told)
+    t.check(told <= 2, "the kernel left out %d switches", told)
 
 
 def test_states_off(t):
