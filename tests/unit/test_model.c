@@ -770,10 +770,7 @@ static void test_c_function_names(void **state)
 		batch_exit(&ops.builder, 2900);
 		batch_end(&ops.builder, 0);
 		finish(&ops);
-		assert_int_equal(
-		    ops_count(&ops,
-			      "<built-in method acquire|acquire_lock of _thread.lock object>"),
-		    1);
+		assert_int_equal(ops_count(&ops, "<built-in method acquire|acquir"), 1);
 		assert_int_equal(ops_count(&ops, APPEND), chosen);
 		ops_release(&ops);
 	}
