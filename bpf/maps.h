@@ -45,9 +45,9 @@ const volatile bool use_task_regs; /* bpf_task_pt_regs(): 5.15 */
 const volatile bool use_values;
 const volatile __u32 values_args, values_result, values_local;
 const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
-const volatile bool cuda_nested; /* calls of CUDA functions made by others are told, too */
-const volatile bool want_async;  /* --async */
-const volatile bool use_methods; /* C functions are probed at themselves */
+const volatile bool cuda_nested;        /* calls of CUDA functions made by others are told, too */
+const volatile bool want_async;         /* --async */
+const volatile bool use_methods;        /* C functions are probed at themselves */
 const volatile bool use_stacks;         /* --stacks */
 const volatile __u32 stacks_bytes;      /* of a stack, at most */
 const volatile __u64 stacks_ring_bytes; /* with more pending than this, stacks are not sent */
