@@ -247,7 +247,8 @@ int method_files_each(struct method_files *files, const struct pt_process *proce
 
 	for (size_t i = 0; i < process->module_count && !rc; i++)
 		rc = visit_file(&visit, process->modules[i].open_path, process->modules[i].path);
-	return rc ? rc : visit_stdlib(&visit, process, image);
+	/* one that ends maps nothing any more */
+	return rc || process->interpreter < 0 ? rc : visit_stdlib(&visit, process, image);
 }
 
 /* ---- the choice ---- */
