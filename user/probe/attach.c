@@ -16,6 +16,7 @@
 #include "probe/gen_skel.h"
 #include "probe/parallel.h"
 #include "probe/tracer.h"
+#include "target/memory.h"
 
 #define RING_BYTES_DEFAULT (32u << 20)
 #define RING_BYTES_MAX     (1u << 30)
@@ -170,7 +171,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.marks, tracer->options.marks);
 	bpf_map__set_autocreate(skel->maps.mark_levels, tracer->options.marks);
 	bpf_program__set_autoload(skel->progs.pt_mark, tracer->options.marks);
-	bpf_program__set_autoload(skel->progs.pt_mark_return, tracer->options.marks);
+	bpf_program__set_autoload(skel->progs.pt_mark_end, tracer->options.marks);
 	bpf_program__set_autoload(skel->progs.pt_empty_multi,
 				  tracer->multi && tracer->options.bench_empty);
 	bpf_program__set_autoload(skel->progs.pt_empty, tracer->options.bench_empty);
@@ -207,7 +208,7 @@ static void skip_unwanted(struct pt_tracer *tracer, const struct pt_rec_cfunc *c
 	int fd = bpf_map__fd(tracer->skel->maps.cfuncs);
 	struct pt_cfunc value;
 
-	if (!tracer->options.c_globs || (cfunc->kind & PT_C_PROBED) ||
+	if (!tracer->options.c_globs || (cfunc->kind & PT_C_PROBED) || !cfunc->name[0] ||
 	    !memchr(cfunc->name, 0, sizeof(cfunc->name)) ||
 	    !memchr(cfunc->owner, 0, sizeof(cfunc->owner)) ||
 	    pt_glob_qualified(tracer->options.c_globs, cfunc->owner, cfunc->name))
@@ -218,10 +219,32 @@ static void skip_unwanted(struct pt_tracer *tracer, const struct pt_rec_cfunc *c
 	bpf_map_update_elem(fd, &key, &value, BPF_EXIST);
 }
 
+static void read_text(pid_t pid, uint64_t addr, char *text, size_t size)
+{
+	ssize_t len = addr ? pt_memory_read_some(pid, addr, text, size - 1) : 0;
+
+	text[len > 0 ? len : 0] = '\0';
+}
+
+/* BPF reads what is in memory. Names of C functions lie in files, and a page of those is read when
+ * the program first looks at it: then they are read here, if the function is still there. */
+static void complete_cfunc(struct pt_rec_cfunc *cfunc)
+{
+	pid_t pid = (pid_t)cfunc->hdr.tgid;
+	uint64_t def[2]; /* ml_name, ml_meth */
+
+	if (!cfunc->name[0] && !pt_memory_read(pid, cfunc->def, def, sizeof(def)) &&
+	    def[1] == cfunc->ml_meth)
+		read_text(pid, def[0], cfunc->name, sizeof(cfunc->name));
+	if (!cfunc->owner[0])
+		read_text(pid, cfunc->type, cfunc->owner, sizeof(cfunc->owner));
+}
+
 static int on_record(void *ctx, void *data, size_t len)
 {
 	struct pt_tracer *tracer = ctx;
 	const struct pt_rec *rec = data;
+	struct pt_rec_cfunc cfunc;
 
 	if (len < sizeof(*rec) || rec->len != len) {
 		pt_debug("a record of %zu bytes is not one of ours", len);
@@ -233,11 +256,14 @@ static int on_record(void *ctx, void *data, size_t len)
 		if (tracer->next_code_id - id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
 			refill_ids(tracer, id, 0);
 	} else if (rec->kind == PT_REC_CFUNC && len >= sizeof(struct pt_rec_cfunc)) {
-		const struct pt_rec_cfunc *cfunc = data;
-
-		if (tracer->next_code_id - cfunc->id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
-			refill_ids(tracer, cfunc->id, 0);
-		skip_unwanted(tracer, cfunc);
+		memcpy(&cfunc, data, sizeof(cfunc));
+		if (tracer->next_code_id - cfunc.id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
+			refill_ids(tracer, cfunc.id, 0);
+		if (!(cfunc.kind & PT_C_PROBED))
+			complete_cfunc(&cfunc);
+		skip_unwanted(tracer, &cfunc);
+		rec = &cfunc.hdr;
+		len = sizeof(cfunc);
 	} else if (rec->kind == PT_REC_PROC) {
 		if (tracer->next_image_id - rec->image_id < IMAGE_IDS_READY / 2)
 			refill_ids(tracer, 0, rec->image_id);
