@@ -33,12 +33,6 @@ struct {
 	__type(value, __u32);
 } mark_levels SEC(".maps");
 
-#if defined(__TARGET_ARCH_x86)
-#define CALL_PUSHES 8 /* the return address, which is gone when the function has returned */
-#else
-#define CALL_PUSHES 0
-#endif
-
 /* nvtxEventAttributes_t of NVTX 2 and 3: messageType, message */
 #define NVTX_MESSAGE_TYPE 32
 #define NVTX_MESSAGE      40
@@ -175,8 +169,9 @@ static __always_inline int mark_hit(struct pt_regs *ctx)
 	return 0;
 }
 
-/* A function of PT_MARK_SLICE returns. Where its stack began tells which call it was. */
-static __always_inline int mark_return(struct pt_regs *ctx)
+/* A function of PT_MARK_SLICE is over. The stack pointer is what it was at the entry and tells
+ * which call it is; other functions may end here, too. */
+static __always_inline int mark_end(struct pt_regs *ctx)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate, index = (__u32)bpf_get_attach_cookie(ctx);
 	const struct pt_mark *m = bpf_map_lookup_elem(&marks, &index);
@@ -193,7 +188,7 @@ static __always_inline int mark_return(struct pt_regs *ctx)
 		return 0;
 	}
 	event.value[1] = m->id;
-	event.value[2] = REGS_SP(ctx) - CALL_PUSHES;
+	event.value[2] = REGS_SP(ctx);
 	mark_send(t, &event, 0);
 	return 0;
 }

@@ -99,9 +99,9 @@ int pt_mark(struct pt_regs *ctx)
 }
 
 SEC("uretprobe")
-int pt_mark_return(struct pt_regs *ctx)
+int pt_mark_end(struct pt_regs *ctx)
 {
-	return mark_return(ctx);
+	return mark_end(ctx);
 }
 
 /* What the trap alone costs: the benchmark attaches these to the same sites. */

@@ -52,7 +52,7 @@ packages() {
     esac
     [ "$what" = test ] || return 0
     # unit tests and fuzzing, lint
-    echo libcmocka-dev 'libclang-rt-19-dev|libclang-rt-dev' 'clang-format-14|clang-format' clang-tidy cppcheck shellcheck
+    echo g++ libcmocka-dev 'libclang-rt-19-dev|libclang-rt-dev' 'clang-format-14|clang-format' clang-tidy cppcheck shellcheck
     # real programs, other roots, containers, sudo
     echo python3-flask python3-networkx python3-sympy debootstrap util-linux procps mount xz-utils
     # kernels in qemu

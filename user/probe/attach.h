@@ -188,7 +188,7 @@ struct pt_mark_place {
 	uint32_t number;  /* as given to pt_tracer_set_mark() */
 	uint64_t offset;  /* in the file */
 	uint64_t ref_ctr; /* of its semaphore in the file; 0: none */
-	bool returns;     /* where the function at offset returns */
+	bool ends;        /* there the function of that number ends: a ret, or a jump elsewhere */
 };
 /* pid -1: for all who map the file. */
 int pt_tracer_attach_mark(struct pt_tracer *tracer, const struct pt_mark_place *place, pid_t pid,

@@ -35,8 +35,7 @@ int pt_tracer_attach_mark(struct pt_tracer *tracer, const struct pt_mark_place *
 			  const char *open_path, struct pt_err *err)
 {
 	LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = place->ref_ctr,
-		    .bpf_cookie = place->number, .retprobe = place->returns,
-		    .attach_mode = PROBE_ATTACH_MODE_LINK);
+		    .bpf_cookie = place->number, .attach_mode = PROBE_ATTACH_MODE_LINK);
 	const struct pytrace_bpf *skel = tracer->skel;
 	struct link_set *set = &tracer->marks;
 	struct bpf_link **links = reallocarray(set->links, set->count + 1,
@@ -47,9 +46,9 @@ int pt_tracer_attach_mark(struct pt_tracer *tracer, const struct pt_mark_place *
 	if (!links)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
 	set->links = links;
-	links[set->count] = bpf_program__attach_uprobe_opts(
-	    place->returns ? skel->progs.pt_mark_return : skel->progs.pt_mark, pid, open_path,
-	    place->offset, &opts);
+	links[set->count] = bpf_program__attach_uprobe_opts(place->ends ? skel->progs.pt_mark_end
+									: skel->progs.pt_mark,
+							    pid, open_path, place->offset, &opts);
 	if (links[set->count]) {
 		set->count++;
 		return 0;

@@ -155,7 +155,7 @@ static int end_in_import(struct walk *walk, const char *name, const struct mc_in
 {
 	struct elf_symbol symbol;
 
-	if (is_short(name))
+	if (is_short(name) || walk->code->jumps_are_exits)
 		return add_exit(walk, jump);
 	if (!elf_symbol(walk->code->elf, name, &symbol))
 		return refuse(walk, "it ends in a function of another file");
@@ -199,6 +199,13 @@ static bool is_switch(const struct walk *walk, const struct mc_insn *jump)
 	return false;
 }
 
+static int end_by_pointer(struct walk *walk, const struct mc_insn *jump)
+{
+	if (walk->code->jumps_are_exits)
+		return add_exit(walk, jump);
+	return refuse(walk, "it ends in a function that only a pointer tells");
+}
+
 static int jump_indirect(struct walk *walk, const struct mc_insn *insn)
 {
 	const struct elf_file *elf = walk->code->elf;
@@ -208,13 +215,13 @@ static int jump_indirect(struct walk *walk, const struct mc_insn *insn)
 	if (is_switch(walk, insn))
 		return 0;
 	if (!insn->mem || insn->base != MC_RIP || insn->index != MC_NO_REG)
-		return refuse(walk, "it ends in a function that only a pointer tells");
+		return end_by_pointer(walk, insn);
 	slot = insn->vaddr + insn->length + (uint64_t)insn->disp;
 	import = elf_import_at(elf, slot);
 	if (import)
 		return end_in_import(walk, import, insn);
 	if (elf_is_variable(elf, slot) || elf_read_ptr(elf, slot, &target))
-		return refuse(walk, "it ends in a function that only a pointer tells");
+		return end_by_pointer(walk, insn);
 	return add_part(walk, target);
 }
 

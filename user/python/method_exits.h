@@ -9,12 +9,14 @@
  *
  * No return probe is needed, so none is lost where many are nested, and none kills a process that
  * switches stacks (greenlet): the kernel keeps what a return probe replaces on a stack of its own.
+ * Nor one that throws a C++ exception: no unwinder gets past what a return probe puts on the stack.
  *
  * Pure. Life cycle: method_exits_add() .. -> use -> method_exits_release().
  */
 #ifndef PT_PYTHON_METHOD_EXITS_H
 #define PT_PYTHON_METHOD_EXITS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +33,9 @@ struct method_code {
 	const struct elf_file *elf;
 	const struct eh_ranges *eh;
 	struct mc_decoder *decoder;
+	/* A jump to a function of another file, or to one that only a pointer tells, is an exit;
+	 * else it is a reason to refuse. */
+	bool jumps_are_exits;
 };
 
 /* Appends the exits of the function at meth. -ENOTSUP: not all can be told, *reason says why, and

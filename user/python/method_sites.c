@@ -155,7 +155,8 @@ static uint64_t place(const struct search *search, uint64_t meth, size_t first_e
 /* Finds its exits, too. */
 static int place_all(struct search *search, uint64_t meth, uint64_t *vaddr, const char **reason)
 {
-	const struct method_code code = {search->elf, &search->eh, search->decoder};
+	const struct method_code code = {
+	    .elf = search->elf, .eh = &search->eh, .decoder = search->decoder};
 	const struct eh_range *range = eh_range_at(&search->eh, meth);
 	size_t first_exit = search->exits.count;
 	uint64_t jumped;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "python/method_exits.h"
 #include "python/sdt_args.h"
 #include "record/mark_spec.h"
 #include "target/elf.h"
@@ -231,11 +232,59 @@ static int see_note(const struct elf_sdt_note *note, void *ctx)
 	return rc ? rc : add_place(find, &mark, note->vaddr, note->semaphore_vaddr);
 }
 
+static int add_end(struct find *find, uint32_t number, uint64_t vaddr)
+{
+	struct mark_file *file = find->file;
+	struct pt_mark_place *bigger = reallocarray(file->places, file->place_count + 1,
+						    sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	file->places = bigger;
+	bigger[file->place_count] = (struct pt_mark_place){.number = number, .ends = true};
+	if (!elf_vaddr_to_offset(find->elf, vaddr, &bigger[file->place_count].offset))
+		return -ENOEXEC;
+	file->place_count++;
+	return 0;
+}
+
+/* Where the slices of the last place end. Return probes would do harm (python/method_exits.h). */
+static int add_ends(struct find *find, uint64_t vaddr)
+{
+	const struct pt_mark_spec *spec = &find->marks->specs[find->file->spec];
+	uint32_t number = find->file->places[find->file->place_count - 1].number;
+	struct method_code code = {.elf = find->elf, .jumps_are_exits = true};
+	const char *reason = "the file does not say where its functions end (.eh_frame)";
+	struct method_exits exits = {0};
+	struct eh_ranges eh = {0};
+	uint64_t lowest;
+	int rc = eh_ranges_load(find->elf, &eh);
+
+	code.eh = &eh;
+	if (!rc)
+		rc = mc_decoder_open(&code.decoder);
+	if (!rc)
+		rc = method_exits_add(&code, vaddr, &exits, &lowest, &reason);
+	for (size_t i = 0; i < exits.count && !rc; i++) {
+		reason = "it is one instruction";
+		rc = exits.vaddrs[i] == vaddr ? -ENOTSUP : add_end(find, number, exits.vaddrs[i]);
+	}
+	method_exits_release(&exits);
+	mc_decoder_close(code.decoder);
+	eh_ranges_release(&eh);
+	if (rc == -ENOTSUP || rc == -ENOENT)
+		pt_err_set(find->err, rc, PT_EXIT_FAILED, "probe it without =slice",
+			   "--probe '%s': where %s ends cannot be told: %s", spec->text,
+			   spec->symbol, reason);
+	return rc;
+}
+
 static int find_symbol(struct find *find)
 {
 	const struct pt_mark_spec *spec = &find->marks->specs[find->file->spec];
 	struct elf_symbol symbol;
 	struct pt_mark mark;
+	int rc;
 
 	if (!elf_symbol(find->elf, spec->symbol, &symbol))
 		return 0;
@@ -246,7 +295,8 @@ static int find_symbol(struct find *find)
 				  "program starts",
 				  spec->text);
 	fill_mark(find->marks, find->file->spec, &mark);
-	return add_place(find, &mark, symbol.vaddr, 0);
+	rc = add_place(find, &mark, symbol.vaddr, 0);
+	return rc || spec->kind != PT_MARK_SLICE ? rc : add_ends(find, symbol.vaddr);
 }
 
 /* Finds the probe's places in the file at open_path. */
@@ -357,13 +407,7 @@ static int attach_places(struct pt_marks *marks, struct pt_tracer *tracer, struc
 		pids[file->pid_count++] = pid;
 	}
 	for (size_t i = 0; !rc && i < file->place_count; i++) {
-		struct pt_mark_place place = file->places[i];
-
-		rc = pt_tracer_attach_mark(tracer, &place, pid, open_path, err);
-		if (rc || marks->specs[file->spec].kind != PT_MARK_SLICE)
-			continue;
-		place.returns = true;
-		rc = pt_tracer_attach_mark(tracer, &place, pid, open_path, err);
+		rc = pt_tracer_attach_mark(tracer, &file->places[i], pid, open_path, err);
 	}
 	return rc;
 }
