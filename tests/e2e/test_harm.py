@@ -76,7 +76,7 @@ def test_text_after_signal(t, minor, sig):
 
 
 @limit(300)
-@each(minor=["3.11", "3.13"])
+@each(minor=["3.13"])
 def test_fifty_cycles(t, minor):
     """Attach and detach fifty times under load, every third time by SIGKILL at a random moment."""
     target = spinning(minor, "3", "20")

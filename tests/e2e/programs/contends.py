@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""Threads that want the GIL all the time; each says how long it ran, by the wall and by the CPU. With
-"hog" one of them keeps it in C for long, and the others only want it now and then."""
+"""Threads that want the GIL all the time, for some seconds of CPU each, from the same moment on; each
+says how long it ran, by the wall and by the CPU. With "hog" one of them keeps it in C for long, and the
+others only want it now and then."""
 import os
 import threading
 import time
@@ -8,8 +9,8 @@ import _thread
 
 
 def spin(seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         pass
 
 
@@ -19,7 +20,8 @@ def busy(result, seconds):
     result[_thread.get_native_id()] = (time.monotonic_ns() - wall, time.thread_time_ns() - cpu)
 
 
-def begins(result, seconds):
+def begins(result, seconds, together):
+    together.wait()
     os.write(1, b"busy\n")
     busy(result, seconds)
 
@@ -52,7 +54,8 @@ def workload(count, seconds):
     if count == "hog":
         return with_hog()
     result = {}
-    threads = [threading.Thread(target=begins, args=(result, float(seconds)))
+    together = threading.Barrier(int(count))
+    threads = [threading.Thread(target=begins, args=(result, float(seconds), together))
                for _ in range(int(count))]
     for thread in threads:
         thread.start()
