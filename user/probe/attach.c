@@ -226,18 +226,52 @@ static void read_text(pid_t pid, uint64_t addr, char *text, size_t size)
 	text[len > 0 ? len : 0] = '\0';
 }
 
-/* BPF reads what is in memory. Names of C functions lie in files, and a page of those is read when
- * the program first looks at it: then they are read here, if the function is still there. */
-static void complete_cfunc(struct pt_rec_cfunc *cfunc)
+static void keep_fork(struct pt_tracer *tracer, const struct pt_rec_proc *proc)
 {
-	pid_t pid = (pid_t)cfunc->hdr.tgid;
+	tracer->forks[tracer->fork_count++ % FORKS_KEPT] = (struct tracer_fork){
+	    (pid_t)proc->hdr.tgid, (pid_t)proc->parent_tgid};
+}
+
+/* 0: not known. */
+static pid_t parent_of(const struct pt_tracer *tracer, pid_t pid)
+{
+	size_t kept = tracer->fork_count < FORKS_KEPT ? tracer->fork_count : FORKS_KEPT;
+
+	for (size_t i = 1; i <= kept; i++) {
+		const struct tracer_fork *fork =
+		    &tracer->forks[(tracer->fork_count - i) % FORKS_KEPT];
+
+		if (fork->child == pid)
+			return fork->parent;
+	}
+	return 0;
+}
+
+/* False: the process does not have the function where it should be. */
+static bool complete_from(pid_t pid, struct pt_rec_cfunc *cfunc)
+{
 	uint64_t def[2]; /* ml_name, ml_meth */
 
-	if (!cfunc->name[0] && !pt_memory_read(pid, cfunc->def, def, sizeof(def)) &&
-	    def[1] == cfunc->ml_meth)
+	if (pt_memory_read(pid, cfunc->def, def, sizeof(def)) || def[1] != cfunc->ml_meth)
+		return false;
+	if (!cfunc->name[0])
 		read_text(pid, def[0], cfunc->name, sizeof(cfunc->name));
 	if (!cfunc->owner[0])
 		read_text(pid, cfunc->type, cfunc->owner, sizeof(cfunc->owner));
+	return true;
+}
+
+/* BPF reads what is in memory. Names of C functions lie in files, and a page of those is read when
+ * the process first looks at it: then they are read here. A child that has ended meanwhile had them
+ * where its parent has them. */
+static void complete_cfunc(const struct pt_tracer *tracer, struct pt_rec_cfunc *cfunc)
+{
+	pid_t pid = (pid_t)cfunc->hdr.tgid;
+
+	if (cfunc->kind & PT_C_PROBED || (cfunc->name[0] && (cfunc->owner[0] || !cfunc->type)))
+		return;
+	for (int i = 0; i < FORK_LEVELS_MAX && pid && !complete_from(pid, cfunc); i++)
+		pid = parent_of(tracer, pid);
 }
 
 static int on_record(void *ctx, void *data, size_t len)
@@ -259,14 +293,16 @@ static int on_record(void *ctx, void *data, size_t len)
 		memcpy(&cfunc, data, sizeof(cfunc));
 		if (tracer->next_code_id - cfunc.id < CODE_BLOCKS_READY / 2 * PT_ID_BLOCK)
 			refill_ids(tracer, cfunc.id, 0);
-		if (!(cfunc.kind & PT_C_PROBED))
-			complete_cfunc(&cfunc);
+		complete_cfunc(tracer, &cfunc);
 		skip_unwanted(tracer, &cfunc);
 		rec = &cfunc.hdr;
 		len = sizeof(cfunc);
 	} else if (rec->kind == PT_REC_PROC) {
 		if (tracer->next_image_id - rec->image_id < IMAGE_IDS_READY / 2)
 			refill_ids(tracer, 0, rec->image_id);
+		if (len >= sizeof(struct pt_rec_proc) &&
+		    ((const struct pt_rec_proc *)data)->what == PT_PROC_FORK)
+			keep_fork(tracer, data);
 	}
 	tracer->handed_out++;
 	tracer->fn_rc = tracer->fn ? tracer->fn(rec, len, tracer->fn_ctx) : 0;

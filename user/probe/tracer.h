@@ -36,6 +36,13 @@ struct tracer_process {
 	struct link_set links; /* PT_REACH_PROCESS */
 };
 
+#define FORKS_KEPT      512
+#define FORK_LEVELS_MAX 8
+
+struct tracer_fork {
+	pid_t child, parent;
+};
+
 struct pt_tracer {
 	struct pt_tracer_options options;
 	struct pytrace_bpf *skel;
@@ -53,6 +60,8 @@ struct pt_tracer {
 	size_t methods_count;
 	uint32_t next_method;
 	struct link_set marks;
+	struct tracer_fork forks[FORKS_KEPT]; /* the last ones, in a circle */
+	size_t fork_count;
 	/* ids given out so far; BPF takes them from queues */
 	uint32_t next_image_id, next_code_id;
 	uint64_t total_at_peek; /* events, as of the last run of the iterator */
