@@ -187,10 +187,6 @@ void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *recor
 	code->c_probed = record->kind & PT_C_PROBED;
 	pt_utf8_clean(name, sizeof(name), record->name, strlen(record->name));
 	pt_utf8_clean(owner, sizeof(owner), record->owner, strlen(record->owner));
-	if (!name[0]) /* it could not be read before the process was gone */
-		snprintf(name, sizeof(name), "%#llx", (unsigned long long)record->ml_meth);
-	if (!owner[0] && PT_C_KIND(record->kind) == PT_C_METHOD)
-		snprintf(owner, sizeof(owner), "?");
 	if (PT_C_KIND(record->kind) == PT_C_METHOD)
 		snprintf(text, sizeof(text), "<built-in method %s of %s object>", name, owner);
 	else

@@ -263,15 +263,24 @@ static bool complete_from(pid_t pid, struct pt_rec_cfunc *cfunc)
 
 /* BPF reads what is in memory. Names of C functions lie in files, and a page of those is read when
  * the process first looks at it: then they are read here. A child that has ended meanwhile had them
- * where its parent has them. */
+ * where its parent has them; else its address stands for the name. A name may be empty, as of
+ * methods that pybind11 makes. */
 static void complete_cfunc(const struct pt_tracer *tracer, struct pt_rec_cfunc *cfunc)
 {
 	pid_t pid = (pid_t)cfunc->hdr.tgid;
 
 	if (cfunc->kind & PT_C_PROBED || (cfunc->name[0] && (cfunc->owner[0] || !cfunc->type)))
 		return;
-	for (int i = 0; i < FORK_LEVELS_MAX && pid && !complete_from(pid, cfunc); i++)
+	for (int i = 0; i < FORK_LEVELS_MAX && pid; i++) {
+		if (complete_from(pid, cfunc))
+			return;
 		pid = parent_of(tracer, pid);
+	}
+	if (!cfunc->name[0])
+		snprintf(cfunc->name, sizeof(cfunc->name), "%#llx",
+			 (unsigned long long)cfunc->ml_meth);
+	if (!cfunc->owner[0] && cfunc->type)
+		snprintf(cfunc->owner, sizeof(cfunc->owner), "?");
 }
 
 static int on_record(void *ctx, void *data, size_t len)
