@@ -14,12 +14,15 @@ PREFIX ?= /usr/local
 BUILD ?= build
 ARCH ?= $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 
+# The first of these programs that is here. (dash's command -v takes one name at a time.)
+first_of = $(firstword $(foreach name,$(1),$(shell command -v $(name))))
+
 # clang 19 is preferred, 14 must do. BPF objects need clang; user space takes any C11 compiler.
-CLANG ?= $(firstword $(shell command -v clang-19 clang-18 clang-17 clang-16 clang-15 clang clang-14))
-LLVM_STRIP ?= $(firstword $(shell command -v llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip-15 llvm-strip llvm-strip-14))
+CLANG ?= $(call first_of,clang-19 clang-18 clang-17 clang-16 clang-15 clang clang-14)
+LLVM_STRIP ?= $(call first_of,llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip-15 llvm-strip llvm-strip-14)
 CC ?= cc
-BPFTOOL ?= $(firstword $(shell command -v bpftool /usr/sbin/bpftool))
-CLANG_FORMAT ?= $(firstword $(shell command -v clang-format-14 clang-format))
+BPFTOOL ?= $(call first_of,bpftool /usr/sbin/bpftool)
+CLANG_FORMAT ?= $(call first_of,clang-format-14 clang-format)
 PKG_CONFIG ?= pkg-config
 
 # Minimum versions; the build stops with a clear message if one is missing.

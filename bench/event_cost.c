@@ -161,10 +161,12 @@ static int analyse(struct bench *b)
 static int load_cuda(struct bench *b)
 {
 	struct pt_err err = {0};
+	bool inside;
 
 	if (!b->cuda_path)
 		return 0;
-	if (pt_cuda_library_load(b->cuda_path, b->cuda_path, PT_CUDA_WANT_RUNTIME, &b->cuda, &err))
+	if (pt_cuda_library_load(b->cuda_path, b->cuda_path, PT_CUDA_WANT_RUNTIME, &b->cuda,
+				 &inside, &err))
 		return fail(&err, "cannot read the library");
 	if (!b->cuda)
 		fprintf(stderr, "event_cost: '%s' has no CUDA functions\n", b->cuda_path);

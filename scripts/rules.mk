@@ -23,7 +23,7 @@ SHELL_SRC = $(sort $(wildcard scripts/*.sh tests/*/*.sh completions/*.bash .ci/r
 fmt:
 	$(CLANG_FORMAT) -i $(FMT_SRC)
 
-CLANG_TIDY ?= $(firstword $(shell command -v clang-tidy-19 clang-tidy clang-tidy-14))
+CLANG_TIDY ?= $(call first_of,clang-tidy-19 clang-tidy clang-tidy-14)
 # What finds mistakes here; the rest of clang-tidy's checks is taste. Each one left out has a reason:
 # insecureAPI wants the _s functions of Annex K, which glibc has not.
 TIDY_CHECKS := -*,clang-analyzer-*,-clang-analyzer-security.insecureAPI.*,bugprone-*,
@@ -56,5 +56,7 @@ lint-cppcheck:
 		-Iinclude -Iuser $(USER_SRC)
 
 lint-tidy: $(SKEL)
+	@test -n "$(CLANG_TIDY)" || { \
+		echo "lint: clang-tidy is not installed (scripts/setup.sh test does that)" >&2; exit 1; }
 	$(CLANG_TIDY) --quiet --warnings-as-errors='*' --checks='$(TIDY_CHECKS)' $(USER_SRC) -- \
 		-std=gnu11 $(CPPFLAGS_ALL)
