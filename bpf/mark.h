@@ -40,20 +40,6 @@ struct {
 
 #define MARK_KEY_BITS 47 /* of a user address; above it there is room for the level */
 
-/* The current thread's state if its process is traced. */
-static __always_inline struct thread *mark_thread(void)
-{
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct thread *t = thread_get();
-
-	if (t && t->generation == control.generation && t->image_id)
-		return t;
-	/* a probed library may be used by anybody; only interpreters make a process known */
-	if (!bpf_map_lookup_elem(&procs, &tgid) || !thread_refresh(0))
-		return NULL;
-	return thread_get();
-}
-
 static __always_inline __u64 mark_value(struct pt_regs *ctx, const struct pt_mark_arg *arg)
 {
 	__u64 value = (__s64)arg->disp;
@@ -131,7 +117,7 @@ static __always_inline int mark_hit(struct pt_regs *ctx)
 
 	if (!m || (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED))
 		return 0;
-	t = mark_thread();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	details_begin(t, PT_RT_MARK);
@@ -180,7 +166,7 @@ static __always_inline int mark_end(struct pt_regs *ctx)
 
 	if (!m || (gate != PT_GATE_OPEN && gate != PT_GATE_PAUSED))
 		return 0;
-	t = mark_thread();
+	t = thread_traced();
 	if (!t)
 		return 0;
 	if (gate == PT_GATE_PAUSED) {

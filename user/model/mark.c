@@ -57,6 +57,20 @@ static const struct pt_rec_mark *mark_of(const struct pt_model *model, const str
 	return model->marks && id && id <= MARK_ID_MAX ? model->marks[id] : NULL;
 }
 
+void model_marks_left(struct pt_model *model, struct model_thread *thread,
+		      const struct pt_ev *event)
+{
+	while (thread->frame_count && event->rt.values == 3) {
+		const struct model_span *span = thread->frames[thread->frame_count - 1].span;
+
+		if (!span || span->what != PT_RT_MARK || span->begin.values != 3 ||
+		    (uint64_t)span->begin.value[2] > (uint64_t)event->rt.value[2])
+			return;
+		model_thread_pop_to(model, thread, thread->frame_count - 1, event->time_ns,
+				    PT_SLICE_INTO_LOSS);
+	}
+}
+
 bool model_mark_same(const struct pt_ev_rt *begin, const struct pt_ev_rt *end)
 {
 	return begin->values == 3 && end->values == 3 && begin->value[1] == end->value[1] &&

@@ -508,6 +508,10 @@ int model_mark_define(struct pt_model *model, const struct pt_rec_mark *record);
 void model_marks_release(struct pt_model *model);
 /* Is this the return of that call? */
 bool model_mark_same(const struct pt_ev_rt *begin, const struct pt_ev_rt *end);
+/* Ends calls of probed functions that were left without their end, by an exception or longjmp():
+ * the one that begins has their stack. */
+void model_marks_left(struct pt_model *model, struct model_thread *thread,
+		      const struct pt_ev *event);
 /* record: its details, or NULL. */
 void model_mark_texts(const struct pt_model *model, const struct pt_ev_rt *rt,
 		      const struct pt_rec_runtime *record, struct model_mark_texts *texts);

@@ -270,22 +270,6 @@ static bool is_span(uint16_t what)
 	return what == PT_RT_GC || what == PT_RT_GIL || what == PT_RT_IMPORT || what == PT_RT_MARK;
 }
 
-/* Calls of probed functions that were left without their end, by an exception or longjmp(): their
- * stack is in use again. The key is where a call's stack begins. */
-static void drop_left_marks(struct pt_model *model, struct model_thread *thread,
-			    const struct pt_ev *event)
-{
-	while (thread->frame_count) {
-		const struct model_span *span = thread->frames[thread->frame_count - 1].span;
-
-		if (!span || span->what != PT_RT_MARK || span->begin.values != 3 ||
-		    (uint64_t)span->begin.value[2] > (uint64_t)event->rt.value[2])
-			return;
-		model_thread_pop_to(model, thread, thread->frame_count - 1, event->time_ns,
-				    PT_SLICE_INTO_LOSS);
-	}
-}
-
 static void begin(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
 	struct model_span *span;
@@ -297,8 +281,8 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 		model_fail(model, -ENOMEM);
 		return;
 	}
-	if (event->rt.what == PT_RT_MARK && event->rt.values == 3)
-		drop_left_marks(model, thread, event);
+	if (event->rt.what == PT_RT_MARK)
+		model_marks_left(model, thread, event);
 	span->what = event->rt.what;
 	span->begin = event->rt;
 	span->scoped = span->what == PT_RT_IMPORT;
