@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 from harness import interpreters, process, trace
@@ -261,6 +262,29 @@ def test_methods(t, minor, option):
     t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
     if option == "--follow=exact":
         t.equal(len(got.named("<built-in function sleep>")), 2 * rounds + 1, "with the child's")
+
+
+@each(minor=["3.8", "3.12", "3.14"])
+def test_names_in_children_that_are_gone(t, minor):
+    """A forked child has few pages of its files mapped, so BPF cannot read the names there; when the
+    tracer gets to it the child is gone. The parents have the same functions at the same places."""
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "forks", command=process.script(interp, "forks.py", "calls_c"))
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "--c-functions=all", "-o",
+                            t.path("trace.json"))
+    tracer.recording()
+    os.kill(tracer.pid, signal.SIGSTOP)
+    target.go()
+    target.done()
+    os.kill(tracer.pid, signal.SIGCONT)
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    got = trace.load(t.path("trace.json"))
+    for function, name in (("child", "<built-in function adler32>"),
+                           ("grandchild", "<built-in function fsum>"),
+                           ("grandchild", "<built-in method hex of bytes object>")):
+        t.equal(sum(len([c for c in s.children if c.name == name]) for s in got.slices()
+                    if s.name.rpartition(".")[2] == function), 1, name + " in " + function)
 
 
 def test_methods_too_deep(t):

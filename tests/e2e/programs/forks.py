@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children by fork, exec, subprocess and multiprocessing; says "done" and their pids and counts.
 
-    forks.py hold|orphan|exec|subprocess|pool|spawn|forkserver|tree|thread
+    forks.py hold|orphan|exec|subprocess|pool|spawn|forkserver|tree|thread|calls_c
 """
 import json
 import os
@@ -144,12 +144,29 @@ def thread():
     return {"children": pids}, None
 
 
+def calls_c():
+    """A child and its child call C functions that the parent never calls; then they are gone."""
+    import math
+    import zlib
+
+    def grandchild():
+        math.fsum([1.0, 2.0])
+        b"x".hex()
+
+    def child():
+        zlib.adler32(b"x")
+        wait([fork(grandchild)])
+    pid = fork(child)
+    wait([pid])
+    return {"children": [pid]}, None
+
+
 def main():
     os.write(1, b"ready %d\n" % os.getpid())
     os.read(0, 1)
     action = {"hold": hold, "orphan": orphan, "exec": do_exec, "subprocess": do_subprocess,
               "pool": pool, "spawn": spawn, "forkserver": forkserver, "tree": tree,
-              "thread": thread}[sys.argv[1]]
+              "thread": thread, "calls_c": calls_c}[sys.argv[1]]
     result, after = action()
     os.write(1, b"done " + json.dumps(result).encode() + b"\n")
     os.read(0, 1)
