@@ -16,7 +16,7 @@ trap 'rm -f "$log"' EXIT
 for suite; do
     echo "== $suite"
     begin=$SECONDS
-    "${MAKE:-make}" --no-print-directory "$suite" 2>&1 | tee "$log"
+    "${MAKE:-make}" --no-print-directory -j"$(nproc)" "$suite" 2>&1 | tee "$log"
     code=${PIPESTATUS[0]}
     line=$(grep -oE '[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?' "$log" | tail -n 1)
     p=0 f=0 s=0

@@ -47,7 +47,7 @@ def test_text_after_normal_end(t, minor):
     tracer.recording()
     during = process.text_differences(before, process.text_of(target.pid))
     t.check(during > 0, "no byte changed while traced: this test sees nothing")
-    time.sleep(0.3)
+    time.sleep(0.05)
     tracer.expect(0, stop=True)
     t.equal(process.text_differences(before, process.text_of(target.pid)), 0, "bytes that differ")
     trace.load(t.path("trace.json.gz"))
@@ -63,7 +63,7 @@ def test_text_after_signal(t, minor, sig):
     before = process.text_of(target.pid)
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
     tracer.recording()
-    time.sleep(0.3)
+    time.sleep(0.05)
     code = tracer.stop(getattr(signal, sig))
     if sig == "SIGKILL":
         t.equal(code, -signal.SIGKILL, "exit status of the tracer")

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-"""A thread that waits for a lock until the test says so.
-
-    blocked.py call|callback|generator
+"""Threads that wait for a lock until the test says so, each in its own way: the frame that waits
+was called by Python, by C, or is a generator's.
 """
 import os
-import sys
 import threading
 
+WAYS = ("call", "callback", "generator")
 lock = threading.Lock()
-waiting = threading.Event()
+waiting = threading.Semaphore(0)
 
 
 def after_lock(n):
@@ -17,23 +16,25 @@ def after_lock(n):
 
 def wait():
     def waits(*args):
-        waiting.set()
-        lock.acquire()
+        waiting.release()
+        with lock:
+            pass
     return waits
 
 
 def wait_in_generator():
     def waits():
-        waiting.set()
-        lock.acquire()
+        waiting.release()
+        with lock:
+            pass
         yield 1
     return waits
 
 
-def outer():
-    if sys.argv[1] == "call":
+def outer(way):
+    if way == "call":
         CALL()
-    elif sys.argv[1] == "callback":
+    elif way == "callback":
         sorted([1], key=CALL)
     else:
         next(GENERATOR)
@@ -56,9 +57,11 @@ def work_main():
 
 def main():
     lock.acquire()
-    thread = threading.Thread(target=outer)
-    thread.start()
-    waiting.wait()
+    threads = [threading.Thread(target=outer, args=(way,), name=way) for way in WAYS]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        waiting.acquire()
     os.write(1, b"ready %d\n" % os.getpid())
     while True:
         command = os.read(0, 1)
@@ -67,7 +70,8 @@ def main():
             os.write(1, b"worked\n")
         elif command == b"l":
             lock.release()
-            thread.join()
+            for thread in threads:
+                thread.join()
             os.write(1, b"released\n")
         else:
             return
