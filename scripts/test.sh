@@ -13,7 +13,9 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "test.sh: the tests attach probes and make chroots: run 'sudo scripts/test.sh'" >&2; exit 3; }
 export DEBIAN_FRONTEND=noninteractive
 scripts/setup.sh test
+make -s -j"$(nproc)" & # while the roots are fetched
+build=$!
 echo "interpreters in Debian roots (root, path, version):"
 scripts/interpreters.sh
-make -s -j"$(nproc)"
+wait "$build"
 exec make -s check
