@@ -27,6 +27,7 @@
 struct c_thread {
 	__u32 image_id;
 	__u32 count;
+	__u64 absences; /* as in struct thread */
 	__u64 sp[C_OPEN_MAX];
 	struct pt_rec_cfunc rec;
 };
@@ -64,8 +65,9 @@ static __always_inline struct c_thread *c_thread_get(struct thread *t, bool make
 
 	c = bpf_task_storage_get(&c_threads, bpf_get_current_task_btf(), NULL,
 				 make ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
-	if (c && c->image_id != t->image_id) {
+	if (c && (c->image_id != t->image_id || c->absences != t->absences)) {
 		c->image_id = t->image_id;
+		c->absences = t->absences;
 		c->count = 0;
 	}
 	return c;

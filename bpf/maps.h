@@ -60,6 +60,7 @@ __u64 codes_forgotten __attribute__((aligned(128)));
 /* struct thread.attention: what keeps an event off the fast path */
 #define ATT_UNKNOWN 0x1 /* the depth is not known yet */
 #define ATT_SNAP    0x2 /* the reader's stack is wrong: send a snapshot first */
+#define ATT_ABSENT  0x4 /* with ATT_UNKNOWN: the probes were absent, so no frame is the same */
 
 #define HIDDEN_MAX    64
 #define STRINGS_BYTES (PT_STR_COUNT * PT_STR_MAX_BYTES)
@@ -168,6 +169,7 @@ struct thread {
 	__u32 value_mask;  /* of the globs that match the code object at hand */
 	__u32 value_serial; /* of the last PT_REC_VALUES */
 	__u32 base;         /* how many frames lie below those of tstate: another interpreter's */
+	__u32 absences;     /* control.absences as it was when that was last taken notice of */
 	/* the batch, laid out as it is sent */
 	struct pt_rec_batch head;
 	__u64 words[PT_BATCH_WORDS];

@@ -55,7 +55,7 @@ static __always_inline int paused_delta(struct pt_regs *ctx, struct thread *t, _
 	if (t->attention & ATT_UNKNOWN) {
 		/* its first event: of the frames that were there, at most the innermost is gone,
 		 * and depth - 1 of them are below the one that came instead */
-		t->pause_kept = depth ? depth - 1 : 0;
+		t->pause_kept = depth && !(t->attention & ATT_ABSENT) ? depth - 1 : 0;
 		t->attention = ATT_SNAP;
 	} else if ((t->tstate && tstate != t->tstate) || delta > 2 || delta < -2) {
 		t->pause_kept = 0; /* another thread state, or another greenlet */

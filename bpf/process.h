@@ -123,6 +123,27 @@ static __always_inline bool born_with_probes(const struct pt_proc *proc, __u64 b
 	return born > control.gate_open_ns && born > since_ns;
 }
 
+/* Probes were absent since: what the thread does now is not known, and it is as if it had been a
+ * pause in which no frame stayed. */
+static __always_inline void thread_unseen(struct thread *t)
+{
+	if (!t->pause_from)
+		t->pause_from = control.pause_ns;
+	t->pause_kept = 0;
+	t->pause_c = 0;
+	t->pause_c_count = 0;
+	t->attention = ATT_UNKNOWN | ATT_SNAP | ATT_ABSENT;
+	t->last_frame = 0;
+	t->skip_exit = 0;
+	t->hidden_top = 0;
+	t->hidden_count = 0;
+	t->stack_chunk = 0;
+	t->stack_root = 0;
+	t->value_depth = 0; /* what value_calls has is replaced by the next call at that depth */
+	nest_forget(t);
+	trigger_depth(t, 0, false);
+}
+
 /*
  * A thread starts on an image. Its depth is known where we know that it has run no Python code on
  * it: it was born, or its process was forked or exec'd, while the probes were in place.
@@ -154,7 +175,10 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->value_depth = 0;
 	trigger_depth(t, 0, false);
 	t->attention = ATT_UNKNOWN | ATT_SNAP;
-	if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
+	t->absences = control.absences;
+	if (control.absent_until_ns && born <= control.absent_until_ns) {
+		/* it may have run Python unseen */
+	} else if (id >> 32 == (__u32)id && (proc->flags & PT_PF_START_KNOWN)) {
 		t->depth = proc->start_depth;
 		t->attention = t->depth ? ATT_SNAP : 0;
 	} else if (id >> 32 != (__u32)id && born_with_probes(proc, born)) {
@@ -169,6 +193,15 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	send_thread(t, PT_THREAD_START, task_ns_tid(task), now);
 	if (!use_windows)
 		sched_begin(t);
+}
+
+/* A process that gets probes of its own, one after the other, is traced once it has all of them:
+ * calls would seem not to be there whose probes come last. */
+static __always_inline bool has_its_probes(const struct pt_proc *proc)
+{
+	__u32 image_id = proc->image_id;
+
+	return proc->since_ns != PT_SINCE_UNKNOWN || bpf_map_lookup_elem(&since, &image_id);
 }
 
 /*
@@ -195,6 +228,8 @@ __noinline int thread_refresh(__u32 image_index)
 		}
 		return 0;
 	}
+	if (!has_its_probes(proc))
+		return 0;
 	t = thread_make();
 	if (!t) {
 		count_add(&counters.missed, 1);
@@ -206,6 +241,9 @@ __noinline int thread_refresh(__u32 image_index)
 			batch_flush(now, 0);
 		}
 		thread_start(t, proc, now);
+	} else if (t->absences != control.absences) {
+		t->absences = control.absences;
+		thread_unseen(t);
 	}
 	t->bias = proc->bias;
 	t->generation = generation;
@@ -256,7 +294,8 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 		proc.since_ns = PT_SINCE_UNKNOWN; /* until user space has attached them */
 	t = thread_get();
 	if (t && t->image_id == from->image_id && !(t->attention & ATT_UNKNOWN) &&
-	    (from->flags & PT_PF_FILE) && gate_recording()) {
+	    (from->flags & PT_PF_FILE) && gate_recording() && t->absences == control.absences &&
+	    control.absent_until_ns != ~0ull) {
 		proc.flags |= PT_PF_START_KNOWN;
 		proc.start_depth = t->depth;
 	}

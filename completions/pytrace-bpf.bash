@@ -65,6 +65,7 @@ _pytrace_bpf() {
         ;;
     -d | --duration | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
         --start-on | --stop-on | --count | --buffer | --max-events | --max-file-size | \
+        --max-overhead | \
         --gzip-level | --top | --process-name | --args | --retval | --local)
         return
         ;;

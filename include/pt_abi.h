@@ -579,10 +579,16 @@ enum pt_control_what {
 	PT_CONTROL_DROP_OPEN = 4, /* calls that are still running at the end are left out */
 };
 
+/* why, of PAUSE and RESUME; 0: somebody asked for it */
+#define PT_WHY_OVERHEAD 0x1 /* to keep within --max-overhead */
+#define PT_WHY_NO_C     0x2 /* RESUME: C functions are not recorded until the next pause */
+/* There were no probes meanwhile: nothing is known of what threads did, until they tell. */
+#define PT_WHY_ABSENT   0x4
+
 struct pt_rec_control {
 	struct pt_rec hdr;
 	__u32 what; /* enum pt_control_what */
-	__u32 reserved;
+	__u32 why;  /* PT_WHY_* */
 };
 
 /* ---- PT_REC_SCHED ---- */

@@ -276,6 +276,10 @@ struct pt_control {
 	__u64 gate_open_ns;
 	__u64 peek_older_ns;       /* the iterator copies batches last written before this */
 	__u64 pause_ns, resume_ns; /* when the last pause began and ended */
+	/* Until then some probes were absent; all ones: they are. 0: never. */
+	__u64 absent_until_ns;
+	__u32 absences; /* that are over */
+	__u32 reserved;
 	struct pt_image images[PT_LAYOUT_MAX];
 };
 

@@ -166,9 +166,16 @@ void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, u
 
 void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time_ns)
 {
+	rec_control_why(b, what, 0, time_ns);
+}
+
+void rec_control_why(struct rec_builder *b, enum pt_control_what what, uint32_t why,
+		     uint64_t time_ns)
+{
 	struct pt_rec_control *control = make(PT_REC_CONTROL, sizeof(*control), 0, 0, 0, time_ns);
 
 	control->what = what;
+	control->why = why;
 	emit(b, &control->hdr);
 	free(control);
 }

@@ -59,6 +59,9 @@ void rec_lines(struct rec_builder *b, uint32_t id, uint32_t version, const void 
 	       uint32_t total, uint32_t offset, uint32_t bytes);
 void rec_note(struct rec_builder *b, enum pt_note_what what, uint64_t time_ns, uint64_t value);
 void rec_control(struct rec_builder *b, enum pt_control_what what, uint64_t time_ns);
+/* why: PT_WHY_* */
+void rec_control_why(struct rec_builder *b, enum pt_control_what what, uint32_t why,
+		     uint64_t time_ns);
 /* A turn of the thread that is like record, whose header is filled in. */
 void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record);
 /* ids[0 .. count): innermost first, at the depths depth, depth - 1, ... */

@@ -277,6 +277,45 @@ static void test_pause_to_the_end(void **state)
 	ops_release(&ops);
 }
 
+#define WHY (PT_WHY_OVERHEAD | PT_WHY_ABSENT)
+
+/* Probes were absent: whatever a thread says of the frames that stayed, none is known to have. One
+ * that sleeps through it all is not known to have gone on either. */
+static void test_absent(void **state)
+{
+	static const uint32_t open[] = {2, 1};
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main"), sleeps = rec_thread(10, 11, 1, "b");
+
+	start(&ops);
+	batch_begin(&ops.builder, &sleeps, 1900);
+	batch_enter(&ops.builder, 4, 1900);
+	batch_end(&ops.builder, 0);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_enter(&ops.builder, 2, 2100);
+	rec_control_why(&ops.builder, PT_CONTROL_PAUSE, WHY, 3000);
+	rec_control_why(&ops.builder, PT_CONTROL_RESUME, WHY | PT_WHY_NO_C, 4000);
+	batch_paused(&ops.builder, 2, 3000, 4000, 4500);
+	batch_snap(&ops.builder, open, 2, 2, 4500);
+	batch_exit(&ops.builder, 4500);
+	batch_end(&ops.builder, 0);
+	rec_control_why(&ops.builder, PT_CONTROL_PAUSE, WHY, 6000);
+	rec_control_why(&ops.builder, PT_CONTROL_RESUME, WHY, 7000);
+	rec_note(&ops.builder, PT_NOTE_GATE_CLOSE, 8000, 0);
+	finish(&ops);
+	assert_slice(&ops, "b", 0, 2100, 3000, PT_SLICE_INTO_PAUSE);
+	assert_slice(&ops, "a", 0, 2000, 3001, PT_SLICE_INTO_PAUSE);
+	assert_slice(&ops, "d", 0, 1900, 3000, PT_SLICE_INTO_PAUSE);
+	assert_slice(&ops, "b", 1, 4001, 4500, PT_SLICE_AFTER_PAUSE);
+	assert_slice(&ops, "a", 1, 4000, 6000, PT_SLICE_AFTER_PAUSE | PT_SLICE_INTO_PAUSE);
+	assert_int_equal(ops.slice_count, 5);
+	assert_int_equal(ops.totals.pauses, 2);
+	assert_int_equal(ops.totals.paused_ns, 2000);
+	assert_int_equal(ops.totals.stack_jumps, 0);
+	ops_release(&ops);
+}
+
 static void test_clear(void **state)
 {
 	struct op_recorder ops;
@@ -634,6 +673,7 @@ int main(void)
 	    cmocka_unit_test(test_pause_on_nested_c),
 	    cmocka_unit_test(test_pause_before_first_event),
 	    cmocka_unit_test(test_pause_to_the_end),
+	    cmocka_unit_test(test_absent),
 	    cmocka_unit_test(test_clear),
 	    cmocka_unit_test(test_clear_while_paused),
 	    cmocka_unit_test(test_running_left_out),

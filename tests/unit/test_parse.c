@@ -110,12 +110,26 @@ static void test_pids(void **state)
 	}
 }
 
+static void test_percent(void **state)
+{
+	uint64_t ppm;
+
+	assert_int_equal(pt_parse_percent("1%", &ppm), 0);
+	assert_int_equal(ppm, 10000);
+	assert_int_equal(pt_parse_percent("0.05", &ppm), 0);
+	assert_int_equal(ppm, 500);
+	assert_int_equal(pt_parse_percent("100%", &ppm), 0);
+	assert_int_equal(ppm, 1000000);
+	assert_int_equal(pt_parse_percent("100.1%", &ppm), -ERANGE);
+	assert_int_equal(pt_parse_percent("1x", &ppm), -EINVAL);
+	assert_int_equal(pt_parse_percent("%", &ppm), -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_times),
-	    cmocka_unit_test(test_sizes),
-	    cmocka_unit_test(test_numbers),
+	    cmocka_unit_test(test_percent), cmocka_unit_test(test_times),
+	    cmocka_unit_test(test_sizes),   cmocka_unit_test(test_numbers),
 	    cmocka_unit_test(test_pids),
 	};
 

@@ -31,6 +31,7 @@ enum kind {
 	KIND_TIME,
 	KIND_SIZE,
 	KIND_NUMBER,
+	KIND_PERCENT,
 	KIND_CHOICE,
 	KIND_CHOICES, /* several, split at commas: their values together */
 	KIND_LIST,
@@ -208,6 +209,9 @@ static const struct row rows[] = {
 	 "stop after N function entries and exits"),
 	ROW("max-file-size", 0, SIZE, "SIZE", max_file_bytes, WRITERS,
 	 "stop before the file becomes larger than SIZE"),
+	ROW("max-overhead", 0, PERCENT, "PERCENT", max_overhead_ppm, APP_RECORD,
+	 "keep what recording costs below PERCENT (1%, 0.5%) of the traced processes' own CPU time: "
+	 "when it costs more, C functions are left out, then recording rests between short windows"),
 	ROW("tracer-entries", 0, NUMBER, "N", tracer_entries, WRITERS,
 	 "keep only the newest N calls and other entries, in memory until the end", .max = 1u << 28),
 	ROW("no-call-ids", 0, FLAG, NULL, no_call_ids, WRITERS,
@@ -430,6 +434,9 @@ static int set_field(struct app_options *options, const struct row *row, const c
 		rc = row->kind == KIND_SIZE ? pt_parse_size(value, field)
 					    : pt_parse_number(value, field);
 		return !rc && row->max && *(uint64_t *)field > row->max ? -ERANGE : rc;
+	case KIND_PERCENT:
+		rc = pt_parse_percent(value, field);
+		return !rc && !*(uint64_t *)field ? -EINVAL : rc;
 	case KIND_CHOICE:
 		return set_choice(row, field, value);
 	case KIND_CHOICES:
@@ -767,6 +774,12 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->memory && options->start_on)
 		return usage(err, "--memory and --start-on exclude each other: what is allocated "
 				  "outside of these calls would not be seen");
+	if (options->max_overhead_ppm && (options->start_on || options->stop_on))
+		return usage(err, "--max-overhead excludes --start-on and --stop-on: their calls "
+				  "might begin or end while recording rests");
+	if (options->max_overhead_ppm && options->memory)
+		return usage(err, "--max-overhead and --memory exclude each other: what is "
+				  "allocated while recording rests would not be seen");
 	if (options->async && options->start_on)
 		return usage(err, "--async and --start-on exclude each other: a task that starts "
 				  "outside of these calls would not be seen");

@@ -70,6 +70,14 @@ int pt_parse_time_ns(const char *text, uint64_t *ns)
 	return parse_with_unit(text, units, ns);
 }
 
+int pt_parse_percent(const char *text, uint64_t *ppm)
+{
+	static const struct unit units[] = {{"%", 10000}, {"", 10000}, {NULL, 0}};
+	int rc = parse_with_unit(text, units, ppm);
+
+	return rc ? rc : *ppm > 1000000 ? -ERANGE : 0;
+}
+
 int pt_parse_size(const char *text, uint64_t *bytes)
 {
 	static const struct unit units[] = {

@@ -100,6 +100,19 @@ static bool incomplete(const struct pt_session_result *result)
 	       result->stats.sched_full || result->stats.cuda_missed || result->stats.torch_missed;
 }
 
+static void tell_overhead(const struct pt_session_overhead *overhead)
+{
+	uint64_t total_ns = overhead->recorded_ns + overhead->rested_ns;
+
+	if (!overhead->known)
+		return;
+	pt_info("overhead: %.2f %% of the processes' own CPU time (--max-overhead %.4g%%); "
+		"recorded %.1f s of %.1f s%s",
+		overhead->share * 100, overhead->limit * 100, (double)overhead->recorded_ns / 1e9,
+		(double)total_ns / 1e9,
+		overhead->without_c ? ", in the end without C functions" : "");
+}
+
 static void tell_summary(const struct pt_session_result *result)
 {
 	char events[32], lost_text[64] = "nothing lost", number[32];
@@ -135,6 +148,7 @@ static void tell_summary(const struct pt_session_result *result)
 		grouped(result->totals.events, events, sizeof(events)),
 		(unsigned long long)result->totals.threads, (double)result->duration_ns / 1e9,
 		lost_text, stop_reason(result->stop));
+	tell_overhead(&result->overhead);
 	if (!strcmp(path, "-"))
 		return;
 	if (pt_output_is_capture(path))
@@ -190,6 +204,7 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .lines = options->lines,
 		       .sched = options->sched,
 		       .min_duration_ns = options->min_duration_ns,
+		       .withdrawable = options->max_overhead_ppm != 0,
 		       .start_on = options->start_on,
 		       .stop_on = options->stop_on,
 		       .count = options->count,
@@ -210,6 +225,7 @@ static void session_options(const struct app_options *options, struct pt_session
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->memory = options->memory;
+	session->max_overhead = (double)options->max_overhead_ppm / 1e6;
 	session->c_named = (const char *const *)options->c_named.items;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;

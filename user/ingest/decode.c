@@ -132,6 +132,16 @@ static int check_lines(const struct pt_rec_lines *lines, size_t len)
 	return lines->bytes <= len - sizeof(*lines) ? 0 : -EBADMSG;
 }
 
+static int check_control(const struct pt_rec_control *control)
+{
+	const uint32_t known = PT_WHY_OVERHEAD | PT_WHY_NO_C | PT_WHY_ABSENT;
+	bool pause = control->what == PT_CONTROL_PAUSE || control->what == PT_CONTROL_RESUME;
+
+	if (control->what - 1 >= PT_CONTROL_DROP_OPEN || control->why & ~(pause ? known : 0))
+		return -EBADMSG;
+	return 0;
+}
+
 #define TID_MAX (4u << 20) /* PID_MAX_LIMIT, include/linux/threads.h */
 
 static int check_sched(const struct pt_rec_sched *sched)
@@ -362,9 +372,7 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 	case PT_REC_VALUES:
 		return check_values((const struct pt_rec_values *)record, len);
 	case PT_REC_CONTROL:
-		return ((const struct pt_rec_control *)record)->what - 1 < PT_CONTROL_DROP_OPEN
-			   ? 0
-			   : -EBADMSG;
+		return check_control((const struct pt_rec_control *)record);
 	}
 	return -EBADMSG;
 }

@@ -29,15 +29,49 @@ static void pause_over(struct pt_model *model, uint64_t ns)
 	model->pause_ns = 0;
 }
 
-static void resumed(struct pt_model *model, uint64_t ns)
+/* What a thread had open then is known to be open up to then only, until it tells more. */
+static void absent(struct pt_model *model, uint64_t ns)
 {
-	uint64_t paused_ns = model->pause_ns && ns > model->pause_ns ? ns - model->pause_ns : 0;
-	char detail[64];
+	struct model_process *process;
+	struct model_thread *thread;
 
-	snprintf(detail, sizeof(detail), "after %llu.%06llu ms",
+	model->last_absent_ns = ns;
+	for (process = model->process_list; process; process = process->next) {
+		for (thread = process->threads; thread; thread = thread->next_in_process) {
+			if (!thread->ended && !thread->absent_ns)
+				thread->absent_ns = ns;
+		}
+	}
+}
+
+static void paused(struct pt_model *model, const struct pt_rec_control *record)
+{
+	uint64_t ns = record->hdr.time_ns;
+
+	if (record->why & PT_WHY_ABSENT)
+		absent(model, ns);
+	if (model->pause_ns)
+		return;
+	model->pause_ns = model->last_pause_ns = ns;
+	model->totals.pauses++;
+	tell_all(model, ns, "recording paused",
+		 record->why & PT_WHY_OVERHEAD ? "to keep within --max-overhead" : NULL);
+}
+
+static void resumed(struct pt_model *model, const struct pt_rec_control *record)
+{
+	uint64_t ns = record->hdr.time_ns;
+	uint64_t paused_ns = model->pause_ns && ns > model->pause_ns ? ns - model->pause_ns : 0;
+	char detail[96];
+
+	snprintf(detail, sizeof(detail), "after %llu.%06llu ms%s",
 		 (unsigned long long)(paused_ns / 1000000),
-		 (unsigned long long)(paused_ns % 1000000));
+		 (unsigned long long)(paused_ns % 1000000),
+		 record->why & PT_WHY_NO_C ? ", without C functions, to keep within --max-overhead"
+					   : "");
 	tell_all(model, ns, "recording resumed", detail);
+	if (record->why & PT_WHY_ABSENT)
+		model->absent_until_ns = ns;
 	pause_over(model, ns);
 }
 
@@ -77,14 +111,10 @@ void model_control(struct pt_model *model, const struct pt_rec_control *record)
 
 	switch ((enum pt_control_what)record->what) {
 	case PT_CONTROL_PAUSE:
-		if (model->pause_ns)
-			return;
-		model->pause_ns = model->last_pause_ns = ns;
-		model->totals.pauses++;
-		tell_all(model, ns, "recording paused", NULL);
+		paused(model, record);
 		break;
 	case PT_CONTROL_RESUME:
-		resumed(model, ns);
+		resumed(model, record);
 		break;
 	case PT_CONTROL_CLEAR:
 		clear(model, ns);

@@ -161,7 +161,8 @@ struct model_thread {
 	bool paused;
 	uint32_t pause_kept;
 	uint64_t pause_until_ns, pause_last_ns; /* the latter: last_ns behind it */
-	uint64_t untouched_ns;                  /* last_ns, if nothing came before; else 0 */
+	uint64_t absent_ns; /* its probes were absent from then on, and it has not told since; 0 */
+	uint64_t untouched_ns; /* last_ns, if nothing came before; else 0 */
 
 	/* the model's clear_ns that the stack has been brought to; until then nothing goes out */
 	uint64_t clear_ns, cleared_last_ns; /* the latter: last_ns then */
@@ -218,7 +219,9 @@ struct pt_model {
 	uint64_t clear_ns;                    /* of the last PT_CONTROL_CLEAR */
 	uint64_t pause_ns;                    /* the pause under way began then; 0: none */
 	uint64_t last_pause_ns;               /* the last one that there was */
-	bool drop_open;                       /* PT_CONTROL_DROP_OPEN */
+	/* likewise of those without probes, and when the last one was over; 0: none, not yet */
+	uint64_t last_absent_ns, absent_until_ns;
+	bool drop_open; /* PT_CONTROL_DROP_OPEN */
 	uint64_t next_call_id, next_flow_id;
 	uint32_t tracks;     /* that are no threads */
 	uint32_t coroutines; /* addresses that are known, and greenlets */

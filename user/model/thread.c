@@ -412,6 +412,9 @@ static void first_snapshot_after_pause(struct pt_model *model, struct model_thre
 
 static void first_snapshot(struct pt_model *model, struct model_thread *thread)
 {
+	/* nothing is known of what it did before */
+	if (thread->floor_ns < model->absent_until_ns && model->absent_until_ns < thread->snap_ns)
+		thread->floor_ns = model->absent_until_ns;
 	begin_before(model, thread, thread->snap.count + thread->outside.count, thread->snap_ns);
 	open_list(model, thread, &thread->outside, outside_below(thread), 0,
 		  PT_SLICE_OPEN_AT_START);
@@ -627,39 +630,53 @@ static void pop_spans(struct pt_model *model, struct model_thread *thread, uint6
 		pop(model, thread, ns, PT_SLICE_INTO_PAUSE);
 }
 
+/* When probes were absent after the thread's last event, or 0. The first batch of a thread may come
+ * later than the record of that. */
+static uint64_t unseen_since(const struct pt_model *model, const struct model_thread *thread)
+{
+	if (thread->absent_ns)
+		return thread->absent_ns;
+	return thread->last_ns < model->last_absent_ns ? model->last_absent_ns : 0;
+}
+
 /* Frames that ended within the pause end where it began. Those above a loss as well: of them
  * nothing is known any more, and the snapshot says the rest. */
 static void pause_ended_frames(struct pt_model *model, struct model_thread *thread,
 			       const struct pt_ev *event)
 {
+	uint64_t from_ns = event->from_ns, unseen_ns = unseen_since(model, thread);
+	uint32_t kept = unseen_ns ? 0 : event->depth;
+
+	if (unseen_ns && unseen_ns < from_ns)
+		from_ns = unseen_ns; /* it has slept through later ones */
+	thread->absent_ns = 0;
 	if (thread->gap)
 		return;
-	thread->pause_kept = event->depth;
+	thread->pause_kept = kept;
 	thread->pause_until_ns = event->until_ns ? event->until_ns : event->time_ns;
 	if (thread->pause_until_ns < model->clear_ns)
 		thread->pause_until_ns = model->clear_ns;
 	thread->untouched_ns = 0;
 	if (!thread->started && !thread->outside.count) {
-		begin_before(model, thread, 0, event->from_ns);
+		begin_before(model, thread, 0, from_ns);
 		thread->untouched_ns = thread->last_ns;
 		thread->started = true;
 	} else if (!thread->started) {
-		start_from_outside(model, thread, event->from_ns);
+		start_from_outside(model, thread, from_ns);
 	}
 	model_runtime_replay(model, thread);
-	model_greenlet_close(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE);
+	model_greenlet_close(model, thread, from_ns, PT_SLICE_INTO_PAUSE);
 	thread->paused = true;
 	thread->at_first_event = false;
 	opens_release(model, &thread->outside);
-	thread->muted = event->from_ns < model->clear_ns &&
-			thread->last_ns == thread->cleared_last_ns;
-	if (event->depth < thread->depth)
-		set_depth(model, thread, event->depth, event->from_ns, PT_SLICE_INTO_PAUSE);
-	pop_spans(model, thread, event->from_ns);
-	for (uint32_t i = 0; i < event->c_over && thread->depth == event->depth; i++) {
-		if (!close_c(model, thread, event->from_ns, PT_SLICE_INTO_PAUSE))
+	thread->muted = from_ns < model->clear_ns && thread->last_ns == thread->cleared_last_ns;
+	if (kept < thread->depth)
+		set_depth(model, thread, kept, from_ns, PT_SLICE_INTO_PAUSE);
+	pop_spans(model, thread, from_ns);
+	for (uint32_t i = 0; i < event->c_over && thread->depth == kept; i++) {
+		if (!close_c(model, thread, from_ns, PT_SLICE_INTO_PAUSE))
 			break;
-		pop_spans(model, thread, event->from_ns);
+		pop_spans(model, thread, from_ns);
 	}
 	thread->muted = false;
 	thread->pause_last_ns = thread->last_ns;
@@ -771,6 +788,8 @@ static void take_values(struct pt_model *model, struct model_thread *thread,
 static void take_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
+	if (thread->absent_ns && event->kind != PT_EV_PAUSED && event->time_ns > thread->absent_ns)
+		thread->absent_ns = 0;
 	if (event->kind == PT_EV_SWITCH) {
 		if (thread->snap_active)
 			snapshot_apply(model, thread);
@@ -1225,6 +1244,20 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 		model_memory_release(model, thread, thread->last_ns);
 }
 
+static void close_at_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns)
+{
+	uint64_t unseen_ns = unseen_since(model, thread);
+	uint32_t flags = PT_SLICE_OPEN_AT_END;
+
+	if (unseen_ns && unseen_ns < end_ns) {
+		end_ns = unseen_ns;
+		flags = PT_SLICE_INTO_PAUSE;
+	}
+	model_thread_pop_to(model, thread, 0, end_ns, flags);
+	model_marks_end(model, thread, end_ns);
+	model_greenlet_close(model, thread, end_ns, flags);
+}
+
 void model_thread_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns,
 		      uint64_t events_total)
 {
@@ -1255,9 +1288,7 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 		model_thread_pop_to(model, thread, 0, thread->gap_begin_ns, PT_SLICE_INTO_LOSS);
 		model_runtime_replay(model, thread);
 	}
-	model_thread_pop_to(model, thread, 0, end_ns, PT_SLICE_OPEN_AT_END);
-	model_marks_end(model, thread, end_ns);
-	model_greenlet_close(model, thread, end_ns, PT_SLICE_OPEN_AT_END);
+	close_at_end(model, thread, end_ns);
 	model_async_settle(model, thread);
 	stack_release(model, thread);
 	thread->ended = true;

@@ -3,6 +3,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -439,6 +440,7 @@ int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **ou
 	tracer->options = *options;
 	tracer->next_image_id = 1;
 	tracer->next_code_id = 1;
+	tracer->stats_fd = -1;
 	libbpf_set_print(print_libbpf);
 	rc = choose_features(tracer, err);
 	if (!rc)
@@ -455,15 +457,18 @@ static void release_set(size_t i, void *ctx)
 {
 	struct pt_tracer *tracer = ctx;
 
-	if (i < tracer->image_count)
+	if (i < tracer->image_count) {
 		pt_links_release(&tracer->images[i].links);
-	else if (i - tracer->image_count < tracer->process_count)
+		pt_links_release(&tracer->images[i].kept);
+	} else if (i - tracer->image_count < tracer->process_count) {
 		pt_links_release(&tracer->processes[i - tracer->image_count].links);
-	else if (i - tracer->image_count - tracer->process_count < tracer->cuda_count)
+		pt_links_release(&tracer->processes[i - tracer->image_count].kept);
+	} else if (i - tracer->image_count - tracer->process_count < tracer->cuda_count) {
 		pt_links_release(&tracer->cuda[i - tracer->image_count - tracer->process_count]);
-	else
+	} else {
 		pt_links_release(&tracer->methods[i - tracer->image_count - tracer->process_count -
 						  tracer->cuda_count]);
+	}
 }
 
 static void release_site_links(struct pt_tracer *tracer)
@@ -481,6 +486,10 @@ void pt_tracer_free(struct pt_tracer *tracer)
 	if (tracer->skel && tracer->skel->bss)
 		tracer->skel->bss->control.gate = PT_GATE_CLOSED;
 	release_site_links(tracer);
+	pt_tracer_count_cost(tracer, false);
+	for (size_t i = 0; i < tracer->image_count; i++)
+		if (tracer->images[i].fd >= 0)
+			close(tracer->images[i].fd);
 	bpf_link__destroy(tracer->fork_link);
 	bpf_link__destroy(tracer->exec_link);
 	bpf_link__destroy(tracer->exit_link);
@@ -575,15 +584,22 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 	if (rc)
 		return rc;
 	tracer->images[index] = (struct tracer_image){
-	    .image = image, .engine = engine, .reach = reach, .c_methods = c_methods};
+	    .image = image, .engine = engine, .reach = reach, .c_methods = c_methods, .fd = -1};
 	rc = register_image(tracer, index, err);
-	if (rc)
+	if (!rc && tracer->options.withdrawable) {
+		tracer->images[index].fd = open(open_path, O_RDONLY | O_CLOEXEC);
+		if (tracer->images[index].fd < 0)
+			rc = pt_err_set(err, -errno, PT_EXIT_FAILED, NULL, "cannot open '%s': %s",
+					open_path, strerror(errno));
+	}
+	if (!rc && reach == PT_REACH_FILE)
+		rc = pt_links_attach_image(tracer, index, -1, open_path,
+					   &tracer->images[index].links,
+					   &tracer->images[index].kept, err);
+	if (rc) {
+		if (tracer->images[index].fd >= 0)
+			close(tracer->images[index].fd);
 		return rc;
-	if (reach == PT_REACH_FILE) {
-		rc = pt_links_attach(tracer, index, -1, open_path, &tracer->images[index].links,
-				     err);
-		if (rc)
-			return rc;
 	}
 	tracer->image_count++;
 	return index;
@@ -696,7 +712,9 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 		return pt_probe_error(err, rc, "add a process to the BPF maps", false);
 	if (image->reach == PT_REACH_PROCESS) {
 		pt_links_release(&slot->links);
-		rc = pt_links_attach(tracer, image_index, pid, open_path, &slot->links, err);
+		pt_links_release(&slot->kept);
+		rc = pt_links_attach_image(tracer, image_index, pid, open_path, &slot->links,
+					   &slot->kept, err);
 		if (!rc)
 			rc = set_since(tracer, id);
 		if (rc) {
@@ -719,6 +737,7 @@ void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
 		if (tracer->processes[i].pid != pid)
 			continue;
 		pt_links_release(&tracer->processes[i].links);
+		pt_links_release(&tracer->processes[i].kept);
 		tracer->processes[i] = tracer->processes[--tracer->process_count];
 		return;
 	}

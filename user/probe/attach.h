@@ -68,10 +68,11 @@ struct pt_tracer_options {
 	/* Calls of CUDA functions are recorded where pt_tracer_add_cuda() puts probes. Needs
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
-	bool cuda_nested; /* those that are made by other CUDA functions, too */
-	bool torch;       /* likewise calls of PyTorch's operators */
-	bool stacks;      /* of those calls that pt_tracer_add_cuda()'s cookies say */
-	bool marks;       /* probes of the user's are to come; needs pt_tracer_marks_supported() */
+	bool cuda_nested;  /* those that are made by other CUDA functions, too */
+	bool torch;        /* likewise calls of PyTorch's operators */
+	bool stacks;       /* of those calls that pt_tracer_add_cuda()'s cookies say */
+	bool marks;        /* probes of the user's are to come; needs pt_tracer_marks_supported() */
+	bool withdrawable; /* pt_tracer_withdraw() is to come */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;
 };
@@ -200,6 +201,22 @@ int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns);
  * already, or recording has ended. */
 int pt_tracer_pause(struct pt_tracer *tracer, uint64_t *time_ns);
 int pt_tracer_resume(struct pt_tracer *tracer, uint64_t *time_ns);
+/* ---- absent.c: a pause that costs the processes next to nothing; options.withdrawable ---- */
+/* Pauses and removes the probes of the interpreters' calls; those of libraries and of the user's
+ * stay. What threads do then is not known, so no stack lasts over it. Takes the kernel some 20 ms,
+ * more for a process's own probes. -EALREADY as above. */
+int pt_tracer_withdraw(struct pt_tracer *tracer, uint64_t *time_ns);
+/* Puts them back and resumes. c_functions: with those of the calls of C functions. On an error it
+ * stays as it is. */
+int pt_tracer_restore(struct pt_tracer *tracer, bool c_functions, uint64_t *time_ns,
+		      struct pt_err *err);
+/* ---- cost.c ---- */
+/* Lets the kernel count what the programs take; -errno. */
+int pt_tracer_count_cost(struct pt_tracer *tracer, bool on);
+/* What all hits have taken of the processes' time while it was counted; trap_ns: what a hit costs
+ * beside the program (struct pt_calibration). */
+uint64_t pt_tracer_cost_ns(const struct pt_tracer *tracer, double trap_ns);
+
 int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);
 
 /* Hands out records; waits up to timeout_ms for the first. Returns the number, or -errno. */

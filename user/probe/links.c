@@ -172,36 +172,85 @@ static int attach_share(struct pt_tracer *tracer, int image_index, pid_t pid, co
 	return attach_perf(tracer, image_index, pid, path, share, set, err);
 }
 
-int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
-		    struct link_set *set, struct pt_err *err)
+/* The plan's sites that belong to the part, in a copy. */
+static int take_part(const struct py_engine_plan *plan, enum links_part part,
+		     struct py_engine_plan *taken)
 {
-	const struct pytrace_bpf *skel = tracer->skel;
-	bool empty = tracer->options.bench_empty;
-	struct share frames = {
-	    .plan = plan_of(&tracer->images[image_index]),
-	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_site,
-	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_site_multi,
-	};
-	struct share calls = {
-	    .plan = pt_c_plan(tracer, image_index),
-	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_c_site,
-	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_c_site_multi,
-	};
-	size_t sites = frames.plan->site_count + (calls.plan ? calls.plan->site_count : 0);
-	int rc;
+	*taken = *plan;
+	taken->site_count = 0;
+	taken->sites = calloc(plan->site_count, sizeof(*plan->sites));
+	if (!taken->sites)
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->site_count; i++) {
+		bool kept = PT_COOKIE_KIND(plan->sites[i].cookie) == PT_SITE_FREE_CODE;
+
+		if (part == LINKS_ALL || kept == (part == LINKS_KEPT))
+			taken->sites[taken->site_count++] = plan->sites[i];
+	}
+	return 0;
+}
+
+static int attach_parts(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+			const struct share *frames, const struct share *calls, struct link_set *set,
+			struct pt_err *err)
+{
+	size_t sites = frames->plan->site_count + (calls->plan ? calls->plan->site_count : 0);
+	int rc = 0;
 
 	set->count = 0;
-	set->links = calloc(sites, sizeof(struct bpf_link *));
+	set->links = calloc(sites + 1, sizeof(struct bpf_link *));
 	if (!set->links)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	rc = attach_share(tracer, image_index, pid, path, &frames, set, err);
-	if (!rc && calls.plan)
-		rc = attach_share(tracer, image_index, pid, path, &calls, set, err);
+	if (frames->plan->site_count)
+		rc = attach_share(tracer, image_index, pid, path, frames, set, err);
+	if (!rc && calls->plan)
+		rc = attach_share(tracer, image_index, pid, path, calls, set, err);
 	if (rc)
 		pt_links_release(set);
 	else
 		pt_debug("attached %zu probes to '%s' by %zu links, process %d", sites, path,
 			 set->count, pid);
+	return rc;
+}
+
+int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+		    enum links_part part, struct link_set *set, struct pt_err *err)
+{
+	const struct pytrace_bpf *skel = tracer->skel;
+	bool empty = tracer->options.bench_empty;
+	struct py_engine_plan sites;
+	struct share frames = {
+	    .plan = &sites,
+	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_site,
+	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_site_multi,
+	};
+	struct share calls = {
+	    .plan = part == LINKS_KEPT || tracer->without_c ? NULL : pt_c_plan(tracer, image_index),
+	    .one = empty ? skel->progs.pt_empty : skel->progs.pt_c_site,
+	    .multi = empty ? skel->progs.pt_empty_multi : skel->progs.pt_c_site_multi,
+	};
+	int rc;
+
+	if (take_part(plan_of(&tracer->images[image_index]), part, &sites))
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	rc = attach_parts(tracer, image_index, pid, path, &frames, &calls, set, err);
+	free(sites.sites);
+	return rc;
+}
+
+int pt_links_attach_image(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+			  struct link_set *links, struct link_set *kept, struct pt_err *err)
+{
+	int rc;
+
+	if (!tracer->options.withdrawable)
+		return pt_links_attach(tracer, image_index, pid, path, LINKS_ALL, links, err);
+	rc = pt_links_attach(tracer, image_index, pid, path, LINKS_KEPT, kept, err);
+	if (rc || tracer->withdrawn)
+		return rc;
+	rc = pt_links_attach(tracer, image_index, pid, path, LINKS_WITHDRAWABLE, links, err);
+	if (rc)
+		pt_links_release(kept);
 	return rc;
 }
 

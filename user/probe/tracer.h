@@ -28,12 +28,15 @@ struct tracer_image {
 	enum pt_reach reach;
 	bool c_methods;        /* its C functions are probed at themselves, if at all */
 	struct link_set links; /* PT_REACH_FILE */
+	/* options.withdrawable: the probes that stay, and the file */
+	struct link_set kept;
+	int fd; /* -1: not open */
 };
 
 struct tracer_process {
 	pid_t pid;
 	int image_index;
-	struct link_set links; /* PT_REACH_PROCESS */
+	struct link_set links, kept; /* PT_REACH_PROCESS; as in struct tracer_image */
 };
 
 #define FORKS_KEPT      512
@@ -72,12 +75,22 @@ struct pt_tracer {
 	void *fn_ctx;
 	int fn_rc;
 	unsigned int handed_out;
-	bool emptied; /* the last poll took all that there was */
+	bool emptied;   /* the last poll took all that there was */
+	int stats_fd;   /* -1: cost is not counted */
+	bool withdrawn; /* by pt_tracer_withdraw() */
+	bool without_c; /* pt_tracer_restore() left C functions out */
 };
 
-/* Attaches every site of the engine: pid -1 with the whole file. Either all or nothing. */
+/* Which sites. KEPT: those that say that a code object is freed; a name would be taken for another
+ * one's if that was not known. */
+enum links_part { LINKS_ALL, LINKS_KEPT, LINKS_WITHDRAWABLE };
+
+/* Attaches the sites of the engine: pid -1 with the whole file. Either all or nothing. */
 int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
-		    struct link_set *set, struct pt_err *err);
+		    enum links_part part, struct link_set *set, struct pt_err *err);
+/* The image's probes as the tracer is to have them now, in links and kept. */
+int pt_links_attach_image(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
+			  struct link_set *links, struct link_set *kept, struct pt_err *err);
 int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
 			 const char *path, struct link_set *set, struct pt_err *err);
 /* plan: entries and exits of C functions, with cookies of their own. */

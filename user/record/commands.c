@@ -58,7 +58,9 @@ static const char *state_name(const struct session *session)
 		return "writing";
 	if (!session->gate_open)
 		return "starting";
-	return session->commands.paused ? "paused" : "recording";
+	if (session->commands.paused)
+		return "paused";
+	return overhead_resting(session) ? "resting" : "recording";
 }
 
 static void begin_answer(const struct session *session, struct pt_buf *text)
@@ -126,11 +128,13 @@ static void status(struct session *session, uint32_t client)
 
 /* ---- pause, resume, clear ---- */
 
-static int put_control(struct session *session, enum pt_control_what what, uint64_t time_ns)
+int session_put_control(struct session *session, enum pt_control_what what, uint32_t why,
+			uint64_t time_ns)
 {
 	const struct pt_rec_control record = {
 	    .hdr = {.kind = PT_REC_CONTROL, .len = sizeof(record), .time_ns = time_ns},
 	    .what = what,
+	    .why = why,
 	};
 
 	return session_put(session, &record.hdr, sizeof(record));
@@ -138,19 +142,26 @@ static int put_control(struct session *session, enum pt_control_what what, uint6
 
 int commands_drop_open(struct session *session, uint64_t time_ns)
 {
-	return session->commands.drop_open ? put_control(session, PT_CONTROL_DROP_OPEN, time_ns)
-					   : 0;
+	return session->commands.drop_open
+		   ? session_put_control(session, PT_CONTROL_DROP_OPEN, 0, time_ns)
+		   : 0;
 }
 
 static int switch_pause(struct session *session, bool pause)
 {
 	struct commands *commands = &session->commands;
+	bool resting = overhead_resting(session);
 	uint64_t ns;
-	int rc;
+	int rc = 0;
 
 	if (commands->paused == pause)
 		return 0;
-	rc = pause ? pt_tracer_pause(session->tracer, &ns) : pt_tracer_resume(session->tracer, &ns);
+	/* while recording rests all is done but to say so */
+	if (resting)
+		ns = session_now_ns();
+	else
+		rc = pause ? pt_tracer_pause(session->tracer, &ns)
+			   : pt_tracer_resume(session->tracer, &ns);
 	if (rc)
 		return 0; /* --max-events shut the gate: the recording ends now */
 	if (pause) {
@@ -163,7 +174,9 @@ static int switch_pause(struct session *session, bool pause)
 	}
 	commands->paused = pause;
 	pt_info(pause ? "paused" : "resumed");
-	return put_control(session, pause ? PT_CONTROL_PAUSE : PT_CONTROL_RESUME, ns);
+	return resting ? 0
+		       : session_put_control(session, pause ? PT_CONTROL_PAUSE : PT_CONTROL_RESUME,
+					     0, ns);
 }
 
 /* Takes what lies in the ring buffer; under load there is always more. */
@@ -211,7 +224,7 @@ static int clear(struct session *session, uint32_t client)
 	if (commands->paused)
 		commands->paused_since_ns = ns;
 	pt_info("cleared");
-	rc = put_control(session, PT_CONTROL_CLEAR, ns);
+	rc = session_put_control(session, PT_CONTROL_CLEAR, 0, ns);
 	answer_state(session, client);
 	return rc;
 }

@@ -21,6 +21,7 @@
 
 #define POLL_MS           50
 #define POLL_WATCHING_MS  1
+#define POLL_OVERHEAD_MS  10
 #define TICK_NS           100000000ull /* look at limits and ends */
 #define SCAN_NS           200000000ull /* look for new processes (-a) */
 #define PROGRESS_NS       500000000ull
@@ -152,6 +153,9 @@ static int calibrate(struct session *session)
 	    .features_asked = session->options->features_asked,
 	    .c_globs = session->options->tracer.c_globs,
 	};
+	for (int i = 0; !rc && i < PY_INSN_CLASS_COUNT; i++)
+		if (i != PY_INSN_OTHER && calibration.ns[i] > session->trap_ns)
+			session->trap_ns = calibration.ns[i];
 	if (session->options->tracer.c_functions)
 		session->images_options.emulated |= PY_FIND_C_CALLS;
 	if (rc)
@@ -400,6 +404,8 @@ int session_open_gate(struct session *session, struct pt_err *err)
 				     !session->options->command &&
 					 !session->options->tracer.start_on,
 				     session->gate_ns);
+	if (!rc)
+		rc = overhead_begin(session, err);
 	tell_opened(session, &info);
 	return rc;
 }
@@ -547,6 +553,8 @@ static int poll_ms(const struct session *session)
 
 	if (session->launch && pt_launch_watching(session->launch))
 		return POLL_WATCHING_MS;
+	if (session->overhead)
+		return POLL_OVERHEAD_MS;
 	/* a child waits for its probes */
 	if (!session->reach_file && session->options->follow != PT_FOLLOW_NO)
 		return POLL_WATCHING_MS;
@@ -678,6 +686,9 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			return 0;
 		}
 		now_ns = session_now_ns();
+		rc = overhead_step(session, now_ns);
+		if (rc)
+			return rc;
 		if (now_ns >= tick_ns) {
 			rc = targets_forget_ended(session);
 			if (rc)
@@ -767,6 +778,7 @@ static void stop_recording(struct session *session)
 	if (pt_tracer_close_gate(session->tracer, &end_ns) || !end_ns)
 		end_ns = session_now_ns();
 	session->result->duration_ns = end_ns - session->gate_ns;
+	overhead_end(session);
 	drain(session); /* an error here is the spool's and is told below */
 	pt_tracer_sched_rest(session->tracer, end_ns, session_on_record, session); /* so is this */
 	commands_stats(session, stats);
@@ -939,6 +951,7 @@ static void release(struct session *session)
 	pt_launch_free(session->launch);
 	targets_release(session);
 	free(session->tasks);
+	free(session->overhead);
 	free(session->seen);
 	pt_file_cache_free(session->files);
 }

@@ -48,6 +48,7 @@ struct pt_session_options {
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
 	bool memory;                /* say up to when the stream of records is complete */
+	double max_overhead;        /* see governor.h; 0: no limit */
 	const char *const *c_named; /* see method_files_new() */
 	const char *control;        /* the control socket's path; NULL: none */
 };
@@ -89,6 +90,14 @@ enum pt_session_stop {
 	PT_STOP_MAX_FILE,
 };
 
+/* What recording cost the processes, as --max-overhead saw it. */
+struct pt_session_overhead {
+	bool known;
+	double limit, share; /* of the processes' own CPU time; 0.01: 1 % */
+	uint64_t spent_ns, recorded_ns, rested_ns, rests;
+	bool without_c;
+};
+
 struct pt_session_result {
 	enum pt_session_stop stop;
 	bool opened; /* the gate was open: there is a file */
@@ -96,6 +105,7 @@ struct pt_session_result {
 	uint64_t file_bytes, duration_ns, spilled_bytes;
 	struct pt_totals totals;
 	struct pt_tracer_stats stats;
+	struct pt_session_overhead overhead;
 	uint64_t stacks_unmapped; /* without native frames: their code was not known */
 	bool has_wait_status;     /* the launched command has ended so: */
 	int wait_status;

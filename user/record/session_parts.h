@@ -20,7 +20,8 @@
 /* A process that is traced, as far as is known here. */
 struct target {
 	pid_t pid;
-	int pidfd; /* -1: none could be had */
+	int pidfd;       /* -1: none could be had */
+	uint64_t cpu_ns; /* what it had used when the governor last looked */
 	uint32_t image_id;
 	struct pt_traced_image *image; /* NULL: it never ran Python */
 	uint64_t bias;
@@ -75,6 +76,8 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
+	struct overhead *overhead;    /* NULL: no limit */
+	double trap_ns;               /* what a hit costs beside the program */
 	uint64_t stale_ns;            /* when to copy out what rests */
 	uint64_t complete_until_ns;   /* what is to be said of it then; 0: nothing */
 	struct cuda_session *cuda;    /* NULL: not wanted */
@@ -159,6 +162,18 @@ void commands_stats(const struct session *session, struct pt_tracer_stats *stats
 int commands_drop_open(struct session *session, uint64_t time_ns);
 /* The recording is over, with err if it failed: answers who waits for that, removes the socket. */
 void commands_close(struct session *session, const struct pt_err *err);
+
+/* Writes down that recording was paused or goes on; why: PT_WHY_*. */
+int session_put_control(struct session *session, enum pt_control_what what, uint32_t why,
+			uint64_t time_ns);
+
+/* overhead.c: --max-overhead. All of it does nothing without the option. */
+int overhead_begin(struct session *session, struct pt_err *err);
+int overhead_step(struct session *session, uint64_t now_ns);
+/* Recording rests: there are no probes, and the gate is that of a pause. */
+bool overhead_resting(const struct session *session);
+/* Before the tracer is gone: what it came to. */
+void overhead_end(struct session *session);
 
 /* scan.c: with -a, processes that began or changed their program since the last call are looked
  * at. */

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""--max-overhead: recording rests between windows, and what it shows of the windows is right."""
+import json
+
+from harness import interpreters, process, trace
+from harness.runner import each
+
+# What a_round() of heavy.py calls.
+ROUND = ["leaf"] * 30 + ["middle"]
+CUT = {"open at start", "open at end", "begin paused", "end paused"}
+NESTING_NS = 100  # what ends together ends a nanosecond later for each level
+SPARSE = "0.02%"  # of a call-heavy program: a window, and a rest for the remainder of the test
+
+
+def start(t, minor, limit, *options):
+    interp = interpreters.one(minor)
+    target = process.Target(interp, "heavy", command=process.script(interp, "heavy.py"))
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"), "--control",
+                            t.path("control"), "--max-overhead", limit, *options)
+    tracer.recording()
+    return target, tracer
+
+
+def until(tracer, text, count=1):
+    """Until the tracer has said so often that recording rests, or goes on."""
+    process.wait_until(lambda: tracer.err.count("recording " + text) >= count,
+                       "'recording %s' said %d times" % (text, count))
+
+
+def own(s):
+    return s.file.endswith("/heavy.py")
+
+
+def pauses(got):
+    """[(begin, end)] of the rests; the last one may have no end."""
+    marks = sorted((e["ts"], e["name"]) for e in got.events
+                   if e.get("cat") == "control" and e["name"].startswith("recording "))
+    begins = sorted({int(ts) for ts, name in marks if name == "recording paused"})
+    ends = sorted({int(ts) for ts, name in marks if name == "recording resumed"})
+    return begins, ends
+
+
+def check_windows(t, got, pids):
+    """Each round that was seen whole has all it calls, nothing lies in a rest, and a thread that
+    waits is shown as far as is known."""
+    begins, ends = pauses(got)
+    t.check(len(begins) >= 3, "%d rests", len(begins))
+    whole = dict.fromkeys(pids, 0)
+    for s in got.slices():
+        for begin, end in zip(begins, ends + [1 << 63]):
+            t.check(s.end <= begin + NESTING_NS or s.begin >= end, "%s lasts from %d to %d, over a rest "
+                    "from %d to %d", s.name, s.begin, s.end, begin, end)
+        if not own(s) or s.name != "a_round" or CUT & set(s.args):
+            continue
+        whole[s.event["pid"]] += 1
+        t.equal([c.name for c in s.children if own(c)], ROUND, "what a_round() calls")
+        middle, = [c for c in s.children if c.name == "middle"]
+        below = [c.name for c in middle.walk() if own(c)]
+        t.equal((below.count("leaf"), below.count("generated")), (6, 4), "what middle() calls")
+    for pid, count in whole.items():
+        t.check(count > 0, "process %d has no whole round", pid)
+    first = [s for s in got.named("waits")]
+    t.equal(len(first), 1, "slices of waits(), which waits all the time")
+    t.check(first[0].end <= begins[0] + NESTING_NS and "end paused" in first[0].args,
+            "waits() is shown beyond the first rest")
+
+
+@each(which=["3.8,exact", "3.11,late", "3.12,exact", "3.14,late"])
+def test_windows(t, which):
+    minor, follow = which.split(",")
+    target, tracer = start(t, minor, "5%", "--follow=" + follow)
+    until(tracer, "rests")
+    target.send(b"f")  # born while there are no probes
+    child = int(target.out.wait("child", "the target").split()[1])
+    until(tracer, "rests", 3)
+    err = tracer.expect(0, stop=True)
+    t.equal(target.ask(b"e", "ended").split()[1], "0", "exit status of the child")
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.has(err, "recording rests", "of the processes' own CPU time (--max-overhead 5%)")
+    t.check("lost" not in err.replace("nothing lost", ""), "it said:\n%s", err)
+    got = trace.load(t.path("trace.json"))
+    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
+    check_windows(t, got, {target.pid, child})
+
+
+@each(minor=["3.12"])
+def test_rests_without_probes(t, minor):
+    """While it rests only the probes stay that say that a code object is freed."""
+    target, tracer = start(t, minor, SPARSE)
+    until(tracer, "rests")
+    during = process.text_of(target.pid)
+    tracer.expect(0, stop=True)
+    left = process.text_differences(process.text_of(target.pid), during)
+    t.check(0 < left <= 2, "%d bytes differ while recording rests", left)
+    t.equal(target.finish(), 0, "exit status of the target")
+
+
+@each(minor=["3.9", "3.12"])
+def test_c_functions(t, minor):
+    """They are left out first."""
+    target, tracer = start(t, minor, "20%", "--c-functions=all")
+    until(tracer, "goes on", 3)
+    err = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.has(err, "without C functions")
+    got = trace.load(t.path("trace.json"))
+    _, ends = pauses(got)
+    built_in = [s for s in got.slices() if s.name.startswith("<built-in")]
+    t.check(built_in, "no C function was recorded before")
+    for s in built_in:
+        t.check(s.end <= ends[0], "%s at %d, after they were given up", s.name, s.begin)
+
+
+@each(minor=["3.12"])
+def test_pause_while_resting(t, minor):
+    """A pause that somebody asked for lasts until he ends it."""
+    target, tracer = start(t, minor, "20%")
+    until(tracer, "rests")
+    out, _ = process.run_tool("ctl", "--socket", t.path("control"), "pause")
+    t.equal(json.loads(out)["state"], "paused", "state")
+    process.run_tool("ctl", "--socket", t.path("control"), "resume")
+    until(tracer, "goes on")
+    until(tracer, "rests", 2)
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    trace.load(t.path("trace.json"))
+
+
+@each(options=[("0%",), ("-1",), ("101%",), ("x",), ("1%", "--start-on=f"), ("1%", "--memory")])
+def test_bad_value(t, options):
+    _, err = process.run_tool("--max-overhead", *options, "-p", "1", code=2)
+    t.has(err, "--max-overhead")

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "record/governor.h"
+
+#include <string.h>
+
+void governor_init(struct governor *g, double limit, bool c_calls, uint64_t now_ns)
+{
+	memset(g, 0, sizeof(*g));
+	g->limit = limit;
+	g->c_calls = c_calls;
+	g->last_ns = g->since_ns = now_ns;
+	g->retry_ns = GOVERNOR_RETRY_NS;
+}
+
+static enum governor_action rest(struct governor *g, uint64_t now_ns)
+{
+	double window_ns = (double)(now_ns - g->since_ns);
+
+	g->price = window_ns > 0 ? g->window_spent_ns / window_ns : 0;
+	if (g->c_calls && !g->without_c) {
+		/* they have been tried again before, and were too dear again */
+		if (g->tried)
+			g->retry_ns *= 2;
+		if (g->retry_ns > GOVERNOR_RETRY_MAX_NS)
+			g->retry_ns = GOVERNOR_RETRY_MAX_NS;
+		g->without_c = true;
+	}
+	g->resting = true;
+	g->rests++;
+	g->since_ns = now_ns;
+	return GOVERNOR_REST;
+}
+
+static enum governor_action wake(struct governor *g, uint64_t now_ns)
+{
+	g->resting = false;
+	g->since_ns = now_ns;
+	g->window_spent_ns = 0;
+	return GOVERNOR_WAKE;
+}
+
+static enum governor_action step_recording(struct governor *g, uint64_t now_ns)
+{
+	if (g->balance_ns < 0 && now_ns - g->since_ns >= GOVERNOR_WINDOW_NS)
+		return rest(g, now_ns);
+	/* long without a rest: the C functions may come back, by way of a short one */
+	if (g->without_c && now_ns - g->since_ns >= g->retry_ns) {
+		g->without_c = false;
+		g->tried = true;
+		g->price = 0;
+		g->resting = true;
+		g->rests++;
+		g->since_ns = now_ns;
+		return GOVERNOR_REST;
+	}
+	return GOVERNOR_GO_ON;
+}
+
+static enum governor_action step_resting(struct governor *g, uint64_t now_ns)
+{
+	double need_ns = g->price * (double)GOVERNOR_WINDOW_NS;
+	double credit_ns = g->limit * GOVERNOR_CREDIT_NS;
+
+	if (need_ns > credit_ns)
+		need_ns = credit_ns; /* the window will be overdrawn, and paid for afterwards */
+	if (now_ns - g->since_ns < GOVERNOR_REST_NS || g->balance_ns < need_ns)
+		return GOVERNOR_GO_ON;
+	return wake(g, now_ns);
+}
+
+void governor_book(struct governor *g, uint64_t now_ns, double spent_ns, double cpu_ns)
+{
+	uint64_t passed_ns = now_ns > g->last_ns ? now_ns - g->last_ns : 0;
+	double own_ns = cpu_ns > spent_ns ? cpu_ns - spent_ns : 0;
+
+	g->last_ns += passed_ns;
+	g->spent_ns += spent_ns;
+	g->own_ns += own_ns;
+	g->balance_ns += g->limit * own_ns - spent_ns;
+	if (g->balance_ns > g->limit * GOVERNOR_CREDIT_NS)
+		g->balance_ns = g->limit * GOVERNOR_CREDIT_NS;
+	if (g->resting) {
+		g->rested_ns += passed_ns;
+	} else {
+		g->recorded_ns += passed_ns;
+		g->window_spent_ns += spent_ns;
+	}
+}
+
+enum governor_action governor_step(struct governor *g, uint64_t now_ns, double spent_ns,
+				   double cpu_ns)
+{
+	governor_book(g, now_ns, spent_ns, cpu_ns);
+	return g->resting ? step_resting(g, g->last_ns) : step_recording(g, g->last_ns);
+}
+
+double governor_share(const struct governor *g)
+{
+	return g->own_ns > 0 ? g->spent_ns / g->own_ns : 0;
+}

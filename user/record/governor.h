@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * governor.h - keeps what recording costs within a share of the traced processes' own CPU time.
+ *
+ * An account: the processes' own time earns limit times as much, what the probes take of it is
+ * spent. When it is overdrawn recording rests, without probes, until it can pay for the next window
+ * at the price of the last one. Before there are rests, C functions are given up, if they are
+ * recorded where they are called; after a while without a rest they are tried again, each time
+ * later. So over any longer time the limit holds, but for one window that turns out dearer than the
+ * one before.
+ *
+ * Pure: no clock, no BPF. All times are in ns.
+ */
+#ifndef PT_RECORD_GOVERNOR_H
+#define PT_RECORD_GOVERNOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum governor_action {
+	GOVERNOR_GO_ON,
+	GOVERNOR_REST, /* from now on nothing is recorded */
+	GOVERNOR_WAKE, /* recording goes on, see without_c */
+};
+
+struct governor {
+	double limit; /* 0.01: 1 % */
+	bool c_calls; /* there are C functions to give up */
+	/* what to do */
+	bool resting, without_c;
+	/* the account; not more than GOVERNOR_CREDIT_NS of the processes' time is saved up */
+	double balance_ns;
+	double price;               /* of a ns of recording, in the last window */
+	double window_spent_ns;     /* in the window under way */
+	uint64_t last_ns, since_ns; /* the last step; begin of the window, or of the rest */
+	bool tried;                 /* C functions, once more */
+	uint64_t retry_ns;          /* how long until the next try */
+	/* so far */
+	double spent_ns, own_ns; /* by the probes; by the processes themselves */
+	uint64_t rests, recorded_ns, rested_ns;
+};
+
+#define GOVERNOR_CREDIT_NS    10e9
+#define GOVERNOR_WINDOW_NS    100000000ull /* at least, but for one that is overdrawn by as much */
+#define GOVERNOR_REST_NS      500000000ull /* at least: taking probes away and back costs, too */
+#define GOVERNOR_RETRY_NS     30000000000ull
+#define GOVERNOR_RETRY_MAX_NS 600000000000ull
+
+void governor_init(struct governor *governor, double limit, bool c_calls, uint64_t now_ns);
+/* Enters into the account what was spent of cpu_ns, what the processes used, since the last time;
+ * and says what to do. */
+enum governor_action governor_step(struct governor *governor, uint64_t now_ns, double spent_ns,
+				   double cpu_ns);
+/* Only enters it. */
+void governor_book(struct governor *governor, uint64_t now_ns, double spent_ns, double cpu_ns);
+/* The probes' share of the processes' own time so far. */
+double governor_share(const struct governor *governor);
+
+#endif
