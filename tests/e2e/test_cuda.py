@@ -208,6 +208,41 @@ def test_loaded_later(t):
     t.equal(sorted(late), sorted(libs), "libraries that came late")
 
 
+def lay_out(t, where, libs):
+    """Puts the libraries where a process with the environment returned would find them."""
+    folder = t.path("env/lib/python3.9/site-packages/nvidia/cu13/lib" if where == "VIRTUAL_ENV"
+                    else "lib")
+    os.makedirs(folder)
+    for path, name in zip(libs, ["libcuda.so.1", "libcudart.so.13"]):
+        os.rename(path, os.path.join(folder, name))
+    # by which the runtime finds the driver
+    os.symlink("libcuda.so.1", os.path.join(folder, "driver.so"))
+    return ([os.path.join(folder, name) for name in ["libcuda.so.1", "libcudart.so.13"]],
+            {where: t.path("env") if where == "VIRTUAL_ENV" else "/nowhere:" + folder})
+
+
+@each(where=["VIRTUAL_ENV", "LD_LIBRARY_PATH"])
+def test_known_ahead(t, where):
+    """Libraries that a process would find by name have their probes before it loads them, so a call
+    made right behind that is there."""
+    libs, env = lay_out(t, where, doubles(t.folder))
+    follow = "no" if where == "VIRTUAL_ENV" else "auto"  # probes for one process, for all
+    open(t.path("go"), "w").close()
+    target = process.Target(interpreters.one(), "cudart_calls", "5", env=process.environment(
+        CUDA_LIBS=":".join(libs), CUDA_LATE="1", CUDA_GO=t.path("go"), **env))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--follow", follow,
+                            "--cuda", "auto")
+    tracer.recording()
+    target.go()
+    calls = target.done()["calls"]
+    t.equal(target.finish(), 0, "exit status of the target")
+    text = tracer.expect(0)
+    got = trace.load(t.path("trace.json"))
+    compare(t, got, calls, cuda_spans(got))
+    t.equal([e for e in got.events if e["ph"] == "i" and e["cat"] == "cuda"], [], "what came late")
+    t.check("--cuda" not in text, "it says:\n%s", text)
+
+
 @each(late=["", "1"])
 def test_kernel_names(t, late):
     """Kernels by name, launched by their handles and stubs: in a library that is there already, and,

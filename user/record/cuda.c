@@ -12,8 +12,14 @@
 #include "record/kernels.h"
 #include "record/mapped.h"
 #include "record/session_parts.h"
+#include "target/loadable.h"
 
 #define PATH_MAX_BYTES 4096
+
+/* What has all of its functions in its symbol tables, so that probes are there at once. */
+static const char *const cuda_names[] = {"libcudart.so.*", "libcudart-*.so.*", "libcuda.so.*",
+					 "libnccl.so.*", NULL};
+static const char *const torch_names[] = {"libtorch_cpu.so", NULL};
 
 /* A file that was looked at, for CUDA functions or for PyTorch's operators. */
 struct cuda_file {
@@ -21,16 +27,20 @@ struct cuda_file {
 	bool torch;
 	struct pt_cuda_library *library; /* NULL: it has no CUDA functions, or was refused */
 	struct cuda_inside_job *job;     /* not NULL: its code is still being looked at */
-	bool for_all;                    /* it has probes for every process */
+	bool mapped;                     /* by a traced process, at some time */
+	uint64_t probed_ns;              /* since when it has probes */
+	bool for_all;                    /* it has probes for every process; pids have mapped it */
 	pid_t *pids;                     /* else these have them */
 	size_t pid_count;
 };
 
-/* How much a process mapped when it was last looked at for kernels. */
 struct cuda_process {
 	pid_t pid;
 	uint32_t image_id;
-	long kernels_kb; /* VmLib */
+	long kernels_kb;    /* VmLib when it was last looked at for kernels */
+	uint64_t looked_ns; /* when it was last looked at for libraries; 0: never */
+	bool searched;      /* for what it may load: */
+	struct pt_loadables cuda, torch;
 };
 
 struct cuda_session {
@@ -40,8 +50,6 @@ struct cuda_session {
 	struct cuda_process *processes;
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
-	size_t attached;            /* libraries */
-	size_t torch_attached;      /* likewise */
 	struct kernels *kernels;    /* NULL: none is attached */
 	struct cuda_inside *inside; /* NULL: not needed yet, or it cannot be */
 };
@@ -71,6 +79,12 @@ int cuda_new(struct session *session, struct pt_err *err)
 	return 0;
 }
 
+static void release_process(struct cuda_process *process)
+{
+	pt_loadables_release(&process->cuda);
+	pt_loadables_release(&process->torch);
+}
+
 void cuda_free(struct cuda_session *cuda)
 {
 	if (!cuda)
@@ -80,6 +94,8 @@ void cuda_free(struct cuda_session *cuda)
 		free(cuda->files[i].pids);
 	}
 	free(cuda->files);
+	for (size_t i = 0; i < cuda->process_count; i++)
+		release_process(&cuda->processes[i]);
 	free(cuda->processes);
 	cuda_inside_free(cuda->inside);
 	kernels_free(cuda->kernels);
@@ -115,8 +131,9 @@ static int put_fns(struct session *session, const struct pt_cuda_library *librar
 	return rc;
 }
 
+/* late: the process has mapped it before the probes were there. */
 static int put_lib(struct session *session, const struct pt_cuda_library *library, pid_t pid,
-		   bool late)
+		   bool late, uint64_t time_ns)
 {
 	_Alignas(8) char buffer[sizeof(struct pt_rec_cuda_lib) + PATH_MAX_BYTES] = {0};
 	struct pt_rec_cuda_lib *record = (struct pt_rec_cuda_lib *)(void *)buffer;
@@ -125,7 +142,7 @@ static int put_lib(struct session *session, const struct pt_cuda_library *librar
 	record->hdr.kind = PT_REC_CUDA_LIB;
 	record->hdr.len = (uint32_t)((sizeof(*record) + len + 7) & ~(size_t)7);
 	record->hdr.tgid = (uint32_t)pid;
-	record->hdr.time_ns = session_now_ns();
+	record->hdr.time_ns = time_ns;
 	record->fn_count = (uint32_t)library->plan.site_count;
 	record->late = late;
 	record->torch = library->leaves.site_count != 0;
@@ -148,12 +165,17 @@ static struct cuda_file *find_file(struct cuda_session *cuda, const struct pt_mo
 	return NULL;
 }
 
-static bool has_probes(const struct cuda_file *file, pid_t pid)
+static bool has_pid(const struct cuda_file *file, pid_t pid)
 {
 	for (size_t i = 0; i < file->pid_count; i++)
 		if (file->pids[i] == pid)
 			return true;
-	return file->for_all;
+	return false;
+}
+
+static bool has_probes(const struct cuda_file *file, pid_t pid)
+{
+	return file->for_all || has_pid(file, pid);
 }
 
 static const char *things(bool torch)
@@ -197,11 +219,10 @@ static int look_inside(struct session *session, struct cuda_file *file,
 	return rc == -ENOMEM ? rc : 0;
 }
 
-/* What was found inside, once that is known. The recording has to go on, once it has begun. */
-static void take_inside(struct session *session, struct cuda_file *file)
+/* What was found inside, once that is known. */
+static void take_inside(struct session *session, struct cuda_file *file, bool wait)
 {
-	if (!file->job || !cuda_inside_take(session->cuda->inside, file->job, !session->gate_open,
-					    &file->library))
+	if (!file->job || !cuda_inside_take(session->cuda->inside, file->job, wait, &file->library))
 		return;
 	file->job = NULL;
 	if (file->library)
@@ -244,6 +265,35 @@ static int add_pid(struct cuda_file *file, pid_t pid)
 	file->pids = bigger;
 	bigger[file->pid_count++] = pid;
 	return 0;
+}
+
+/* ---- processes ---- */
+
+static struct cuda_process *process_find(struct cuda_session *cuda, pid_t pid)
+{
+	for (size_t i = 0; i < cuda->process_count; i++)
+		if (cuda->processes[i].pid == pid)
+			return &cuda->processes[i];
+	return NULL;
+}
+
+/* Made if need be; NULL: no memory. */
+static struct cuda_process *process_of(struct cuda_session *cuda, const struct target *target)
+{
+	struct cuda_process *process = process_find(cuda, target->pid), *bigger;
+
+	if (!process) {
+		bigger = reallocarray(cuda->processes, cuda->process_count + 1, sizeof(*bigger));
+		if (!bigger)
+			return NULL;
+		cuda->processes = bigger;
+		process = &bigger[cuda->process_count++];
+		*process = (struct cuda_process){.pid = target->pid, .image_id = target->image_id};
+	} else if (process->image_id != target->image_id) {
+		release_process(process);
+		*process = (struct cuda_process){.pid = target->pid, .image_id = target->image_id};
+	}
+	return process;
 }
 
 /* ---- kernels ---- */
@@ -297,7 +347,7 @@ static int look_at_code(struct session *session, const struct pt_process *proces
 	return callstacks_look(session->callstacks, process->pid, target->image_id);
 }
 
-/* Attaches to a library that the process maps. */
+/* Attaches to a library that the process maps, or may map. */
 static int attach_library(struct session *session, struct cuda_file *file, pid_t pid,
 			  const struct pt_module *module)
 {
@@ -320,33 +370,117 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 		file->library = NULL;
 		return 0;
 	}
+	file->probed_ns = session_now_ns();
+	file->for_all = for_all;
 	pt_verbose("attached to the %s of '%s'%s", things(file->torch), module->path,
 		   for_all ? "" : ", in this process only");
-	*(file->torch ? &session->cuda->torch_attached : &session->cuda->attached) += 1;
-	file->for_all = for_all;
 	rc = for_all ? 0 : add_pid(file, pid);
 	if (!rc && !file->torch)
 		rc = name_kernels(session, file->library);
-	if (!rc && session->gate_open)
-		rc = put_lib(session, file->library, pid, true);
+	if (!rc && session->gate_open && pt_process_maps(pid, module->dev, module->inode))
+		rc = put_lib(session, file->library, pid, true, file->probed_ns);
 	return rc;
+}
+
+/* A process maps a file that has probes for all. If those came while it was traced already, and it
+ * has mapped the file since it was last looked at, then that may have been before them. */
+static int meet_library(struct session *session, struct cuda_file *file, pid_t pid,
+			uint64_t looked_ns)
+{
+	int rc = add_pid(file, pid);
+
+	if (rc || !session->gate_open || !looked_ns || looked_ns > file->probed_ns)
+		return rc;
+	return put_lib(session, file->library, pid, true, file->probed_ns);
 }
 
 static int attach_module(struct session *session, const struct pt_process *process,
 			 const struct pt_module *module, bool torch)
 {
 	struct cuda_file *file = look_at_file(session, module, torch);
+	const struct cuda_process *known;
 
 	if (!file)
 		return -ENOMEM;
-	take_inside(session, file);
-	return file->library && !has_probes(file, process->pid)
-		   ? attach_library(session, file, process->pid, module)
-		   : 0;
+	/* the recording has to go on, once it has begun */
+	take_inside(session, file, !session->gate_open);
+	file->mapped = true;
+	if (!file->library)
+		return 0;
+	if (!has_probes(file, process->pid))
+		return attach_library(session, file, process->pid, module);
+	if (has_pid(file, process->pid))
+		return 0;
+	known = process_find(session->cuda, process->pid);
+	return meet_library(session, file, process->pid, known ? known->looked_ns : 0);
+}
+
+/* Probes for what the process may load later, so that no call is made before they are there. */
+static int attach_ahead(struct session *session, const struct pt_process *process,
+			const struct pt_loadables *loadables, bool torch)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < loadables->count && !rc; i++) {
+		const struct pt_loadable *loadable = &loadables->items[i];
+		char open_path[32];
+		const struct pt_module module = {.path = loadable->path,
+						 .open_path = open_path,
+						 .dev = loadable->dev,
+						 .inode = loadable->inode};
+		struct cuda_file *file;
+
+		snprintf(open_path, sizeof(open_path), "/proc/self/fd/%d", loadable->fd);
+		file = look_at_file(session, &module, torch);
+		if (!file)
+			return -ENOMEM;
+		/* what was asked for by name is worth the wait */
+		take_inside(session, file, torch && !session->gate_open);
+		if (file->library && !has_probes(file, process->pid))
+			rc = attach_library(session, file, process->pid, &module);
+	}
+	return rc;
+}
+
+static int find_ahead(const struct session *session, const struct pt_process *process,
+		      struct cuda_process *known)
+{
+	int rc = 0;
+
+	if (known->searched)
+		return 0;
+	known->searched = true;
+	if (session->cuda->want)
+		rc = pt_loadables_find(process, cuda_names, &known->cuda);
+	if (!rc && session->options->torch)
+		rc = pt_loadables_find(process, torch_names, &known->torch);
+	if (rc && rc != -ENOMEM)
+		pt_verbose("not looked for libraries that process %d may load: %s", process->pid,
+			   strerror(-rc));
+	return rc == -ENOMEM ? rc : 0;
+}
+
+/* What the process has mapped since is met the next time. */
+static int look_ahead(struct session *session, const struct pt_process *process, uint64_t now_ns)
+{
+	const struct target *target = target_find(session, process->pid);
+	struct cuda_process *known = target ? process_of(session->cuda, target) : NULL;
+	int rc;
+
+	if (!target)
+		return 0;
+	if (!known)
+		return -ENOMEM;
+	known->looked_ns = now_ns;
+	rc = find_ahead(session, process, known);
+	if (!rc)
+		rc = attach_ahead(session, process, &known->cuda, false);
+	return rc ? rc : attach_ahead(session, process, &known->torch, true);
 }
 
 int cuda_attach(struct session *session, const struct pt_process *process)
 {
+	uint64_t now_ns = session_now_ns();
 	int rc = 0;
 
 	if (!session->cuda)
@@ -357,6 +491,8 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 		if (!rc && session->options->torch)
 			rc = attach_module(session, process, &process->modules[i], true);
 	}
+	if (!rc)
+		rc = look_ahead(session, process, now_ns);
 	if (!rc)
 		rc = look_at_code(session, process);
 	return rc ? rc : look_at_kernels(session, process);
@@ -374,28 +510,6 @@ int cuda_announce(struct session *session)
 }
 
 /* ---- what is mapped later ---- */
-
-static struct cuda_process *process_of(struct cuda_session *cuda, const struct target *target)
-{
-	struct cuda_process *process, *bigger;
-
-	for (size_t i = 0; i < cuda->process_count; i++) {
-		process = &cuda->processes[i];
-		if (process->pid != target->pid)
-			continue;
-		if (process->image_id != target->image_id)
-			*process = (struct cuda_process){.pid = target->pid,
-							 .image_id = target->image_id};
-		return process;
-	}
-	bigger = reallocarray(cuda->processes, cuda->process_count + 1, sizeof(*bigger));
-	if (!bigger)
-		return NULL;
-	cuda->processes = bigger;
-	process = &bigger[cuda->process_count++];
-	*process = (struct cuda_process){.pid = target->pid, .image_id = target->image_id};
-	return process;
-}
 
 /* Suits kernels_options.look. */
 static int look_for_kernels(pid_t pid, uint32_t image_id, void *ctx)
@@ -463,8 +577,20 @@ void cuda_forget(struct session *session, pid_t pid)
 	if (cuda && cuda->kernels)
 		kernels_forget(cuda->kernels, pid);
 	for (size_t i = cuda ? cuda->process_count : 0; i-- > 0;)
-		if (cuda->processes[i].pid == pid)
+		if (cuda->processes[i].pid == pid) {
+			release_process(&cuda->processes[i]);
 			cuda->processes[i] = cuda->processes[--cuda->process_count];
+		}
+}
+
+/* Did a traced process map such a file, or, if it ended before that was seen, call it? */
+static bool was_used(const struct cuda_session *cuda, bool torch)
+{
+	for (size_t i = 0; i < cuda->file_count; i++)
+		if (cuda->files[i].torch == torch && cuda->files[i].mapped &&
+		    cuda->files[i].probed_ns)
+			return true;
+	return !torch && cuda->kernels && kernels_called(cuda->kernels);
 }
 
 void cuda_tell(const struct session *session)
@@ -472,16 +598,16 @@ void cuda_tell(const struct session *session)
 	const struct cuda_session *cuda = session->cuda;
 
 	for (size_t i = 0; cuda && i < cuda->file_count; i++)
-		if (cuda->files[i].job)
+		if (cuda->files[i].job && cuda->files[i].mapped)
 			pt_warn("--%s: calls of '%s' are not recorded: this ended while its code "
 				"was being read",
 				cuda->files[i].torch ? "torch" : "cuda",
 				cuda_inside_path(cuda->files[i].job));
-	if (cuda && session->options->cuda_asked && !session->cuda->attached)
+	if (cuda && session->options->cuda_asked && !was_used(cuda, false))
 		pt_warn(
 		    "--cuda: the traced processes had no file with such CUDA functions: nothing "
 		    "to record");
-	if (cuda && session->options->torch && !cuda->torch_attached)
+	if (cuda && session->options->torch && !was_used(cuda, true))
 		pt_warn("--torch: the traced processes loaded no library with PyTorch's operators: "
 			"nothing to record");
 }

@@ -68,6 +68,7 @@ struct kernels {
 
 	/* of the thread that reads the ring buffer */
 	bool active;                           /* a function that has a kernel is attached to */
+	bool called;                           /* a call of CUDA was recorded */
 	uint8_t kernel_at[PT_CUDA_FN_MAX + 1]; /* by function: the kernel's word, from 1; 0 none */
 	struct pt_map seen;                    /* (pid << 32 | image_id, address): the epoch */
 	struct loaded loaded;
@@ -539,6 +540,7 @@ int kernels_batch(struct kernels *kernels, const struct pt_rec_batch *batch, siz
 		words += payload;
 		if (PT_EXT_TYPE(arg) != PT_X_CUDA_BEGIN)
 			continue;
+		kernels->called = true;
 		at = kernels->kernel_at[PT_CUDA_DESC_FN(batch->words[pos + payload])];
 		if (!at || at >= payload)
 			continue;
@@ -547,6 +549,11 @@ int kernels_batch(struct kernels *kernels, const struct pt_rec_batch *batch, siz
 			     : -ENOMEM;
 	}
 	return rc;
+}
+
+bool kernels_called(const struct kernels *kernels)
+{
+	return kernels->called;
 }
 
 /* ---- kernels that the driver loads ---- */

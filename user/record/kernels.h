@@ -52,6 +52,8 @@ int kernels_look(struct kernels *kernels, const struct pt_process *process, uint
 void kernels_forget(struct kernels *kernels, pid_t pid);
 /* A batch is about to be put into the queue. What put() or look() returned, or -ENOMEM. */
 int kernels_batch(struct kernels *kernels, const struct pt_rec_batch *batch, size_t len);
+/* Has a call of CUDA been in such a batch? */
+bool kernels_called(const struct kernels *kernels);
 /* The driver has loaded or unloaded kernels: the record is of no more use then. What put() or
  * look() returned, or -ENOMEM. */
 int kernels_loaded(struct kernels *kernels, const struct pt_rec_cuda_loaded *record, size_t len);

@@ -445,7 +445,7 @@ struct file_walk {
 	int count;
 };
 
-static bool maps_file(pid_t pid, uint64_t dev, uint64_t inode)
+bool pt_process_maps(pid_t pid, uint64_t dev, uint64_t inode)
 {
 	char path[64], *text, *line, *rest;
 	bool found = false;
@@ -473,7 +473,7 @@ static int collect_if_maps(pid_t pid, void *ctx)
 	for (size_t i = 0; i < walk->except_count; i++)
 		if (walk->except[i] == pid)
 			return 0;
-	if (!maps_file(pid, walk->dev, walk->inode))
+	if (!pt_process_maps(pid, walk->dev, walk->inode))
 		return 0;
 	bigger = reallocarray(walk->pids, (size_t)walk->count + 1, sizeof(*bigger));
 	if (!bigger)

@@ -82,5 +82,7 @@ void pt_file_cache_free(struct pt_file_cache *cache);
  */
 int pt_process_mapping_file(uint64_t dev, uint64_t inode, const pid_t *except, size_t except_count,
 			    pid_t **pids);
+/* Does the process map this file executable? */
+bool pt_process_maps(pid_t pid, uint64_t dev, uint64_t inode);
 
 #endif

@@ -155,8 +155,10 @@ static int own_credentials(struct credentials *credentials)
 	return credentials->group_count < 0 ? -EPERM : 0;
 }
 
+#define FOLDER SIZE_MAX /* in place of a file's greatest size */
+
 /* Opens first without any effect on what is opened (a device, a pipe), then for reading. */
-static int open_regular(int root, const char *path, size_t max_bytes)
+static int open_checked(int root, const char *path, size_t max_bytes)
 {
 	struct open_how how = {.flags = O_PATH | O_CLOEXEC,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
@@ -170,9 +172,10 @@ static int open_regular(int root, const char *path, size_t max_bytes)
 	if (fstat(fd, &st) || fstatfs(fd, &fs))
 		rc = -errno;
 	/* /proc/self would be the tracer itself, whatever its credentials are */
-	else if (!S_ISREG(st.st_mode) || fs.f_type == PROC_SUPER_MAGIC)
+	else if (fs.f_type == PROC_SUPER_MAGIC ||
+		 (max_bytes == FOLDER ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode)))
 		rc = -ENOTSUP;
-	else if ((uint64_t)st.st_size > max_bytes)
+	else if (max_bytes != FOLDER && (uint64_t)st.st_size > max_bytes)
 		rc = -EFBIG;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	file = rc ? -1 : open(self, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -225,8 +228,8 @@ static int open_as(const struct pt_source_root *root, const char *path, size_t m
 	if (rc)
 		return rc;
 	if (own.uid == root->credentials.uid && own.uid != 0)
-		return open_regular(root->fd, path, max_bytes);
-	rc = take_on(&root->credentials) ? open_regular(root->fd, path, max_bytes) : -EPERM;
+		return open_checked(root->fd, path, max_bytes);
+	rc = take_on(&root->credentials) ? open_checked(root->fd, path, max_bytes) : -EPERM;
 	/* the rights to change them back come with the user id */
 	setfsuid(own.uid);
 	setfsgid(own.gid);
@@ -234,10 +237,19 @@ static int open_as(const struct pt_source_root *root, const char *path, size_t m
 	return rc;
 }
 
-int pt_source_read(const struct pt_source_root *root, const char *path, size_t max_bytes,
-		   struct pt_buf *text)
+int pt_source_open(const struct pt_source_root *root, const char *path)
 {
-	struct pt_buf raw = {0};
+	return path[0] == '/' ? open_as(root, path, FOLDER - 1) : -EINVAL;
+}
+
+int pt_source_open_folder(const struct pt_source_root *root, const char *path)
+{
+	return path[0] == '/' ? open_as(root, path, FOLDER) : -EINVAL;
+}
+
+int pt_source_read_bytes(const struct pt_source_root *root, const char *path, size_t max_bytes,
+			 struct pt_buf *raw)
+{
 	int rc, fd;
 
 	if (path[0] != '/')
@@ -245,8 +257,17 @@ int pt_source_read(const struct pt_source_root *root, const char *path, size_t m
 	fd = open_as(root, path, max_bytes);
 	if (fd < 0)
 		return fd;
-	rc = read_all(fd, max_bytes, &raw);
+	rc = read_all(fd, max_bytes, raw);
 	close(fd);
+	return rc;
+}
+
+int pt_source_read(const struct pt_source_root *root, const char *path, size_t max_bytes,
+		   struct pt_buf *text)
+{
+	struct pt_buf raw = {0};
+	int rc = pt_source_read_bytes(root, path, max_bytes, &raw);
+
 	if (!rc)
 		rc = add_clean(&raw, text);
 	pt_buf_release(&raw);

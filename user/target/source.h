@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * source.h - reads source files as one traced process sees them, and no more than it may read.
+ * source.h - reads files as one traced process sees them, and no more than it may read.
  *
  * The process is not trusted: it says which files its code comes from. So a path is resolved below
  * the process's own root (symbolic links too), with its user, groups and no more rights than those
@@ -33,5 +33,12 @@ void pt_source_root_free(struct pt_source_root *root);
  * process's credentials cannot be taken on, or what opening it gave. */
 int pt_source_read(const struct pt_source_root *root, const char *path, size_t max_bytes,
 		   struct pt_buf *text);
+/* The same into an empty buffer, byte for byte; after a failure it may hold a part. */
+int pt_source_read_bytes(const struct pt_source_root *root, const char *path, size_t max_bytes,
+			 struct pt_buf *raw);
+
+/* A descriptor for reading a regular file of any size, or for listing a folder; likewise. */
+int pt_source_open(const struct pt_source_root *root, const char *path);
+int pt_source_open_folder(const struct pt_source_root *root, const char *path);
 
 #endif
