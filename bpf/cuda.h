@@ -243,6 +243,16 @@ static __always_inline bool cuda_in_outer(const struct cuda_thread *c, __u32 n, 
 	return top < CUDA_OPEN_MAX && c->calls[top].outer && !(cookie & PT_CUDA_COOKIE_OUTER);
 }
 
+/* libcudnn.so jumps to the function of the same name in one of its other libraries: one call. */
+static __always_inline bool cuda_jumped(const struct cuda_thread *c, __u64 cookie, __u64 sp)
+{
+	__u32 top = c->count - 1;
+
+	opaque(top);
+	return top < CUDA_OPEN_MAX && c->calls[top].outer && c->calls[top].sp == sp &&
+	       c->calls[top].fn == PT_CUDA_COOKIE_FN(cookie);
+}
+
 static __always_inline int cuda_enter(struct pt_regs *ctx)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate, n;
@@ -262,6 +272,8 @@ static __always_inline int cuda_enter(struct pt_regs *ctx)
 		count_add(&counters.cuda_missed, 1);
 		return 0;
 	}
+	if (cookie & PT_CUDA_COOKIE_OUTER && cuda_jumped(c, cookie, sp))
+		return 0;
 	n = cuda_settle(c, sp + 1);
 	if (n && !cuda_nested && !cuda_in_outer(c, n, cookie))
 		return 0;

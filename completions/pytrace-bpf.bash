@@ -47,6 +47,10 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "auto runtime driver all none" -- "$cur")
         return
         ;;
+    --cuda-libs)
+        mapfile -t COMPREPLY < <(compgen -W "cublas cudnn" -- "$cur")
+        return
+        ;;
     --stacks)
         mapfile -t COMPREPLY < <(compgen -W "cuda launch malloc memcpy sync" -- "$cur")
         return

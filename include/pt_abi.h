@@ -381,6 +381,8 @@ enum pt_cuda_api {
 	PT_CUDA_RUNTIME = 1, /* libcudart; returns a cudaError_t */
 	PT_CUDA_DRIVER = 2,  /* libcuda; returns a CUresult */
 	PT_CUDA_NCCL = 3,    /* libnccl; returns an ncclResult_t */
+	PT_CUDA_CUBLAS = 4,  /* libcublas, libcublasLt; returns a cublasStatus_t */
+	PT_CUDA_CUDNN = 5,   /* libcudnn; returns a cudnnStatus_t */
 	PT_CUDA_TORCH = 8,   /* an operator of PyTorch: returns no code, has levels of its own */
 };
 

@@ -162,7 +162,7 @@ struct pt_sched {
  *   35    that has 8 bytes, not 4
  *   36-39 likewise a second one
  *   40-42 enum pt_cuda_load: what it does with kernels' handles, or 0
- *   43    a function of NCCL: what it calls of CUDA is recorded besides
+ *   43    a function of NCCL, cuBLAS or cuDNN: what it calls of CUDA is recorded besides
  *   44    the stack is wanted, too
  */
 #define PT_CUDA_OUT_NONE 7

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Writes user/cuda/table_data.c: what the CUDA runtime, driver and NCCL functions are called and what
-arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) by clang's AST.
+arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) by clang's AST;
+with --libs user/cuda/table_libs.c: the same of cuBLAS, cuBLASLt and cuDNN (13.1 and 9 were used).
 
     scripts/gen-cuda-table.py --include /usr/local/cuda/include > user/cuda/table_data.c
+    scripts/gen-cuda-table.py --libs > user/cuda/table_libs.c
 
 Only facts come out: names, types, numbers. What CUDA 12 had under the same name with other
 arguments stands in the toolkit's generated_cudart_removed_meta.h; it becomes a row for 12.
@@ -23,6 +25,13 @@ HEADERS = """#define __CUDA_API_VERSION_INTERNAL
 #include <cudaProfiler.h>
 #include <nccl.h>
 """
+LIB_HEADERS = """#include <cublas_v2.h>
+#include <cublasLt.h>
+#include <cudnn.h>
+"""
+RESULTS = r".*cudaError|CUresult|ncclResult_t|cublasStatus_t|cudnnStatus_t"
+# Enums of table_libs.c have numbers from here on; see pt_cuda_enum()
+LIB_ENUMS = 1000
 GROUP_HEADERS = ["cuda.h", "cuda_runtime_api.h", "cuda_profiler_api.h", "cudaProfiler.h"]
 # Sizes in bytes by their names, where the type alone does not tell
 BYTES = {"count", "size", "bytes", "pitch", "dpitch", "spitch", "width", "sharedMem", "bytesize",
@@ -55,7 +64,7 @@ def sizes_of(clang, include, types):
     """The sizes of types, from an array of each that clang lays out."""
     # NCCL's structs have no name of their own
     plain = [re.sub("^struct (?=nccl)", "", t) for t in types]
-    text = HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(plain))
+    text = HEADERS + LIB_HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(plain))
     sizes = {}
     for node in clang_ast(clang, include, text):
         found = re.fullmatch(r"size_(\d+)", node.get("name", ""))
@@ -109,17 +118,19 @@ class Types:
 class Coder:
     """One argument as NAME:CODE; the codes are explained in user/cuda/table.h."""
 
-    def __init__(self, types):
+    def __init__(self, types, first_enum=0):
         self.types = types
+        self.first_enum = first_enum
         self.sizes = {}
         self.used_enums = []
         self.missing = set()
         self.bytes = BYTES
+        self.function = ""
 
     def enum_code(self, name):
         if name not in self.used_enums:
             self.used_enums.append(name)
-        return f"e{self.used_enums.index(name)}"
+        return f"e{self.first_enum + self.used_enums.index(name)}"
 
     def value(self, name, text, plain):
         if plain.startswith("enum "):
@@ -178,15 +189,31 @@ class Coder:
         return f"{name}:{self.out(name, text) or self.value(name, text, plain)}"
 
 
+class LibCoder(Coder):
+    """cuBLAS takes most pointers to numbers to memory of the device, which cannot be read; what its
+    functions and cuDNN's give back to the host is asked of some that say so, or created."""
+
+    def out(self, name, text):
+        if not re.match(r"(cublas(Lt)?|cudnn)([A-Z]\w*)?(Get|Create)", self.function) or \
+                re.search(r"(A|Array)$", name):
+            return None
+        code = super().out(name, text)
+        return None if code == "of" else code
+
+    def value(self, name, text, plain):
+        code = super().value(name, text, plain)
+        return "b" if code == "n" and name.endswith("InBytes") else code
+
+
 def functions(nodes, coder, pattern):
     rows = {}
     for node in nodes:
         name = node.get("name", "")
         if node["kind"] != "FunctionDecl" or not re.match(pattern, name) or node.get("isInvalid"):
             continue
-        if node.get("storageClass") == "static" or "cudaError" not in node["type"]["qualType"] \
-                and not node["type"]["qualType"].startswith(("CUresult", "ncclResult_t")):
+        if node.get("storageClass") == "static" or not re.match(RESULTS, node["type"]["qualType"]):
             continue
+        coder.function = name
         params = [p for p in node.get("inner", []) if p["kind"] == "ParmVarDecl"]
         rows[name] = " ".join(
             coder.argument(p.get("name", f"arg{i}"), p["type"]["qualType"])
@@ -275,9 +302,9 @@ def c_string(text):
     return json.dumps(text)
 
 
-def emit_enums(coder):
-    last = ["cudaError", "cudaError_enum", "ncclResult_t"]
-    names = coder.used_enums + [name for name in last if name not in coder.used_enums]
+def emit_enums(coder, prefix, named):
+    """The enums that rows refer to, and those that have a name of their own: named."""
+    names = list(dict.fromkeys(coder.used_enums + [name for _, name in named]))
     for i, name in enumerate(names):
         print(f"static const struct pt_cuda_name enum_{i}[] = {{")
         seen = set()
@@ -286,14 +313,27 @@ def emit_enums(coder):
                 print(f"\t{{{value}, {c_string(text)}}},")
             seen.add(value)
         print("\t{0, NULL},\n};")
-    print("const struct pt_cuda_name *const pt_cuda_enums[] = {")
+    print(f"const struct pt_cuda_name *const {prefix}_enums[] = {{")
     for i in range(len(coder.used_enums)):
         print(f"\tenum_{i},")
     print("\tNULL,\n};")
-    for what, name in (("runtime_errors", "cudaError"), ("driver_errors", "cudaError_enum"),
-                       ("nccl_errors", "ncclResult_t"), ("nccl_types", "ncclDataType_t"),
-                       ("memcpy_kinds", "cudaMemcpyKind")):
+    for what, name in named:
         print(f"const struct pt_cuda_name *const pt_cuda_{what} = enum_{names.index(name)};")
+
+
+def emit_head(what, with_option):
+    print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
+          f"/* Made by scripts/gen-cuda-table.py{with_option} from the headers of {what}; do not "
+          "edit. */\n"
+          "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
+
+
+def emit_rows(prefix, rows):
+    print(f"const struct pt_cuda_row {prefix}_rows[] = {{ /* sorted by symbol */")
+    for row in sorted(rows):
+        emit_row(*row)
+    print(f"}};\nconst size_t {prefix}_row_count = sizeof({prefix}_rows) / "
+          f"sizeof({prefix}_rows[0]);")
 
 
 def emit_row(symbol, major, api, group, cbid, arguments):
@@ -301,20 +341,41 @@ def emit_row(symbol, major, api, group, cbid, arguments):
           f"{c_string(arguments)}}},")
 
 
+def write_libs(args):
+    nodes = clang_ast(args.clang, args.include, LIB_HEADERS)
+    coder = LibCoder(Types(nodes), LIB_ENUMS)
+    coder.bytes = set()
+    for _ in range(2):  # the second time with the sizes of what the first one met
+        cublas = functions(nodes, coder, r"cublas[A-Z]")
+        cudnn = functions(nodes, coder, r"cudnn[A-Z]")
+        coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing)))
+    emit_head("cuBLAS 13.1 and cuDNN 9", " --libs")
+    emit_enums(coder, "pt_cuda_lib", [("cublas_errors", "cublasStatus_t"),
+                                      ("cudnn_errors", "cudnnStatus_t")])
+    emit_rows("pt_cuda_lib", [(name, 0, "CUBLAS", "", 0, a) for name, a in cublas.items()] +
+              [(name, 0, "CUDNN", "", 0, a) for name, a in cudnn.items()])
+    print(f"gen-cuda-table.py: {len(cublas)} functions of cuBLAS, {len(cudnn)} of cuDNN",
+          file=sys.stderr)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--include", default="/usr/local/cuda/include")
     parser.add_argument("--clang", default="clang-19")
+    parser.add_argument("--libs", action="store_true", help="cuBLAS and cuDNN")
     args = parser.parse_args()
+    if args.libs:
+        write_libs(args)
+        return
     coder, runtime, driver, nccl, old = collect(args)
     group = groups(args.include)
     runtime_ids = cbids(args.include, "cupti_runtime_cbid.h", "CUPTI_RUNTIME_TRACE_CBID")
     driver_ids = cbids(args.include, "cupti_driver_cbid.h", "CUPTI_DRIVER_TRACE_CBID")
-    print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
-          "/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0 and NCCL 2.28; do not "
-          "edit. */\n"
-          "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
-    emit_enums(coder)
+    emit_head("CUDA 13.0 and NCCL 2.28", "")
+    emit_enums(coder, "pt_cuda", [
+        ("runtime_errors", "cudaError"), ("driver_errors", "cudaError_enum"),
+        ("nccl_errors", "ncclResult_t"), ("nccl_types", "ncclDataType_t"),
+        ("memcpy_kinds", "cudaMemcpyKind")])
     rows = []
     for name in runtime:
         changed = name in old and old[name] != runtime[name]
@@ -332,10 +393,7 @@ def main():
         rows.append((name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
                      cbid_of(driver_ids, name, False), driver[name]))
     rows += [(name, 0, "NCCL", "", 0, arguments) for name, arguments in nccl.items()]
-    print("const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */")
-    for row in sorted(rows):
-        emit_row(*row)
-    print("};\nconst size_t pt_cuda_row_count = sizeof(pt_cuda_rows) / sizeof(pt_cuda_rows[0]);")
+    emit_rows("pt_cuda", rows)
     print(f"gen-cuda-table.py: {len(runtime)} runtime, {len(old)} of CUDA 12, {len(driver)} "
           f"driver functions, {len(nccl)} of NCCL", file=sys.stderr)
 

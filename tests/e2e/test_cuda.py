@@ -364,6 +364,76 @@ def test_nccl_real(t):
     t.equal(spans[0].args["version"], version, "its version")
 
 
+LIB_NAMES = {0: "_SUCCESS", 1: "_NOT_INITIALIZED", 7: "_INVALID_VALUE", 1001: "_NOT_INITIALIZED",
+             2002: "_BAD_PARAM_NULL_POINTER"}
+
+
+def record_libs(t, libs, *options, kind="double"):
+    target = process.Target(interpreters.one(), "lib_calls", kind,
+                            env=process.environment(CUDA_LIBS=":".join(libs)))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *options)
+    tracer.recording()
+    target.go()
+    calls = target.done()["calls"]
+    text = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    return trace.load(t.path("trace.json")), calls, text
+
+
+def check_libs(t, spans, calls):
+    """Names, codes by name, arguments, in order."""
+    t.equal([s.name for s in spans], [c[0] for c in calls], "calls")
+    for s, (name, code, _, shown) in zip(spans, calls):
+        kind = re.match("cublas|cudnn", name).group(0)
+        t.equal((s.parent.name, s.category), ("call", kind), name)
+        t.equal(s.args["return"], kind.upper() + "_STATUS" + LIB_NAMES[code], name)
+        t.equal({key: s.args.get(key) for key in shown}, shown, name)
+
+
+@each(mode=["auto", "all", "none", "cublas"])
+def test_libs(t, mode):
+    """cuBLAS and cuDNN, if they are asked for; the calls that they make of CUDA are within, and what
+    they call of each other with --cuda all."""
+    library = t.path("lib.so")
+    libs = [*doubles(t.folder), library]
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC",
+                    os.path.join(process.PROGRAMS, "lib_double.c"), "-o", library, libs[1],
+                    "-Wl,-rpath,$ORIGIN"], check=True)
+    options = ["--cuda-libs", "cublas" if mode == "cublas" else "cublas,cudnn"]
+    got, calls, text = record_libs(t, libs, *options,
+                                   *([] if mode == "cublas" else ["--cuda", mode]))
+    spans = cuda_spans(got, "cublas", "cudnn")
+    if mode == "cublas":
+        t.equal({s.category for s in spans}, {"cublas"}, "categories")
+        inner = [s for s in spans if s.args.get("k") == 1]
+        t.equal([s.parent.name for s in inner], ["call"], "cuDNN's call of cuBLAS")
+        check_libs(t, [s for s in spans if s not in inner],
+                   [c for c in calls if c[0].startswith("cublas")])
+        return
+    outer = [s for s in spans if s.parent.is_call]
+    check_libs(t, outer, calls)
+    t.equal([(s.name, s.parent.name) for s in spans if s not in outer],
+            [("cublasSgemm_v2", "cudnnConvolutionForward")] if mode == "all" else [], "nested")
+    for s, (name, _, made, _) in zip(outer, calls):
+        below = {"none": [], "auto": ["cudaLaunchKernel"] * made,
+                 "all": ["cudaLaunchKernel", "cublasSgemm_v2"][:made]}[mode]
+        t.equal([c.name for c in s.children], below, "within " + name)
+    t.equal([e["args"]["function"] for e in failures(got)],
+            ["cublasSgemm_v2", "cudnnSetTensor4dDescriptor"], "failures")
+    t.check("--cuda" not in text, "it says:\n%s", text)
+
+
+@limit(240)
+def test_libs_real(t):
+    """The toolkit's libraries, as far as they work without a GPU."""
+    libs = [path for name in ("cublas.so.13", "cudnn.so.9")
+            for path in glob.glob("/usr/local/cuda/lib64/lib" + name)]
+    if len(libs) != 2:
+        raise Skip("no libcublas.so.13 and libcudnn.so.9 in /usr/local/cuda/lib64")
+    got, calls, _ = record_libs(t, libs, "--cuda-libs", "cublas,cudnn", kind="real")
+    check_libs(t, cuda_spans(got, "cublas", "cudnn"), calls)
+
+
 def test_root(t):
     """In a container's root, where the path means another file outside."""
     rooted = [i for i in interpreters.every() if i.root]

@@ -14,25 +14,52 @@
 
 /* ---- the table ---- */
 
-static void test_every_row(void **state)
+static void check_row(const struct pt_cuda_row *row, bool first, size_t enum_first,
+		      size_t enum_count)
 {
 	struct pt_cuda_layout layout;
-	size_t enums = 0;
+
+	if (pt_cuda_layout(row, &layout))
+		fail_msg("%s: '%s'", row->symbol, row->arguments);
+	assert_true(first || strcmp(row[-1].symbol, row->symbol) <= 0);
+	assert_true(strlen(row->symbol) < PT_CUDA_SYMBOL_BYTES);
+	assert_true(pt_cuda_in_words(&layout) <= PT_CUDA_IN_MAX);
+	for (unsigned int k = 0; k < layout.arg_count; k++)
+		assert_true(layout.args[k].code != 'e' ||
+			    layout.args[k].enum_type - enum_first < enum_count);
+}
+
+static void test_every_row(void **state)
+{
+	bool taken[PT_TORCH_ID_FIRST] = {0};
+	size_t enums = 0, lib_enums = 0;
 
 	while (pt_cuda_enums[enums])
 		enums++;
-	assert_true(2 * pt_cuda_row_count <= PT_TORCH_ID_FIRST);
+	while (pt_cuda_lib_enums[lib_enums])
+		lib_enums++;
+	assert_true(enums <= PT_CUDA_LIB_ENUMS);
 	for (size_t i = 0; i < pt_cuda_row_count; i++) {
 		const struct pt_cuda_row *row = &pt_cuda_rows[i];
 
-		if (pt_cuda_layout(row, &layout))
-			fail_msg("%s: '%s'", row->symbol, row->arguments);
-		assert_true(i == 0 || strcmp(row[-1].symbol, row->symbol) <= 0);
-		assert_true(strlen(row->symbol) < PT_CUDA_SYMBOL_BYTES);
-		assert_true(pt_cuda_in_words(&layout) <= PT_CUDA_IN_MAX);
+		check_row(row, !i, 0, enums);
 		assert_ptr_equal(pt_cuda_row_find(row->symbol, row->major ? row->major : 13), row);
-		for (unsigned int k = 0; k < layout.arg_count; k++)
-			assert_true(layout.args[k].code != 'e' || layout.args[k].enum_type < enums);
+		for (int bare = 0; bare < 2; bare++) {
+			uint32_t id = pt_cuda_row_id(row, bare);
+
+			assert_true(id < PT_TORCH_ID_FIRST && !taken[id]);
+			taken[id] = true;
+		}
+	}
+	for (size_t i = 0; i < pt_cuda_lib_row_count; i++) {
+		const struct pt_cuda_row *row = &pt_cuda_lib_rows[i];
+		uint32_t id = pt_cuda_row_id(row, false);
+
+		check_row(row, !i, PT_CUDA_LIB_ENUMS, lib_enums);
+		assert_ptr_equal(pt_cuda_lib_row_find(row->symbol), row);
+		assert_null(pt_cuda_row_find(row->symbol, 13));
+		assert_true(id < PT_TORCH_ID_FIRST && !taken[id]);
+		taken[id] = true;
 	}
 }
 
@@ -137,6 +164,11 @@ static void test_errors(void **state)
 	assert_string_equal(pt_cuda_error_name(PT_CUDA_RUNTIME, 35), "cudaErrorInsufficientDriver");
 	assert_string_equal(pt_cuda_error_name(PT_CUDA_DRIVER, 2), "CUDA_ERROR_OUT_OF_MEMORY");
 	assert_null(pt_cuda_error_name(PT_CUDA_DRIVER, -5));
+	assert_string_equal(pt_cuda_error_name(PT_CUDA_CUBLAS, 14), "CUBLAS_STATUS_INTERNAL_ERROR");
+	assert_string_equal(pt_cuda_error_name(PT_CUDA_CUDNN, 1001),
+			    "CUDNN_STATUS_NOT_INITIALIZED");
+	assert_null(pt_cuda_error_name(PT_CUDA_TORCH, 0));
+	assert_null(pt_cuda_error_name(99, 0));
 }
 
 /* ---- the model ---- */

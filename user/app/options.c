@@ -91,6 +91,12 @@ static const struct choice cuda_modes[] = {
     {"none", PT_CUDA_NONE + 1},          {NULL, 0},
 };
 
+static const struct choice cuda_libs[] = {
+    {"cublas", PT_CUDA_WANT_CUBLAS},
+    {"cudnn", PT_CUDA_WANT_CUDNN},
+    {NULL, 0},
+};
+
 static const struct choice stack_groups[] = {
     {"cuda", PT_CUDA_WANT_STACKS},
     {"launch", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_LAUNCH)},
@@ -189,6 +195,9 @@ static const struct row rows[] = {
 	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
 	 "themselves; auto, the default, is the runtime, what is called of the driver by others, "
 	 "and NCCL", .choices = cuda_modes),
+	ROW("cuda-libs", 0, CHOICES, "cublas|cudnn[,...]", cuda_libs, APP_RECORD,
+	 "record calls of cuBLAS (with cuBLASLt) and cuDNN, too, and within them those of CUDA that "
+	 "they make", .choices = cuda_libs),
 	ROW("memory", 0, FLAG, NULL, memory, WRITERS | APP_REPORT,
 	 "follow the memory that CUDA functions allocate and free: tracks of the bytes in use, and "
 	 "what is left at the end, by stack; report: print that instead"),
@@ -742,7 +751,7 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		options->follow = PT_FOLLOW_NO;
 	if (options->gc && options->no_gc)
 		return usage(err, "--gc and --no-gc exclude each other");
-	if (options->stacks && options->cuda == PT_CUDA_NONE + 1)
+	if (options->stacks && options->cuda == PT_CUDA_NONE + 1 && !options->cuda_libs)
 		return usage(err, "--stacks needs the calls that --cuda none leaves out");
 	/* importlib's are called "<frozen importlib._bootstrap>" */
 	if (options->ignore_frozen && list_append(&options->exclude_files, "<frozen *"))

@@ -55,8 +55,9 @@ struct app_options {
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
 	bool torch;
-	int stacks; /* PT_CUDA_WANT_STACK*; 0: none */
-	int cuda;   /* 1 + enum pt_cuda_mode; 0: not given */
+	int stacks;    /* PT_CUDA_WANT_STACK*; 0: none */
+	int cuda_libs; /* PT_CUDA_WANT_CUBLAS, _CUDNN */
+	int cuda;      /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched, async;
 	bool nvtx, memory;

@@ -219,6 +219,8 @@ static void session_options(const struct app_options *options, struct pt_session
 	};
 	session->cuda_asked = options->cuda > 0 || options->memory;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
+	session->cuda_libs = (unsigned int)options->cuda_libs;
+	session->cuda_asked |= session->cuda_libs != 0;
 	session->torch = options->torch;
 	session->stacks = (unsigned int)options->stacks;
 	session->cuda_asked |= session->stacks != 0;

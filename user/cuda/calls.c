@@ -22,14 +22,28 @@ struct found {
 struct search {
 	const struct elf_file *elf;
 	unsigned int want, major;
+	unsigned int cublas, cudnn; /* their major versions; 0: not told */
 	bool runtime, new_in_13;
 	struct found *found;
 	size_t count, size;
 	bool versions; /* first pass: only what the version is */
 };
 
+/* libcublasLt.so.13, libcudnn_ops.so.9: likewise. */
+static void look_lib_version(const struct elf_symbol *symbol, struct search *search)
+{
+	unsigned int *major = !strncmp(symbol->name, "libcublas", 9)  ? &search->cublas
+			      : !strncmp(symbol->name, "libcudnn", 8) ? &search->cudnn
+								      : NULL;
+	const char *dot = major ? strstr(symbol->name, ".so.") : NULL;
+
+	if (dot && symbol->type != STT_FUNC)
+		*major = (unsigned int)strtoul(dot + 4, NULL, 10);
+}
+
 static int look_version(const struct elf_symbol *symbol, struct search *search)
 {
+	look_lib_version(symbol, search);
 	if (!strncmp(symbol->name, VERSION_PREFIX, strlen(VERSION_PREFIX)))
 		search->major = (unsigned int)strtoul(symbol->name + strlen(VERSION_PREFIX), NULL,
 						      10);
@@ -65,6 +79,8 @@ static int on_symbol(const struct elf_symbol *symbol, void *ctx)
 	    symbol->type != STT_FUNC)
 		return 0;
 	row = pt_cuda_row_find(symbol->name, search->major);
+	if (!row && search->want & (PT_CUDA_WANT_CUBLAS | PT_CUDA_WANT_CUDNN))
+		row = pt_cuda_lib_row_find(symbol->name);
 	if (!row || !(search->want >> row->api & 1) || !elf_is_code(search->elf, symbol->vaddr))
 		return 0;
 	search->runtime |= row->api == PT_CUDA_RUNTIME;
@@ -124,7 +140,7 @@ static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 			      l->block_words, out0 ? l->out_slot[0] : PT_CUDA_OUT_NONE,
 			      out0 && l->out_wide[0], out1 ? l->out_slot[1] : PT_CUDA_OUT_NONE,
 			      out1 && l->out_wide[1]) |
-	       loads(fn) | (fn->row->api == PT_CUDA_NCCL ? PT_CUDA_COOKIE_OUTER : 0);
+	       loads(fn) | (pt_cuda_is_outer(fn->row->api) ? PT_CUDA_COOKIE_OUTER : 0);
 }
 
 /* endbr64 does nothing, but the kernel has to single-step it. */
@@ -136,6 +152,12 @@ static uint64_t behind_endbr(const struct elf_file *elf, uint64_t vaddr)
 	return text && !memcmp(text, endbr64, sizeof(endbr64)) ? vaddr + sizeof(endbr64) : vaddr;
 }
 
+static bool is_bare(const struct pt_cuda_library *library, const struct pt_cuda_row *row)
+{
+	return row->api == PT_CUDA_CUBLAS || row->api == PT_CUDA_CUDNN ? library->lib_bare
+								       : library->bare;
+}
+
 static int add_site(struct pt_cuda_library *library, const struct search *search,
 		    const struct found *found)
 {
@@ -145,8 +167,8 @@ static int add_site(struct pt_cuda_library *library, const struct search *search
 	struct py_site *site = &library->plan.sites[n];
 	int rc = 0;
 
-	*fn = (struct pt_cuda_fn){.row = found->row, .bare = library->bare};
-	fn->id = 2 * (uint32_t)(found->row - pt_cuda_rows) + fn->bare;
+	*fn = (struct pt_cuda_fn){.row = found->row, .bare = is_bare(library, found->row)};
+	fn->id = pt_cuda_row_id(fn->row, fn->bare);
 	if (!fn->bare)
 		rc = pt_cuda_layout(found->row, &fn->layout);
 	*site = (struct py_site){.vaddr = behind_endbr(elf, found->vaddr), .method = "entry"};
@@ -161,6 +183,15 @@ static int add_site(struct pt_cuda_library *library, const struct search *search
 	return 0;
 }
 
+/* A file has one of the two. */
+static void set_lib_version(struct pt_cuda_library *library, const struct search *search)
+{
+	library->lib_major = search->cublas ? search->cublas : search->cudnn;
+	library->lib_bare = library->lib_major &&
+			    library->lib_major !=
+				(search->cublas ? PT_CUDA_CUBLAS_MAJOR : PT_CUDA_CUDNN_MAJOR);
+}
+
 static int fill(struct pt_cuda_library *library, const struct search *search)
 {
 	int rc = 0;
@@ -172,6 +203,7 @@ static int fill(struct pt_cuda_library *library, const struct search *search)
 	library->plan.usable = true;
 	library->major = search->runtime ? search->major : 0;
 	library->bare = library->major > PT_CUDA_MAJOR_MAX;
+	set_lib_version(library, search);
 	for (size_t i = 0; i < search->count && !rc; i++)
 		if (!i || search->found[i].vaddr != search->found[i - 1].vaddr)
 			rc = add_site(library, search, &search->found[i]);

@@ -20,13 +20,15 @@
 #define PT_CUDA_WANT_RUNTIME      (1u << PT_CUDA_RUNTIME)
 #define PT_CUDA_WANT_DRIVER       (1u << PT_CUDA_DRIVER)
 #define PT_CUDA_WANT_NCCL         (1u << PT_CUDA_NCCL)
+#define PT_CUDA_WANT_CUBLAS       (1u << PT_CUDA_CUBLAS)
+#define PT_CUDA_WANT_CUDNN        (1u << PT_CUDA_CUDNN)
 #define PT_CUDA_WANT_TORCH        (1u << PT_CUDA_TORCH) /* see torch.h */
 /* The stacks of calls of these groups (pt_cuda_group()), and of all. */
 #define PT_CUDA_WANT_STACK(group) (0x100u << (group))
 #define PT_CUDA_WANT_STACKS       PT_CUDA_WANT_STACK(PT_CUDA_GROUP_OTHER)
 
 /* A function's number in the trace. bare: the arguments are not known, since its CUDA is newer than
- * the table. */
+ * the table, or its cuBLAS or cuDNN another one. */
 struct pt_cuda_fn {
 	uint32_t id;
 	const struct pt_cuda_row *row;
@@ -38,6 +40,8 @@ struct pt_cuda_library {
 	char *path;         /* as the process sees it */
 	unsigned int major; /* of the runtime; 0: has none */
 	bool bare;
+	unsigned int lib_major; /* of cuBLAS or cuDNN; 0: has none, or does not say */
+	bool lib_bare;
 	size_t refused;        /* functions that are somewhere in its code, but not sure where */
 	char why_refused[256]; /* of PyTorch's operators: the first */
 	struct py_engine_plan plan; /* one site a function; cookie: PT_CUDA_COOKIE */
@@ -55,7 +59,10 @@ struct pt_cuda_inside_options {
 };
 
 /* The newest whose arguments the table knows. */
-#define PT_CUDA_MAJOR_MAX 13
+#define PT_CUDA_MAJOR_MAX    13
+/* Those that the table's arguments are of. */
+#define PT_CUDA_CUBLAS_MAJOR 13
+#define PT_CUDA_CUDNN_MAJOR  9
 
 /* *library NULL: the file has none of the wanted functions, or *inside: its code has to be looked
  * at for them. path is copied. */

@@ -200,6 +200,30 @@ const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int majo
 	return NULL;
 }
 
+const struct pt_cuda_row *pt_cuda_lib_row_find(const char *symbol)
+{
+	return bsearch(symbol, pt_cuda_lib_rows, pt_cuda_lib_row_count, sizeof(pt_cuda_lib_rows[0]),
+		       compare_symbol);
+}
+
+uint32_t pt_cuda_row_id(const struct pt_cuda_row *row, bool bare)
+{
+	/* those that a process calls are all of one version, so bare makes no difference */
+	if (row->api == PT_CUDA_CUBLAS || row->api == PT_CUDA_CUDNN)
+		return (uint32_t)(2 * pt_cuda_row_count + (size_t)(row - pt_cuda_lib_rows));
+	return 2 * (uint32_t)(row - pt_cuda_rows) + bare;
+}
+
+bool pt_cuda_is_outer(unsigned int api)
+{
+	return api == PT_CUDA_NCCL || api == PT_CUDA_CUBLAS || api == PT_CUDA_CUDNN;
+}
+
+const struct pt_cuda_name *pt_cuda_enum(unsigned int n)
+{
+	return n < PT_CUDA_LIB_ENUMS ? pt_cuda_enums[n] : pt_cuda_lib_enums[n - PT_CUDA_LIB_ENUMS];
+}
+
 static bool begins_with_one(const char *text, const char *const *starts)
 {
 	for (; *starts; starts++)
@@ -246,14 +270,33 @@ const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value)
 	return NULL;
 }
 
+static const struct {
+	const char *category, *result;
+	const struct pt_cuda_name *const *errors;
+} apis[] = {
+    [PT_CUDA_RUNTIME] = {"cuda_runtime", "cudaError_t", &pt_cuda_runtime_errors},
+    [PT_CUDA_DRIVER] = {"cuda_driver", "CUresult", &pt_cuda_driver_errors},
+    [PT_CUDA_NCCL] = {"nccl", "ncclResult_t", &pt_cuda_nccl_errors},
+    [PT_CUDA_CUBLAS] = {"cublas", "cublasStatus_t", &pt_cuda_cublas_errors},
+    [PT_CUDA_CUDNN] = {"cudnn", "cudnnStatus_t", &pt_cuda_cudnn_errors},
+};
+
+static bool is_known(unsigned int api)
+{
+	return api < sizeof(apis) / sizeof(apis[0]) && apis[api].category;
+}
+
+const char *pt_cuda_category(unsigned int api)
+{
+	return is_known(api) ? apis[api].category : "";
+}
+
+const char *pt_cuda_result_type(unsigned int api)
+{
+	return is_known(api) ? apis[api].result : "";
+}
+
 const char *pt_cuda_error_name(unsigned int api, int code)
 {
-	switch (api) {
-	case PT_CUDA_RUNTIME:
-		return pt_cuda_name_of(pt_cuda_runtime_errors, code);
-	case PT_CUDA_NCCL:
-		return pt_cuda_name_of(pt_cuda_nccl_errors, code);
-	default:
-		return pt_cuda_name_of(pt_cuda_driver_errors, code);
-	}
+	return is_known(api) ? pt_cuda_name_of(*apis[api].errors, code) : NULL;
 }

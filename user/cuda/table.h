@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
  * table.h - what the functions of libcudart, libcuda and libnccl are called and what they are
- * given.
+ * given; and those of cuBLAS and cuDNN.
  *
- * table_data.c has one row a function, made by scripts/gen-cuda-table.py from a toolkit's headers.
- * The same symbol took other arguments in CUDA 12 and 13, so a row may hold for one of them only.
+ * table_data.c, and table_libs.c for cuBLAS and cuDNN, have one row a function, made by
+ * scripts/gen-cuda-table.py from a toolkit's headers. The same symbol took other arguments in CUDA
+ * 12 and 13, so a row may hold for one of them only.
  *
  * A row's arguments are NAME:CODE, separated by spaces, in order:
  *
@@ -49,12 +50,17 @@ struct pt_cuda_row {
 
 extern const struct pt_cuda_row pt_cuda_rows[];
 extern const size_t pt_cuda_row_count;
+extern const struct pt_cuda_row pt_cuda_lib_rows[]; /* of cuBLAS and cuDNN */
+extern const size_t pt_cuda_lib_row_count;
 extern const struct pt_cuda_name *const pt_cuda_enums[]; /* by the N of a code; NULL at the end */
+extern const struct pt_cuda_name *const pt_cuda_lib_enums[]; /* from PT_CUDA_LIB_ENUMS on */
 extern const struct pt_cuda_name *const pt_cuda_runtime_errors, *const pt_cuda_driver_errors;
 extern const struct pt_cuda_name *const pt_cuda_nccl_errors, *const pt_cuda_nccl_types;
 extern const struct pt_cuda_name *const pt_cuda_memcpy_kinds; /* cudaMemcpyKind */
+extern const struct pt_cuda_name *const pt_cuda_cublas_errors, *const pt_cuda_cudnn_errors;
 
-#define PT_CUDA_ARGS_MAX 16
+#define PT_CUDA_LIB_ENUMS 1000
+#define PT_CUDA_ARGS_MAX  40 /* cudnnBatchNormalizationBackwardEx has 33 */
 
 struct pt_cuda_arg {
 	char name[40];
@@ -84,6 +90,15 @@ unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout);
 
 /* The row of a symbol in this major version of CUDA; NULL: none. */
 const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int major);
+/* Of a function of cuBLAS or cuDNN. */
+const struct pt_cuda_row *pt_cuda_lib_row_find(const char *symbol);
+/* What functions with this row are numbered as: below PT_TORCH_ID_FIRST. bare: their arguments are
+ * not known. */
+uint32_t pt_cuda_row_id(const struct pt_cuda_row *row, bool bare);
+/* Do its functions make calls of CUDA, which are recorded for themselves? */
+bool pt_cuda_is_outer(unsigned int api);
+/* The enum of an e; n: pt_cuda_arg.enum_type. */
+const struct pt_cuda_name *pt_cuda_enum(unsigned int n);
 
 /* What a function does, by its name. */
 enum pt_cuda_group {
@@ -95,6 +110,10 @@ enum pt_cuda_group {
 };
 
 enum pt_cuda_group pt_cuda_group(const char *symbol);
+
+/* What a function of it returns; the category of its calls. "": no such api. */
+const char *pt_cuda_result_type(unsigned int api);
+const char *pt_cuda_category(unsigned int api);
 
 /* NULL: no such value. */
 const char *pt_cuda_name_of(const struct pt_cuda_name *names, int64_t value);

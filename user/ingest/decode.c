@@ -173,7 +173,7 @@ static int check_cfunc(const struct pt_rec_cfunc *cfunc)
 
 static int check_cuda_fn(const struct pt_rec_cuda_fn *fn)
 {
-	bool known = (fn->api >= PT_CUDA_RUNTIME && fn->api <= PT_CUDA_NCCL) ||
+	bool known = (fn->api >= PT_CUDA_RUNTIME && fn->api <= PT_CUDA_CUDNN) ||
 		     fn->api == PT_CUDA_TORCH;
 
 	if (fn->id > PT_CUDA_FN_MAX || !known ||

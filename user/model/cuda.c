@@ -54,9 +54,16 @@ static void split_operator(struct model_cuda_fn *fn)
 	fn->overload = dot + 1;
 }
 
+static const struct pt_cuda_row *row_of(const struct pt_rec_cuda_fn *record)
+{
+	if (record->api == PT_CUDA_CUBLAS || record->api == PT_CUDA_CUDNN)
+		return pt_cuda_lib_row_find(record->symbol);
+	return pt_cuda_row_find(record->symbol, record->major);
+}
+
 void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *record)
 {
-	const struct pt_cuda_row *row = pt_cuda_row_find(record->symbol, record->major);
+	const struct pt_cuda_row *row = row_of(record);
 	struct model_cuda_fn *fn;
 
 	if (!model->cuda_fns)
@@ -83,7 +90,7 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 bool model_cuda_is_outer(const struct pt_model *model, uint32_t id)
 {
 	return model->cuda_fns && model->cuda_fns[id].defined &&
-	       model->cuda_fns[id].api == PT_CUDA_NCCL;
+	       pt_cuda_is_outer(model->cuda_fns[id].api);
 }
 
 bool model_cuda_memory(const struct pt_model *model, uint32_t id, struct model_cuda_memory *memory)
@@ -238,7 +245,7 @@ static const char *with_unit(struct shown *shown, const char *name, const char *
 
 static void add_enum(struct shown *shown, const struct pt_cuda_arg *arg, uint64_t value)
 {
-	const char *name = pt_cuda_name_of(pt_cuda_enums[arg->enum_type], (int32_t)value);
+	const char *name = pt_cuda_name_of(pt_cuda_enum(arg->enum_type), (int32_t)value);
 
 	if (name)
 		add_text(shown, arg->name, "%s", name);
@@ -478,11 +485,7 @@ static void add_result(struct shown *shown, const struct model_cuda_fn *fn, int 
 	if (name)
 		add_text(shown, "return", "%s", name);
 	else
-		add_text(shown, "return", "%s %d",
-			 fn->api == PT_CUDA_RUNTIME ? "cudaError_t"
-			 : fn->api == PT_CUDA_NCCL  ? "ncclResult_t"
-						    : "CUresult",
-			 code);
+		add_text(shown, "return", "%s %d", pt_cuda_result_type(fn->api), code);
 }
 
 /* What a query says when its answer is "not yet" is no failure. */
@@ -559,14 +562,7 @@ static const char *category_of(const struct model_cuda_fn *fn, const struct mode
 {
 	if (is_torch(call->begin.fn))
 		return "cpu_op";
-	switch (fn->api) {
-	case PT_CUDA_DRIVER:
-		return "cuda_driver";
-	case PT_CUDA_NCCL:
-		return "nccl";
-	default:
-		return "cuda_runtime";
-	}
+	return fn->defined ? pt_cuda_category(fn->api) : "cuda_runtime";
 }
 
 static uint32_t add_stack(struct shown *shown, struct model_call_stack *stack)

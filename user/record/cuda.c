@@ -19,6 +19,8 @@
 /* What has all of its functions in its symbol tables, so that probes are there at once. */
 static const char *const cuda_names[] = {"libcudart.so.*", "libcudart-*.so.*", "libcuda.so.*",
 					 "libnccl.so.*", NULL};
+static const char *const lib_names[] = {"libcublas.so.*", "libcublasLt.so.*", "libcudnn.so.*",
+					"libcudnn_*.so.*", NULL};
 static const char *const torch_names[] = {"libtorch_cpu.so", NULL};
 
 /* A file that was looked at, for CUDA functions or for PyTorch's operators. */
@@ -40,7 +42,7 @@ struct cuda_process {
 	long kernels_kb;    /* VmLib when it was last looked at for kernels */
 	uint64_t looked_ns; /* when it was last looked at for libraries; 0: never */
 	bool searched;      /* for what it may load: */
-	struct pt_loadables cuda, torch;
+	struct pt_loadables cuda, libs, torch;
 };
 
 struct cuda_session {
@@ -75,13 +77,15 @@ int cuda_new(struct session *session, struct pt_err *err)
 	session->cuda = calloc(1, sizeof(*session->cuda));
 	if (!session->cuda)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	session->cuda->want = wanted(session->options->cuda) | session->options->stacks;
+	session->cuda->want = wanted(session->options->cuda) | session->options->cuda_libs |
+			      session->options->stacks;
 	return 0;
 }
 
 static void release_process(struct cuda_process *process)
 {
 	pt_loadables_release(&process->cuda);
+	pt_loadables_release(&process->libs);
 	pt_loadables_release(&process->torch);
 }
 
@@ -189,6 +193,10 @@ static void tell_library(const struct pt_cuda_library *library, bool torch)
 		pt_warn("CUDA %u of '%s' is newer than this program knows: its calls are recorded "
 			"without arguments",
 			library->major, library->path);
+	if (library->lib_bare)
+		pt_warn("--cuda-libs: '%s' is of version %u, whose arguments this program does not "
+			"know: its calls are recorded without",
+			library->path, library->lib_major);
 	if (library->refused && torch)
 		pt_warn("--torch: %zu of %zu operators of '%s' are not recorded, the first is %s",
 			library->refused, library->refused + library->plan.site_count,
@@ -452,6 +460,8 @@ static int find_ahead(const struct session *session, const struct pt_process *pr
 	known->searched = true;
 	if (session->cuda->want)
 		rc = pt_loadables_find(process, cuda_names, &known->cuda);
+	if (!rc && session->options->cuda_libs)
+		rc = pt_loadables_find(process, lib_names, &known->libs);
 	if (!rc && session->options->torch)
 		rc = pt_loadables_find(process, torch_names, &known->torch);
 	if (rc && rc != -ENOMEM)
@@ -475,6 +485,8 @@ static int look_ahead(struct session *session, const struct pt_process *process,
 	rc = find_ahead(session, process, known);
 	if (!rc)
 		rc = attach_ahead(session, process, &known->cuda, false);
+	if (!rc)
+		rc = attach_ahead(session, process, &known->libs, false);
 	return rc ? rc : attach_ahead(session, process, &known->torch, true);
 }
 

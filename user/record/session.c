@@ -245,7 +245,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.async = session->options->features >> PY_FEATURE_ASYNC & 1;
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
-	options.cuda = session->options->cuda != PT_CUDA_NONE;
+	options.cuda = session->options->cuda != PT_CUDA_NONE || session->options->cuda_libs;
 	options.stacks = options.cuda && session->options->stacks;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.torch = session->options->torch;

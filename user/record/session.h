@@ -42,6 +42,7 @@ struct pt_session_options {
 	struct pt_output_options output; /* path NULL: pytrace-COMM-PID.json.gz */
 	const char *cache_dir;           /* may be NULL */
 	enum pt_cuda_mode cuda;
+	unsigned int cuda_libs;    /* PT_CUDA_WANT_CUBLAS, _CUDNN */
 	unsigned int stacks;       /* PT_CUDA_WANT_STACK_*: whose stacks are wanted; 0: none */
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
 	bool torch;                /* calls of PyTorch's operators, too */

@@ -38,8 +38,8 @@ def _no_duplicates(pairs):
 
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
-SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver", "nccl", "cpu_op",
-         "asyncio_step", "asyncio_wait"}
+SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver", "nccl", "cublas",
+         "cudnn", "cpu_op", "asyncio_step", "asyncio_wait"}
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
 INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error",
