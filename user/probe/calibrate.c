@@ -17,7 +17,6 @@
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "probe/parallel.h"
 
 #if !defined(__x86_64__)
@@ -217,15 +217,9 @@ static void *unprobe_all(void *arg)
 
 static void unprobe_later(struct probing *probing)
 {
-	sigset_t all, old;
 	pthread_t thread;
-	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	rc = pthread_create(&thread, NULL, unprobe_all, probing);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
+	if (pt_thread_start(&thread, unprobe_all, probing))
 		unprobe_all(probing);
 	else
 		pthread_detach(thread);

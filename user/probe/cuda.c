@@ -49,15 +49,11 @@ bool pt_tracer_cuda_one_process(void)
 int pt_tracer_add_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,
 		       const char *open_path, struct pt_err *err)
 {
-	struct link_set *bigger;
-	int rc;
+	int rc = pt_links_room(&tracer->cuda, tracer->cuda_count, err);
 
-	bigger = reallocarray(tracer->cuda, tracer->cuda_count + 1, sizeof(*bigger));
-	if (!bigger)
-		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	tracer->cuda = bigger;
-	rc = pt_links_attach_cuda(tracer, library, pid, open_path, &bigger[tracer->cuda_count],
-				  err);
+	if (!rc)
+		rc = pt_links_attach_cuda(tracer, library, pid, open_path,
+					  &tracer->cuda[tracer->cuda_count], err);
 	if (rc)
 		return rc;
 	tracer->cuda_count++;

@@ -313,6 +313,16 @@ int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_pla
 	return rc;
 }
 
+int pt_links_room(struct link_set **sets, size_t count, struct pt_err *err)
+{
+	struct link_set *bigger = reallocarray(*sets, count + 1, sizeof(*bigger));
+
+	if (!bigger)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	*sets = bigger;
+	return 0;
+}
+
 static void release_one(size_t i, void *ctx)
 {
 	struct link_set *set = ctx;

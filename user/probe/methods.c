@@ -104,18 +104,15 @@ static int make_plan(const struct py_method_sites *sites, uint32_t first,
 int pt_tracer_attach_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
 			     uint32_t first, pid_t pid, const char *open_path, struct pt_err *err)
 {
-	struct link_set *bigger;
 	struct py_engine_plan plan;
-	int rc;
+	int rc = pt_links_room(&tracer->methods, tracer->methods_count, err);
 
-	bigger = reallocarray(tracer->methods, tracer->methods_count + 1, sizeof(*bigger));
-	if (!bigger)
-		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	tracer->methods = bigger;
+	if (rc)
+		return rc;
 	if (make_plan(sites, first, &plan))
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	rc = pt_links_attach_methods(tracer, &plan, pid, open_path, &bigger[tracer->methods_count],
-				     err);
+	rc = pt_links_attach_methods(tracer, &plan, pid, open_path,
+				     &tracer->methods[tracer->methods_count], err);
 	tracer->methods_count += !rc;
 	free(plan.sites);
 	return rc;

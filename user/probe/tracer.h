@@ -97,6 +97,8 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_plan *plan, pid_t pid,
 			    const char *path, struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
+/* Room for one more behind count sets. -ENOMEM (err set). */
+int pt_links_room(struct link_set **sets, size_t count, struct pt_err *err);
 
 /* cuda.c: which of the programs and maps are loaded. */
 void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes);

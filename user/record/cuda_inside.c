@@ -4,13 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "cuda/torch.h"
 
 struct cuda_inside_job {
@@ -83,7 +83,6 @@ static void *looker(void *ctx)
 int cuda_inside_new(const char *cache_dir, unsigned int emulated, struct cuda_inside **out)
 {
 	struct cuda_inside *inside = calloc(1, sizeof(*inside));
-	sigset_t all, before;
 	int rc;
 
 	if (!inside)
@@ -92,16 +91,12 @@ int cuda_inside_new(const char *cache_dir, unsigned int emulated, struct cuda_in
 	inside->emulated = emulated;
 	pthread_mutex_init(&inside->lock, NULL);
 	pthread_cond_init(&inside->changed, NULL);
-	/* signals are for the thread that records */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&inside->thread, NULL, looker, inside);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = pt_thread_start(&inside->thread, looker, inside);
 	if (rc) {
 		pthread_cond_destroy(&inside->changed);
 		pthread_mutex_destroy(&inside->lock);
 		free(inside);
-		return -rc;
+		return rc;
 	}
 	*out = inside;
 	return 0;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "cuda/names.h"
 #include "record/loaded.h"
 #include "target/elf.h"
@@ -145,7 +145,6 @@ static void *decoder(void *ctx)
 int kernels_new(const struct kernels_options *options, struct kernels **out)
 {
 	struct kernels *kernels = calloc(1, sizeof(*kernels));
-	sigset_t all, before;
 	int rc;
 
 	if (!kernels)
@@ -153,16 +152,12 @@ int kernels_new(const struct kernels_options *options, struct kernels **out)
 	kernels->options = *options;
 	pthread_mutex_init(&kernels->lock, NULL);
 	pthread_cond_init(&kernels->changed, NULL);
-	/* signals are for the thread that records */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&kernels->thread, NULL, decoder, kernels);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = pt_thread_start(&kernels->thread, decoder, kernels);
 	if (rc) {
 		pthread_cond_destroy(&kernels->changed);
 		pthread_mutex_destroy(&kernels->lock);
 		free(kernels);
-		return -rc;
+		return rc;
 	}
 	*out = kernels;
 	return 0;

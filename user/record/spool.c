@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #define CHUNK_BYTES          (1u << 20)
 #define DEFAULT_MEMORY_BYTES (16u << 20)
@@ -154,7 +154,6 @@ int pt_spool_new(size_t memory_bytes, const char *spill_dir, pt_spool_fn fn, voi
 		 struct pt_spool **out, struct pt_err *err)
 {
 	struct pt_spool *spool = calloc(1, sizeof(*spool));
-	sigset_t all, before;
 	int rc;
 
 	if (!spool)
@@ -168,17 +167,13 @@ int pt_spool_new(size_t memory_bytes, const char *spill_dir, pt_spool_fn fn, voi
 	spool->last = &spool->first;
 	pthread_mutex_init(&spool->lock, NULL);
 	pthread_cond_init(&spool->changed, NULL);
-	/* signals are for the thread that records */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&spool->thread, NULL, consumer, spool);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	rc = pt_thread_start(&spool->thread, consumer, spool);
 	if (rc) {
 		pthread_cond_destroy(&spool->changed);
 		pthread_mutex_destroy(&spool->lock);
 		free(spool);
-		return pt_err_set(err, -rc, PT_EXIT_FAILED, "", "cannot start a thread: %s",
-				  strerror(rc));
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot start a thread: %s",
+				  strerror(-rc));
 	}
 	*out = spool;
 	return 0;

@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 #include "base/outfile.h"
+#include "base/thread.h"
 
 #define BLOCKS        4
 /* Held back for the tail: on disk, and of max_bytes. */
@@ -164,14 +164,8 @@ static void *writing_thread(void *arg)
 
 static int start_thread(struct pt_destination *d)
 {
-	sigset_t all, old;
-	int rc;
+	int rc = pt_thread_start(&d->thread, writing_thread, d);
 
-	/* signals are the main thread's business */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&d->thread, NULL, writing_thread, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	d->thread_runs = rc == 0;
 	return rc;
 }
