@@ -119,7 +119,7 @@ def as_one(interp, frames):
 def check_call(t, interp, got, span, call):
     tid, kind, stack, addresses = call
     t.equal(span.event["tid"], tid, kind + ": thread")
-    frames = stack_of(got, span.event)
+    frames = [frame for frame in stack_of(got, span.event) if frame[0] != "inductor"]
     t.equal([name for category, name in frames if category == "python"],
             ["%s(%d): %s" % (file, line, name) for file, name, line in stack], kind + ": Python frames")
     t.equal(span.args["called at"], "%s(%d): %s" % (stack[0][0], stack[0][2], stack[0][1]), kind)
@@ -149,6 +149,17 @@ def check_all(t, interp, got, calls):
             len({str(stack_of(got, s.event)) for s in spans(got)}), "different stacks")
 
 
+def check_generated(t, got):
+    """The first of the two launches has a comment above it."""
+    found = [stack_of(got, s.event) for s in spans(got) if s.parent.name == "Kernels.mm"]
+    t.equal([[frames[i - 1][1].split("/")[-1] for i, (category, _) in enumerate(frames)
+              if category == "inductor"] for frames in found],
+            [["casqpe6odbcjnjxjpxitl3lddb3xvnfpxofl3psy5vjwhdpr3rnm.py(5): call"], []],
+            "frames whose origin is told")
+    t.equal([name for category, name in found[0] if category == "inductor"],
+            ["[source nodes c, d; aten.mm]"], "origins")
+
+
 def wanted():
     return [interpreters.one(minor) for minor in interpreters.WANTED_MINORS
             if any(i.minor == tuple(map(int, minor.split("."))) and not i.root
@@ -169,9 +180,10 @@ def test_stripped(t):
     """A library without symbols, but for those that it exports: the others are places in it."""
     interp = interpreters.one()
     libs = libraries(t.folder, "-s")
-    calls, _ = record(t, interp, libs[2], "--stacks", "malloc")
+    calls, _ = record(t, interp, libs[2], "--stacks", "malloc", kinds=(t.folder,))
     got = trace.load(t.path("trace.json"))
     check_all(t, interp, got, calls)
+    check_generated(t, got)
     names = [name for _, name in stack_of(got, spans(got)[0].event)]
     t.check(names[0].startswith("calls.so+0x") and names[1].startswith("calls.so+0x"),
             "static functions: %s", names[:2])
@@ -233,8 +245,11 @@ def test_root(t):
     folder = process.install_programs(interp)
     for lib in libraries(t.folder):
         shutil.copy(lib, interp.root + folder)
-    calls, _ = record(t, interp, os.path.join(folder, "calls.so"), "--stacks", "cuda")
-    check_all(t, interp, trace.load(t.path("trace.json")), calls)
+    calls, _ = record(t, interp, os.path.join(folder, "calls.so"), "--stacks", "cuda",
+                      kinds=(folder + "/cache",))
+    got = trace.load(t.path("trace.json"))
+    check_all(t, interp, got, calls)
+    check_generated(t, got)
 
 
 @each(options=[["--cuda", "none"], []])

@@ -260,21 +260,26 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	struct pt_session_result result;
 	struct screen screen = {.is_command = options->command != NULL};
 	const struct pt_session_watch watch = {opened, progress, &screen};
-	struct pt_sources *sources = NULL;
+	struct pt_sources *sources = NULL, *origins = NULL;
 	int rc;
 
 	session_options(options, &session);
-	if (options->file_info) {
+	if (options->file_info)
 		sources = pt_sources_new();
-		if (!sources)
-			return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	if (options->stacks)
+		origins = pt_sources_new();
+	if ((options->file_info && !sources) || (options->stacks && !origins)) {
+		pt_sources_free(sources);
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	}
 	session.output.sources = sources;
+	session.output.origins = origins;
 	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
 	warn_of_filters(options);
 	rc = pt_session_run(&session, &watch, &result, err);
 	pt_log_status(NULL);
 	pt_sources_free(sources);
+	pt_sources_free(origins);
 	if (result.opened)
 		tell_summary(&result);
 	if (result.opened)

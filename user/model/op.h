@@ -111,6 +111,7 @@ enum pt_stack_frame_kind {
 	PT_STACK_PYTHON, /* name: qualname; file and line: where it stands, line 0 unknown */
 	PT_STACK_NATIVE, /* name: the function, or "FILE+0x.." ; file: that holds its code */
 	PT_STACK_GAP,    /* name says what is missing here; no file */
+	PT_STACK_ORIGIN, /* name says what the frame before it was generated from; no file */
 };
 
 struct pt_stack_frame {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "record/inductor.h"
 #include "record/sources.h"
 #include "record/tally.h"
 #include "sink/memory_history.h"
@@ -164,6 +165,13 @@ static int memory_op(const struct pt_op *op, struct pt_output *output)
 	return 0;
 }
 
+static int keep_op(const struct pt_op *op, void *ctx)
+{
+	struct pt_output *output = ctx;
+
+	return output->newest ? pt_newest_op(op, output->newest) : write_op(op, output);
+}
+
 static int output_op(const struct pt_op *op, void *ctx)
 {
 	struct pt_output *output = ctx;
@@ -172,7 +180,11 @@ static int output_op(const struct pt_op *op, void *ctx)
 		return memory_op(op, output);
 	if (output->options->sources)
 		pt_sources_op(output->options->sources, op);
-	return output->newest ? pt_newest_op(op, output->newest) : write_op(op, output);
+	if (output->options->origins)
+		pt_sources_op(output->options->origins, op);
+	if (op->kind == PT_OP_STACK && output->options->origins)
+		return pt_inductor_stack(output->options->origins, op, keep_op, output);
+	return keep_op(op, output);
 }
 
 static int open_sink(struct pt_output *output, const struct pt_capture_info *info,

@@ -25,6 +25,7 @@ struct pt_output_options {
 	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-"; %p: one file a process */
 	bool pid_suffix; /* one file a process, also where path is NULL and chosen by the session */
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
+	struct pt_sources *origins; /* likewise, of generated files in stacks; see inductor.h */
 	struct pt_model_options model;
 	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
 	const char *memory_history;  /* likewise a path, of a snapshot; NULL: none (model.memory) */

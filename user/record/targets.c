@@ -386,6 +386,8 @@ int target_announce(struct session *session, const struct target *target, enum p
 
 	if (session->output_options.sources)
 		pt_sources_process(session->output_options.sources, target->pid);
+	if (session->output_options.origins)
+		pt_sources_process(session->output_options.origins, target->pid);
 	if (what == PT_PROC_ATTACH) {
 		snprintf(path, sizeof(path), "/proc/%d/cmdline", target->pid);
 		pt_proc_read(path, 4u << 20, &cmdline, &size);

@@ -649,8 +649,10 @@ static uint32_t frame_number(struct chrome *chrome, uint32_t parent, const char 
 
 static int add_stack(struct chrome *chrome, const struct pt_op_stack *stack)
 {
-	static const char *const categories[] = {
-	    [PT_STACK_PYTHON] = "python", [PT_STACK_NATIVE] = "native", [PT_STACK_GAP] = "unknown"};
+	static const char *const categories[] = {[PT_STACK_PYTHON] = "python",
+						 [PT_STACK_NATIVE] = "native",
+						 [PT_STACK_GAP] = "unknown",
+						 [PT_STACK_ORIGIN] = "inductor"};
 	uint32_t room = chrome->stack_room ? chrome->stack_room : 64, number = 0, *bigger;
 
 	while (room <= stack->id)

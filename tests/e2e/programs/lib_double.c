@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * Stands in for libcublas and libcudnn: functions with their signatures, which launch kernels by way
- * of the double of libcudart (cuda_double.c). cuDNN's convolution calls cuBLAS.
+ * Stands in for libcublas and libcudnn: functions with their signatures, which launch kernels by
+ * way of the double of libcudart (cuda_double.c). cuDNN's convolution calls cuBLAS.
  */
 #include <stddef.h>
 
