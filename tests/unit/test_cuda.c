@@ -173,7 +173,7 @@ static void test_errors(void **state)
 
 /* ---- the model ---- */
 
-enum { MALLOC = 7, LAUNCH, DRIVER_ALLOC, OTHER, ADD = PT_TORCH_ID_FIRST, MUL };
+enum { MALLOC = 7, LAUNCH, DRIVER_ALLOC, OTHER, STRING, GEMM, ADD = PT_TORCH_ID_FIRST, MUL };
 
 static void start(struct op_recorder *ops, struct rec_thread *t)
 {
@@ -184,6 +184,8 @@ static void start(struct op_recorder *ops, struct rec_thread *t)
 	rec_cuda_fn(&ops->builder, MALLOC, "cudaMalloc", PT_CUDA_RUNTIME, 13, 2, 1);
 	rec_cuda_fn(&ops->builder, LAUNCH, "cudaLaunchKernel", PT_CUDA_RUNTIME, 13, 8, 0);
 	rec_cuda_fn(&ops->builder, DRIVER_ALLOC, "cuMemAlloc_v2", PT_CUDA_DRIVER, 0, 2, 1);
+	rec_cuda_fn(&ops->builder, STRING, "cudaGetErrorString", PT_CUDA_RUNTIME, 0, 1, 0);
+	rec_cuda_fn(&ops->builder, GEMM, "cublasCreate_v2", PT_CUDA_CUBLAS, 0, 1, 1);
 	rec_cuda_fn(&ops->builder, ADD, "aten::add.Tensor", PT_CUDA_TORCH, 0, 0, 0);
 	rec_cuda_fn(&ops->builder, MUL, "aten::mul", PT_CUDA_TORCH, 0, 0, 0);
 	/* another version's: fewer words than the table asks for */
@@ -263,6 +265,35 @@ static void test_calls(void **state)
 	assert_string_equal(ops.instants[0].name, "cudaErrorMemoryAllocation");
 	assert_string_equal(ops.instants[1].name, "CUDA error");
 	assert_int_equal(ops_count(&ops, "f"), 1);
+	ops_release(&ops);
+}
+
+/* A library above, with a call of the runtime in it; and a function that returns no code. */
+static void test_libs(void **state)
+{
+	const uint64_t handle = 0x7ffd0001, error = 35;
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_cuda(&ops.builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(GEMM, 0, 0), &handle, 1, 2100);
+	call(&ops, MALLOC, 1, 2110);
+	back(&ops, MALLOC, 1, 0, 2120);
+	back(&ops, GEMM, 0, 1, 2130);
+	batch_cuda(&ops.builder, PT_X_CUDA_BEGIN, PT_CUDA_DESC(STRING, 0, 0), &error, 1, 2200);
+	batch_cuda(&ops.builder, PT_X_CUDA_END, PT_CUDA_DESC(STRING, 0, 0x12345678), NULL, 0, 2210);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 3);
+	assert_call(&ops, 0, "cudaMalloc", "cuda_runtime", "return=cudaSuccess");
+	assert_call(&ops, 1, "cublasCreate_v2", "cublas", "return=CUBLAS_STATUS_NOT_INITIALIZED");
+	assert_null(strstr(ops.spans[1].args, "handle"));
+	assert_call(&ops, 2, "cudaGetErrorString", "cuda_runtime",
+		    "error=cudaErrorInsufficientDriver");
+	assert_null(strstr(ops.spans[2].args, "return"));
+	assert_int_equal(ops.instant_count, 1);
+	assert_string_equal(ops.instants[0].name, "CUBLAS_STATUS_NOT_INITIALIZED");
 	ops_release(&ops);
 }
 
@@ -579,23 +610,15 @@ static void test_nccl(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_row),
-	    cmocka_unit_test(test_launch),
-	    cmocka_unit_test(test_given_back),
-	    cmocka_unit_test(test_places),
-	    cmocka_unit_test(test_majors),
-	    cmocka_unit_test(test_errors),
-	    cmocka_unit_test(test_calls),
-	    cmocka_unit_test(test_unpaired),
-	    cmocka_unit_test(test_operators),
-	    cmocka_unit_test(test_operators_left),
-	    cmocka_unit_test(test_operators_bad),
-	    cmocka_unit_test(test_native_thread),
-	    cmocka_unit_test(test_late),
-	    cmocka_unit_test(test_kernel_names),
-	    cmocka_unit_test(test_kernel_replaced),
-	    cmocka_unit_test(test_kernel_loaded),
-	    cmocka_unit_test(test_nccl),
+	    cmocka_unit_test(test_every_row),      cmocka_unit_test(test_launch),
+	    cmocka_unit_test(test_given_back),     cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_majors),         cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_calls),          cmocka_unit_test(test_libs),
+	    cmocka_unit_test(test_unpaired),       cmocka_unit_test(test_operators),
+	    cmocka_unit_test(test_operators_left), cmocka_unit_test(test_operators_bad),
+	    cmocka_unit_test(test_native_thread),  cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_kernel_names),   cmocka_unit_test(test_kernel_replaced),
+	    cmocka_unit_test(test_kernel_loaded),  cmocka_unit_test(test_nccl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

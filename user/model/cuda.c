@@ -26,6 +26,7 @@
 struct model_cuda_fn {
 	bool defined;
 	bool readable; /* layout holds */
+	bool no_code;  /* what it returns tells nothing of success */
 	uint8_t api;
 	uint16_t cbid;
 	char symbol[PT_CUDA_SYMBOL_BYTES];
@@ -52,6 +53,11 @@ static void split_operator(struct model_cuda_fn *fn)
 		return;
 	*dot = 0;
 	fn->overload = dot + 1;
+}
+
+static bool is_torch(uint32_t fn)
+{
+	return fn >= PT_TORCH_ID_FIRST;
 }
 
 static const struct pt_cuda_row *row_of(const struct pt_rec_cuda_fn *record)
@@ -84,6 +90,8 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->readable = row && row->api == record->api && !pt_cuda_layout(row, &fn->layout) &&
 		       pt_cuda_in_words(&fn->layout) == record->in_words &&
 		       fn->layout.out_count == record->out_words;
+	fn->no_code = is_torch(record->id) || !strcmp(record->symbol, "cudaGetErrorName") ||
+		      !strcmp(record->symbol, "cudaGetErrorString");
 	fn->memory = pt_cuda_memory_find(record->symbol);
 }
 
@@ -120,11 +128,6 @@ void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record
 }
 
 /* ---- words ---- */
-
-static bool is_torch(uint32_t fn)
-{
-	return fn >= PT_TORCH_ID_FIRST;
-}
 
 /* Calls that something left without our notice, as an exception does, are still open here though
  * the next one of their kind begins at their level or below. */
@@ -493,7 +496,7 @@ static bool is_failure(const struct model_cuda_fn *fn, int code)
 {
 	const char *name = code_name(fn, code);
 
-	return code && !strstr(name, "NotReady") && !strstr(name, "NOT_READY") &&
+	return code && !fn->no_code && !strstr(name, "NotReady") && !strstr(name, "NOT_READY") &&
 	       !strstr(name, "InProgress");
 }
 
@@ -580,7 +583,7 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags)
 {
 	static const struct model_cuda_fn unknown = {.symbol = "CUDA function ?"},
-					  unknown_op = {.symbol = "operator ?"};
+					  unknown_op = {.symbol = "operator ?", .no_code = true};
 	const struct model_cuda_call *call = frame->span->cuda;
 	const struct model_cuda_fn *fn = model->cuda_fns && model->cuda_fns[call->begin.fn].defined
 					     ? &model->cuda_fns[call->begin.fn]
@@ -606,7 +609,7 @@ void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 	add_ids(&shown, thread, frame, fn);
 	add_arguments(&shown, fn, call);
 	add_nccl(&shown, fn, call);
-	if (call->ended && !is_torch(call->begin.fn))
+	if (call->ended && !fn->no_code)
 		add_result(&shown, fn, call->end.code);
 	model->totals.spans++;
 	if (!thread->announced)

@@ -470,8 +470,7 @@ static int find_ahead(const struct session *session, const struct pt_process *pr
 	return rc == -ENOMEM ? rc : 0;
 }
 
-/* What the process has mapped since is met the next time. */
-static int look_ahead(struct session *session, const struct pt_process *process, uint64_t now_ns)
+static int look_ahead(struct session *session, const struct pt_process *process)
 {
 	const struct target *target = target_find(session, process->pid);
 	struct cuda_process *known = target ? process_of(session->cuda, target) : NULL;
@@ -481,18 +480,20 @@ static int look_ahead(struct session *session, const struct pt_process *process,
 		return 0;
 	if (!known)
 		return -ENOMEM;
-	known->looked_ns = now_ns;
 	rc = find_ahead(session, process, known);
 	if (!rc)
 		rc = attach_ahead(session, process, &known->cuda, false);
 	if (!rc)
 		rc = attach_ahead(session, process, &known->libs, false);
-	return rc ? rc : attach_ahead(session, process, &known->torch, true);
+	if (!rc)
+		rc = attach_ahead(session, process, &known->torch, true);
+	/* of probes that came before this is known whether the process had mapped the file */
+	known->looked_ns = session_now_ns();
+	return rc;
 }
 
 int cuda_attach(struct session *session, const struct pt_process *process)
 {
-	uint64_t now_ns = session_now_ns();
 	int rc = 0;
 
 	if (!session->cuda)
@@ -504,7 +505,7 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 			rc = attach_module(session, process, &process->modules[i], true);
 	}
 	if (!rc)
-		rc = look_ahead(session, process, now_ns);
+		rc = look_ahead(session, process);
 	if (!rc)
 		rc = look_at_code(session, process);
 	return rc ? rc : look_at_kernels(session, process);

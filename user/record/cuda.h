@@ -3,7 +3,8 @@
  * cuda.h - probes for CUDA functions in a session (--cuda).
  *
  * Each file that a traced process maps executable is looked at once for CUDA functions, for those
- * inside of a stripped file in a thread of its own (cuda_inside.h). What it maps later is noticed a
+ * inside of a stripped file in a thread of its own (cuda_inside.h). What it may load by the usual
+ * names has its probes before it does (target/loadable.h). What else it maps later is noticed a
  * little later (mapped.h); calls that were made until then are missing, and the trace says so. Once
  * a library is attached to, the kernels that its calls launch get their names (kernels.h).
  * cuda_new() -> cuda_attach() for each process, cuda_announce() when the gate opens ->
