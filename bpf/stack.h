@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * stack.h - the stack on which a call is made (--stacks): the Python frames with the place where
- * each one stands, and of the native ones the registers and a piece of the stack, as it lies in
- * memory. Interpreters and libraries have no frame pointers, so whoever reads it unwinds it by the
- * files' .eh_frame; nothing of that is possible here.
+ * stack.h - the stack on which a call is made (--stacks, --memory): the Python frames with the
+ * place where each one stands, and of the native ones the registers and a piece of the stack, as it
+ * lies in memory. Interpreters and libraries have no frame pointers, so whoever reads it unwinds it
+ * by the files' .eh_frame; nothing of that is possible here.
  *
  * Stacks go through the ring buffer of the events, but never take its last half: where they came
  * too fast, stacks are missing, and no events. x86-64 only, as calls of CUDA functions are.
- * Cost: five user reads (28 ns each) a Python frame, and a copy of the stack's piece. Without
- * --stacks the verifier removes it all, and the map is not created.
+ * Cost: five user reads (28 ns each) a Python frame, and a copy of the stack's piece, which
+ * --memory alone does without. Without both the verifier removes it all, and the map is not
+ * created.
  */
 #ifndef PT_BPF_STACK_H
 #define PT_BPF_STACK_H
@@ -200,7 +201,7 @@ static __always_inline int stack_send(struct stack_state *s, __u64 sp, __u32 siz
 		bpf_ringbuf_discard(rec, 0);
 		return 1;
 	}
-	if (bpf_probe_read_user(rec->stack, bytes, (const void *)sp))
+	if (room && bpf_probe_read_user(rec->stack, bytes, (const void *)sp))
 		bytes = 0; /* swapped out in between: the native frames are not known */
 	rec->stack_bytes = bytes;
 	rec->hdr.len = sizeof(*rec) + room;
@@ -210,8 +211,11 @@ static __always_inline int stack_send(struct stack_state *s, __u64 sp, __u32 siz
 
 static __always_inline int stack_send_fitting(struct stack_state *s, __u64 sp)
 {
-	__u32 size = stack_size(sp);
+	__u32 size;
 
+	if (!stacks_bytes)
+		return stack_send(s, sp, 0, 0);
+	size = stack_size(sp);
 	if (size <= 4096)
 		return stack_send(s, sp, size, 4096);
 	if (size <= 8192)
@@ -235,17 +239,20 @@ static __always_inline __u32 stack_take(struct pt_regs *ctx, struct thread *t)
 	rec_init(&s->raw.hdr, PT_REC_CALL_STACK, 0, t->pid_tgid, t->image_id, now);
 	s->raw.hdr.flags = PT_RF_RAW;
 	s->raw.serial = ++s->serial;
-	s->raw.flags = 0;
+	s->raw.flags = stacks_bytes ? 0 : PT_RAW_PYTHON_ONLY;
 	s->raw.python_count = 0;
 	s->raw.start_stack = BPF_CORE_READ(task, mm, start_stack);
 	s->raw.exec_pages = BPF_CORE_READ(task, mm, exec_vm) -
 			    (BPF_CORE_READ(task, mm, uprobes_state.xol_area) ? 1 : 0);
 	if (t->attention & ATT_UNKNOWN)
-		s->raw.flags = PT_RAW_PYTHON_UNKNOWN;
+		s->raw.flags |= PT_RAW_PYTHON_UNKNOWN;
 	else if (t->depth) /* else the thread state may be gone by now */
 		stack_python(t->image_index, t->tstate, now);
-	stack_regs(s, ctx);
-	stack_returns(s, task);
+	s->raw.return_count = 0;
+	if (stacks_bytes) {
+		stack_regs(s, ctx);
+		stack_returns(s, task);
+	}
 	if (stack_send_fitting(s, REGS_SP(ctx))) {
 		count_add(&counters.stacks_missed, 1);
 		return 0;

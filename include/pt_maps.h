@@ -236,6 +236,7 @@ struct pt_mark {
 #define PT_RAW_PYTHON_CUT     0x1 /* there are more frames than words */
 #define PT_RAW_PYTHON_UNKNOWN 0x2 /* the thread's state is not known yet */
 #define PT_RAW_RETURNS_CUT    0x4
+#define PT_RAW_PYTHON_ONLY    0x8 /* native frames are not wanted: registers and stack are not set */
 /*
  * Words of pt_raw_stack.python, innermost first. A frame: the code object's id in the low half, its
  * place (as in PT_W_LINE; more than PT_WORD_ARG_MASK: unknown) in the high one. A mark behind the

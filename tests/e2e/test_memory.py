@@ -8,6 +8,7 @@ import pickle
 import pickletools
 import subprocess
 
+import test_stacks
 from harness import interpreters, process, trace
 from harness.runner import each
 
@@ -148,6 +149,32 @@ def test_lines(t):
     for frame in callers:
         line = int(frame.rsplit(", line ", 1)[1])
         t.has(source[line - 1], "rng.choice(KINDS)")
+
+
+def shown(frame):
+    """As test_stacks has Python frames; those of files without lines are native."""
+    return (frame["filename"], frame["name"], frame["line"]) if frame["line"] else frame["name"]
+
+
+@each(native=[False, True])
+def test_stacks_at_calls(t, native):
+    """Each allocation and free has the Python frames that the program saw, each with its line, and with
+    --stacks the native ones as well; in the snapshot, in the report by way of a capture."""
+    libs = test_stacks.libraries(t.folder)
+    options = ["--stacks", "malloc"] if native else []
+    calls, _ = test_stacks.record(t, interpreters.one(), libs[2], "--memory", *options,
+                                  out="raw.ptcap")
+    process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"), "--memory-history",
+                     t.path("memory.pickle"))
+    entries = [e for trace_ in history(t, "memory.pickle")["device_traces"] for e in trace_]
+    for action in ("alloc", "free_completed"):
+        of_action = [[shown(f) for f in e["frames"]] for e in entries if e["action"] == action]
+        t.equal(sorted(str([f for f in frames if isinstance(f, tuple)]) for frames in of_action),
+                sorted(str([tuple(f) for f in call[2]]) for call in calls), action + ": Python frames")
+        t.equal({"deep::outer(unsigned long)" in frames for frames in of_action}, {native},
+                action + ": native frames")
+    mallocs = test_stacks.spans(trace.load(t.path("trace.json")))
+    t.equal({"sf" in s.event for s in mallocs}, {True}, "calls with a stack")
 
 
 VIZ = "usr/lib/python3/dist-packages/torch/cuda/_memory_viz.py"

@@ -231,6 +231,35 @@ static void test_merge(void **state)
 	close_world(&world);
 }
 
+/* Without the native frames, what the process maps does not matter. */
+static void test_python_only(void **state)
+{
+	struct world world = {0};
+
+	begin_raw();
+	raw->flags = PT_RAW_PYTHON_ONLY;
+	raw->python_count = 3;
+	raw->python[0] = 7 | 3ull << 32;
+	raw->python[1] = PT_RAW_MARK | 0x1000;
+	raw->python[2] = 9 | 1ull << 32;
+	open_world(&world);
+	raw->start_stack++;
+	give(&world);
+	assert_int_equal(world.raw.last->frame_count, 2);
+	assert_int_equal(world.raw.last->frames[0].code_id, 7);
+	assert_int_equal(world.raw.last->frames[1].code_id, 9);
+	raw->flags |= PT_RAW_PYTHON_CUT;
+	give(&world);
+	assert_int_equal(world.raw.last->frame_count, 3);
+	assert_int_equal(world.raw.last->frames[2].kind, PT_CF_PYTHON_MORE);
+	assert_int_equal(callstacks_unmapped(world.stacks), 0);
+	raw->flags = PT_RAW_PYTHON_ONLY | PT_RAW_PYTHON_UNKNOWN;
+	raw->python_count = 0;
+	assert_int_equal(callstacks_take(world.stacks, &raw->hdr, raw->hdr.len), 0);
+	assert_int_equal(world.raw.records, 2); /* there is nothing to tell */
+	close_world(&world);
+}
+
 /* Only a piece of the stack; none; a process that is not known; code that was not there. */
 static void test_cut(void **state)
 {
@@ -373,10 +402,11 @@ static void test_damaged(void **state)
 int main(int argc, char **argv, char **envp)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_native),   cmocka_unit_test(test_distinct),
-	    cmocka_unit_test(test_merge),    cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_replaced), cmocka_unit_test(test_hostile),
-	    cmocka_unit_test(test_groups),   cmocka_unit_test(test_damaged),
+	    cmocka_unit_test(test_native),  cmocka_unit_test(test_distinct),
+	    cmocka_unit_test(test_merge),   cmocka_unit_test(test_python_only),
+	    cmocka_unit_test(test_cut),     cmocka_unit_test(test_replaced),
+	    cmocka_unit_test(test_hostile), cmocka_unit_test(test_groups),
+	    cmocka_unit_test(test_damaged),
 	};
 	int rc;
 

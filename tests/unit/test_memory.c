@@ -221,6 +221,47 @@ static void test_left(void **state)
 	ops_release(&w.ops);
 }
 
+/* Stacks that were recorded at the calls: with lines and native frames, whatever frames are open.
+ * Each distinct one is there once, and one that says nothing of Python gives way. */
+static void test_recorded_stacks(void **state)
+{
+	const char *text = "outer/lib/deep.so";
+	const struct pt_call_frame frames[] = {
+	    {.kind = PT_CF_NATIVE, .where = 5, .name_bytes = 5, .path_bytes = 12},
+	    {.kind = PT_CF_PYTHON, .code_id = 3, .where = PT_CF_NO_PLACE},
+	    {.kind = PT_CF_PYTHON_MORE},
+	};
+	const struct pt_call_frame nothing = {.kind = PT_CF_NATIVE_UNKNOWN};
+	struct rec_builder *builder;
+	struct world w;
+
+	start(&w);
+	builder = &w.ops.builder;
+	rec_call_stack(builder, &w.a, 1, 1, frames, 3, text, 2000);
+	rec_call_stack(builder, &w.a, 2, 2, frames, 3, text, 2001);
+	rec_call_stack(builder, &w.a, 3, 3, &nothing, 1, "", 2002);
+	begin_in(&w, &w.a, 1, 2005);
+	batch_stack(builder, 1, 2010);
+	allocate(&w, 0x1000, 100, 0, 2010);
+	batch_stack(builder, 2, 2030);
+	allocate(&w, 0x2000, 20, 0, 2030);
+	batch_stack(builder, 3, 2050);
+	allocate(&w, 0x3000, 7, 0, 2050);
+	allocate(&w, 0x4000, 7, 0, 2070);
+	end_in(&w, 2600);
+	finish(&w);
+	assert_args(&w, "still allocated", 0,
+		    "bytes=120 allocations=2 kind=device device=-1 at least=0 stack="
+		    "outer (deep.so)\n/app/main.py(3): c\n[Python frames that are not known]");
+	assert_args(
+	    &w, "still allocated", 1,
+	    "bytes=14 allocations=2 kind=device device=-1 at least=0 stack=/app/main.py(1): a");
+	assert_null(args_of(&w, "still allocated", 2));
+	assert_int_equal(w.ops.memory[0].stack->kind, PT_STACK_NATIVE);
+	assert_ptr_equal(w.ops.memory[0].stack, w.ops.memory[1].stack);
+	ops_release(&w.ops);
+}
+
 /* A thread frees what another has allocated, and its batch comes first; and gets the same address
  * before the call that freed it has returned. */
 static void test_order(void **state)
@@ -585,14 +626,23 @@ static void test_off(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_call), cmocka_unit_test(test_sizes),
-	    cmocka_unit_test(test_left),       cmocka_unit_test(test_order),
-	    cmocka_unit_test(test_late),       cmocka_unit_test(test_wrong_frees),
-	    cmocka_unit_test(test_reset),      cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_physical),   cmocka_unit_test(test_nested),
-	    cmocka_unit_test(test_many),       cmocka_unit_test(test_clear),
-	    cmocka_unit_test(test_off),        cmocka_unit_test(test_contradiction),
-	    cmocka_unit_test(test_exec),       cmocka_unit_test(test_nccl),
+	    cmocka_unit_test(test_every_call),
+	    cmocka_unit_test(test_sizes),
+	    cmocka_unit_test(test_left),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_wrong_frees),
+	    cmocka_unit_test(test_reset),
+	    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_physical),
+	    cmocka_unit_test(test_nested),
+	    cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_clear),
+	    cmocka_unit_test(test_off),
+	    cmocka_unit_test(test_contradiction),
+	    cmocka_unit_test(test_exec),
+	    cmocka_unit_test(test_nccl),
+	    cmocka_unit_test(test_recorded_stacks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,6 +223,9 @@ static void session_options(const struct app_options *options, struct pt_session
 	session->cuda_asked |= session->cuda_libs != 0;
 	session->torch = options->torch;
 	session->stacks = (unsigned int)options->stacks;
+	session->native_stacks = options->stacks != 0;
+	if (options->memory)
+		session->stacks |= PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC);
 	session->cuda_asked |= session->stacks != 0;
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;

@@ -20,7 +20,8 @@ struct model_call_stack {
 	pid_t pid;
 	uint32_t number; /* in the trace */
 	bool announced;
-	char *at; /* the innermost Python frame, or NULL */
+	char *at;                    /* the innermost Python frame, or NULL */
+	const struct pt_stack *kept; /* memory_stacks.c's form of it, or NULL */
 	uint32_t frame_count;
 	struct stack_frame {
 		uint32_t kind; /* enum pt_call_frame_kind */
@@ -184,6 +185,15 @@ struct model_call_stack *model_stack_take(struct model_thread *thread)
 	return stack;
 }
 
+struct model_call_stack *model_stack_find(const struct model_thread *thread, uint32_t serial)
+{
+	const struct model_stack_ref *ref = thread->stacks;
+
+	while (ref && ref->serial != serial)
+		ref = ref->next;
+	return ref ? ref->stack : NULL;
+}
+
 static void show_frame(struct pt_model *model, const struct stack_frame *frame,
 		       struct pt_stack_frame *out)
 {
@@ -265,6 +275,33 @@ uint32_t model_stack_show(struct pt_model *model, struct model_call_stack *stack
 		announce(model, stack);
 	*at = stack->at;
 	return stack->number;
+}
+
+uint32_t model_stack_frames(const struct model_call_stack *stack)
+{
+	return stack->frame_count;
+}
+
+bool model_stack_has_python(const struct model_call_stack *stack)
+{
+	for (uint32_t i = 0; i < stack->frame_count; i++)
+		if (stack->frames[i].kind == PT_CF_PYTHON)
+			return true;
+	return false;
+}
+
+void model_stack_frame(struct pt_model *model, const struct model_call_stack *stack, uint32_t i,
+		       struct model_stack_frame *frame)
+{
+	struct model_code *code = stack->frames[i].code;
+
+	show_frame(model, &stack->frames[i], &frame->shown);
+	frame->function = code ? model_code_function(model, code) : NULL;
+}
+
+const struct pt_stack **model_stack_kept(struct model_call_stack *stack)
+{
+	return &stack->kept;
 }
 
 void model_stacks_clear(struct pt_model *model)

@@ -389,9 +389,16 @@ static void emit_block(struct pt_model *model, const struct memory_block *block,
 static void add_caller(struct pt_buf *text, const struct pt_stack *stack)
 {
 	const struct pt_function *function = stack->function;
+	const char *slash = strrchr(function->file, '/');
 
 	if (text->len)
 		pt_buf_add_str(text, "\n");
+	if (stack->kind == PT_STACK_NATIVE) {
+		pt_buf_add_str(text, function->name);
+		if (function->file[0] && !strstr(function->name, "+0x")) /* it names its file */
+			pt_buf_printf(text, " (%s)", slash ? slash + 1 : function->file);
+		return;
+	}
 	if (function->file[0])
 		pt_buf_printf(text, "%s(%u): ", function->file, function->line);
 	pt_buf_add_str(text, function->qualname);
@@ -717,6 +724,14 @@ static void free_asked(struct pt_model *model, const struct memory_event *event)
 	table_add(model, &pending->entry);
 }
 
+/* There is nothing at that address. */
+static void free_of_none(struct pt_model *model, struct memory_process *own,
+			 const struct memory_event *event, bool was_freed)
+{
+	*(was_freed ? &own->counts.double_frees : &own->counts.unknown_frees) += 1;
+	emit_instant(model, event, was_freed ? "double free" : "free of an unknown address");
+}
+
 static void free_succeeded(struct pt_model *model, struct memory_process *own,
 			   const struct memory_event *event, struct memory_block *block,
 			   bool was_freed)
@@ -727,12 +742,8 @@ static void free_succeeded(struct pt_model *model, struct memory_process *own,
 		if (!block->refs)
 			remember_freed(model, event);
 		block_less(model, block, event, true);
-	} else if (was_freed) {
-		own->counts.double_frees++;
-		emit_instant(model, event, "double free");
 	} else {
-		own->counts.unknown_frees++;
-		emit_instant(model, event, "free of an unknown address");
+		free_of_none(model, own, event, was_freed);
 	}
 }
 
@@ -756,15 +767,10 @@ static void free_failed(struct pt_model *model, struct memory_process *own,
 			bool was_freed)
 {
 	own->counts.failed_frees++;
-	if (block) {
+	if (block)
 		free_undone(model, own, event, block);
-	} else if (was_freed) {
-		own->counts.double_frees++;
-		emit_instant(model, event, "double free");
-	} else {
-		own->counts.unknown_frees++;
-		emit_instant(model, event, "free of an unknown address");
-	}
+	else
+		free_of_none(model, own, event, was_freed);
 }
 
 static void free_done(struct pt_model *model, struct memory_process *own,

@@ -3,17 +3,13 @@
  * Calls that allocate and free CUDA memory, as they come in a thread. Only calls that no other CUDA
  * call makes count, so nothing counts twice, whatever --cuda records. What NCCL calls does count.
  *
- * They are taken as they come, also where the thread's stack is not known yet: then the stack that
- * was read from outside is taken, or none.
+ * They are taken as they come, also where the thread's stack is not known yet.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/memory_priv.h"
-
-/* Frames of all distinct stacks; a real program has thousands. */
-#define STACK_NODES_MAX (1u << 21)
 
 /* The outermost call under way. */
 struct memory_thread {
@@ -23,95 +19,9 @@ struct memory_thread {
 	uint64_t call;
 	struct pt_ev_cuda begin;
 	const struct pt_stack *stack;
-	int device; /* that the thread has set last; -1 unknown */
+	int device;                          /* that the thread has set last; -1 unknown */
+	struct model_call_stack *next_stack; /* on which the next call is made; NULL: not known */
 };
-
-struct stack_node {
-	struct pt_stack pub;
-	struct stack_node *next;
-};
-
-/* ---- stacks ---- */
-
-static const struct pt_stack *stack_push(struct pt_model *model, const struct pt_stack *caller,
-					 const struct model_code *code, uint32_t line)
-{
-	static const struct pt_function unknown = {.name = "?", .qualname = "?", .file = ""};
-	struct memory_stacks *stacks = model_memory_stacks(model);
-	const struct pt_function *function = code->function ? &code->function->pub : &unknown;
-	uint64_t key = (uint64_t)(caller ? caller->id : 0) << 32 | line;
-	struct stack_node *node = pt_map_get(&stacks->map, key, (uintptr_t)function);
-
-	if (node)
-		return &node->pub;
-	if (stacks->count == STACK_NODES_MAX) {
-		stacks->cut++;
-		return caller;
-	}
-	node = calloc(1, sizeof(*node));
-	if (!node || pt_map_put(&stacks->map, key, (uintptr_t)function, node)) {
-		free(node);
-		model_fail(model, -ENOMEM);
-		return caller;
-	}
-	node->pub = (struct pt_stack){
-	    .caller = caller, .function = function, .line = line, .id = 0};
-	node->pub.id = ++stacks->count;
-	node->next = stacks->list;
-	stacks->list = node;
-	return &node->pub;
-}
-
-void model_memory_stacks_release(struct memory_stacks *stacks)
-{
-	while (stacks->list) {
-		struct stack_node *node = stacks->list;
-
-		stacks->list = node->next;
-		free(node);
-	}
-	pt_map_release(&stacks->map);
-}
-
-/* The line of a frame is that of the call of the next one above it that is a call. */
-static const struct pt_stack *stack_of_frames(struct pt_model *model,
-					      const struct model_thread *thread)
-{
-	const struct model_frame *below = NULL;
-	const struct pt_stack *stack = NULL;
-
-	for (uint32_t i = 0; i < thread->frame_count; i++) {
-		const struct model_frame *frame = &thread->frames[i];
-
-		if (!frame->code)
-			continue;
-		if (below)
-			stack = stack_push(model, stack, below->code,
-					   model_thread_call_line(model, thread, frame));
-		below = frame;
-	}
-	return below ? stack_push(model, stack, below->code, 0) : NULL;
-}
-
-/* As it was read from outside, before the thread's first event. */
-static const struct pt_stack *stack_of_outside(struct pt_model *model,
-					       const struct model_thread *thread)
-{
-	const struct pt_stack *stack = NULL;
-
-	for (uint32_t i = thread->outside.count; i > 0; i--)
-		stack = stack_push(model, stack, thread->outside.frames[i - 1].code, 0);
-	return stack;
-}
-
-static const struct pt_stack *stack_now(struct pt_model *model, const struct model_thread *thread)
-{
-	if (!thread->started)
-		return stack_of_outside(model, thread);
-	if (thread->gap || thread->paused || thread->snap_active || thread->switched)
-		return NULL; /* a snapshot is to follow */
-	return stack_of_frames(model, thread);
-}
 
 /* ---- calls ---- */
 
@@ -209,8 +119,9 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 	own->fn = ev->cuda.fn;
 	own->call = model_memory_next_call(model);
 	own->begin = ev->cuda;
-	own->stack = allocates_or_frees(pt_cuda_memory_what(fn.call)) ? stack_now(model, thread)
-								      : NULL;
+	own->stack = allocates_or_frees(pt_cuda_memory_what(fn.call))
+			 ? model_memory_stack(model, thread, own->next_stack)
+			 : NULL;
 	fill(&event, thread, &fn, ev->time_ns);
 	event.type = EVENT_ASK;
 	if (event.what == PT_CUDA_MEMORY_FREE && read_call(&fn, &own->begin, NULL, &event.memory))
@@ -269,8 +180,17 @@ static void outer(struct pt_model *model, struct model_thread *thread, const str
 		own->outer = level;
 }
 
-void model_memory_event(struct pt_model *model, struct model_thread *thread,
-			const struct pt_ev *event)
+/* Which stack the call has that comes next. */
+static void next_stack(struct pt_model *model, struct model_thread *thread, uint32_t serial)
+{
+	struct memory_thread *own = thread_get(model, thread);
+
+	if (own)
+		own->next_stack = model_stack_find(thread, serial);
+}
+
+static void call_event(struct pt_model *model, struct model_thread *thread,
+		       const struct pt_ev *event)
 {
 	struct memory_thread *own = thread->memory;
 
@@ -285,4 +205,16 @@ void model_memory_event(struct pt_model *model, struct model_thread *thread,
 		begin(model, thread, event);
 	else
 		end(model, thread, event);
+}
+
+void model_memory_event(struct pt_model *model, struct model_thread *thread,
+			const struct pt_ev *event)
+{
+	if (event->kind == PT_EV_STACK) {
+		next_stack(model, thread, event->serial);
+		return;
+	}
+	call_event(model, thread, event);
+	if (thread->memory)
+		thread->memory->next_stack = NULL; /* it was this call's */
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * memory_priv.h - what memory_calls.c (calls become events, with stacks) and memory.c (events in
- * order of time become a state) share.
+ * memory_priv.h - what memory_calls.c (calls become events), memory_stacks.c (where they are made)
+ * and memory.c (events in order of time become a state) share.
  */
 #ifndef PT_MODEL_MEMORY_PRIV_H
 #define PT_MODEL_MEMORY_PRIV_H
@@ -39,15 +39,21 @@ struct memory_event {
 void model_memory_push(struct pt_model *model, const struct memory_event *event);
 uint64_t model_memory_next_call(struct pt_model *model);
 
-/* ---- memory_calls.c ---- */
+/* ---- memory_stacks.c ---- */
 struct memory_stacks {
 	struct pt_map map;       /* (caller's id << 32 | line, function's address) */
 	struct stack_node *list; /* all, to be freed */
+	struct pt_map natives;   /* (hash of the name, hash of the file): functions of no Python */
+	struct native_function *native_list;
 	uint32_t count;
 	uint64_t cut; /* stacks that are not whole: there are too many */
 };
 
 struct memory_stacks *model_memory_stacks(struct pt_model *model);
 void model_memory_stacks_release(struct memory_stacks *stacks);
+/* That of a call which is made now: as it was recorded (recorded may be NULL), else by the frames
+ * that are open; NULL: not known. */
+const struct pt_stack *model_memory_stack(struct pt_model *model, const struct model_thread *thread,
+					  struct model_call_stack *recorded);
 
 #endif

@@ -13,7 +13,8 @@
  *   kernel.c     names of CUDA kernels
  *   nccl.c       collectives and communicators
  *   memory.c     memory that CUDA functions allocate and free: what there is
- *   memory_calls.c  likewise: what calls did, and from where
+ *   memory_calls.c  likewise: what calls did
+ *   memory_stacks.c likewise: from where
  *   call_stack.c stacks of calls
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
@@ -460,6 +461,19 @@ int model_stack_record(struct pt_model *model, struct model_thread *thread,
 void model_stack_event(struct pt_model *model, struct model_thread *thread, uint32_t serial);
 /* That of the call which begins now, or NULL; it lives as long as the model. */
 struct model_call_stack *model_stack_take(struct model_thread *thread);
+/* That of a PT_EV_STACK which has come and not been applied; NULL: none. */
+struct model_call_stack *model_stack_find(const struct model_thread *thread, uint32_t serial);
+/* Its frames, innermost first: how many, whether one is of Python, and what one is. */
+struct model_stack_frame {
+	struct pt_stack_frame shown;
+	const struct model_function *function; /* of a Python frame; NULL: not known */
+};
+uint32_t model_stack_frames(const struct model_call_stack *stack);
+bool model_stack_has_python(const struct model_call_stack *stack);
+void model_stack_frame(struct pt_model *model, const struct model_call_stack *stack, uint32_t i,
+		       struct model_stack_frame *frame);
+/* A place for memory_stacks.c to keep its own form of it in; NULL at first. */
+const struct pt_stack **model_stack_kept(struct model_call_stack *stack);
 /* Its number in the trace, and in *at its innermost Python frame as text, or NULL. It has been
  * announced then. */
 uint32_t model_stack_show(struct pt_model *model, struct model_call_stack *stack, const char **at);

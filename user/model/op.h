@@ -184,8 +184,10 @@ struct pt_op_flow {
 /* A frame, and its callers. Each distinct stack is there once, for as long as the model. */
 struct pt_stack {
 	const struct pt_stack *caller; /* NULL: the outermost */
+	/* PT_STACK_NATIVE: name, and in file that of its code; PT_STACK_GAP: the name says it */
 	const struct pt_function *function;
-	uint32_t line; /* of the call of the next inner frame; 0 unknown */
+	enum pt_stack_frame_kind kind;
+	uint32_t line; /* where it stands: at the call of the next inner frame; 0 unknown */
 	uint32_t id;   /* dense, from 1 */
 };
 

@@ -68,10 +68,11 @@ struct pt_tracer_options {
 	/* Calls of CUDA functions are recorded where pt_tracer_add_cuda() puts probes. Needs
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
-	bool cuda_nested;  /* those that are made by other CUDA functions, too */
-	bool torch;        /* likewise calls of PyTorch's operators */
-	bool stacks;       /* of those calls that pt_tracer_add_cuda()'s cookies say */
-	bool marks;        /* probes of the user's are to come; needs pt_tracer_marks_supported() */
+	bool cuda_nested;   /* those that are made by other CUDA functions, too */
+	bool torch;         /* likewise calls of PyTorch's operators */
+	bool stacks;        /* of those calls that pt_tracer_add_cuda()'s cookies say */
+	bool native_stacks; /* with the native frames */
+	bool marks; /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	bool withdrawable; /* pt_tracer_withdraw() is to come */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;

@@ -26,7 +26,7 @@ void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes)
 
 	skel->rodata->cuda_nested = tracer->options.cuda_nested;
 	skel->rodata->use_stacks = tracer->options.stacks;
-	skel->rodata->stacks_bytes = STACK_BYTES;
+	skel->rodata->stacks_bytes = tracer->options.native_stacks ? STACK_BYTES : 0;
 	skel->rodata->stacks_ring_bytes = ring_bytes / 2;
 	bpf_map__set_autocreate(skel->maps.stack_states, on && tracer->options.stacks);
 	bpf_map__set_autocreate(skel->maps.cuda_threads, on);

@@ -396,15 +396,16 @@ int callstacks_take(struct callstacks *stacks, const struct pt_rec *record, size
 {
 	const struct pt_raw_stack *raw = (const struct pt_raw_stack *)record;
 	struct pt_call_frame frames[PT_CALL_FRAMES_MAX];
-	const struct code_look *look;
+	const struct code_look *look = NULL;
 	uint32_t count, id;
 	bool fresh;
-	int rc;
+	int rc = 0;
 
 	if (len < sizeof(*raw) || raw->stack_bytes > len - sizeof(*raw) ||
 	    raw->python_count > PT_RAW_PYTHON_MAX || raw->return_count > PT_RAW_RETURNS_MAX)
 		return 0;
-	rc = look_of(stacks, raw, &look);
+	if (!(raw->flags & PT_RAW_PYTHON_ONLY))
+		rc = look_of(stacks, raw, &look);
 	if (rc)
 		return rc;
 	count = callstacks_merge(look, raw, frames);

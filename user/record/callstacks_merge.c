@@ -173,6 +173,16 @@ static void add_rest(struct merge *m, bool complete)
 		m->frames[m->count++] = (struct pt_call_frame){.kind = PT_CF_PYTHON_MORE};
 }
 
+/* The Python frames alone: 0 if there is none. */
+static uint32_t python_only(struct merge *m)
+{
+	while (m->at < m->raw->python_count)
+		place_run(m);
+	if (m->count && m->raw->flags & PT_RAW_PYTHON_CUT)
+		add(m, PT_CF_PYTHON_MORE, 0, 0);
+	return m->count;
+}
+
 static void begin(struct merge *m, struct unwind_frame *frame)
 {
 	static const uint8_t dwarf[PT_RAW_REGS] = {
@@ -229,8 +239,11 @@ uint32_t callstacks_merge(const struct code_look *look, const struct pt_raw_stac
 			  struct pt_call_frame *frames)
 {
 	struct merge m = {.raw = raw, .frames = frames};
-	bool complete = look && walk(&m, look);
+	bool complete;
 
+	if (raw->flags & PT_RAW_PYTHON_ONLY)
+		return python_only(&m);
+	complete = look && walk(&m, look);
 	add_rest(&m, complete);
 	return m.count;
 }

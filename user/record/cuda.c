@@ -350,7 +350,7 @@ static int look_at_code(struct session *session, const struct pt_process *proces
 {
 	const struct target *target = target_find(session, process->pid);
 
-	if (!session->callstacks || !target)
+	if (!session->callstacks || !session->options->native_stacks || !target)
 		return 0;
 	return callstacks_look(session->callstacks, process->pid, target->image_id);
 }

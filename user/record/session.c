@@ -247,6 +247,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE || session->options->cuda_libs;
 	options.stacks = options.cuda && session->options->stacks;
+	options.native_stacks = session->options->native_stacks;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.torch = session->options->torch;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;

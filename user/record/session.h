@@ -44,6 +44,7 @@ struct pt_session_options {
 	enum pt_cuda_mode cuda;
 	unsigned int cuda_libs;    /* PT_CUDA_WANT_CUBLAS, _CUDNN */
 	unsigned int stacks;       /* PT_CUDA_WANT_STACK_*: whose stacks are wanted; 0: none */
+	bool native_stacks;        /* with native frames, or of Python only */
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
 	bool torch;                /* calls of PyTorch's operators, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
