@@ -25,10 +25,12 @@
  *   stack.h    the stacks of chosen calls
  *   cuda.h     calls of CUDA functions
  *   torch.h    calls of PyTorch's operators
+ *   block.h    memory of PyTorch's allocators
  *   mark.h     probes of the user's
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
  */
+#include "block.h"
 #include "cfunc.h"
 #include "cuda.h"
 #include "mark.h"
@@ -90,6 +92,12 @@ SEC("uprobe.multi")
 int pt_torch_leave(struct pt_regs *ctx)
 {
 	return torch_leave(ctx);
+}
+
+SEC("uprobe.multi")
+int pt_block(struct pt_regs *ctx)
+{
+	return block_hit(ctx);
 }
 
 SEC("uprobe")

@@ -100,8 +100,10 @@ enum pt_word_kind {
  *        0: which function, how many other calls of CUDA it was made in, and at the end, what it
  *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
  * STACK  1 payload word: the number of the PT_REC_CALL_STACK of the same thread, which comes before
- *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN that follows was called. No
- *        event.
+ *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN or BLOCK that follows was
+ * called. No event. BLOCK  3 payload words: an address, bytes, and a PT_BLOCK_DESC shifted left by
+ * PT_RT_SHIFT. An allocator of PyTorch's gives out (bytes > 0) or takes back (bytes <= 0; 0: not
+ * known how many) what lies there. A STACK may come before it. Only with --torch-memory. No event.
  * CORO   1 payload word: the enter that follows (a LINE and a DEPTH may lie between) starts or
  * resumes the coroutine or asynchronous generator at this address. PT_CORO_FIRST: it has not run
  *        before; PT_CORO_UNKNOWN: whether it has is not known. Only with --async. No event.
@@ -124,11 +126,18 @@ enum pt_ext {
 	PT_X_RESULT = 31,
 	PT_X_CUDA_BEGIN = 45,
 	PT_X_CUDA_END = 46,
+	PT_X_BLOCK = 47,
 	PT_X_CORO = 35,
 	PT_X_TASK = 36,
 	PT_X_SWITCH = 37,
 	PT_X_STACK = 48,
 };
+/* Who tells of a block: c10::ProfiledCPUMemoryReporter's New() and Delete(), of the host's memory;
+ * c10::reportMemoryUsageToProfiler(), of a CUDA device's. */
+enum pt_block_what { PT_BLOCK_HOST_NEW = 0, PT_BLOCK_HOST_DELETE = 1, PT_BLOCK_DEVICE = 2 };
+#define PT_BLOCK_DESC(what, device)     ((what) | (device) << 8)
+#define PT_BLOCK_DESC_WHAT(desc)        ((desc)&0xff)
+#define PT_BLOCK_DESC_DEVICE(desc)      (((desc) >> 8) & 0xff)
 /* in the low bits of an address */
 #define PT_CORO_FIRST                   1
 #define PT_CORO_UNKNOWN                 2

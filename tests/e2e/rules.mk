@@ -8,3 +8,9 @@ check: $(BUILD)/pytrace-bpf
 .PHONY: e2e
 e2e: $(BUILD)/pytrace-bpf
 	@PYTRACE_BPF=$(abspath $<) tests/e2e/run.py $(E2E)
+
+# A storm of allocations for so many seconds, whose table at the end must be exact.
+SOAK_S ?= 600
+.PHONY: soak
+soak: $(BUILD)/pytrace-bpf
+	@PYTRACE_BPF=$(abspath $<) PYTRACE_SOAK_S=$(SOAK_S) tests/e2e/run.py memory.soak

@@ -7,10 +7,12 @@ import os
 import pickle
 import pickletools
 import subprocess
+import time
 
 import test_stacks
+import test_torch as torch_tests
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import each, limit
 
 
 def double(folder):
@@ -23,15 +25,15 @@ def double(folder):
     return library
 
 
-def record(t, interp, out, *options, steps="400", what=()):
+def record(t, interp, out, *options, steps="400", what=(), limit_s=process.WAIT_S):
     target = process.Target(interp, "cuda_storm", steps, *what,
                             env=process.environment(CUDA_LIB=double(t.folder)))
     tracer = process.Tracer("-p", target.pid, "-o", t.path(out), *options)
     tracer.recording()
     target.go()
-    result = target.done()
+    result = target.done(limit_s)
     t.equal(target.finish(), 0, "exit status of the target")
-    tracer.expect(0)
+    tracer.expect(0, limit_s)
     return target.pid, result
 
 
@@ -99,6 +101,25 @@ def test_storm(t, cuda):
     print("%d allocations" % result["counts"]["allocations"])
 
 
+SOAK_S = int(os.environ.get("PYTRACE_SOAK_S", "2"))
+
+
+@limit(120 + 3 * SOAK_S)
+def test_soak(t):
+    """The same for a time, most often a short one; make soak takes ten minutes. What the trace keeps is
+    bounded; the table at the end is exact all the same."""
+    began = time.monotonic()
+    pid, result = record(t, interpreters.one(), "trace.json.gz", "--memory", "--tracer-entries",
+                         "100000", "--buffer", "512M" if SOAK_S > 10 else "64M", steps=str(SOAK_S), what=("soak",),
+                         limit_s=60 + 2 * SOAK_S)
+    report = memory_report(t, "trace.json.gz")
+    t.equal((report["lost_events"], report["lost_records"]), (0, 0), "losses")
+    check_process(t, of(report, pid), result["live"], result["counts"])
+    print("%d allocations, %d frees in %d s; %.1f MB" % (
+        result["counts"]["allocations"], result["counts"]["frees"], time.monotonic() - began,
+        os.path.getsize(t.path("trace.json.gz")) / 1e6))
+
+
 @each(recorded=["with", "without"])
 def test_capture(t, recorded):
     """The same by way of a capture, whether or not the recording asked for it; a child of a fork has
@@ -114,7 +135,7 @@ def test_capture(t, recorded):
     again = memory_report(t, "trace.json")
     t.equal(again["processes"], report["processes"], "by way of a trace")
     text, _ = process.run_tool("report", "--memory", t.path("raw.ptcap"))
-    t.has(text, "CUDA memory of process %d, which has ended: " % pid)
+    t.has(text, "Memory of process %d, which has ended: " % pid)
     t.has(text, "What was allocated before the recording reached a process is not known.")
     wrong = [e["name"] for e in trace.load(t.path("trace.json")).events
              if e["ph"] == "i" and e["cat"] == "cuda_memory" and "address" in e["args"]]
@@ -235,15 +256,159 @@ def test_history(t):
     if not roots:
         print("no PyTorch to read it with")
         return
-    # it is a plain program, which any Python runs
-    viz = [interpreters.one().path, os.path.join(roots[0].root, VIZ)]
+    viz(t, roots[0], t.path("memory.pickle"))
+
+
+def viz(t, interp, snapshot):
+    """PyTorch's own program reads it; it is plain Python."""
+    command = [interpreters.one().path, os.path.join(interp.root, VIZ)]
     for verb in ("stats", "trace"):
-        done = subprocess.run([*viz, verb, t.path("memory.pickle")], stdout=subprocess.PIPE,
+        done = subprocess.run([*command, verb, snapshot], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)
         t.equal(done.returncode, 0, "%s: %s" % (verb, done.stdout[-500:]))
     for verb in ("trace_plot", "segment_plot"):
-        subprocess.run([*viz, verb, t.path("memory.pickle"), "-o", t.path("out.html")], check=True)
+        subprocess.run([*command, verb, snapshot, "-o", t.path("out.html")], check=True)
         t.has(open(t.path("out.html")).read(), "snapshot.pickle")
+
+
+def changes(events):
+    """(address, bytes) of each allocation, and of each free with less than no bytes."""
+    sign = {"alloc": 1, "free_completed": -1}
+    return [(e["addr"], sign[e["action"]] * e["size"]) for e in events if e["action"] in sign]
+
+
+@limit(torch_tests.LIMIT_S)
+def test_torch(t):
+    """--torch-memory: what PyTorch's profiler says of the same training steps, byte by byte and in the
+    same order; what is left, with the lines that allocated it; the snapshot is for PyTorch's viewer."""
+    interp = torch_tests.with_torch()
+    out = process.install_programs(interp) + "/torch-memory.json"
+    target = process.Target(interp, "torch", command=process.script(interp, "torch_memory.py", out))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--torch-memory",
+                            "--memory-history", t.path("memory.pickle"))
+    tracer.recording(120)
+    target.go()
+    t.equal(target.popen.wait(180), 0, "exit status")
+    text = tracer.expect(0)
+    t.has(text, "nothing lost")
+    t.check("--torch-memory" not in text and "--cuda" not in text, "it says:\n%s", text)
+    with open(interp.root + out) as file:
+        theirs = [tuple(e) for e in json.load(file)]
+    got = history(t, "memory.pickle")
+    t.equal(list(got["pytrace-bpf"]["devices"].values()), ["memory of the host"], "places")
+    events, = got["device_traces"]
+    ours = [c for c in changes(events) if abs(c[1]) != 777]  # another thread's, not profiled
+    first = next(i for i, c in enumerate(ours) if c[1] == 123456)
+    t.equal(theirs[0][1], 123456, "their first")
+    t.equal(ours[first:first + len(theirs)], theirs, "what is allocated and freed")
+    rows = of(memory_report(t, "trace.json"), target.pid)["still_allocated"]
+    source = open(os.path.join(process.PROGRAMS, "torch_memory.py")).read().splitlines()
+    left = {row["bytes"]: row for row in rows if name_of(row["stack"][0]).endswith(("kept", "listcomp>",
+                                                                                  "<lambda>"))}
+    t.equal({size: row["allocations"] for size, row in left.items()}, {2 * 54321: 2, 777: 1}, "left")
+    for row in left.values():
+        t.equal(row["kind"], "PyTorch host", "kind")
+        line = int(row["stack"][0].rsplit(", line ", 1)[1])
+        t.has(source[line - 1], "torch.empty(")
+    viz(t, interp, t.path("memory.pickle"))
+    tracks = {e["name"] for e in trace.load(t.path("trace.json")).events
+              if e["ph"] == "C" and "memory" in e["name"]}
+    t.equal(tracks, {"PyTorch memory: host"}, "tracks")
+    print("%d allocations and frees, as PyTorch has them" % len(theirs))
+
+
+def c10_double(folder, *flags):
+    library = os.path.join(folder, "libc10_double.so")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", *flags,
+                    os.path.join(process.PROGRAMS, "torch_blocks_double.c"), "-o", library], check=True)
+    return library
+
+
+def record_blocks(t, c10, *options):
+    target = process.Target(interpreters.one(), "torch_blocks", env=process.environment(
+        CUDA_LIB=double(t.folder), C10_LIB=c10))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("raw.ptcap"), "--torch-memory", *options)
+    tracer.recording()
+    target.go()
+    result = target.done()
+    t.equal(target.finish(), 0, "exit status of the target")
+    return target.pid, result, tracer.expect(0)
+
+
+def check_segments(t, got, result):
+    """Each segment with its blocks and what lies between them, without gaps."""
+    live = {address: size for address, size in result["live"]}
+    found = {}
+    for segment in got["segments"]:
+        at = segment["address"]
+        for block in segment["blocks"]:
+            t.equal(block["address"], at, "a block begins where the last one ends")
+            at += block["size"]
+            if block["state"] == "active_allocated":
+                found[block["address"]] = block["size"]
+        t.equal(at, segment["address"] + segment["total_size"], "where the last block ends")
+        t.equal(segment["allocated_size"],
+                sum(b["size"] for b in segment["blocks"] if b["state"] == "active_allocated"), "bytes")
+    stray, whole = {0x7e0000000000: 3 << 12}, {result["plain"]: 1 << 20}
+    host = {i << 16: 100 + i for i in range(4, 8)}
+    t.equal(found, {**live, **stray, **whole, **host}, "blocks")
+    t.equal(sorted(s["address"] for s in got["segments"]),
+            sorted([*result["segments"], result["emptied"], *stray, *whole, *host]), "segments")
+    return live
+
+
+def test_torch_blocks(t):
+    """Blocks of PyTorch's allocator lie within the segments that CUDA gave out: in the snapshot, in the
+    report, and in the tracks; frees that are wrong; what is not in a segment."""
+    pid, result, text = record_blocks(t, c10_double(t.folder))
+    t.check("--torch-memory" not in text, "it says:\n%s", text)
+    process.run_tool("replay", t.path("raw.ptcap"), "-o", t.path("trace.json"), "--memory-history",
+                     t.path("memory.pickle"))
+    got = history(t, "memory.pickle")
+    t.equal(got["pytrace-bpf"]["devices"], {2: "device 2", 3: "memory of the host"}, "places")
+    live = check_segments(t, got, result)
+    left, segments = {}, 0
+    for action, address, size in ((e["action"], e["addr"], e["size"]) for e in got["device_traces"][2]):
+        segments += {"segment_alloc": 1, "segment_free": -1}.get(action, 0)
+        if action == "alloc":
+            t.check(address not in left, "given out twice: %x", address)
+            left[address] = size
+        elif action == "free_completed":
+            t.equal(left.pop(address), size, "size of a free")
+    t.equal(left, {**live, 0x7e0000000000: 3 << 12, result["plain"]: 1 << 20}, "what is left")
+    t.equal(segments, len(got["segments"]) - 4, "segments that are left")
+    found = of(memory_report(t, "raw.ptcap"), pid)
+    t.equal({(r["kind"], r["device"]): r["bytes"] for r in found["in_use"]},
+            {("device", 2): 4 << 20, ("PyTorch block", 2): sum(live.values()) + (3 << 12),
+             ("PyTorch host", None): sum(100 + i for i in range(4, 8))}, "bytes in use")
+    t.equal((found["calls"]["frees of unknown addresses"], found["calls"]["double frees"]), (1, 1),
+            "wrong frees")
+    tracks = {e["name"]: e["args"]["bytes"] for e in trace.load(t.path("trace.json")).events
+              if e["ph"] == "C" and "memory" in e["name"]}
+    t.equal(tracks["PyTorch memory: device 2"], sum(live.values()) + (3 << 12), "its track")
+    for interp in interpreters.every():
+        if interp.root and os.path.exists(interp.root + "/" + VIZ):
+            viz(t, interp, t.path("memory.pickle"))
+            break
+    print("%d blocks are left" % len(live))
+
+
+def test_torch_memory_refused(t):
+    """A libc10 whose calls pass its symbols by: of the host's memory nothing is recorded, and that is
+    said; of devices all is. Without PyTorch there is nothing."""
+    library = c10_double(t.folder, "-Wl,-Bsymbolic")
+    pid, result, text = record_blocks(t, library, "--cuda", "none")
+    t.has(text, "is not called by its symbol")
+    found = of(memory_report(t, "raw.ptcap"), pid)
+    t.equal([r["kind"] for r in found["in_use"]], ["PyTorch block"], "kinds")
+    t.equal(found["in_use"][0]["bytes"], sum(size for _, size in result["live"]) + (3 << 12), "bytes")
+    interp = interpreters.one()
+    _, err = process.run_tool("-o", t.path("trace.json"), "--torch-memory", "--",
+                              *interp.command("-c", "pass"))
+    t.has(err, "--torch-memory: the traced processes loaded no PyTorch")
+    _, err = process.run_tool("-o", t.path("trace.json"), "--no-uprobe-multi", "--torch-memory", "--",
+                              *interp.command("-c", "pass"))
+    t.has(err, "--torch-memory: not recorded")
 
 
 def test_history_replayed(t):

@@ -490,6 +490,14 @@ void batch_stack(struct rec_builder *b, uint32_t serial, uint64_t ns)
 	word(b, (uint64_t)serial << PT_RT_SHIFT);
 }
 
+void batch_block(struct rec_builder *b, uint64_t address, int64_t bytes, uint64_t desc, uint64_t ns)
+{
+	item(b, PT_W_EXT, PT_EXT_ARG(PT_X_BLOCK, 3), ns);
+	word(b, address);
+	word(b, (uint64_t)bytes);
+	word(b, desc << PT_RT_SHIFT);
+}
+
 void batch_cuda(struct rec_builder *b, unsigned int type, uint64_t desc, const uint64_t *words,
 		uint32_t count, uint64_t ns)
 {

@@ -128,6 +128,9 @@ void rec_call_stack(struct rec_builder *b, const struct rec_thread *t, uint32_t 
 		    uint64_t ns);
 /* It is that of the CUDA call that follows. */
 void batch_stack(struct rec_builder *b, uint32_t serial, uint64_t ns);
+/* desc: PT_BLOCK_DESC */
+void batch_block(struct rec_builder *b, uint64_t address, int64_t bytes, uint64_t desc,
+		 uint64_t ns);
 /* Hands a copy out; the batch goes on. */
 void batch_peek(struct rec_builder *b);
 void batch_end(struct rec_builder *b, uint16_t flags);

@@ -137,6 +137,13 @@ static void test_damaged_batches(void **state)
 	assert_int_equal(pt_record_check(&batch->hdr, len), 0);
 	batch->words[2] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_OPEN, 9), 1); /* beyond */
 	assert_refused(&batch->hdr, len);
+	sample(&t)->words[2] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_BLOCK, 8), 1);
+	assert_refused(&batch->hdr, len);
+	for (uint64_t desc = 3; desc <= PT_BLOCK_DESC(PT_BLOCK_DEVICE, 256); desc += 65535) {
+		sample(&t)->words[2] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_BLOCK, 3), 1);
+		batch->words[5] = desc << PT_RT_SHIFT; /* of nobody; of a device beyond 255 */
+		assert_refused(&batch->hdr, len);
+	}
 	sample(&t)->words[0] = PT_WORD(PT_W_EXT, PT_EXT_ARG(99, 1), 1);
 	assert_refused(&batch->hdr, len);
 	sample(&t)->words[0] = PT_WORD(PT_W_EXT, PT_EXT_ARG(PT_X_SNAP, 0), 1);

@@ -262,6 +262,59 @@ static void test_recorded_stacks(void **state)
 	ops_release(&w.ops);
 }
 
+/* What PyTorch's allocators give out, in CUDA's memory and in the host's; a stack before it is its
+ * own, and not that of the call which follows. A reset leaves them be. */
+static void test_blocks(void **state)
+{
+	const uint64_t device = PT_BLOCK_DESC(PT_BLOCK_DEVICE, 3);
+	const uint64_t made = PT_BLOCK_DESC(PT_BLOCK_HOST_NEW, 0);
+	const uint64_t deleted = PT_BLOCK_DESC(PT_BLOCK_HOST_DELETE, 0);
+	const struct pt_call_frame frame = {
+	    .kind = PT_CF_PYTHON, .code_id = 3, .where = PT_CF_NO_PLACE};
+	const uint64_t three = 3;
+	struct rec_builder *builder;
+	struct world w;
+
+	start(&w);
+	builder = &w.ops.builder;
+	rec_call_stack(builder, &w.a, 1, 1, &frame, 1, "", 2000);
+	begin_in(&w, &w.a, 1, 2005);
+	whole(&w, SET_DEVICE, &three, 1, 0, 2006);
+	allocate(&w, 0x1000, 0x1000, 0, 2012);
+	batch_stack(builder, 1, 2030);
+	batch_block(builder, 0x1000, 512, device, 2030);
+	batch_block(builder, 0x1200, 512, device, 2032);
+	batch_block(builder, 0x1200, -512, device, 2033);
+	batch_block(builder, 0x1200, -512, device, 2034);
+	batch_block(builder, 0x1000, 77, made, 2035); /* an address of another kind */
+	batch_block(builder, 0x9000, 99, made, 2036);
+	batch_block(builder, 0x9000, 0, deleted, 2037);
+	batch_block(builder, 0xa000, 0, deleted, 2038);
+	batch_block(builder, 0, 0, deleted, 2039);
+	allocate(&w, 0x5000, 1, 0, 2040);
+	whole(&w, RESET, NULL, 0, 0, 2060);
+	end_in(&w, 2600);
+	finish(&w);
+	assert_args(&w, "memory calls", 0,
+		    "allocations=6 frees=2 failed allocations=0 failed frees=0 "
+		    "frees of unknown addresses=1 double frees=1 freed by a reset=2");
+	assert_args(&w, "memory in use", 0, "kind=device device=3 bytes=0");
+	assert_args(&w, "memory in use", 1, "kind=PyTorch block device=3 bytes=512 allocations=1");
+	assert_args(&w, "memory in use", 2, "kind=PyTorch host device=-1 bytes=77 allocations=1");
+	assert_args(&w, "still allocated", 0,
+		    "bytes=512 allocations=1 kind=PyTorch block device=3 at least=0 "
+		    "stack=/app/main.py(3): c");
+	assert_args(
+	    &w, "double free", 0,
+	    "function=c10::reportMemoryUsageToProfiler address=0x1200 stack=/app/main.py(1): a");
+	assert_null(strstr(args_of(&w, "double free", 0), "return"));
+	assert_false(w.ops.memory[0].within);
+	assert_true(w.ops.memory[1].within);
+	for (size_t i = 0; i < w.ops.span_count; i++)
+		assert_int_equal(w.ops.spans[i].op.stack_id, 0);
+	ops_release(&w.ops);
+}
+
 /* A thread frees what another has allocated, and its batch comes first; and gets the same address
  * before the call that freed it has returned. */
 static void test_order(void **state)
@@ -643,6 +696,7 @@ int main(void)
 	    cmocka_unit_test(test_exec),
 	    cmocka_unit_test(test_nccl),
 	    cmocka_unit_test(test_recorded_stacks),
+	    cmocka_unit_test(test_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,6 +204,9 @@ static const struct row rows[] = {
 	ROW("memory-history", 0, STRING, "FILE", memory_history, WRITERS,
 	 "with what --memory does, write FILE: a memory snapshot as PyTorch's, for its viewer and "
 	 "torch/cuda/_memory_viz.py; %p in it is the pid"),
+	ROW("torch-memory", 0, FLAG, NULL, torch_memory, APP_RECORD,
+	 "with what --memory does, follow the memory that PyTorch's allocators give out: blocks within "
+	 "the memory of CUDA devices, and memory of the host"),
 	ROW("torch", 0, FLAG, NULL, torch, APP_RECORD,
 	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
 	 "the category cpu_op"),
@@ -776,8 +779,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->memory_history && options->output && pt_output_is_capture(options->output))
 		return usage(err,
 			     "--memory-history: a capture holds everything; give it to replay");
-	options->memory |= options->memory_history != NULL;
-	if (options->memory && options->cuda == PT_CUDA_NONE + 1)
+	options->memory |= options->memory_history != NULL || options->torch_memory;
+	if (options->memory && !options->torch_memory && options->cuda == PT_CUDA_NONE + 1)
 		return usage(err,
 			     "--memory needs calls of CUDA functions: it excludes --cuda none");
 	if (options->memory && options->start_on)

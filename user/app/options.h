@@ -54,7 +54,7 @@ struct app_options {
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
 	int follow;  /* enum pt_follow */
-	bool torch;
+	bool torch, torch_memory;
 	int stacks;    /* PT_CUDA_WANT_STACK*; 0: none */
 	int cuda_libs; /* PT_CUDA_WANT_CUBLAS, _CUDNN */
 	int cuda;      /* 1 + enum pt_cuda_mode; 0: not given */

@@ -217,16 +217,17 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .c_functions = options->c_wanted,
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
-	session->cuda_asked = options->cuda > 0 || options->memory;
+	session->cuda_asked = options->cuda > 0 || (options->memory && !options->torch_memory) ||
+			      options->stacks != 0;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	session->cuda_libs = (unsigned int)options->cuda_libs;
 	session->cuda_asked |= session->cuda_libs != 0;
 	session->torch = options->torch;
+	session->torch_memory = options->torch_memory;
 	session->stacks = (unsigned int)options->stacks;
 	session->native_stacks = options->stacks != 0;
 	if (options->memory)
 		session->stacks |= PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC);
-	session->cuda_asked |= session->stacks != 0;
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->memory = options->memory;

@@ -143,8 +143,7 @@ static uint64_t cookie_of(const struct pt_cuda_fn *fn)
 	       loads(fn) | (pt_cuda_is_outer(fn->row->api) ? PT_CUDA_COOKIE_OUTER : 0);
 }
 
-/* endbr64 does nothing, but the kernel has to single-step it. */
-static uint64_t behind_endbr(const struct elf_file *elf, uint64_t vaddr)
+uint64_t pt_cuda_entry(const struct elf_file *elf, uint64_t vaddr)
 {
 	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
 	const void *text = elf_at_vaddr(elf, vaddr, sizeof(endbr64));
@@ -171,7 +170,7 @@ static int add_site(struct pt_cuda_library *library, const struct search *search
 	fn->id = pt_cuda_row_id(fn->row, fn->bare);
 	if (!fn->bare)
 		rc = pt_cuda_layout(found->row, &fn->layout);
-	*site = (struct py_site){.vaddr = behind_endbr(elf, found->vaddr), .method = "entry"};
+	*site = (struct py_site){.vaddr = pt_cuda_entry(elf, found->vaddr), .method = "entry"};
 	if (rc || fn->id >= PT_TORCH_ID_FIRST)
 		return rc ? rc : -E2BIG;
 	if (!elf_vaddr_to_offset(elf, site->vaddr, &site->offset))

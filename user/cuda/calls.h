@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "cuda/table.h"
 #include "python/image.h"
+#include "target/elf.h"
 
 /* Bits for what is wanted. */
 #define PT_CUDA_WANT_RUNTIME      (1u << PT_CUDA_RUNTIME)
@@ -50,6 +51,7 @@ struct pt_cuda_library {
 	struct py_engine_plan
 	    leaves; /* where they end, cookie: PT_TORCH_COOKIE; else: the return */
 	struct pt_cuda_row *rows;
+	bool blocks; /* PyTorch's allocators (torch_memory.h): no leaves, no returns, no fns */
 };
 
 struct pt_cuda_inside_options {
@@ -72,6 +74,9 @@ int pt_cuda_library_load(const char *open_path, const char *path, unsigned int w
 int pt_cuda_library_load_inside(const char *open_path, const char *path,
 				const struct pt_cuda_inside_options *options,
 				struct pt_cuda_library **library, struct pt_err *err);
+/* Where to put a probe on the entry: behind endbr64, which does nothing, but which the kernel has
+ * to single-step. */
+uint64_t pt_cuda_entry(const struct elf_file *elf, uint64_t vaddr);
 void pt_cuda_library_free(struct pt_cuda_library *library);
 
 #endif

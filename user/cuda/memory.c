@@ -396,8 +396,10 @@ const char *pt_cuda_kind_name(enum pt_cuda_memory_kind kind)
 	    [PT_CUDA_KIND_POOL] = "pool",
 	    [PT_CUDA_KIND_ARRAY] = "array",
 	    [PT_CUDA_KIND_PHYSICAL] = "physical",
+	    [PT_CUDA_KIND_TORCH] = "PyTorch block",
 	    [PT_CUDA_KIND_PINNED] = "pinned host",
 	    [PT_CUDA_KIND_REGISTERED] = "registered host",
+	    [PT_CUDA_KIND_TORCH_HOST] = "PyTorch host",
 	};
 
 	return names[kind];

@@ -32,6 +32,7 @@ enum pt_cuda_memory_space {
 	PT_CUDA_SPACE_PHYSICAL, /* handles of cuMemCreate() */
 	PT_CUDA_SPACE_MAPPING,
 	PT_CUDA_SPACE_STREAM,
+	PT_CUDA_SPACE_BLOCK, /* of PyTorch's allocators, within memory of CUDA or of the host */
 };
 
 enum pt_cuda_memory_kind {
@@ -40,8 +41,10 @@ enum pt_cuda_memory_kind {
 	PT_CUDA_KIND_POOL,
 	PT_CUDA_KIND_ARRAY,
 	PT_CUDA_KIND_PHYSICAL,
+	PT_CUDA_KIND_TORCH,
 	PT_CUDA_KIND_PINNED, /* from here on memory of the host */
 	PT_CUDA_KIND_REGISTERED,
+	PT_CUDA_KIND_TORCH_HOST,
 	PT_CUDA_KIND_COUNT
 };
 

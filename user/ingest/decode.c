@@ -234,6 +234,14 @@ static int check_mark(const struct pt_rec_mark *mark)
 	return 0;
 }
 
+static bool block_is_known(uint64_t word)
+{
+	uint64_t desc = word >> PT_RT_SHIFT;
+
+	return PT_WORD_KIND(word) == 0 && PT_BLOCK_DESC_WHAT(desc) <= PT_BLOCK_DEVICE &&
+	       desc <= UINT16_MAX;
+}
+
 /* The number of words that the item at words[pos] takes, or 0 if it is damaged. */
 static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 {
@@ -271,6 +279,8 @@ static uint32_t item_words(const struct pt_rec_batch *batch, uint32_t pos)
 		if (payload > 1 + PT_CUDA_IN_MAX || PT_WORD_KIND(batch->words[pos + payload]) != 0)
 			return 0;
 		return payload + 1;
+	case PT_X_BLOCK:
+		return payload == 3 && block_is_known(batch->words[pos + 3]) ? 4 : 0;
 	default:
 		return 0;
 	}
@@ -454,6 +464,14 @@ static void next_ext(struct pt_batch_iter *iter, uint64_t word, struct pt_ev *ev
 	case PT_X_STACK:
 		event->kind = PT_EV_STACK;
 		event->serial = (uint32_t)(payload >> PT_RT_SHIFT);
+		break;
+	case PT_X_BLOCK:
+		event->kind = PT_EV_BLOCK;
+		event->block.address = payload;
+		event->block.bytes = (int64_t)iter->batch->words[iter->pos++];
+		payload = iter->batch->words[iter->pos++] >> PT_RT_SHIFT;
+		event->block.what = PT_BLOCK_DESC_WHAT(payload);
+		event->block.device = PT_BLOCK_DESC_DEVICE(payload);
 		break;
 	case PT_X_PAUSED:
 		event->kind = PT_EV_PAUSED;

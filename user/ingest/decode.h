@@ -43,7 +43,8 @@ enum pt_ev_kind {
 	PT_EV_RT_INSTANT,
 	PT_EV_CUDA_BEGIN, /* and END: .cuda is set, and the rest is not */
 	PT_EV_CUDA_END,
-	PT_EV_STACK, /* of the next CUDA_BEGIN: .serial */
+	PT_EV_STACK, /* of the next CUDA_BEGIN or BLOCK: .serial */
+	PT_EV_BLOCK, /* .block is set, and the rest is not */
 };
 
 /* What a PT_X_RT_* word says. */
@@ -63,6 +64,14 @@ struct pt_ev_cuda {
 	uint64_t word[PT_CUDA_IN_MAX];
 };
 
+/* What a PT_X_BLOCK item says. */
+struct pt_ev_block {
+	uint64_t address;
+	int64_t bytes;
+	uint8_t what; /* enum pt_block_what */
+	uint8_t device;
+};
+
 struct pt_ev {
 	enum pt_ev_kind kind;
 	uint32_t code_id; /* ENTER, OPEN, C_ENTER; LINE: of the caller */
@@ -77,6 +86,7 @@ struct pt_ev {
 	uint64_t time_ns; /* CLOCK_MONOTONIC; LINE: none of its own */
 	struct pt_ev_rt rt;
 	struct pt_ev_cuda cuda;
+	struct pt_ev_block block;
 	uint64_t from_ns, until_ns; /* PAUSED; until 0: not resumed */
 	uint32_t c_over; /* PAUSED: C functions that the frame at that depth called returned */
 };

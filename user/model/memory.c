@@ -318,7 +318,11 @@ static void track_name(const struct memory_usage *usage, char *text, size_t size
 {
 	const char *kind = pt_cuda_kind_name(usage->kind);
 
-	if (pt_cuda_kind_is_host(usage->kind))
+	if (usage->kind == PT_CUDA_KIND_TORCH_HOST)
+		snprintf(text, size, "PyTorch memory: host");
+	else if (usage->kind == PT_CUDA_KIND_TORCH)
+		snprintf(text, size, "PyTorch memory: device %d", usage->device);
+	else if (pt_cuda_kind_is_host(usage->kind))
 		snprintf(text, size, "CUDA memory: %s", kind);
 	else if (usage->device == PT_CUDA_DEVICE_UNKNOWN)
 		snprintf(text, size, "CUDA memory: device ?, %s", kind);
@@ -375,6 +379,7 @@ static void emit_block(struct pt_model *model, const struct memory_block *block,
 		       .action = action,
 		       .kind = pt_cuda_kind_name(block->usage->kind),
 		       .host = host,
+		       .within = block->usage->kind == PT_CUDA_KIND_TORCH,
 		       .device = block->usage->device,
 		       .address = block->entry.address,
 		       .place = block->place,
@@ -427,8 +432,8 @@ static void emit_instant(struct pt_model *model, const struct memory_event *even
 	struct pt_arg args[] = {
 	    {.key = "function", .text = event->symbol},
 	    {.key = "address", .text = address},
-	    {.key = "return", .text = code ? code : number},
 	    {.key = "stack"},
+	    {.key = "return", .text = code ? code : number}, /* if it returns one */
 	};
 	struct pt_op op = {
 	    .kind = PT_OP_INSTANT,
@@ -438,7 +443,7 @@ static void emit_instant(struct pt_model *model, const struct memory_event *even
 			.name = name,
 			.category = CATEGORY,
 			.args = args,
-			.arg_count = sizeof(args) / sizeof(args[0])},
+			.arg_count = sizeof(args) / sizeof(args[0]) - !event->api},
 	};
 
 	if (event->time_ns < model->clear_ns)
@@ -446,7 +451,7 @@ static void emit_instant(struct pt_model *model, const struct memory_event *even
 	snprintf(address, sizeof(address), "0x%" PRIx64, event->memory.address);
 	snprintf(number, sizeof(number), "%d", event->code);
 	stack_text(event->stack, &stack);
-	args[3].text = stack.failed ? "" : stack.data;
+	args[2].text = stack.failed ? "" : stack.data;
 	model->totals.instants++;
 	model_announce_process(model, event->process);
 	model_emit(model, &op);
@@ -638,7 +643,7 @@ static int device_of(const struct model_memory *memory, const struct memory_even
 {
 	const struct memory_block *stream;
 
-	if (event->memory.kind == PT_CUDA_KIND_PHYSICAL)
+	if (event->memory.kind == PT_CUDA_KIND_PHYSICAL || event->memory.kind == PT_CUDA_KIND_TORCH)
 		return event->memory.device;
 	if (event->memory.from_pool)
 		return PT_CUDA_DEVICE_UNKNOWN;
@@ -653,7 +658,8 @@ static uint64_t place_of(struct model_memory *memory, const struct pt_cuda_memor
 {
 	uint64_t place = memory->next_place;
 
-	if (what->space == PT_CUDA_SPACE_ADDRESS || what->space == PT_CUDA_SPACE_REGISTERED)
+	if (what->space != PT_CUDA_SPACE_ARRAY && what->space != PT_CUDA_SPACE_MIPMAP &&
+	    what->space != PT_CUDA_SPACE_PHYSICAL)
 		return what->address;
 	memory->next_place += (what->bytes / PLACE_ALIGN + 1) * PLACE_ALIGN;
 	return place;
@@ -813,7 +819,8 @@ static void reset(struct pt_model *model, struct memory_process *own,
 
 	for (; block && device != PT_CUDA_DEVICE_UNKNOWN; block = next) {
 		next = block->next;
-		if (block->entry.space == PT_CUDA_SPACE_PHYSICAL || !block->refs)
+		if (block->entry.space == PT_CUDA_SPACE_PHYSICAL ||
+		    block->entry.space == PT_CUDA_SPACE_BLOCK || !block->refs)
 			continue; /* it belongs to no context; a free is under way */
 		unknown |= block->device == PT_CUDA_DEVICE_UNKNOWN;
 		if (block->device != device)

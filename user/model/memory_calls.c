@@ -2,6 +2,7 @@
 /*
  * Calls that allocate and free CUDA memory, as they come in a thread. Only calls that no other CUDA
  * call makes count, so nothing counts twice, whatever --cuda records. What NCCL calls does count.
+ * What PyTorch's allocators say comes as blocks, which are no calls.
  *
  * They are taken as they come, also where the thread's stack is not known yet.
  */
@@ -180,6 +181,41 @@ static void outer(struct pt_model *model, struct model_thread *thread, const str
 		own->outer = level;
 }
 
+/* ---- PyTorch's allocators ---- */
+
+static void block(struct pt_model *model, struct model_thread *thread, const struct pt_ev *ev)
+{
+	const struct pt_ev_block *block = &ev->block;
+	bool device = block->what == PT_BLOCK_DEVICE;
+	struct memory_thread *own = thread_get(model, thread);
+	struct memory_event event;
+
+	if (!own || !block->address)
+		return; /* of no bytes */
+	event = (struct memory_event){
+	    .time_ns = ev->time_ns,
+	    .what = block->bytes > 0 ? PT_CUDA_MEMORY_ALLOC : PT_CUDA_MEMORY_FREE,
+	    .memory = {.space = PT_CUDA_SPACE_BLOCK,
+		       .kind = device ? PT_CUDA_KIND_TORCH : PT_CUDA_KIND_TORCH_HOST,
+		       .address = block->address,
+		       .bytes = block->bytes > 0 ? (uint64_t)block->bytes : 0,
+		       .device = device ? block->device : PT_CUDA_DEVICE_UNKNOWN},
+	    .process = thread->process,
+	    .tid = thread->tid,
+	    .call = model_memory_next_call(model),
+	    .device = PT_CUDA_DEVICE_UNKNOWN,
+	    .symbol = device ? "c10::reportMemoryUsageToProfiler"
+			     : "c10::ProfiledCPUMemoryReporter::Delete",
+	    .stack = model_memory_stack(model, thread, own->next_stack),
+	};
+	if (event.what == PT_CUDA_MEMORY_FREE) {
+		event.type = EVENT_ASK;
+		model_memory_push(model, &event);
+	}
+	event.type = EVENT_DONE;
+	model_memory_push(model, &event);
+}
+
 /* Which stack the call has that comes next. */
 static void next_stack(struct pt_model *model, struct model_thread *thread, uint32_t serial)
 {
@@ -214,7 +250,10 @@ void model_memory_event(struct pt_model *model, struct model_thread *thread,
 		next_stack(model, thread, event->serial);
 		return;
 	}
-	call_event(model, thread, event);
+	if (event->kind == PT_EV_BLOCK)
+		block(model, thread, event);
+	else
+		call_event(model, thread, event);
 	if (thread->memory)
 		thread->memory->next_stack = NULL; /* it was this call's */
 }

@@ -26,10 +26,10 @@ struct memory_event {
 	struct pt_cuda_memory memory;
 	struct model_process *process;
 	pid_t tid;
-	uint64_t call; /* what an ASK, and its DONE or CUT, have in common */
-	int device;    /* the thread's */
-	int code;      /* DONE: what it returned; 0: it succeeded */
-	unsigned int api;
+	uint64_t call;    /* what an ASK, and its DONE or CUT, have in common */
+	int device;       /* the thread's */
+	int code;         /* DONE: what it returned; 0: it succeeded */
+	unsigned int api; /* 0: it returns no code */
 	const char *symbol;
 	const struct pt_stack *stack;
 };

@@ -204,10 +204,11 @@ struct pt_op_memory {
 	enum pt_memory_action action;
 	const char *kind;                /* "device", "managed", "pool" .. */
 	bool host;                       /* it is memory of the host */
+	bool within;                     /* it is a part of what was allocated otherwise */
 	int device;                      /* -1 unknown, or none */
 	uint64_t address, bytes, stream; /* address: or a handle */
 	/* The address, or for what has a handle a number of its own. What is allocated at the same
-	 * time lies in different bytes from here on. */
+	 * time lies in different bytes from here on, but for what lies within something. */
 	uint64_t place;
 	const struct pt_stack *stack; /* of the call; NULL: none is known */
 };

@@ -424,6 +424,8 @@ static void apply(struct pt_model *model, struct model_thread *thread, const str
 	model_runtime_settle(model, thread);
 	if (event->kind == PT_EV_STACK)
 		model_stack_event(model, thread, event->serial);
+	else if (event->kind == PT_EV_BLOCK)
+		model_stack_take(thread); /* it has nothing but the memory to show */
 	else if (event->kind >= PT_EV_CUDA_BEGIN)
 		model_cuda_event(model, thread, event);
 	else if (event->kind == PT_EV_RT_BEGIN)

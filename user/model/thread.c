@@ -867,6 +867,7 @@ static void take_event(struct pt_model *model, struct model_thread *thread,
 	case PT_EV_CUDA_BEGIN:
 	case PT_EV_CUDA_END:
 	case PT_EV_STACK:
+	case PT_EV_BLOCK:
 	case PT_EV_LINE:
 	case PT_EV_ARGS:
 	case PT_EV_RESULT:

@@ -70,6 +70,7 @@ struct pt_tracer_options {
 	bool cuda;
 	bool cuda_nested;   /* those that are made by other CUDA functions, too */
 	bool torch;         /* likewise calls of PyTorch's operators */
+	bool torch_memory;  /* likewise what its allocators do */
 	bool stacks;        /* of those calls that pt_tracer_add_cuda()'s cookies say */
 	bool native_stacks; /* with the native frames */
 	bool marks; /* probes of the user's are to come; needs pt_tracer_marks_supported() */

@@ -22,16 +22,17 @@
 void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes)
 {
 	struct pytrace_bpf *skel = tracer->skel;
-	bool on = tracer->options.cuda;
+	bool on = tracer->options.cuda, memory = tracer->options.torch_memory;
 
 	skel->rodata->cuda_nested = tracer->options.cuda_nested;
 	skel->rodata->use_stacks = tracer->options.stacks;
 	skel->rodata->stacks_bytes = tracer->options.native_stacks ? STACK_BYTES : 0;
 	skel->rodata->stacks_ring_bytes = ring_bytes / 2;
-	bpf_map__set_autocreate(skel->maps.stack_states, on && tracer->options.stacks);
+	bpf_map__set_autocreate(skel->maps.stack_states, (on || memory) && tracer->options.stacks);
 	bpf_map__set_autocreate(skel->maps.cuda_threads, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_enter, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_leave, on);
+	bpf_program__set_autoload(skel->progs.pt_block, memory);
 	bpf_map__set_autocreate(skel->maps.torch_threads, tracer->options.torch);
 	bpf_program__set_autoload(skel->progs.pt_torch_enter, tracer->options.torch);
 	bpf_program__set_autoload(skel->progs.pt_torch_leave, tracer->options.torch);

@@ -265,9 +265,11 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 	    .own_cookies = true,
 	};
 	struct share leaves = enters;
-	int rc;
+	int rc = 0;
 
-	if (library->leaves.site_count) { /* PyTorch's operators */
+	if (library->blocks) {
+		enters.multi = empty ? enters.multi : skel->progs.pt_block;
+	} else if (library->leaves.site_count) { /* PyTorch's operators */
 		leaves.plan = &library->leaves;
 		if (!empty) {
 			enters.multi = skel->progs.pt_torch_enter;
@@ -283,7 +285,8 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 	if (!set->links)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
 	/* a return without its call is passed over, so these come first */
-	rc = attach_multi(-1, pid, path, &leaves, set, err);
+	if (!library->blocks)
+		rc = attach_multi(-1, pid, path, &leaves, set, err);
 	if (!rc)
 		rc = attach_multi(-1, pid, path, &enters, set, err);
 	if (rc)

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "cuda/torch.h"
+#include "cuda/torch_memory.h"
 #include "record/cuda_inside.h"
 #include "record/kernels.h"
 #include "record/mapped.h"
@@ -16,6 +17,17 @@
 
 #define PATH_MAX_BYTES 4096
 
+enum cuda_kind { KIND_CUDA, KIND_TORCH, KIND_BLOCKS, KIND_COUNT };
+
+/* What the options want, and how texts call it. */
+static const struct cuda_kind_name {
+	const char *option, *things;
+} kind_names[KIND_COUNT] = {
+    [KIND_CUDA] = {"cuda", "CUDA functions"},
+    [KIND_TORCH] = {"torch", "PyTorch operators"},
+    [KIND_BLOCKS] = {"torch-memory", "functions of PyTorch's allocators"},
+};
+
 /* What has all of its functions in its symbol tables, so that probes are there at once. */
 static const char *const cuda_names[] = {"libcudart.so.*", "libcudart-*.so.*", "libcuda.so.*",
 					 "libnccl.so.*", NULL};
@@ -23,10 +35,10 @@ static const char *const lib_names[] = {"libcublas.so.*", "libcublasLt.so.*", "l
 					"libcudnn_*.so.*", NULL};
 static const char *const torch_names[] = {"libtorch_cpu.so", NULL};
 
-/* A file that was looked at, for CUDA functions or for PyTorch's operators. */
+/* A file that was looked at for one of them. */
 struct cuda_file {
 	uint64_t dev, inode;
-	bool torch;
+	enum cuda_kind kind;
 	struct pt_cuda_library *library; /* NULL: it has no CUDA functions, or was refused */
 	struct cuda_inside_job *job;     /* not NULL: its code is still being looked at */
 	bool mapped;                     /* by a traced process, at some time */
@@ -52,8 +64,8 @@ struct cuda_session {
 	struct cuda_process *processes;
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
-	struct kernels *kernels;    /* NULL: none is attached */
-	struct cuda_inside *inside; /* NULL: not needed yet, or it cannot be */
+	struct kernels *kernels;     /* NULL: none is attached */
+	struct cuda_inside *inside;  /* NULL: not needed yet, or it cannot be */
 };
 
 static unsigned int wanted(enum pt_cuda_mode mode)
@@ -77,8 +89,9 @@ int cuda_new(struct session *session, struct pt_err *err)
 	session->cuda = calloc(1, sizeof(*session->cuda));
 	if (!session->cuda)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	session->cuda->want = wanted(session->options->cuda) | session->options->cuda_libs |
-			      session->options->stacks;
+	session->cuda->want = wanted(session->options->cuda) | session->options->cuda_libs;
+	if (session->cuda->want)
+		session->cuda->want |= session->options->stacks;
 	return 0;
 }
 
@@ -160,11 +173,11 @@ static int look_for_kernels(pid_t pid, uint32_t image_id, void *session);
 /* ---- files ---- */
 
 static struct cuda_file *find_file(struct cuda_session *cuda, const struct pt_module *module,
-				   bool torch)
+				   enum cuda_kind kind)
 {
 	for (size_t i = 0; i < cuda->file_count; i++)
 		if (cuda->files[i].dev == module->dev && cuda->files[i].inode == module->inode &&
-		    cuda->files[i].torch == torch)
+		    cuda->files[i].kind == kind)
 			return &cuda->files[i];
 	return NULL;
 }
@@ -182,12 +195,7 @@ static bool has_probes(const struct cuda_file *file, pid_t pid)
 	return file->for_all || has_pid(file, pid);
 }
 
-static const char *things(bool torch)
-{
-	return torch ? "PyTorch operators" : "CUDA functions";
-}
-
-static void tell_library(const struct pt_cuda_library *library, bool torch)
+static void tell_library(const struct pt_cuda_library *library, enum cuda_kind kind)
 {
 	if (library->bare)
 		pt_warn("CUDA %u of '%s' is newer than this program knows: its calls are recorded "
@@ -197,15 +205,20 @@ static void tell_library(const struct pt_cuda_library *library, bool torch)
 		pt_warn("--cuda-libs: '%s' is of version %u, whose arguments this program does not "
 			"know: its calls are recorded without",
 			library->path, library->lib_major);
-	if (library->refused && torch)
+	if (library->refused && kind == KIND_TORCH)
 		pt_warn("--torch: %zu of %zu operators of '%s' are not recorded, the first is %s",
 			library->refused, library->refused + library->plan.site_count,
+			library->path, library->why_refused);
+	else if (library->refused && kind == KIND_BLOCKS)
+		pt_warn("--torch-memory: not all that PyTorch allocates by '%s' is recorded, the "
+			"first that is not is %s",
 			library->path, library->why_refused);
 	else if (library->refused)
 		pt_warn("--cuda: %zu functions of the CUDA runtime in '%s' are not recorded: which "
 			"of its code they are is not sure",
 			library->refused, library->path);
-	pt_verbose("%zu %s in '%s'", library->plan.site_count, things(torch), library->path);
+	pt_verbose("%zu %s in '%s'", library->plan.site_count, kind_names[kind].things,
+		   library->path);
 }
 
 /* 0 with no job: only a warning. */
@@ -213,7 +226,7 @@ static int look_inside(struct session *session, struct cuda_file *file,
 		       const struct pt_module *module)
 {
 	struct cuda_session *cuda = session->cuda;
-	unsigned int want = file->torch ? PT_CUDA_WANT_TORCH : cuda->want;
+	unsigned int want = file->kind == KIND_TORCH ? PT_CUDA_WANT_TORCH : cuda->want;
 	int rc = cuda->inside ? 0
 			      : cuda_inside_new(session->options->cache_dir,
 						session->images_options.emulated, &cuda->inside);
@@ -222,8 +235,8 @@ static int look_inside(struct session *session, struct cuda_file *file,
 		rc = cuda_inside_add(cuda->inside, module->open_path, module->path, want,
 				     &file->job);
 	if (rc && rc != -ENOMEM)
-		pt_warn("--%s: not looked for %s in '%s': %s", file->torch ? "torch" : "cuda",
-			things(file->torch), module->path, strerror(-rc));
+		pt_warn("--%s: not looked for %s in '%s': %s", kind_names[file->kind].option,
+			kind_names[file->kind].things, module->path, strerror(-rc));
 	return rc == -ENOMEM ? rc : 0;
 }
 
@@ -234,17 +247,34 @@ static void take_inside(struct session *session, struct cuda_file *file, bool wa
 		return;
 	file->job = NULL;
 	if (file->library)
-		tell_library(file->library, file->torch);
+		tell_library(file->library, file->kind);
+}
+
+static int load_file(const struct session *session, const struct pt_module *module,
+		     struct cuda_file *file, bool *inside, struct pt_err *err)
+{
+	switch (file->kind) {
+	case KIND_TORCH:
+		return pt_torch_library_is(module->open_path, inside, err);
+	case KIND_BLOCKS:
+		return pt_torch_memory_load(module->open_path, module->path, &file->library, err);
+	case KIND_CUDA:
+	case KIND_COUNT:
+		break;
+	}
+	return pt_cuda_library_load(module->open_path, module->path, session->cuda->want,
+				    &file->library, inside, err);
 }
 
 /* The file's entry, made if need be; NULL: no memory. */
 static struct cuda_file *look_at_file(struct session *session, const struct pt_module *module,
-				      bool torch)
+				      enum cuda_kind kind)
 {
 	struct cuda_session *cuda = session->cuda;
-	struct cuda_file *file = find_file(cuda, module, torch), *bigger;
+	struct cuda_file *file = find_file(cuda, module, kind), *bigger;
 	struct pt_err err = {0};
 	bool inside = false;
+	int rc;
 
 	if (file)
 		return file;
@@ -253,14 +283,15 @@ static struct cuda_file *look_at_file(struct session *session, const struct pt_m
 		return NULL;
 	cuda->files = bigger;
 	file = &bigger[cuda->file_count++];
-	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode, .torch = torch};
+	*file = (struct cuda_file){.dev = module->dev, .inode = module->inode, .kind = kind};
 	/* a file that is no ELF file or may not be read is not what is looked for */
-	if (torch ? pt_torch_library_is(module->open_path, &inside, &err)
-		  : pt_cuda_library_load(module->open_path, module->path, cuda->want,
-					 &file->library, &inside, &err))
-		pt_verbose("not looked at for %s: %s", things(torch), err.what);
+	rc = load_file(session, module, file, &inside, &err);
+	if (rc == -ENOTSUP && kind == KIND_BLOCKS)
+		pt_warn("--torch-memory: not recorded of '%s': %s", module->path, err.what);
+	else if (rc)
+		pt_verbose("not looked at for %s: %s", kind_names[kind].things, err.what);
 	else if (file->library)
-		tell_library(file->library, torch);
+		tell_library(file->library, kind);
 	return inside && look_inside(session, file, module) ? NULL : file;
 }
 
@@ -338,7 +369,7 @@ static int look_at_kernels(struct session *session, const struct pt_process *pro
 	if (!session->cuda->kernels || !target)
 		return 0;
 	for (size_t i = 0; i < process->module_count; i++) {
-		file = find_file(session->cuda, &process->modules[i], false);
+		file = find_file(session->cuda, &process->modules[i], KIND_CUDA);
 		if (file && file->library)
 			return kernels_look(session->cuda->kernels, process, target->image_id);
 	}
@@ -366,13 +397,13 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 	int rc = 0;
 
 	/* a record that names a function comes before its calls */
-	if (session->gate_open)
+	if (session->gate_open && file->kind != KIND_BLOCKS)
 		rc = put_fns(session, file->library);
 	if (rc)
 		return rc;
 	if (pt_tracer_add_cuda(session->tracer, file->library, for_all ? -1 : pid,
 			       module->open_path, &err)) {
-		pt_warn("--%s: calls of '%s' are not recorded: %s", file->torch ? "torch" : "cuda",
+		pt_warn("--%s: calls of '%s' are not recorded: %s", kind_names[file->kind].option,
 			module->path, err.what);
 		pt_cuda_library_free(file->library);
 		file->library = NULL;
@@ -380,12 +411,13 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 	}
 	file->probed_ns = session_now_ns();
 	file->for_all = for_all;
-	pt_verbose("attached to the %s of '%s'%s", things(file->torch), module->path,
+	pt_verbose("attached to the %s of '%s'%s", kind_names[file->kind].things, module->path,
 		   for_all ? "" : ", in this process only");
 	rc = for_all ? 0 : add_pid(file, pid);
-	if (!rc && !file->torch)
+	if (!rc && file->kind == KIND_CUDA)
 		rc = name_kernels(session, file->library);
-	if (!rc && session->gate_open && pt_process_maps(pid, module->dev, module->inode))
+	if (!rc && session->gate_open && file->kind != KIND_BLOCKS &&
+	    pt_process_maps(pid, module->dev, module->inode))
 		rc = put_lib(session, file->library, pid, true, file->probed_ns);
 	return rc;
 }
@@ -403,9 +435,9 @@ static int meet_library(struct session *session, struct cuda_file *file, pid_t p
 }
 
 static int attach_module(struct session *session, const struct pt_process *process,
-			 const struct pt_module *module, bool torch)
+			 const struct pt_module *module, enum cuda_kind kind)
 {
-	struct cuda_file *file = look_at_file(session, module, torch);
+	struct cuda_file *file = look_at_file(session, module, kind);
 	const struct cuda_process *known;
 
 	if (!file)
@@ -425,7 +457,7 @@ static int attach_module(struct session *session, const struct pt_process *proce
 
 /* Probes for what the process may load later, so that no call is made before they are there. */
 static int attach_ahead(struct session *session, const struct pt_process *process,
-			const struct pt_loadables *loadables, bool torch)
+			const struct pt_loadables *loadables, enum cuda_kind kind)
 {
 	int rc = 0;
 
@@ -439,11 +471,11 @@ static int attach_ahead(struct session *session, const struct pt_process *proces
 		struct cuda_file *file;
 
 		snprintf(open_path, sizeof(open_path), "/proc/self/fd/%d", loadable->fd);
-		file = look_at_file(session, &module, torch);
+		file = look_at_file(session, &module, kind);
 		if (!file)
 			return -ENOMEM;
 		/* what was asked for by name is worth the wait */
-		take_inside(session, file, torch && !session->gate_open);
+		take_inside(session, file, kind == KIND_TORCH && !session->gate_open);
 		if (file->library && !has_probes(file, process->pid))
 			rc = attach_library(session, file, process->pid, &module);
 	}
@@ -482,11 +514,11 @@ static int look_ahead(struct session *session, const struct pt_process *process)
 		return -ENOMEM;
 	rc = find_ahead(session, process, known);
 	if (!rc)
-		rc = attach_ahead(session, process, &known->cuda, false);
+		rc = attach_ahead(session, process, &known->cuda, KIND_CUDA);
 	if (!rc)
-		rc = attach_ahead(session, process, &known->libs, false);
+		rc = attach_ahead(session, process, &known->libs, KIND_CUDA);
 	if (!rc)
-		rc = attach_ahead(session, process, &known->torch, true);
+		rc = attach_ahead(session, process, &known->torch, KIND_TORCH);
 	/* of probes that came before this is known whether the process had mapped the file */
 	known->looked_ns = session_now_ns();
 	return rc;
@@ -500,9 +532,11 @@ int cuda_attach(struct session *session, const struct pt_process *process)
 		return 0;
 	for (size_t i = 0; i < process->module_count && !rc; i++) {
 		if (session->cuda->want)
-			rc = attach_module(session, process, &process->modules[i], false);
+			rc = attach_module(session, process, &process->modules[i], KIND_CUDA);
 		if (!rc && session->options->torch)
-			rc = attach_module(session, process, &process->modules[i], true);
+			rc = attach_module(session, process, &process->modules[i], KIND_TORCH);
+		if (!rc && session->options->torch_memory)
+			rc = attach_module(session, process, &process->modules[i], KIND_BLOCKS);
 	}
 	if (!rc)
 		rc = look_ahead(session, process);
@@ -517,7 +551,7 @@ int cuda_announce(struct session *session)
 	int rc = 0;
 
 	for (size_t i = 0; cuda && i < cuda->file_count && !rc; i++)
-		if (cuda->files[i].library)
+		if (cuda->files[i].library && cuda->files[i].kind != KIND_BLOCKS)
 			rc = put_fns(session, cuda->files[i].library);
 	return rc;
 }
@@ -597,13 +631,13 @@ void cuda_forget(struct session *session, pid_t pid)
 }
 
 /* Did a traced process map such a file, or, if it ended before that was seen, call it? */
-static bool was_used(const struct cuda_session *cuda, bool torch)
+static bool was_used(const struct cuda_session *cuda, enum cuda_kind kind)
 {
 	for (size_t i = 0; i < cuda->file_count; i++)
-		if (cuda->files[i].torch == torch && cuda->files[i].mapped &&
+		if (cuda->files[i].kind == kind && cuda->files[i].mapped &&
 		    cuda->files[i].probed_ns)
 			return true;
-	return !torch && cuda->kernels && kernels_called(cuda->kernels);
+	return kind == KIND_CUDA && cuda->kernels && kernels_called(cuda->kernels);
 }
 
 void cuda_tell(const struct session *session)
@@ -614,13 +648,16 @@ void cuda_tell(const struct session *session)
 		if (cuda->files[i].job && cuda->files[i].mapped)
 			pt_warn("--%s: calls of '%s' are not recorded: this ended while its code "
 				"was being read",
-				cuda->files[i].torch ? "torch" : "cuda",
+				kind_names[cuda->files[i].kind].option,
 				cuda_inside_path(cuda->files[i].job));
-	if (cuda && session->options->cuda_asked && !was_used(cuda, false))
+	if (cuda && session->options->cuda_asked && !was_used(cuda, KIND_CUDA))
 		pt_warn(
 		    "--cuda: the traced processes had no file with such CUDA functions: nothing "
 		    "to record");
-	if (cuda && session->options->torch && !was_used(cuda, true))
+	if (cuda && session->options->torch && !was_used(cuda, KIND_TORCH))
 		pt_warn("--torch: the traced processes loaded no library with PyTorch's operators: "
+			"nothing to record");
+	if (cuda && session->options->torch_memory && !was_used(cuda, KIND_BLOCKS))
+		pt_warn("--torch-memory: the traced processes loaded no PyTorch (no libc10): "
 			"nothing to record");
 }

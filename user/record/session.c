@@ -165,13 +165,26 @@ static int calibrate(struct session *session)
 	return 0;
 }
 
-/* Neither CUDA functions nor PyTorch's operators. */
-static void tell_no_calls(bool cuda, bool torch, const struct pt_err *why)
+/* Of CUDA functions, or of PyTorch's. */
+static bool wants_calls(const struct pt_tracer_options *options)
+{
+	return options->cuda || options->torch || options->torch_memory;
+}
+
+static void drop_calls(struct pt_tracer_options *options)
+{
+	options->cuda = options->torch = options->torch_memory = options->stacks = false;
+}
+
+static void tell_no_calls(bool cuda, const struct pt_tracer_options *options,
+			  const struct pt_err *why)
 {
 	if (cuda)
 		pt_warn("--cuda: not recorded: %s", why->what);
-	if (torch)
+	if (options->torch)
 		pt_warn("--torch: not recorded: %s", why->what);
+	if (options->torch_memory)
+		pt_warn("--torch-memory: not recorded: %s", why->what);
 }
 
 /* With a list of C functions they may be probed at themselves. */
@@ -194,7 +207,7 @@ static int choose_methods(struct session *session, struct pt_tracer_options *opt
 static int load_tracer(struct session *session, struct pt_tracer_options *options,
 		       struct pt_err *err)
 {
-	bool with_calls = options->cuda || options->torch;
+	bool with_calls = wants_calls(options);
 	struct pt_err why = {0};
 	int rc = pt_tracer_new(options, &session->tracer,
 			       options->methods || with_calls ? &why : err);
@@ -209,11 +222,11 @@ static int load_tracer(struct session *session, struct pt_tracer_options *option
 	if (rc && with_calls) {
 		struct pt_tracer_options without = *options;
 
-		without.cuda = without.torch = false;
+		drop_calls(&without);
 		rc = pt_tracer_new(&without, &session->tracer, err);
 		if (!rc)
-			tell_no_calls(options->cuda, options->torch, &why);
-		options->cuda = options->torch = false;
+			tell_no_calls(options->cuda, options, &why);
+		drop_calls(options);
 	}
 	return rc;
 }
@@ -246,10 +259,12 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.exceptions = session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE || session->options->cuda_libs;
-	options.stacks = options.cuda && session->options->stacks;
+	options.stacks = (options.cuda || session->options->torch_memory) &&
+			 session->options->stacks;
 	options.native_stacks = session->options->native_stacks;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.torch = session->options->torch;
+	options.torch_memory = session->options->torch_memory;
 	options.follow_children = session->options->all || session->options->follow != PT_FOLLOW_NO;
 	if (options.c_functions && !pt_tracer_c_functions_supported(&options, &why)) {
 		pt_warn("--c-functions: not recorded: %s", why.what);
@@ -265,14 +280,14 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	}
 	options.marks = session->marks != NULL;
 	pt_err_clear(&why);
-	if ((options.cuda || options.torch) && !pt_tracer_cuda_supported(&options, &why)) {
-		tell_no_calls(options.cuda && session->options->cuda_asked, options.torch, &why);
-		options.cuda = options.torch = false;
+	if (wants_calls(&options) && !pt_tracer_cuda_supported(&options, &why)) {
+		tell_no_calls(options.cuda && session->options->cuda_asked, &options, &why);
+		drop_calls(&options);
 	}
 	rc = load_tracer(session, &options, err);
-	if (!rc && (options.cuda || options.torch))
+	if (!rc && wants_calls(&options))
 		rc = cuda_new(session, err);
-	return rc || !options.cuda || !options.stacks ? rc : make_callstacks(session, err);
+	return rc || !options.stacks ? rc : make_callstacks(session, err);
 }
 
 /* ---- the start ---- */

@@ -47,6 +47,7 @@ struct pt_session_options {
 	bool native_stacks;        /* with native frames, or of Python only */
 	bool cuda_asked;           /* it was named, so it is told if it does nothing */
 	bool torch;                /* calls of PyTorch's operators, too */
+	bool torch_memory;         /* what its allocators do, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
 	bool memory;                /* say up to when the stream of records is complete */

@@ -8,13 +8,17 @@
  * Each distinct stack is written once, in "stacks", and named by its memo number from then on.
  * Since only the end knows all stacks, what happened waits in a temporary file for each device.
  *
- * Each allocation is a segment of one block: CUDA's own allocations are the segments of PyTorch's
- * allocator. Memory of which the device is not known, and that of the host, have places of their
- * own behind the last device. "handle" is what the program has for it, and the address mostly.
+ * Each allocation is a segment: CUDA's own allocations are the segments of PyTorch's allocator.
+ * Where that is followed (op.within), what it gives out is the blocks of the segments; else a
+ * segment is one block. Which of both a segment is shows later only, so what is written of it as a
+ * block is marked, and left out at the end. A block in no segment that is known is one itself.
+ * Memory of which the device is not known, and that of the host, have places of their own behind
+ * the last device. "handle" is what the program has for it, and the address mostly.
  */
 #include "sink/memory_history.h"
 
 #include <errno.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +33,31 @@
 
 enum { PLACE_HOST = -2, PLACE_UNKNOWN = -1 };
 
+/* Memory that CUDA gave out, or a block that lies in none that is known. */
+struct segment {
+	uint64_t start, end;
+	size_t number; /* in its place, from 0 */
+	bool is_block;
+};
+
 /* What happened on one device, and what is left. */
 struct place {
 	int device; /* or PLACE_* */
-	FILE *entries, *segments;
+	FILE *entries;
+	void *segments;     /* tsearch(3): those that are there */
+	uint8_t *split;     /* by number: whether PyTorch has given out blocks of it */
+	size_t split_count; /* numbers that were given */
+	size_t split_size;
+	struct pt_op_memory *live;
+	size_t live_count, live_size;
 	struct place *next;
+};
+
+/* In a place's file: what stands in front of an entry. */
+struct entry_head {
+	uint32_t bytes;
+	bool whole; /* it is of a segment as one block: void if that turns out to be split */
+	uint64_t number;
 };
 
 struct process {
@@ -177,7 +201,6 @@ static struct place *place_get(struct process *process, int device)
 		return NULL;
 	place->device = device;
 	place->entries = tmpfile();
-	place->segments = tmpfile();
 	place->next = *at;
 	*at = place;
 	return place;
@@ -209,79 +232,215 @@ static void put_entry(const struct pt_memory_history *history, struct pt_buf *ou
 	put_op(out, 'a');
 }
 
-/* A segment that is one block; its device comes later, when all are known. */
-static void put_segment(struct pt_buf *out, const struct pt_op_memory *op)
+static void put_block(struct pt_buf *out, uint64_t address, uint64_t bytes,
+		      const struct pt_op_memory *op)
 {
+	begin_dict(out);
+	put_key_number(out, "address", address);
+	put_key_number(out, "size", bytes);
+	put_key_number(out, "requested_size", op ? bytes : 0);
+	put_key_text(out, "state", op ? "active_allocated" : "inactive");
+	put_frames(out, op ? op->stack : NULL);
+	end_dict(out);
+	put_op(out, 'a');
+}
+
+/* What lies between two blocks. */
+static void put_gap(struct pt_buf *out, uint64_t from, uint64_t to)
+{
+	if (from < to)
+		put_block(out, from, to - from, NULL);
+}
+
+/* A segment and the blocks in it, in order of address; as one block if whole. */
+static void put_segment(struct pt_buf *out, const struct pt_op_memory *op, bool whole,
+			const struct pt_op_memory *blocks, size_t count, size_t index)
+{
+	uint64_t used = whole ? op->bytes : 0, at = op->place;
+
+	for (size_t i = 0; i < count; i++)
+		used += blocks[i].bytes;
 	begin_dict(out);
 	put_key_number(out, "address", op->place);
 	put_key_number(out, "handle", op->address);
 	put_key_number(out, "total_size", op->bytes);
 	put_key_number(out, "stream", op->stream);
 	put_key_text(out, "segment_type", "large");
-	put_key_number(out, "allocated_size", op->bytes);
-	put_key_number(out, "active_size", op->bytes);
-	put_key_number(out, "requested_size", op->bytes);
+	put_key_number(out, "allocated_size", used);
+	put_key_number(out, "active_size", used);
+	put_key_number(out, "requested_size", used);
 	put_key_text(out, "kind", op->kind);
+	put_key_number(out, "device", index);
 	put_frames(out, op->stack);
 	put_text(out, "blocks");
 	put_op(out, ']');
-	begin_dict(out);
-	put_key_number(out, "address", op->place);
-	put_key_number(out, "size", op->bytes);
-	put_key_number(out, "requested_size", op->bytes);
-	put_key_text(out, "state", "active_allocated");
-	put_frames(out, op->stack);
-	end_dict(out);
-	put_op(out, 'a');
-	put_text(out, "device");
-	/* end_segment() follows */
-}
-
-static void end_segment(struct pt_buf *out, size_t index)
-{
-	put_number(out, index);
+	if (whole)
+		put_block(out, op->place, op->bytes, op);
+	for (size_t i = 0; i < count; i++) {
+		put_gap(out, at, blocks[i].place);
+		put_block(out, blocks[i].place, blocks[i].bytes, &blocks[i]);
+		at = blocks[i].place + blocks[i].bytes;
+	}
+	if (!whole)
+		put_gap(out, at, op->place + op->bytes);
 	end_dict(out);
 	put_op(out, 'a');
 }
 
-static int write_all(FILE *file, struct pt_buf *out)
-{
-	int rc = out->failed ? -ENOMEM : 0;
+/* ---- segments ---- */
 
+/* What lies within a segment is equal to it. */
+static int compare_segments(const void *left, const void *right)
+{
+	const struct segment *a = left, *b = right;
+
+	if ((a->start >= b->start && a->end <= b->end) ||
+	    (b->start >= a->start && b->end <= a->end))
+		return 0;
+	return a->start < b->start ? -1 : 1;
+}
+
+static struct segment *segment_of(const struct place *place, const struct pt_op_memory *op)
+{
+	const struct segment key = {.start = op->place, .end = op->place + op->bytes};
+	void *const *found = tfind(&key, &place->segments, compare_segments);
+
+	return found ? *found : NULL;
+}
+
+/* Its number; memory of the host has none, as nothing lies within it. */
+static int segment_add(struct place *place, const struct pt_op_memory *op)
+{
+	struct segment *segment;
+	size_t size = place->split_size ? 2 * place->split_size : 256;
+	uint8_t *bigger;
+	void **found;
+
+	if (op->host)
+		return 0;
+	if (place->split_count == place->split_size) {
+		bigger = realloc(place->split, size);
+		if (!bigger)
+			return -ENOMEM;
+		memset(bigger + place->split_size, 0, size - place->split_size);
+		place->split = bigger;
+		place->split_size = size;
+	}
+	segment = calloc(1, sizeof(*segment));
+	if (!segment)
+		return -ENOMEM;
+	*segment = (struct segment){op->place, op->place + op->bytes, place->split_count,
+				    op->within};
+	found = tsearch(segment, &place->segments, compare_segments);
+	if (found && *found == segment)
+		place->split_count++;
+	else
+		free(segment); /* something lies there already: it is not known what is within */
+	return found ? 0 : -ENOMEM;
+}
+
+static void segment_remove(struct place *place, struct segment *segment)
+{
+	tdelete(segment, &place->segments, compare_segments);
+	free(segment);
+}
+
+/* ---- what happens ---- */
+
+static int write_entry(const struct pt_memory_history *history, struct place *place,
+		       const struct pt_op_memory *op, const char *action,
+		       const struct segment *whole)
+{
+	struct pt_buf out = {0};
+	struct entry_head head;
+	int rc = 0;
+
+	put_entry(history, &out, op, action);
+	head = (struct entry_head){.bytes = (uint32_t)out.len,
+				   .whole = whole != NULL,
+				   .number = whole ? whole->number : 0};
 	errno = 0;
-	if (!rc && fwrite(out->data, 1, out->len, file) != out->len)
+	if (out.failed)
+		rc = -ENOMEM;
+	else if (fwrite(&head, sizeof(head), 1, place->entries) != 1 ||
+		 fwrite(out.data, 1, out.len, place->entries) != out.len)
 		rc = errno ? -errno : -EIO;
-	pt_buf_release(out);
+	pt_buf_release(&out);
 	return rc;
+}
+
+static int on_alloc(const struct pt_memory_history *history, struct place *place,
+		    const struct pt_op_memory *op)
+{
+	struct segment *segment = op->within ? segment_of(place, op) : NULL;
+	int rc = 0;
+
+	if (segment && !segment->is_block) {
+		place->split[segment->number] = 1;
+		return write_entry(history, place, op, "alloc", NULL);
+	}
+	rc = segment_add(place, op);
+	if (!rc)
+		rc = write_entry(history, place, op, "segment_alloc", NULL);
+	segment = segment_of(place, op);
+	return rc ? rc
+		  : write_entry(history, place, op, "alloc",
+				segment && segment->start == op->place ? segment : NULL);
+}
+
+static int on_free(const struct pt_memory_history *history, struct place *place,
+		   const struct pt_op_memory *op)
+{
+	struct segment *segment = segment_of(place, op), *own = NULL;
+	int rc;
+
+	if (segment && segment->start == op->place && segment->is_block == op->within)
+		own = segment;
+	rc = write_entry(history, place, op, "free_requested", own);
+	if (!rc)
+		rc = write_entry(history, place, op, "free_completed", own);
+	if (!rc && (own || !op->within))
+		rc = write_entry(history, place, op, "segment_free", NULL);
+	if (own)
+		segment_remove(place, own);
+	return rc;
+}
+
+static int on_live(struct place *place, const struct pt_op_memory *op)
+{
+	size_t size = place->live_size ? 2 * place->live_size : 256;
+	struct pt_op_memory *bigger;
+
+	if (place->live_count == place->live_size) {
+		bigger = reallocarray(place->live, size, sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		place->live = bigger;
+		place->live_size = size;
+	}
+	place->live[place->live_count++] = *op;
+	return 0;
 }
 
 int pt_memory_history_op(const struct pt_op *op, struct pt_memory_history *history)
 {
-	static const char *const alloc[] = {"segment_alloc", "alloc", NULL};
-	static const char *const free_[] = {"free_requested", "free_completed", "segment_free",
-					    NULL};
 	const struct pt_op_memory *memory = &op->memory;
-	const char *const *action = memory->action == PT_MEMORY_ALLOC ? alloc : free_;
 	struct process *process = process_get(history, memory->pid);
 	struct place *place = process ? place_get(process, place_of(memory)) : NULL;
-	struct pt_buf out = {0};
 
 	if (!place || use_stack(history, memory->stack))
 		return -ENOMEM;
-	if (!place->entries || !place->segments)
+	if (!place->entries)
 		return -EMFILE;
-	if (memory->action == PT_MEMORY_LIVE) {
-		uint32_t bytes;
-
-		put_segment(&out, memory);
-		bytes = (uint32_t)out.len;
-		if (fwrite(&bytes, sizeof(bytes), 1, place->segments) != 1)
-			out.failed = true;
-		return write_all(place->segments, &out);
+	switch (memory->action) {
+	case PT_MEMORY_ALLOC:
+		return on_alloc(history, place, memory);
+	case PT_MEMORY_FREE:
+		return on_free(history, place, memory);
+	case PT_MEMORY_LIVE:
+		break;
 	}
-	for (; *action; action++)
-		put_entry(history, &out, memory, *action);
-	return write_all(place->entries, &out);
+	return on_live(place, memory);
 }
 
 /* ---- files ---- */
@@ -314,32 +473,60 @@ static void flush(struct writer *writer)
 	writer->out.len = 0;
 }
 
-static void copy_entries(struct writer *writer, FILE *from)
+static void copy_entries(struct writer *writer, const struct place *place)
 {
-	char block[BLOCK_BYTES];
-	size_t n;
+	char block[4096]; /* an entry takes some 300 bytes */
+	struct entry_head head;
+	FILE *from = place->entries;
 
-	flush(writer);
 	rewind(from);
-	while (!writer->rc && (n = fread(block, 1, sizeof(block), from)) > 0)
-		writer->rc = pt_outfile_append(&writer->file, block, n);
+	while (!writer->rc && fread(&head, sizeof(head), 1, from) == 1) {
+		if (head.bytes > sizeof(block) || fread(block, 1, head.bytes, from) != head.bytes) {
+			writer->rc = -EIO;
+			return;
+		}
+		if (head.whole && place->split[head.number])
+			continue;
+		pt_buf_add(&writer->out, block, head.bytes);
+		if (writer->out.len > BLOCK_BYTES)
+			flush(writer);
+	}
 	if (ferror(from) && !writer->rc)
 		writer->rc = -EIO;
 }
 
-static void copy_segments(struct writer *writer, FILE *from, size_t index)
+/* By address; what lies within something comes behind it. */
+static int compare_live(const void *left, const void *right)
 {
-	char block[4096]; /* a segment takes some 500 bytes */
-	uint32_t bytes;
+	const struct pt_op_memory *a = left, *b = right;
 
-	rewind(from);
-	while (!writer->rc && fread(&bytes, sizeof(bytes), 1, from) == 1) {
-		if (bytes > sizeof(block) || fread(block, 1, bytes, from) != bytes) {
-			writer->rc = -EIO;
-			return;
-		}
-		pt_buf_add(&writer->out, block, bytes);
-		end_segment(&writer->out, index);
+	if (a->place != b->place)
+		return a->place < b->place ? -1 : 1;
+	return a->within - b->within;
+}
+
+static bool lies_in(const struct pt_op_memory *block, const struct pt_op_memory *segment)
+{
+	return block->within && !segment->within && block->place >= segment->place &&
+	       block->place + block->bytes <= segment->place + segment->bytes;
+}
+
+static void put_segments(struct writer *writer, const struct place *place, size_t index)
+{
+	struct pt_op_memory *live = place->live;
+	size_t to;
+
+	if (place->live_count)
+		qsort(live, place->live_count, sizeof(*live), compare_live);
+	for (size_t i = 0; i < place->live_count; i = to) {
+		const struct segment *segment = segment_of(place, &live[i]);
+		bool split = segment && segment->start == live[i].place &&
+			     place->split[segment->number];
+
+		for (to = i + 1; to < place->live_count && lies_in(&live[to], &live[i]);)
+			to++;
+		put_segment(&writer->out, &live[i], to == i + 1 && !split, &live[i + 1], to - i - 1,
+			    index);
 		if (writer->out.len > BLOCK_BYTES)
 			flush(writer);
 	}
@@ -428,7 +615,7 @@ static void put_traces(struct writer *writer, const struct process *process)
 		for (; count < index_of(process, p); count++)
 			pt_buf_add_str(out, "]a");
 		put_op(out, ']');
-		copy_entries(writer, p->entries);
+		copy_entries(writer, p);
 		put_op(out, 'a');
 		count++;
 	}
@@ -451,7 +638,7 @@ static void put_document(struct writer *writer, const struct pt_memory_history *
 	put_text(out, "segments");
 	put_op(out, ']');
 	for (const struct place *p = process->places; p; p = p->next)
-		copy_segments(writer, p->segments, index_of(process, p));
+		put_segments(writer, p, index_of(process, p));
 	put_traces(writer, process);
 	end_dict(out);
 	put_op(out, '.');
@@ -514,8 +701,9 @@ void pt_memory_history_discard(struct pt_memory_history *history)
 			process->places = place->next;
 			if (place->entries)
 				fclose(place->entries);
-			if (place->segments)
-				fclose(place->segments);
+			tdestroy(place->segments, free);
+			free(place->split);
+			free(place->live);
 			free(place);
 		}
 		free(process);

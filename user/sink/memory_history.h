@@ -4,8 +4,9 @@
  * and torch/cuda/_memory_viz.py read: pickles, one a process, from PT_OP_MEMORY.
  *
  * Life cycle: pt_memory_history_open() -> pt_memory_history_op() -> pt_memory_history_close().
- * What happened goes through temporary files, so memory grows with processes and distinct stacks
- * only. A file appears under its name when it is whole.
+ * What happened goes through temporary files, so memory grows with processes, distinct stacks, what
+ * is allocated at a time, and by a byte an allocation. A file appears under its name when it is
+ * whole.
  *
  * The first process gets the path; %p in it stands for the pid, and where it has none, further
  * processes get _PID before the suffix.

@@ -177,7 +177,7 @@ static void print_process(const struct report_memory *memory, size_t top, FILE *
 {
 	size_t shown = 0, left = 0;
 
-	fprintf(out, "\nCUDA memory of process %d%s: ", memory->pid,
+	fprintf(out, "\nMemory of process %d%s: ", memory->pid,
 		memory->counts[ENDED] ? ", which has ended" : "");
 	for (size_t i = 0; i < ENDED; i++)
 		if (i < FIRST_RARE || memory->counts[i])

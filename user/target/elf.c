@@ -654,11 +654,14 @@ int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value)
 	return 0;
 }
 
+/* The name of a symbol whose address is written: by its place, or if wanted is given by its name.
+ */
 static const char *import_in(const struct elf_file *elf, const struct elf_section *section,
-			     uint64_t vaddr)
+			     uint64_t vaddr, const char *wanted)
 {
 	const uint8_t *raw = elf_at(elf, section->offset, section->size);
 	const struct elf_section *table, *strings;
+	const char *name;
 	const uint8_t *syms;
 
 	if (!raw || section->link >= elf->section_count)
@@ -673,26 +676,38 @@ static const char *import_in(const struct elf_file *elf, const struct elf_sectio
 		Elf64_Sym sym;
 
 		memcpy(&rela, raw + i * sizeof(rela), sizeof(rela));
-		if (rela.r_offset != vaddr || !ELF64_R_SYM(rela.r_info) ||
+		if ((!wanted && rela.r_offset != vaddr) || !ELF64_R_SYM(rela.r_info) ||
 		    ELF64_R_SYM(rela.r_info) >= table->size / sizeof(sym))
 			continue;
 		memcpy(&sym, syms + ELF64_R_SYM(rela.r_info) * sizeof(sym), sizeof(sym));
 		if (sym.st_name >= strings->size)
 			return NULL;
-		return string_at(elf, strings->offset + sym.st_name,
+		name = string_at(elf, strings->offset + sym.st_name,
 				 strings->offset + strings->size);
+		if (!wanted || (name && !strcmp(name, wanted)))
+			return name;
 	}
 	return NULL;
 }
 
-const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr)
+static const char *find_import(const struct elf_file *elf, uint64_t vaddr, const char *wanted)
 {
 	const char *name = NULL;
 
 	for (size_t i = 0; i < elf->section_count && !name; i++)
 		if (is_reloc_section(elf, &elf->sections[i]))
-			name = import_in(elf, &elf->sections[i], vaddr);
+			name = import_in(elf, &elf->sections[i], vaddr, wanted);
 	return name;
+}
+
+const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr)
+{
+	return find_import(elf, vaddr, NULL);
+}
+
+bool elf_imports(const struct elf_file *elf, const char *name)
+{
+	return find_import(elf, 0, name) != NULL;
 }
 
 /* ---- stapsdt notes ---- */

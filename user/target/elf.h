@@ -105,6 +105,10 @@ int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value);
 /* The name of the symbol whose address the dynamic linker writes to vaddr, or NULL. */
 const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr);
 
+/* Whether the dynamic linker writes the address of a symbol of that name anywhere: the file uses it
+ * by its name, so it would use one that another file defines. */
+bool elf_imports(const struct elf_file *elf, const char *name);
+
 /* Calls fn for each stapsdt note; stops when it returns non-zero, and returns that. A file without
  * notes gives 0. */
 int elf_each_sdt_note(const struct elf_file *elf,

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Allocates and frees CUDA memory at random, in threads that free what others have allocated, and
-knows itself what is left: result["live"] is [kind, device, function, bytes, allocations].
+knows itself what is left: result["live"] is [kind, device, function, bytes, allocations]. With "soak"
+it goes on for so many seconds instead of steps.
 
 The library is CUDA_LIB (cuda_memory_double.c)."""
 import collections
 import ctypes
+import functools
 import os
 import random
 import threading
+import time
 
 LIB = ctypes.CDLL(os.environ["CUDA_LIB"])
 LOCK = threading.Lock()
@@ -146,15 +149,27 @@ def choose_device(rng):
     assert LIB.cudaSetDevice(17) == 100
 
 
+LIVE_MAX = 5000
+
+
+def steps_of(count, seconds):
+    if not seconds:
+        yield from range(count)
+        return
+    end = time.monotonic() + count
+    while time.monotonic() < end:
+        yield from range(500)
+
+
 def storm(seed, steps):
     rng = random.Random(seed)
     if seed % 2:  # the others never say which device they use
         choose_device(rng)
-    for _ in range(steps):
+    for _ in steps:
         kind = rng.random()
         if kind < 0.02 and seed % 2:
             choose_device(rng)
-        elif kind < 0.6:
+        elif kind < 0.6 and len(LIVE) < LIVE_MAX:
             allocate(rng)
         else:
             free_one(rng)
@@ -248,10 +263,11 @@ EARLY = [linear(100 + i) for i in range(5)]
 
 
 def workload(count, *what):
-    threads = [threading.Thread(target=storm, args=(seed, int(count))) for seed in range(3)]
+    steps = functools.partial(steps_of, int(count), "soak" in what)
+    threads = [threading.Thread(target=storm, args=(seed, steps())) for seed in range(3)]
     for thread in threads:
         thread.start()
-    storm(3, int(count))
+    storm(3, steps())
     for thread in threads:
         thread.join()
     failures()
