@@ -36,8 +36,7 @@ static __always_inline int block_hit(struct pt_regs *ctx)
 	if (what == PT_BLOCK_DEVICE) {
 		address = REGS_ARG0(ctx);
 		bytes = REGS_ARG1(ctx);
-		/* a c10::Device: type and number, a byte each; the host's memory tells the others
-		 */
+		/* a c10::Device: type and number, a byte each. Of the host the others tell. */
 		device = (__u32)REGS_ARG4(ctx);
 		if ((device & 0xff) != BLOCK_DEVICE_CUDA)
 			return 0;

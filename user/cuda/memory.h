@@ -32,7 +32,8 @@ enum pt_cuda_memory_space {
 	PT_CUDA_SPACE_PHYSICAL, /* handles of cuMemCreate() */
 	PT_CUDA_SPACE_MAPPING,
 	PT_CUDA_SPACE_STREAM,
-	PT_CUDA_SPACE_BLOCK, /* of PyTorch's allocators, within memory of CUDA or of the host */
+	PT_CUDA_SPACE_BLOCK, /* of PyTorch's allocators, within memory of CUDA */
+	PT_CUDA_SPACE_HOST_BLOCK,
 };
 
 enum pt_cuda_memory_kind {

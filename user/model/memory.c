@@ -820,7 +820,7 @@ static void reset(struct pt_model *model, struct memory_process *own,
 	for (; block && device != PT_CUDA_DEVICE_UNKNOWN; block = next) {
 		next = block->next;
 		if (block->entry.space == PT_CUDA_SPACE_PHYSICAL ||
-		    block->entry.space == PT_CUDA_SPACE_BLOCK || !block->refs)
+		    block->entry.space >= PT_CUDA_SPACE_BLOCK || !block->refs)
 			continue; /* it belongs to no context; a free is under way */
 		unknown |= block->device == PT_CUDA_DEVICE_UNKNOWN;
 		if (block->device != device)

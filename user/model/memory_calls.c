@@ -195,7 +195,7 @@ static void block(struct pt_model *model, struct model_thread *thread, const str
 	event = (struct memory_event){
 	    .time_ns = ev->time_ns,
 	    .what = block->bytes > 0 ? PT_CUDA_MEMORY_ALLOC : PT_CUDA_MEMORY_FREE,
-	    .memory = {.space = PT_CUDA_SPACE_BLOCK,
+	    .memory = {.space = device ? PT_CUDA_SPACE_BLOCK : PT_CUDA_SPACE_HOST_BLOCK,
 		       .kind = device ? PT_CUDA_KIND_TORCH : PT_CUDA_KIND_TORCH_HOST,
 		       .address = block->address,
 		       .bytes = block->bytes > 0 ? (uint64_t)block->bytes : 0,
