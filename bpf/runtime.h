@@ -547,6 +547,17 @@ static __always_inline void gc_leave(struct thread *t, struct rt_event *event)
 #undef GENERATION
 }
 
+/* Without statistics: both ends tell the stack pointer as it is at the begin, so that a return from
+ * a call that did nothing (within a collection) is known. */
+static __always_inline void gc_told(struct rt_event *event, bool begin, __u64 arg, __u64 stack)
+{
+	event->type = begin ? PT_X_RT_BEGIN : PT_X_RT_END;
+	event->what = PT_RT_GC;
+	event->values = 2;
+	event->value[0] = begin ? (__u64)(__s64)(__s32)arg : arg;
+	event->value[1] = stack;
+}
+
 /* ---- who has the GIL ---- */
 
 /* struct _gil_runtime_state (Include/internal/pycore_gil.h, 3.8 to 3.15): interval, last_holder,
@@ -607,6 +618,12 @@ __noinline int runtime_hit(__u64 arg, __u64 arg2, __u64 ip, __u32 hit)
 	case PT_RT_SITE_GC_LEAVE:
 		gc_leave(t, &event);
 		break;
+	case PT_RT_SITE_GC_BEGIN:
+		gc_told(&event, true, arg, arg2);
+		break;
+	case PT_RT_SITE_GC_RETURN:
+		gc_told(&event, false, arg, arg2);
+		break;
 	case PT_RT_SITE_GIL_WAIT:
 		event.type = PT_X_RT_BEGIN;
 		event.what = PT_RT_GIL;
@@ -641,6 +658,8 @@ static __always_inline int site_runtime(struct pt_regs *ctx, __u64 cookie)
 		arg2 = reg_read(ctx, reg2);
 	if (cookie & PT_RT_MEMORY)
 		arg = (__u64)(__s64)(__s32)user_u32(arg + (__s64)PT_COOKIE_RT_DISP(cookie));
+	else
+		arg2 -= 8 * PT_COOKIE_SLOT(cookie);
 	return runtime_hit(
 	    arg, arg2, REGS_IP(ctx),
 	    RT_HIT(PT_COOKIE_RT_WHAT(cookie), PT_COOKIE_LAYOUT(cookie), PT_COOKIE_SITE(cookie)));

@@ -111,6 +111,8 @@ enum pt_rt_site {
 	PT_RT_SITE_GIL_WAITED,   /* it is over: what pthread_cond_timedwait() returned */
 	PT_RT_SITE_AUDIT,        /* an audit event: its name, and a tuple or NULL */
 	PT_RT_SITE_AUDIT_PYTHON, /* sys.audit() called by Python: array of arguments, their count */
+	PT_RT_SITE_GC_BEGIN,     /* in the collector, a collection begins: generation, stack */
+	PT_RT_SITE_GC_RETURN,    /* the collector's return: objects found unreachable, stack */
 };
 
 /*
@@ -241,12 +243,14 @@ _Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
  * The cookie of a PT_SITE_RUNTIME. Kind, condition (0), layout and site as above, and:
  *
  *   8-12  the first argument's register, or PT_REG_NONE
- *   13-20 PT_RT_MEMORY: the argument is a 32-bit integer at [register + 4 * this], signed
+ *   13-20 PT_RT_MEMORY: the argument is a 32-bit integer at [register + 4 * this], signed;
+ *         else 8 times this is taken from the second argument
  *   21-25 the second argument's register, or PT_REG_NONE
  *   56-61 enum pt_rt_site
  *   62    PT_RT_MEMORY
  */
-#define PT_RT_MEMORY (1ull << 62)
+#define PT_RT_MEMORY    (1ull << 62)
+#define PT_RT_DEPTH_MAX 255 /* what bits 13-20 can take */
 #define PT_COOKIE_RT(what, reg, slot, reg2, site)                                                  \
 	((__u64)PT_SITE_RUNTIME | (__u64)8 << 4 | (__u64)(reg) << 8 | (__u64)((slot)&0xff) << 13 | \
 	 (__u64)(reg2) << 21 | (__u64)(site) << 40 | (__u64)(what) << 56)

@@ -430,11 +430,39 @@ static void test_sdt_args(void **state)
 			fail_msg("'%s' was taken", bad[i]);
 }
 
+/* Collections whose ends say on which stack they are: a return of a call within one, which did
+ * nothing, ends none; one of another interpreter may lie within. */
+static void test_gc_by_stack(void **state)
+{
+	static const int64_t outer[] = {2, 0x7000}, inner[] = {1, 0x6000}, nothing[] = {0, 0x5000};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_snap(&ops.builder, NULL, 0, 0, 2000);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, inner, 2, 2050); /* began before */
+	batch_rt(&ops.builder, PT_X_RT_BEGIN, PT_RT_GC, 0, outer, 2, 2100);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, nothing, 2, 2200);
+	batch_rt(&ops.builder, PT_X_RT_BEGIN, PT_RT_GC, 0, inner, 2, 2300);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, nothing, 2, 2400);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, inner, 2, 2500);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, outer, 2, 2600);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 2);
+	assert_span(&ops, 0, "gc generation 1", 2300, 2500, 0);
+	assert_span(&ops, 1, "gc generation 2", 2100, 2600, 0);
+	assert_string_equal(ops.spans[1].args, "generation=2 unreachable=2");
+	ops_release(&ops);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_gc_around_calls),
 	    cmocka_unit_test(test_gc_by_usdt_and_cancelled),
+	    cmocka_unit_test(test_gc_by_stack),
 	    cmocka_unit_test(test_waits_are_joined),
 	    cmocka_unit_test(test_before_the_first_snapshot),
 	    cmocka_unit_test(test_before_a_first_exit),

@@ -135,7 +135,7 @@ static void gc_texts(const struct model_span *span, struct texts *texts, char *n
 	if (end->values == 3) {
 		add_number(texts, "collected", end->value[1]);
 		add_number(texts, "uncollectable", end->value[2]);
-	} else if (end->values == 1) {
+	} else if (end->values) {
 		add_number(texts, "unreachable", end->value[0]);
 	}
 }
@@ -291,6 +291,22 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 	model_thread_push_span(model, thread, span, event->time_ns);
 }
 
+/* Two ends of one call of the collector: its stack, where they tell it. */
+static bool same_collection(const struct pt_ev_rt *begin, const struct pt_ev_rt *end)
+{
+	return begin->values != 2 || end->values != 2 || begin->value[1] == end->value[1];
+}
+
+/* Is this the end of that? */
+static bool is_end(const struct model_span *span, const struct pt_ev_rt *end)
+{
+	if (span->what != end->what)
+		return false;
+	if (span->what == PT_RT_MARK)
+		return model_mark_same(&span->begin, end);
+	return span->what != PT_RT_GC || same_collection(&span->begin, end);
+}
+
 /* What an end belongs to began before the recording, or in a loss, if it is not found. */
 static void end(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
 {
@@ -299,9 +315,7 @@ static void end(struct pt_model *model, struct model_thread *thread, const struc
 
 	while (i > 0 && !span) {
 		span = thread->frames[--i].span;
-		if (span &&
-		    (span->what != event->rt.what ||
-		     (span->what == PT_RT_MARK && !model_mark_same(&span->begin, &event->rt))))
+		if (span && !is_end(span, &event->rt))
 			span = NULL;
 	}
 	if (!span)

@@ -44,6 +44,14 @@ bool region_holds(const struct region *region, uint64_t vaddr)
 	return false;
 }
 
+bool region_leaves(const struct region *region, const struct mc_insn *insn)
+{
+	if (insn->flow == MC_FLOW_JMP_INDIRECT)
+		return true;
+	return (insn->flow == MC_FLOW_JMP || insn->flow == MC_FLOW_JCC) &&
+	       !region_holds(region, insn->target);
+}
+
 size_t region_next(const struct region *region, size_t i)
 {
 	if (i + 1 >= region->insn_count || (region->marks[i + 1] & REGION_START))

@@ -54,6 +54,8 @@ void region_release(struct region *region);
 /* Index of the instruction at exactly this address, or REGION_NONE. */
 size_t region_index(const struct region *region, uint64_t vaddr);
 bool region_holds(const struct region *region, uint64_t vaddr);
+/* May it leave the region other than by a ret or a call? */
+bool region_leaves(const struct region *region, const struct mc_insn *insn);
 /* Index of the instruction behind i in the same range, or REGION_NONE. */
 size_t region_next(const struct region *region, size_t i);
 /* Index of the instruction before i in the same range, or REGION_NONE. */

@@ -4,7 +4,7 @@
  *
  * Collections: the USDT probes gc__start and gc__done where the build has them. Else the
  * collector's function, which is the one that names its own debug message; it has one entry, and a
- * probe on each of its returns needs no return probe.
+ * probe on each of its returns needs no return probe. From 3.14 on sites_collector.c does that.
  *
  * The GIL: take_gil() holds the interpreter's only call of pthread_cond_timedwait(); probes sit on
  * that call and right behind it.
@@ -107,15 +107,6 @@ static int count_call(uint64_t vaddr, uint64_t target, void *ctx)
 	return target == called->start;
 }
 
-/* What leaves a function other than by ret, a call, or a jump within it. */
-static bool leaves(const struct region *region, const struct mc_insn *insn)
-{
-	if (insn->flow == MC_FLOW_JMP_INDIRECT)
-		return true;
-	return (insn->flow == MC_FLOW_JMP || insn->flow == MC_FLOW_JCC) &&
-	       !region_holds(region, insn->target);
-}
-
 static int add_collector(const struct py_finder *finder, uint64_t start,
 			 struct py_engine_plan *plan)
 {
@@ -136,7 +127,7 @@ static int add_collector(const struct py_finder *finder, uint64_t start,
 				    PT_COOKIE_RT(PT_RT_SITE_GC_ENTER, MC_RDI, 0, PT_REG_NONE, 0),
 				    "collector's entry");
 	for (size_t i = 0; i < region.insn_count && !rc; i++) {
-		if (leaves(&region, &region.insns[i]))
+		if (region_leaves(&region, &region.insns[i]))
 			rc = py_plan_refuse(plan, "the collector ends in a jump elsewhere");
 		if (rc || region.insns[i].flow != MC_FLOW_RET)
 			continue;
@@ -159,10 +150,8 @@ static int find_collector(const struct py_image *image, const struct py_finder *
 	uint64_t message = scan_bytes(finder->elf, GC_MESSAGE, sizeof(GC_MESSAGE));
 	int rc = 0;
 
-	if (!image->rt.gc_stats && !image->rt.gc_stats_vaddr)
-		return py_plan_refuse(plan,
-				      "built without dtrace probes (--with-dtrace), and "
-				      "without them collections are known up to CPython 3.13");
+	if (message && !image->rt.gc_stats && !image->rt.gc_stats_vaddr)
+		return py_sites_collector(finder, message, plan);
 	if (message)
 		scan_references(finder->elf, message, see_reference, &functions);
 	if (!functions.count || functions.too_many)

@@ -8,11 +8,15 @@ import _thread
 
 
 class Cyclic:
+    many = ()
+
     def __init__(self):
         self.me = self
 
     def __del__(self):
         finalised()
+        # more than the threshold, within a collection: there is to be no other
+        self.made = list(map(list, self.many))
 
 
 def finalised():
@@ -30,6 +34,7 @@ def round_trip():
     litter(7)
     gc.collect(1)
     litter(3)
+    Cyclic().many = ((),) * 20000
     gc.collect()
 
 
