@@ -586,6 +586,7 @@ static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, 
 	const struct pt_image *image = image_at(layout_index);
 	int direction = kind == PT_SITE_EXIT ? EV_EXIT : EV_ENTER;
 	__u64 tstate = 0, frame = 0;
+	bool switched;
 
 	if (direction == EV_EXIT && t->skip_exit) {
 		t->skip_exit = 0;
@@ -598,12 +599,14 @@ static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, 
 		tstate = site_tstate(ctx, cookie);
 	if (PT_COOKIE_FRAME_REG(cookie) < PT_REG_NONE)
 		frame = reg_read(ctx, PT_COOKIE_FRAME_REG(cookie));
-	if (unlikely(t->attention || (tstate && tstate != t->tstate) ||
+	switched = tstate && stack_switched(t, &image->layout, tstate);
+	if (unlikely(t->attention || switched || (tstate && tstate != t->tstate) ||
 		     (direction == EV_EXIT && t->depth == 0))) {
 		__u32 before = PT_COOKIE_RAW_DELTA(cookie) > 0 ? INFO_BEFORE : 0;
 
 		direction = event_slow(tstate ? tstate : t->tstate, frame, 0,
-				       layout_index | INFO_COUNTING | before | INFO_DIR(direction));
+				       layout_index | INFO_COUNTING | before |
+					   (switched ? INFO_SWITCH : 0) | INFO_DIR(direction));
 		if (direction == EV_DROP)
 			return 0;
 	}

@@ -51,7 +51,7 @@ struct pt_layout {
 	__u16 frame_instr;
 	__u16 code_adaptive;
 	__u16 code_linetable; /* bytes object; co_lnotab up to 3.9 */
-	__u16 ts_datastack;   /* PyThreadState.datastack_chunk; 3.12+ */
+	__u16 ts_datastack;   /* PyThreadState.datastack_chunk; 3.11+ */
 };
 _Static_assert(sizeof(struct pt_layout) == 48, "layout");
 

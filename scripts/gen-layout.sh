@@ -96,7 +96,7 @@ int main(void)
 	ROW("code_adaptive", NONE);
 	ROW("code_linetable", offsetof(PyCodeObject, co_lnotab));
 #endif
-#if PY_VERSION_HEX >= 0x030c0000
+#if PY_VERSION_HEX >= 0x030b0000
 	ROW("ts_datastack", offsetof(PyThreadState, datastack_chunk));
 #else
 	ROW("ts_datastack", NONE);

@@ -204,9 +204,16 @@ def paths(events):
     return " ".join(("+" if enter else "-") + name for enter, name in events)
 
 
-def test_greenlets(t):
+def with_greenlets():
+    """Those that have gevent: the machine's own from Debian's package, and Debian 13's."""
+    return [i for i in interpreters.every() if i.minor >= (3, 11) and os.path.isdir(
+        "%s/usr/lib/python3/dist-packages/gevent" % (i.root or "")) and
+            (i.name.startswith("system-") or i.root)]
+
+
+@each(interp=with_greenlets)
+def test_greenlets(t, interp):
     """What each greenlet enters and leaves, in order, as a profile function sees it in a second run."""
-    interp = with_module("gevent")
     got, _, _ = record(t, interp, "--async", program="greenlets")
     target = process.Target(interp, "greenlets", "watch")
     target.go()

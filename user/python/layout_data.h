@@ -124,7 +124,7 @@
 		.frame_instr = 56,
 		.code_adaptive = 184,
 		.code_linetable = 136,
-		.ts_datastack = PT_NO_FIELD,
+		.ts_datastack = 296,
 		.str_length = 16,
 		.str_state = 32,
 		.str_ascii_data = 48,

@@ -295,7 +295,7 @@ int targets_look_for_marks(struct session *session)
 	return rc;
 }
 
-/* Their switches are seen only with --async, from 3.12 on (bpf/async.h). */
+/* Their switches are seen only with --async, from 3.11 on (bpf/async.h). */
 static void warn_of_greenlets(const struct session *session, const struct pt_process *process,
 			      const struct py_image *image)
 {
@@ -314,7 +314,7 @@ static void warn_of_greenlets(const struct session *session, const struct pt_pro
 		process->pid, process->comm,
 		image->layout.ts_datastack != PT_NO_FIELD
 		    ? "--async tells them apart"
-		    : "only from CPython 3.12 on can they be told apart");
+		    : "only from CPython 3.11 on can they be told apart");
 }
 
 int target_attach(struct session *session, const struct pt_process *process, bool starting,
