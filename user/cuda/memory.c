@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_BYTES 64
-
 struct pt_cuda_memory_call {
 	const char *name;
 	enum pt_cuda_memory_what what;
@@ -104,14 +102,6 @@ static int compare(const void *key, const void *call)
 	return strcmp(key, ((const struct pt_cuda_memory_call *)call)->name);
 }
 
-static void cut_suffix(char *name, const char *suffix)
-{
-	size_t len = strlen(name), suffix_len = strlen(suffix);
-
-	if (len > suffix_len && !strcmp(name + len - suffix_len, suffix))
-		name[len - suffix_len] = '\0';
-}
-
 /* Their first forms have addresses of 32 bits, and no program of 64 bits calls them. */
 static bool is_obsolete(const char *symbol)
 {
@@ -121,17 +111,11 @@ static bool is_obsolete(const char *symbol)
 
 const struct pt_cuda_memory_call *pt_cuda_memory_find(const char *symbol)
 {
-	char name[NAME_BYTES];
-	char *version;
+	char name[PT_CUDA_SYMBOL_BYTES];
 
-	if (strlen(symbol) >= sizeof(name) || is_obsolete(symbol))
+	if (is_obsolete(symbol))
 		return NULL;
-	strcpy(name, symbol);
-	cut_suffix(name, "_ptsz");
-	cut_suffix(name, "_ptds");
-	version = strstr(name, "_v");
-	if (version && version[2] >= '0' && version[2] <= '9' && !version[3])
-		*version = '\0';
+	pt_cuda_base_name(symbol, name);
 	return bsearch(name, calls, sizeof(calls) / sizeof(calls[0]), sizeof(calls[0]), compare);
 }
 
@@ -147,28 +131,9 @@ struct words {
 	const uint64_t *in, *out;
 };
 
-static uint64_t narrowed(uint64_t value, char code)
-{
-	return strchr("cuie", code) ? (uint32_t)value : value;
-}
-
-static const struct pt_cuda_arg *with_name(const struct pt_cuda_layout *layout, const char *name)
-{
-	for (unsigned int i = 0; name && i < layout->arg_count; i++)
-		if (!strcmp(layout->args[i].name, name))
-			return &layout->args[i];
-	return NULL;
-}
-
 static bool get(const struct words *words, const char *name, uint64_t *value)
 {
-	const struct pt_cuda_arg *arg = with_name(words->layout, name);
-	const uint64_t *from = arg && arg->out ? words->out : words->in;
-
-	if (!arg || arg->word < 0 || !from)
-		return false;
-	*value = narrowed(from[arg->word], arg->code);
-	return true;
+	return pt_cuda_argument(words->layout, name, words->in, words->out, value);
 }
 
 /* The words of the argument with this code; NULL: there is none. */
@@ -363,7 +328,8 @@ bool pt_cuda_memory_read(const struct pt_cuda_memory_call *call,
 	case PT_CUDA_MEMORY_ALLOC:
 		set_bytes(call, &words, memory);
 		memory->stream = other;
-		memory->from_pool = with_name(layout, "memPool") || with_name(layout, "pool");
+		memory->from_pool = pt_cuda_arg_find(layout, "memPool") ||
+				    pt_cuda_arg_find(layout, "pool");
 		return true;
 	case PT_CUDA_MEMORY_FREE:
 		memory->stream = other;

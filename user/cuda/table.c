@@ -8,6 +8,7 @@
 #include "cuda/table.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,6 +179,55 @@ int pt_cuda_layout(const struct pt_cuda_row *row, struct pt_cuda_layout *layout)
 unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout)
 {
 	return layout->regs + layout->stack + layout->block_words;
+}
+
+/* ---- arguments by name ---- */
+
+static uint64_t narrowed(uint64_t value, char code)
+{
+	return strchr("cuie", code) ? (uint32_t)value : value;
+}
+
+const struct pt_cuda_arg *pt_cuda_arg_find(const struct pt_cuda_layout *layout, const char *name)
+{
+	for (unsigned int i = 0; name && i < layout->arg_count; i++)
+		if (!strcmp(layout->args[i].name, name))
+			return &layout->args[i];
+	return NULL;
+}
+
+bool pt_cuda_argument(const struct pt_cuda_layout *layout, const char *name, const uint64_t *in,
+		      const uint64_t *out, uint64_t *value)
+{
+	const struct pt_cuda_arg *arg = pt_cuda_arg_find(layout, name);
+	const uint64_t *from = arg && arg->out ? out : in;
+
+	if (!arg || arg->word < 0 || !from)
+		return false;
+	*value = narrowed(from[arg->word], arg->code);
+	return true;
+}
+
+/* ---- rows ---- */
+
+static void cut_suffix(char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	if (len > suffix_len && !strcmp(name + len - suffix_len, suffix))
+		name[len - suffix_len] = '\0';
+}
+
+void pt_cuda_base_name(const char *symbol, char name[PT_CUDA_SYMBOL_BYTES])
+{
+	char *version;
+
+	snprintf(name, PT_CUDA_SYMBOL_BYTES, "%s", symbol);
+	cut_suffix(name, "_ptsz");
+	cut_suffix(name, "_ptds");
+	version = strstr(name, "_v");
+	if (version && version[2] >= '0' && version[2] <= '9' && !version[3])
+		*version = '\0';
 }
 
 static int compare_symbol(const void *key, const void *row)

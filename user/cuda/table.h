@@ -88,6 +88,16 @@ int pt_cuda_layout(const struct pt_cuda_row *row, struct pt_cuda_layout *layout)
 /* The words at the call and at the return that a layout asks for. */
 unsigned int pt_cuda_in_words(const struct pt_cuda_layout *layout);
 
+/* An argument by its name; NULL: there is none. */
+const struct pt_cuda_arg *pt_cuda_arg_find(const struct pt_cuda_layout *layout, const char *name);
+/* Its first word, of the words of the call (in) or of the return (out, NULL: it has not returned).
+ * False: it is not known; name NULL: likewise. */
+bool pt_cuda_argument(const struct pt_cuda_layout *layout, const char *name, const uint64_t *in,
+		      const uint64_t *out, uint64_t *value);
+
+/* The symbol without the suffixes of its forms (_v2, _ptsz, _ptds). */
+void pt_cuda_base_name(const char *symbol, char name[PT_CUDA_SYMBOL_BYTES]);
+
 /* The row of a symbol in this major version of CUDA; NULL: none. */
 const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int major);
 /* Of a function of cuBLAS or cuDNN. */

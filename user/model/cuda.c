@@ -95,10 +95,38 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->memory = pt_cuda_memory_find(record->symbol);
 }
 
-bool model_cuda_is_outer(const struct pt_model *model, uint32_t id)
+static bool is_torch(uint32_t fn)
+{
+	return fn >= PT_TORCH_ID_FIRST;
+}
+
+bool model_cuda_is_call(const struct pt_ev *event)
+{
+	return (event->kind == PT_EV_CUDA_BEGIN || event->kind == PT_EV_CUDA_END) &&
+	       !is_torch(event->cuda.fn);
+}
+
+static bool is_nccl(const struct pt_model *model, uint32_t id)
 {
 	return model->cuda_fns && model->cuda_fns[id].defined &&
 	       pt_cuda_is_outer(model->cuda_fns[id].api);
+}
+
+enum model_cuda_place model_cuda_place(const struct pt_model *model, uint32_t *outer,
+				       const struct pt_ev *event)
+{
+	uint32_t level = event->cuda.level;
+	bool begins = event->kind == PT_EV_CUDA_BEGIN;
+
+	if (begins && level < *outer)
+		*outer = level; /* the return of what lay around it was lost */
+	if (!is_nccl(model, event->cuda.fn))
+		return level == *outer ? CUDA_OUTERMOST : CUDA_WITHIN;
+	if (begins && level == *outer)
+		*outer = level + 1;
+	else if (!begins && level < *outer)
+		*outer = level;
+	return CUDA_AROUND;
 }
 
 bool model_cuda_memory(const struct pt_model *model, uint32_t id, struct model_cuda_memory *memory)

@@ -27,6 +27,7 @@
 #include <sys/random.h>
 
 #include "base/buf.h"
+#include "base/heap.h"
 #include "model/memory_priv.h"
 
 /* Events that wait, where nothing says that those before have come: a capture without --memory. */
@@ -110,9 +111,8 @@ struct memory_process {
 
 struct model_memory {
 	struct memory_stacks stacks;
-	struct memory_event *heap;
-	size_t heap_count, heap_size;
-	uint64_t next_order, next_call, next_place;
+	struct pt_heap waiting;
+	uint64_t next_call, next_place;
 	uint64_t taken_ns; /* the newest event that was taken */
 	uint64_t late;     /* events that came when newer ones had been taken */
 	uint64_t shown_clear_ns;
@@ -219,6 +219,7 @@ int model_memory_new(struct pt_model *model)
 	}
 	if (getrandom(&memory->seed, sizeof(memory->seed), GRND_NONBLOCK) < 0)
 		memory->seed = (uintptr_t)memory;
+	memory->waiting.item_bytes = sizeof(struct memory_event);
 	memory->processes_tail = &memory->processes;
 	memory->next_place = FIRST_PLACE;
 	return 0;
@@ -275,7 +276,7 @@ void model_memory_free(struct pt_model *model)
 	model_memory_stacks_release(&memory->stacks);
 	free(memory->table);
 	free(memory->freed);
-	free(memory->heap);
+	pt_heap_release(&memory->waiting);
 	free(memory);
 	model->memory = NULL;
 }
@@ -1185,65 +1186,31 @@ static void take(struct pt_model *model, const struct memory_event *event)
 		succeeded(model, own, event);
 }
 
-static bool is_before(const struct memory_event *a, const struct memory_event *b)
-{
-	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->order < b->order;
-}
-
 /* Takes the earliest event. */
-static void heap_pop(struct pt_model *model)
+static void take_first(struct pt_model *model)
 {
-	struct model_memory *memory = model->memory;
-	struct memory_event *heap = memory->heap, first = heap[0], last;
-	size_t count = --memory->heap_count, i = 0, child;
+	struct memory_event first;
 
-	last = heap[count];
-	while ((child = 2 * i + 1) < count) {
-		child += child + 1 < count && is_before(&heap[child + 1], &heap[child]);
-		if (!is_before(&heap[child], &last))
-			break;
-		heap[i] = heap[child];
-		i = child;
-	}
-	heap[i] = last;
+	pt_heap_pop(&model->memory->waiting, &first);
 	take(model, &first);
 }
 
 void model_memory_push(struct pt_model *model, const struct memory_event *event)
 {
-	struct model_memory *memory = model->memory;
-	struct memory_event *heap = memory->heap;
-	size_t size = memory->heap_size ? 2 * memory->heap_size : 256, i;
+	struct pt_heap *waiting = &model->memory->waiting;
 
-	if (memory->heap_count == memory->heap_size) {
-		heap = realloc(heap, size * sizeof(*heap));
-		if (!heap) {
-			model_fail(model, -ENOMEM);
-			return;
-		}
-		memory->heap = heap;
-		memory->heap_size = size;
-	}
-	i = memory->heap_count++;
-	heap[i] = *event;
-	heap[i].order = ++memory->next_order;
-	while (i > 0 && is_before(&heap[i], &heap[(i - 1) / 2])) {
-		const struct memory_event moved = heap[i];
-
-		heap[i] = heap[(i - 1) / 2];
-		heap[(i - 1) / 2] = moved;
-		i = (i - 1) / 2;
-	}
-	if (memory->heap_count > WAITING_MAX)
-		heap_pop(model);
+	if (pt_heap_push(waiting, event))
+		model_fail(model, -ENOMEM);
+	else if (waiting->count > WAITING_MAX)
+		take_first(model);
 }
 
 void model_memory_complete(struct pt_model *model, uint64_t ns)
 {
-	struct model_memory *memory = model->memory;
+	const struct pt_heap *waiting = &model->memory->waiting;
 
-	while (memory->heap_count && memory->heap[0].time_ns < ns)
-		heap_pop(model);
+	while (waiting->count && pt_heap_first_ns(waiting) < ns)
+		take_first(model);
 }
 
 /* ---- the end ---- */

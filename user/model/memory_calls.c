@@ -164,23 +164,6 @@ static void end(struct pt_model *model, struct model_thread *thread, const struc
 		own->device = PT_CUDA_DEVICE_UNKNOWN;
 }
 
-/* A function of NCCL is called, or returns. */
-static void outer(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event)
-{
-	uint32_t level = event->cuda.level;
-	struct memory_thread *own;
-
-	if (thread->memory && thread->memory->open && level <= thread->memory->outer)
-		cut(model, thread, event->time_ns);
-	own = thread_get(model, thread);
-	if (!own)
-		return;
-	if (event->kind == PT_EV_CUDA_BEGIN && level == own->outer)
-		own->outer = level + 1;
-	else if (event->kind == PT_EV_CUDA_END && level < own->outer)
-		own->outer = level;
-}
-
 /* ---- PyTorch's allocators ---- */
 
 static void block(struct pt_model *model, struct model_thread *thread, const struct pt_ev *ev)
@@ -228,19 +211,28 @@ static void next_stack(struct pt_model *model, struct model_thread *thread, uint
 static void call_event(struct pt_model *model, struct model_thread *thread,
 		       const struct pt_ev *event)
 {
-	struct memory_thread *own = thread->memory;
+	bool open = thread->memory && thread->memory->open;
+	struct memory_thread *own;
 
-	/* the return of what lay around it was lost */
-	if (own && event->kind == PT_EV_CUDA_BEGIN && event->cuda.level < own->outer)
-		own->outer = event->cuda.level;
-	if (model_cuda_is_outer(model, event->cuda.fn))
-		outer(model, thread, event);
-	else if (event->cuda.level != (own ? own->outer : 0))
+	if (!model_cuda_is_call(event))
 		return;
-	else if (event->kind == PT_EV_CUDA_BEGIN)
-		begin(model, thread, event);
-	else
-		end(model, thread, event);
+	own = thread_get(model, thread);
+	if (!own)
+		return;
+	switch (model_cuda_place(model, &own->outer, event)) {
+	case CUDA_AROUND:
+		if (open && event->cuda.level <= own->outer)
+			cut(model, thread, event->time_ns);
+		break;
+	case CUDA_OUTERMOST:
+		if (event->kind == PT_EV_CUDA_BEGIN)
+			begin(model, thread, event);
+		else
+			end(model, thread, event);
+		break;
+	case CUDA_WITHIN:
+		break;
+	}
 }
 
 void model_memory_event(struct pt_model *model, struct model_thread *thread,

@@ -20,7 +20,7 @@ enum memory_event_type {
 /* An event happens when what it did can first be seen by another thread: an allocation when it
  * returns, a free when it is called. */
 struct memory_event {
-	uint64_t time_ns, order;
+	uint64_t time_ns, order; /* a struct pt_heap_key */
 	enum memory_event_type type;
 	enum pt_cuda_memory_what what;
 	struct pt_cuda_memory memory;

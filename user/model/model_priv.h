@@ -415,8 +415,17 @@ struct model_cuda_memory {
 	unsigned int api;
 };
 bool model_cuda_memory(const struct pt_model *model, uint32_t fn, struct model_cuda_memory *memory);
-/* Whether it is a function of NCCL, whose calls of CUDA are those of a program. */
-bool model_cuda_is_outer(const struct pt_model *model, uint32_t fn);
+/* A call of CUDA or NCCL begins or ends; not of PyTorch's operators. */
+bool model_cuda_is_call(const struct pt_ev *event);
+/* Where a call stands: NCCL's calls of CUDA count as those of a program. */
+enum model_cuda_place {
+	CUDA_WITHIN,    /* another call of CUDA makes it */
+	CUDA_OUTERMOST, /* no other does */
+	CUDA_AROUND,    /* it is one of NCCL */
+};
+/* outer: the thread's calls of NCCL that are open, to be kept from call to call. */
+enum model_cuda_place model_cuda_place(const struct pt_model *model, uint32_t *outer,
+				       const struct pt_ev *event);
 /* The call's slice, and an instant if it failed. */
 void model_cuda_emit(struct pt_model *model, struct model_thread *thread,
 		     const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
