@@ -132,7 +132,7 @@ static int keep(const struct pt_op *op, void *ctx)
 		ops->slice_count = ops->loss_count = ops->process_count = 0;
 		ops->thread_count = ops->instant_count = ops->span_count = 0;
 		ops->counter_count = ops->bounds_count = ops->state_count = 0;
-		ops->range_count = ops->flow_count = ops->memory_count = 0;
+		ops->range_count = ops->flow_count = ops->memory_count = ops->gpu_bound_count = 0;
 		memset(ops->function_seen, 0, sizeof(ops->function_seen));
 		return 0;
 	case PT_OP_STATE:
@@ -164,6 +164,21 @@ static int keep(const struct pt_op *op, void *ctx)
 				 op->range.name);
 			snprintf(ops->ranges[i].args, sizeof(ops->ranges[i].args), "%s",
 				 args_text(op->range.args, op->range.arg_count));
+		}
+		return 0;
+	case PT_OP_GPU_BOUND:
+		if (ops->gpu_bound_count < COUNT(ops->gpu_bounds)) {
+			size_t i = ops->gpu_bound_count++;
+
+			ops->gpu_bounds[i].op = op->gpu_bound;
+			snprintf(ops->gpu_bounds[i].name, sizeof(ops->gpu_bounds[i].name), "%s",
+				 op->gpu_bound.name);
+			snprintf(ops->gpu_bounds[i].track, sizeof(ops->gpu_bounds[i].track), "%s",
+				 op->gpu_bound.track_name);
+			snprintf(ops->gpu_bounds[i].args, sizeof(ops->gpu_bounds[i].args), "%s",
+				 args_text(op->gpu_bound.args, op->gpu_bound.arg_count));
+			if (op->gpu_bound.link_count)
+				ops->gpu_bounds[i].link = op->gpu_bound.links[0];
 		}
 		return 0;
 	case PT_OP_STACK:

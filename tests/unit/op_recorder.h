@@ -59,7 +59,12 @@ struct op_recorder {
 		char name[64], args[256];
 	} ranges[16];
 	struct pt_op_flow flows[16];
-	size_t range_count, flow_count, stack_count;
+	struct {
+		struct pt_op_gpu_bound op; /* its texts and links are gone, but for category */
+		struct pt_gpu_link link;   /* the first one */
+		char name[64], track[96], args[512];
+	} gpu_bounds[64];
+	size_t range_count, flow_count, stack_count, gpu_bound_count;
 	struct op_bounds { /* of slices and spans */
 		pid_t tid;
 		uint64_t begin_ns, end_ns;

@@ -55,6 +55,7 @@ void app_output_options(const struct app_options *options, struct pt_output_opti
 		      .exclude_files = (const char *const *)options->exclude_files.items,
 		      .no_c_functions = !options->c_wanted,
 		      .memory = options->memory,
+		      .gpu_bounds = options->gpu_bounds,
 		      .c_globs = (const char *const *)options->c_globs.items},
 	    .memory_history = options->memory_history,
 	    .newest_count = options->tracer_entries,

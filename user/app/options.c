@@ -207,6 +207,9 @@ static const struct row rows[] = {
 	ROW("torch-memory", 0, FLAG, NULL, torch_memory, APP_RECORD,
 	 "with what --memory does, follow the memory that PyTorch's allocators give out: blocks within "
 	 "the memory of CUDA devices, and memory of the host"),
+	ROW("gpu-bounds", 0, FLAG, NULL, gpu_bounds, WRITERS,
+	 "show when GPUs may have worked, as far as the host knows: from each launch or copy to the "
+	 "call that waited for it, by stream (category gpu_bounds; nothing is measured on the GPU)"),
 	ROW("torch", 0, FLAG, NULL, torch, APP_RECORD,
 	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
 	 "the category cpu_op"),
@@ -783,6 +786,13 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->memory && !options->torch_memory && options->cuda == PT_CUDA_NONE + 1)
 		return usage(err,
 			     "--memory needs calls of CUDA functions: it excludes --cuda none");
+	if (options->gpu_bounds && options->cuda && options->cuda != PT_CUDA_AUTO + 1 &&
+	    options->cuda != PT_CUDA_ALL + 1)
+		return usage(err, "--gpu-bounds needs the calls of the runtime and of the driver: "
+				  "--cuda auto or all");
+	if (options->gpu_bounds && options->start_on)
+		return usage(err, "--gpu-bounds and --start-on exclude each other: what waits for "
+				  "a GPU outside of the calls would be missing");
 	if (options->memory && options->start_on)
 		return usage(err, "--memory and --start-on exclude each other: what is allocated "
 				  "outside of these calls would not be seen");

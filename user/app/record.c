@@ -218,7 +218,7 @@ static void session_options(const struct app_options *options, struct pt_session
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
 	session->cuda_asked = options->cuda > 0 || (options->memory && !options->torch_memory) ||
-			      options->stacks != 0;
+			      options->gpu_bounds || options->stacks != 0;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	session->cuda_libs = (unsigned int)options->cuda_libs;
 	session->cuda_asked |= session->cuda_libs != 0;
@@ -230,7 +230,7 @@ static void session_options(const struct app_options *options, struct pt_session
 		session->stacks |= PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC);
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
-	session->memory = options->memory;
+	session->say_complete = options->memory || options->gpu_bounds;
 	session->max_overhead = (double)options->max_overhead_ppm / 1e6;
 	session->c_named = (const char *const *)options->c_named.items;
 	if (options->audit.count)

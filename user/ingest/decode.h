@@ -62,6 +62,7 @@ struct pt_ev_cuda {
 	int32_t code; /* END: what it returned */
 	uint32_t words;
 	uint64_t word[PT_CUDA_IN_MAX];
+	uint64_t correlation; /* BEGIN: for the model, which numbers them */
 };
 
 /* What a PT_X_BLOCK item says. */

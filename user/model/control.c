@@ -54,6 +54,8 @@ static void paused(struct pt_model *model, const struct pt_rec_control *record)
 		return;
 	model->pause_ns = model->last_pause_ns = ns;
 	model->totals.pauses++;
+	if (model->gpu)
+		model_gpu_paused(model, true, ns);
 	tell_all(model, ns, "recording paused",
 		 record->why & PT_WHY_OVERHEAD ? "to keep within --max-overhead" : NULL);
 }
@@ -69,6 +71,8 @@ static void resumed(struct pt_model *model, const struct pt_rec_control *record)
 		 (unsigned long long)(paused_ns % 1000000),
 		 record->why & PT_WHY_NO_C ? ", without C functions, to keep within --max-overhead"
 					   : "");
+	if (model->gpu)
+		model_gpu_paused(model, false, ns);
 	tell_all(model, ns, "recording resumed", detail);
 	if (record->why & PT_WHY_ABSENT)
 		model->absent_until_ns = ns;

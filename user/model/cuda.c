@@ -33,6 +33,7 @@ struct model_cuda_fn {
 	const char *overload; /* of an operator: behind its name in symbol; NULL: none */
 	const char *category; /* of the table; "" unknown */
 	struct pt_cuda_layout layout;
+	enum pt_cuda_stream_what stream;
 	const struct pt_cuda_memory_call *memory; /* NULL: it has nothing to do with memory */
 };
 
@@ -93,11 +94,7 @@ void model_cuda_define(struct pt_model *model, const struct pt_rec_cuda_fn *reco
 	fn->no_code = is_torch(record->id) || !strcmp(record->symbol, "cudaGetErrorName") ||
 		      !strcmp(record->symbol, "cudaGetErrorString");
 	fn->memory = pt_cuda_memory_find(record->symbol);
-}
-
-static bool is_torch(uint32_t fn)
-{
-	return fn >= PT_TORCH_ID_FIRST;
+	fn->stream = pt_cuda_stream_what(record->symbol);
 }
 
 bool model_cuda_is_call(const struct pt_ev *event)
@@ -106,7 +103,7 @@ bool model_cuda_is_call(const struct pt_ev *event)
 	       !is_torch(event->cuda.fn);
 }
 
-static bool is_nccl(const struct pt_model *model, uint32_t id)
+static bool is_outer(const struct pt_model *model, uint32_t id)
 {
 	return model->cuda_fns && model->cuda_fns[id].defined &&
 	       pt_cuda_is_outer(model->cuda_fns[id].api);
@@ -120,7 +117,7 @@ enum model_cuda_place model_cuda_place(const struct pt_model *model, uint32_t *o
 
 	if (begins && level < *outer)
 		*outer = level; /* the return of what lay around it was lost */
-	if (!is_nccl(model, event->cuda.fn))
+	if (!is_outer(model, event->cuda.fn))
 		return level == *outer ? CUDA_OUTERMOST : CUDA_WITHIN;
 	if (begins && level == *outer)
 		*outer = level + 1;
@@ -140,6 +137,17 @@ bool model_cuda_memory(const struct pt_model *model, uint32_t id, struct model_c
 	return true;
 }
 
+bool model_cuda_stream(const struct pt_model *model, uint32_t id, struct model_cuda_stream *stream)
+{
+	const struct model_cuda_fn *fn = model->cuda_fns ? &model->cuda_fns[id] : NULL;
+
+	if (!fn || !fn->defined || (fn->stream == PT_CUDA_STREAM_NOTHING && !fn->memory))
+		return false;
+	*stream = (struct model_cuda_stream){fn->stream, fn->readable ? &fn->layout : NULL,
+					     fn->symbol};
+	return true;
+}
+
 void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record)
 {
 	const struct model_process *process = pt_map_get(&model->images, record->hdr.tgid, 0);
@@ -148,6 +156,9 @@ void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record
 	if (!record->late || !process)
 		return;
 	pt_utf8_clean(path, sizeof(path), record->data, record->text_bytes);
+	if (model->gpu && !record->torch)
+		model_gpu_forget(model, process, record->hdr.time_ns, record->hdr.time_ns,
+				 "a CUDA library was loaded, and not all of its calls were seen");
 	model_instant(model, process, record->hdr.time_ns, "cuda",
 		      record->torch
 			  ? "PyTorch was loaded; calls of its operators before this are missing"
@@ -192,7 +203,7 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 	call->level = event->cuda.level;
 	call->begin = event->cuda;
 	call->stack = model_stack_take(thread);
-	call->correlation = ++model->cuda_calls;
+	call->correlation = event->cuda.correlation;
 	model_thread_push_span(model, thread, span, event->time_ns);
 }
 

@@ -169,6 +169,8 @@ static void exited_settle(struct pt_model *model, uint64_t ns)
 		process_end(model, process, process->exit_ns);
 		if (model->memory)
 			model_memory_process_end(model, process, process->exit_ns);
+		if (model->gpu)
+			model_gpu_process_end(model, process, process->exit_ns);
 	}
 }
 
@@ -321,6 +323,8 @@ static void take_process(struct pt_model *model, const struct pt_rec_proc *recor
 			process_end(model, old, ns);
 			if (model->memory)
 				model_memory_process_end(model, old, ns);
+			if (model->gpu)
+				model_gpu_process_end(model, old, ns);
 			process->parent_pid = old->parent_pid;
 			process->ns_pid = old->ns_pid;
 			process->forked_by = old->forked_by;
@@ -390,6 +394,8 @@ static void take_note(struct pt_model *model, const struct pt_rec_note *note)
 	case PT_NOTE_COMPLETE:
 		if (model->memory)
 			model_memory_complete(model, note->value);
+		if (model->gpu)
+			model_gpu_complete(model, note->value);
 		break;
 	default:
 		break; /* of a newer recorder; it concerns nobody here */
@@ -499,7 +505,9 @@ int pt_model_new(const struct pt_model_options *options, const struct pt_capture
 	model->ctx = ctx;
 	model->gate_open_ns = info->start_mono_ns;
 	model->process_tail = &model->process_list;
-	if (model->options.memory && model_memory_new(model)) {
+	if ((model->options.memory && model_memory_new(model)) ||
+	    (model->options.gpu_bounds && model_gpu_new(model))) {
+		model_memory_free(model);
 		free(model);
 		return -ENOMEM;
 	}
@@ -518,6 +526,8 @@ int pt_model_finish(struct pt_model *model, struct pt_totals *totals)
 		process_end(model, process, end_ns);
 	if (model->memory && !model->finished)
 		model_memory_finish(model, end_ns);
+	if (model->gpu && !model->finished)
+		model_gpu_finish(model, end_ns);
 	model_control_end(model, end_ns);
 	model->finished = true;
 	pt_model_totals(model, totals);
@@ -562,6 +572,7 @@ void pt_model_free(struct pt_model *model)
 	free(model->cuda_fns);
 	model_kernels_release(model);
 	model_memory_free(model);
+	model_gpu_free(model);
 	model_stacks_release(model);
 	free(model);
 }

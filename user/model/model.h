@@ -26,7 +26,8 @@ struct pt_model_options {
 	    *include_files; /* globs on the code object's file; NULL-terminated or NULL */
 	const char *const *exclude_files;
 	bool no_c_functions;
-	bool memory; /* follow the memory of CUDA: counters, what is left, and PT_OP_MEMORY */
+	bool memory;     /* follow the memory of CUDA: counters, what is left, and PT_OP_MEMORY */
+	bool gpu_bounds; /* say what the host knows of when GPUs worked: PT_OP_GPU_BOUND */
 	const char *const *c_globs; /* C functions to keep, see pt_glob_qualified(); NULL: all */
 	bool c_chosen; /* recorded with the same c_globs: what has PT_C_PROBED was chosen by them */
 };

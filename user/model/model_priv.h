@@ -15,6 +15,8 @@
  *   memory.c     memory that CUDA functions allocate and free: what there is
  *   memory_calls.c  likewise: what calls did
  *   memory_stacks.c likewise: from where
+ *   gpu_bounds.c  bounds of what GPUs did, from what the host saw
+ *   gpu_calls.c   likewise: what calls said
  *   call_stack.c stacks of calls
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
@@ -25,6 +27,7 @@
 
 #include "base/map.h"
 #include "base/utf8.h"
+#include "cuda/streams.h"
 #include "ingest/decode.h"
 #include "model/model.h"
 
@@ -187,6 +190,7 @@ struct model_thread {
 	struct model_values *values, **values_tail; /* their words have not come yet */
 	struct model_values *next_args;             /* of the enter that follows, or NULL */
 
+	struct gpu_thread *gpu;       /* gpu_calls.c; likewise */
 	struct memory_thread *memory; /* memory_calls.c; NULL: it has made no such calls */
 	/* call_stack.c: stacks whose words have not come yet, and that of the call to come */
 	struct model_stack_ref *stacks, **stacks_tail;
@@ -254,6 +258,7 @@ struct pt_model {
 	struct pt_map comms; /* NCCL's communicators: (pid << 32 | image_id, address) */
 	struct model_comm *comm_list;
 	struct model_memory *memory; /* NULL: not followed */
+	struct model_gpu *gpu;       /* likewise */
 
 	struct pt_map call_stacks; /* (pid << 32 | image_id, id) */
 	struct model_call_stack *stack_list;
@@ -360,6 +365,24 @@ void model_memory_complete(struct pt_model *model, uint64_t ns);
 void model_memory_finish(struct pt_model *model, uint64_t end_ns);
 void model_memory_free(struct pt_model *model);
 
+/* ---- gpu_bounds.c, gpu_calls.c: as those of memory.c ---- */
+int model_gpu_new(struct pt_model *model);
+void model_gpu_event(struct pt_model *model, struct model_thread *thread,
+		     const struct pt_ev *event);
+/* Events of the thread were lost. */
+void model_gpu_interrupted(struct pt_model *model, struct model_thread *thread, uint64_t from_ns,
+			   uint64_t until_ns);
+void model_gpu_release(struct pt_model *model, struct model_thread *thread, uint64_t ns);
+/* Calls of the process in this time are not all known; why: a literal. */
+void model_gpu_forget(struct pt_model *model, const struct model_process *process, uint64_t from_ns,
+		      uint64_t until_ns, const char *why);
+void model_gpu_paused(struct pt_model *model, bool paused, uint64_t ns);
+void model_gpu_process_end(struct pt_model *model, const struct model_process *process,
+			   uint64_t ns);
+void model_gpu_complete(struct pt_model *model, uint64_t ns);
+void model_gpu_finish(struct pt_model *model, uint64_t end_ns);
+void model_gpu_free(struct pt_model *model);
+
 /* ---- thread.c ---- */
 /* The line within its caller of a frame of the thread, 0 if it is not known. */
 uint32_t model_thread_call_line(struct pt_model *model, const struct model_thread *thread,
@@ -415,6 +438,13 @@ struct model_cuda_memory {
 	unsigned int api;
 };
 bool model_cuda_memory(const struct pt_model *model, uint32_t fn, struct model_cuda_memory *memory);
+/* What a function of this id does to streams; false: nothing, and nothing to devices. */
+struct model_cuda_stream {
+	enum pt_cuda_stream_what what;
+	const struct pt_cuda_layout *layout; /* NULL: not known */
+	const char *symbol;                  /* lives as long as the model */
+};
+bool model_cuda_stream(const struct pt_model *model, uint32_t fn, struct model_cuda_stream *stream);
 /* A call of CUDA or NCCL begins or ends; not of PyTorch's operators. */
 bool model_cuda_is_call(const struct pt_ev *event);
 /* Where a call stands: NCCL's calls of CUDA count as those of a program. */
@@ -493,9 +523,8 @@ void model_stacks_release(struct pt_model *model);
 /* ---- runtime.c ---- */
 void model_runtime_record(struct pt_model *model, struct model_thread *thread,
 			  const struct pt_rec_runtime *record, size_t len);
-/* A PT_X_RT_* word: at once, or once the stack is known. */
-void model_runtime_event(struct pt_model *model, struct model_thread *thread,
-			 const struct pt_ev *event);
+/* A PT_X_RT_* word: at once, or once the stack is known. A CUDA_BEGIN gets its number. */
+void model_runtime_event(struct pt_model *model, struct model_thread *thread, struct pt_ev *event);
 /* The stack is known now. */
 void model_runtime_replay(struct pt_model *model, struct model_thread *thread);
 /* Something else happens than one more timed wait: the last one was the last. */

@@ -29,10 +29,11 @@ enum pt_op_kind {
 	PT_OP_RANGE,    /* likewise, but it need not nest with calls */
 	PT_OP_INSTANT,
 	PT_OP_COUNTER,
-	PT_OP_FLOW,   /* one thing leads to another, perhaps on another track: a fork, a task */
-	PT_OP_MEMORY, /* CUDA memory was allocated or freed, or is still there at the end */
-	PT_OP_LOSS,   /* events of a thread are missing between begin and end */
-	PT_OP_CLEAR,  /* all ops so far are to be forgotten; what is needed again is sent again */
+	PT_OP_FLOW,      /* one thing leads to another, perhaps on another track: a fork, a task */
+	PT_OP_GPU_BOUND, /* a GPU worked at some time between begin and end, as the host knows */
+	PT_OP_MEMORY,    /* CUDA memory was allocated or freed, or is still there at the end */
+	PT_OP_LOSS,      /* events of a thread are missing between begin and end */
+	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
 
 /* pt_op_slice.flags */
@@ -181,6 +182,26 @@ struct pt_op_flow {
 	const char *category, *name;
 };
 
+/* From a call to the bound that it is in; time_ns lies within both slices. */
+struct pt_gpu_link {
+	pid_t tid;            /* of the call's slice */
+	uint64_t time_ns, id; /* the call's correlation id */
+};
+
+/* Not measured: from the first call that put work into a stream to the return of the one that says
+ * that it is done. The bounds of one track do not overlap. */
+struct pt_op_gpu_bound {
+	pid_t pid, tid;         /* of the program; tid: the track's number, from PT_TRACK_TID on */
+	int device;             /* -1: not known */
+	const char *track_name; /* the same for all of the track */
+	uint64_t begin_ns, end_ns;
+	const char *category, *name;
+	const struct pt_arg *args;
+	const struct pt_gpu_link *links;
+	uint32_t arg_count, link_count;
+	uint32_t flags; /* PT_SLICE_* */
+};
+
 /* A frame, and its callers. Each distinct stack is there once, for as long as the model. */
 struct pt_stack {
 	const struct pt_stack *caller; /* NULL: the outermost */
@@ -233,6 +254,7 @@ struct pt_op {
 		struct pt_op_instant instant;
 		struct pt_op_counter counter;
 		struct pt_op_flow flow;
+		struct pt_op_gpu_bound gpu_bound;
 		struct pt_op_memory memory;
 		struct pt_op_loss loss;
 	};
@@ -250,6 +272,8 @@ struct pt_totals {
 	uint64_t unknown_codes; /* code objects whose definition never came */
 	uint64_t pauses, paused_ns;
 	uint64_t unnamed_kernels; /* calls of CUDA functions that have a kernel of unknown name */
+	uint64_t gpu_bounds;      /* work of GPUs that has bounds */
+	uint64_t gpu_unbounded;   /* and that of which they are not known */
 	uint64_t states, lost_states; /* of threads; records that are missing */
 	uint64_t left_out;            /* older entries, by --tracer-entries */
 	bool open_left_out;           /* calls that were still running at the end are not there */

@@ -475,11 +475,14 @@ static void keep(struct pt_model *model, struct model_thread *thread, const stru
 		model_thread_assume(model, thread, thread->early[0].time_ns);
 }
 
-void model_runtime_event(struct pt_model *model, struct model_thread *thread,
-			 const struct pt_ev *event)
+void model_runtime_event(struct pt_model *model, struct model_thread *thread, struct pt_ev *event)
 {
+	if (event->kind == PT_EV_CUDA_BEGIN)
+		event->cuda.correlation = ++model->cuda_calls;
 	if (model->memory && event->kind >= PT_EV_CUDA_BEGIN)
 		model_memory_event(model, thread, event);
+	if (model->gpu && event->kind >= PT_EV_CUDA_BEGIN)
+		model_gpu_event(model, thread, event);
 	if (thread->started && !thread->gap && !thread->snap_active && !thread->at_first_event &&
 	    !thread->paused)
 		apply(model, thread, event);

@@ -1154,6 +1154,8 @@ static int resume_at(struct pt_model *model, struct model_thread *thread,
 		model->totals.bad_records++;
 	if (missing && thread->memory)
 		model_memory_interrupted(model, thread, first_ns);
+	if (model->gpu && (missing || before > thread->events))
+		model_gpu_interrupted(model, thread, thread->last_ns, first_ns);
 	if (missing || before > thread->events)
 		gap(model, thread, before > thread->events ? before - thread->events : 0, first_ns);
 	return 0;
@@ -1243,6 +1245,8 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	model_async_release(model, thread);
 	if (thread->memory)
 		model_memory_release(model, thread, thread->last_ns);
+	if (thread->gpu)
+		model_gpu_release(model, thread, thread->last_ns);
 }
 
 static void close_at_end(struct pt_model *model, struct model_thread *thread, uint64_t end_ns)
@@ -1264,6 +1268,8 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 {
 	uint64_t lost = events_total > thread->events ? events_total - thread->events : 0;
 
+	if (lost && model->gpu)
+		model_gpu_interrupted(model, thread, thread->last_ns, end_ns);
 	if (thread->ended) {
 		if (lost) {
 			thread->gap_begin_ns = thread->last_ns;

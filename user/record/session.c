@@ -646,8 +646,9 @@ static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 	return tick_ns;
 }
 
-/* With --memory: copies out what rests, and now and then says up to when all has come. That is put
- * down a second later, so that batches which were on their way at the time are there. */
+/* With --memory and --gpu-bounds: copies out what rests, and now and then says up to when all has
+ * come. That is put down a second later, so that batches which were on their way at the time are
+ * there. */
 static int complete(struct session *session, uint64_t now_ns)
 {
 	uint64_t until_ns = session->complete_until_ns;
@@ -670,7 +671,7 @@ static int complete(struct session *session, uint64_t now_ns)
 
 static int flush_stale(struct session *session, uint64_t now_ns)
 {
-	if (session->options->memory)
+	if (session->options->say_complete)
 		return complete(session, now_ns);
 	if (now_ns >= session->stale_ns) {
 		pt_tracer_flush_stale(session->tracer, STALE_NS);

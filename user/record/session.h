@@ -50,7 +50,7 @@ struct pt_session_options {
 	bool torch_memory;         /* what its allocators do, too */
 	const char *const *probes; /* of --probe, NULL-terminated; or NULL */
 	bool nvtx;
-	bool memory;                /* say up to when the stream of records is complete */
+	bool say_complete;          /* say up to when the stream of records is complete */
 	double max_overhead;        /* see governor.h; 0: no limit */
 	const char *const *c_named; /* see method_files_new() */
 	const char *control;        /* the control socket's path; NULL: none */

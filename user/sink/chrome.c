@@ -51,7 +51,7 @@ struct chrome_function {
 struct chrome_thread {
 	pid_t pid, tid;
 	struct text where; /* ,"pid":1,"tid":2,"ts": */
-	bool has_states;   /* their track has its name */
+	bool has_states;   /* their track has its name; of a GPU's track: it has */
 	struct chrome_thread *next;
 };
 
@@ -779,6 +779,80 @@ static int put_flow(struct chrome *chrome, const struct pt_op_flow *flow)
 	return put_rare(chrome, &buf);
 }
 
+/* GPU n is a process of its own, as in PyTorch's traces: pid n, and sorted behind all others;
+ * tracks of one that is not known are the program's. */
+#define GPU_SORT_BASE 5000000
+
+static pid_t gpu_pid(const struct pt_op_gpu_bound *bound)
+{
+	return bound->device >= 0 ? bound->device : bound->pid;
+}
+
+static int put_gpu_track(struct chrome *chrome, const struct pt_op_gpu_bound *bound)
+{
+	pid_t pid = gpu_pid(bound);
+	char name[64];
+	int rc = 0;
+
+	snprintf(name, sizeof(name), "GPU %d", bound->device);
+	if (bound->device >= 0)
+		rc = put_metadata_text(chrome, "process_name", pid, pid, bound->begin_ns, "name",
+				       name);
+	if (!rc && bound->device >= 0)
+		rc = put_metadata_text(chrome, "process_labels", pid, pid, bound->begin_ns,
+				       "labels", name);
+	if (!rc && bound->device >= 0)
+		rc = put_sort_index(chrome, "process_sort_index", pid, pid,
+				    GPU_SORT_BASE + bound->device, bound->begin_ns);
+	return rc ? rc
+		  : put_track(chrome, pid, bound->tid, bound->tid, bound->begin_ns,
+			      bound->track_name);
+}
+
+/* An arrow from a launch to the bound that it is in. */
+static int put_gpu_link(struct chrome *chrome, const struct pt_op_gpu_bound *bound,
+			const struct pt_gpu_link *link)
+{
+	struct pt_buf buf = {0};
+
+	begin_rare(chrome, &buf, "s", bound->category, bound->category, bound->pid, link->tid,
+		   link->time_ns);
+	pt_buf_printf(&buf, "\"id\":%llu}", (unsigned long long)link->id);
+	begin_rare(chrome, &buf, "f", bound->category, bound->category, gpu_pid(bound), bound->tid,
+		   link->time_ns);
+	pt_buf_printf(&buf, "\"bp\":\"e\",\"id\":%llu}", (unsigned long long)link->id);
+	return put_rare(chrome, &buf);
+}
+
+/* "B" and "E", which viewers draw as they do "X", but readers that take what has a "dur" for
+ * something measured pass over. */
+static int put_gpu_bound(struct chrome *chrome, const struct pt_op_gpu_bound *bound)
+{
+	struct chrome_thread *track = thread_get(chrome, gpu_pid(bound), bound->tid);
+	struct pt_buf buf = {0};
+	int rc = 0;
+
+	if (!track)
+		return -ENOMEM;
+	if (!track->has_states)
+		rc = put_gpu_track(chrome, bound);
+	track->has_states = true;
+	if (rc)
+		return rc;
+	begin_rare(chrome, &buf, "B", bound->category, bound->name, gpu_pid(bound), bound->tid,
+		   bound->begin_ns);
+	add_args(&buf, bound->flags, NULL, bound->args, bound->arg_count);
+	pt_buf_add_str(&buf, "}");
+	begin_rare(chrome, &buf, "E", bound->category, bound->name, gpu_pid(bound), bound->tid,
+		   bound->end_ns);
+	buf.len--; /* the comma */
+	pt_buf_add_str(&buf, "}");
+	rc = put_rare(chrome, &buf);
+	for (uint32_t i = 0; !rc && i < bound->link_count; i++)
+		rc = put_gpu_link(chrome, bound, &bound->links[i]);
+	return rc;
+}
+
 static int put_instant(struct chrome *chrome, const struct pt_op_instant *instant)
 {
 	struct pt_buf buf = {0};
@@ -863,6 +937,8 @@ static int chrome_op(void *state, const struct pt_op *op)
 		return put_flow(chrome, &op->flow);
 	case PT_OP_COUNTER:
 		return put_counter(chrome, &op->counter);
+	case PT_OP_GPU_BOUND:
+		return put_gpu_bound(chrome, &op->gpu_bound);
 	case PT_OP_LOSS:
 		return put_loss(chrome, &op->loss);
 	case PT_OP_CLEAR:
@@ -980,6 +1056,12 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	if (totals->unnamed_kernels)
 		pt_buf_printf(tail, "    \"kernels of unknown name\": %llu,\n",
 			      (unsigned long long)totals->unnamed_kernels);
+	if (totals->gpu_bounds || totals->gpu_unbounded)
+		pt_buf_printf(tail,
+			      "    \"GPU work with bounds\": %llu,\n"
+			      "    \"GPU work without bounds\": %llu,\n",
+			      (unsigned long long)totals->gpu_bounds,
+			      (unsigned long long)totals->gpu_unbounded);
 	if (totals->left_out)
 		pt_buf_printf(tail, "    \"older entries left out\": %llu,\n",
 			      (unsigned long long)totals->left_out);

@@ -73,6 +73,12 @@ static struct borrowed borrowed_by(struct pt_op *op)
 				      2,
 				      &op->range.args,
 				      op->range.arg_count};
+	else if (op->kind == PT_OP_GPU_BOUND)
+		b = (struct borrowed){
+		    {&op->gpu_bound.category, &op->gpu_bound.name, &op->gpu_bound.track_name},
+		    3,
+		    &op->gpu_bound.args,
+		    op->gpu_bound.arg_count};
 	else if (op->kind == PT_OP_INSTANT)
 		b = (struct borrowed){
 		    {&op->instant.category, &op->instant.name, &op->instant.detail},
@@ -147,11 +153,27 @@ static int own_values(struct entry *entry)
 	return 0;
 }
 
-/* Gives the entry copies of its own: the arguments, then all texts, in one piece. */
+/* What an op has besides texts and arguments. */
+static size_t links_bytes(const struct pt_op *op)
+{
+	return op->kind == PT_OP_GPU_BOUND ? op->gpu_bound.link_count * sizeof(*op->gpu_bound.links)
+					   : 0;
+}
+
+static void move_links(struct pt_op *op, char *to)
+{
+	if (!links_bytes(op))
+		return;
+	memcpy(to, op->gpu_bound.links, links_bytes(op));
+	op->gpu_bound.links = (const struct pt_gpu_link *)to;
+}
+
+/* Gives the entry copies of its own: the arguments, links, then all texts, in one piece. */
 static int own_texts(struct entry *entry)
 {
 	struct borrowed b = borrowed_by(&entry->op);
-	size_t bytes = b.args ? args_bytes(*b.args, b.arg_count) : 0;
+	size_t links = links_bytes(&entry->op);
+	size_t bytes = links + (b.args ? args_bytes(*b.args, b.arg_count) : 0);
 	struct pt_arg *args;
 	char *to;
 
@@ -166,6 +188,8 @@ static int own_texts(struct entry *entry)
 	if (!args)
 		return -ENOMEM;
 	to = (char *)(args + b.arg_count);
+	move_links(&entry->op, to);
+	to += links;
 	for (size_t i = 0; i < b.text_count; i++)
 		*b.texts[i] = move_text(*b.texts[i], &to);
 	if (b.args)
@@ -224,6 +248,7 @@ int pt_newest_op(const struct pt_op *op, void *ctx)
 	case PT_OP_INSTANT:
 	case PT_OP_COUNTER:
 	case PT_OP_FLOW:
+	case PT_OP_GPU_BOUND:
 		return keep(newest, op);
 	case PT_OP_CLEAR:
 		forget_all(newest);

@@ -301,6 +301,7 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 	case PT_OP_STACK:
 	case PT_OP_RANGE:
 	case PT_OP_FLOW:
+	case PT_OP_GPU_BOUND:
 	case PT_OP_COUNTER:
 	case PT_OP_MEMORY: /* what is left comes as instants, too */
 		return 0;

@@ -185,6 +185,8 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->flow.from.pid;
 	case PT_OP_LOSS:
 		return op->loss.pid;
+	case PT_OP_GPU_BOUND:
+		return op->gpu_bound.pid;
 	case PT_OP_MEMORY:
 		return op->memory.pid;
 	case PT_OP_FUNCTION:

@@ -43,7 +43,7 @@ SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver", "nccl", "
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
 INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error",
-            "cuda_memory"}
+            "cuda_memory", "gpu_bounds"}
 C_NAME = re.compile(r"^<built-in (function \S.*|method .* of \S.* object)>$", re.DOTALL)
 KEYS = ["schemaVersion", "traceEvents", "displayTimeUnit", "baseTimeNanoseconds", "traceName"]
 
@@ -126,6 +126,24 @@ def pair_ranges(events):
     return sorted(ranges, key=lambda r: r.begin)
 
 
+class Bound(Range):
+    """Of the work of a GPU: not measured."""
+
+
+def pair_bounds(events):
+    """{(pid, tid): [Bound]}, in order; those of a track do not overlap."""
+    edges = {}
+    for e in events:
+        if e["ph"] in "BE":
+            edges.setdefault((e["pid"], e["tid"]), []).append(e)
+    for track, own in edges.items():
+        times = [e["ts"] for e in own]
+        if times != sorted(times) or [e["ph"] for e in own] != ["B", "E"] * (len(own) // 2):
+            raise TraceError("bounds overlap, or have no end: %r" % own)
+    return {track: [Bound(b, e) for b, e in zip(own[::2], own[1::2])]
+            for track, own in edges.items()}
+
+
 def pair_flows(events):
     """Each s has its f, of the same name and category, and not before it."""
     begins = {(e["id"], e["cat"], e["name"]): e for e in events if e["ph"] == "s"}
@@ -150,6 +168,7 @@ class Trace:
         self.instants = []  # those of the runtime: audit events, exceptions; marks
         self.ranges = []  # what need not nest with calls, in order of their begin
         self.flows = []  # (where it begins, where it leads)
+        self.bounds = {}  # (pid, tid) -> [Bound]: when GPUs may have worked
         self.count = 0  # calls
         self.processes = {}  # pid -> name
         for event in self.events:
@@ -168,6 +187,7 @@ class Trace:
         self.holes = {key: check_states(states) for key, states in self.states.items()}
         self.ranges = pair_ranges(self.events)
         self.flows = pair_flows(self.events)
+        self.bounds = pair_bounds(self.events)
         for key, slices in list(self.threads.items()):
             roots = nest(key, slices)
             every = [s for root in roots for s in root.walk()]
@@ -253,7 +273,8 @@ def _require(condition, text, *args):
 
 def check_event(event):
     ph = event.get("ph")
-    _require(ph in ("X", "M", "i", "C", "s", "f", "b", "e"), "unexpected ph in %r", event)
+    _require(ph in ("X", "M", "i", "C", "s", "f", "b", "e") or
+             ph in ("B", "E") and event.get("cat") == "gpu_bounds", "unexpected ph in %r", event)
     _require(isinstance(event.get("name"), str), "no name in %r", event)
     _require(isinstance(event.get("pid"), int) and "tid" in event or ph in ("M", "C"),
              "no pid or tid in %r", event)
