@@ -106,6 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		options.max_stack_depth = 5;
 	}
 	options.memory = size && data[0] & 0x40;
+	options.gpu_bounds = size && data[0] & 0x20;
 	if (pt_sink_open(null_path, &info, NULL, &check.sink, NULL) ||
 	    pt_report_new(&check.report) || pt_model_new(&options, &info, check_op, &check, &model))
 		abort();

@@ -123,7 +123,7 @@ def main():
     write("finder", "change-header", b"\1" + struct.pack("<IB", 40 << 1, 1))
     write("finder", "change-code", b"\1" + struct.pack("<IBIB", 1000 << 1 | 1, 4, 20001, 255))
     for name in ("calls", "loss", "processes", "damage", "runtime", "lines", "control", "sched",
-                 "values", "cuda", "marks", "async", "memory", "torch"):
+                 "values", "cuda", "marks", "async", "memory", "torch", "gpu"):
         capture = read(os.path.join(GOLDEN, name + ".ptcap"))
         records = capture[HEADER + CHUNK:-CHUNK]
         write("capture", name, capture)

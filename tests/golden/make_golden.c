@@ -292,6 +292,45 @@ static void make_memory(struct rec_builder *b)
 	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
 }
 
+/* Bounds of GPU work: of two streams, of one piece of work and of several, on two tracks, across
+ * threads, and one that nothing waited for. */
+static void make_gpu(struct rec_builder *b)
+{
+	static const uint64_t zero[] = {0}, one[] = {0x5001}, event[] = {0x99};
+	static const uint64_t set[] = {0x700000001000, 0, 256, 0x5001}, record[] = {0x99, 0x5001};
+	static const uint64_t set_default[] = {0x700000001000, 0, 256, 0};
+	struct rec_thread t = rec_thread(100, 100, 1, "python3"),
+			  other = rec_thread(100, 101, 1, "worker");
+	uint64_t ns = START_NS + 1000;
+
+	codes(b);
+	rec_proc(b, PT_PROC_ATTACH, 100, 1, START_NS, 1, "python3", "python3", 0);
+	rec_cuda_fn(b, 1, "cudaMemsetAsync", PT_CUDA_RUNTIME, 13, 4, 0);
+	rec_cuda_fn(b, 2, "cudaStreamSynchronize", PT_CUDA_RUNTIME, 13, 1, 0);
+	rec_cuda_fn(b, 3, "cudaEventRecord", PT_CUDA_RUNTIME, 13, 2, 0);
+	rec_cuda_fn(b, 4, "cudaEventSynchronize", PT_CUDA_RUNTIME, 13, 1, 0);
+	rec_cuda_fn(b, 5, "cudaSetDevice", PT_CUDA_RUNTIME, 13, 1, 0);
+	batch_begin(b, &other, ns);
+	batch_enter(b, 2, ns);
+	cuda_call(b, 4, event, 1, NULL, 0, 0, ns + 900);
+	batch_exit(b, ns + 1000);
+	batch_end(b, 0);
+	batch_begin(b, &t, ns);
+	batch_enter(b, 1, ns);
+	cuda_call(b, 5, zero, 1, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, set, 4, NULL, 0, 0, ns += 100);
+	cuda_call(b, 3, record, 2, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, set, 4, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, set, 4, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, set_default, 4, NULL, 0, 0, ns += 100);
+	cuda_call(b, 1, set_default, 4, NULL, 0, 1, ns += 100);
+	cuda_call(b, 2, one, 1, NULL, 0, 0, ns += 1000);
+	batch_exit(b, ns += 100);
+	batch_end(b, 0);
+	rec_note(b, PT_NOTE_COMPLETE, ns, ns - 500);
+	rec_note(b, PT_NOTE_GATE_CLOSE, START_NS + 10000, 0);
+}
+
 /* Operators of PyTorch: within each other, with Python and a call of CUDA within, one that nothing
  * told the end of, and in a thread that runs no Python. */
 static void make_torch(struct rec_builder *b)
@@ -743,9 +782,9 @@ fail:
 int main(int argc, char **argv)
 {
 	static void (*const fills[])(struct rec_builder *) = {
-	    make_calls, make_loss,    make_processes, make_damage, make_runtime,
-	    make_lines, make_control, make_sched,     make_values, make_cuda,
-	    make_marks, make_async,   make_memory,    make_torch,  make_stacks};
+	    make_calls,   make_loss,  make_processes, make_damage, make_runtime, make_lines,
+	    make_control, make_sched, make_values,    make_cuda,   make_marks,   make_async,
+	    make_memory,  make_torch, make_stacks,    make_gpu};
 
 	if (argc != 2 || chdir(argv[1])) {
 		fprintf(stderr, "usage: make_golden DIR\n");

@@ -13,7 +13,7 @@
 
 const char *const golden_names[] = {"calls",   "loss",  "processes", "damage", "runtime", "lines",
 				    "control", "sched", "values",    "cuda",   "marks",   "async",
-				    "memory",  "torch", "stacks",    NULL};
+				    "memory",  "torch", "stacks",    "gpu",    NULL};
 
 struct outputs {
 	struct pt_sink *sink;     /* either this .. */
@@ -39,7 +39,8 @@ static bool is_memory(const char *name)
 static int replay(const char *capture, const char *name, const char *sink_path,
 		  struct pt_report *report, struct pt_totals *totals)
 {
-	const struct pt_model_options options = {.memory = is_memory(name)};
+	const struct pt_model_options options = {.memory = is_memory(name),
+						 .gpu_bounds = !strcmp(name, "gpu")};
 	struct outputs outputs = {.report = report};
 	struct pt_capture_reader *reader;
 	struct pt_capture_info info;

@@ -112,6 +112,11 @@ static void test_torch(void **state)
 	replay_one("torch");
 }
 
+static void test_gpu(void **state)
+{
+	replay_one("gpu");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +126,7 @@ int main(void)
 	    cmocka_unit_test(test_control),   cmocka_unit_test(test_sched),
 	    cmocka_unit_test(test_cuda),      cmocka_unit_test(test_marks),
 	    cmocka_unit_test(test_memory),    cmocka_unit_test(test_torch),
+	    cmocka_unit_test(test_gpu),
 	};
 	const char *dir = getenv("GOLDEN_DIR");
 
