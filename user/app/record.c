@@ -179,6 +179,10 @@ static void tell_lacking(const struct pt_session_result *result)
 	if (result->totals.unnamed_kernels)
 		pt_info("%s CUDA calls have a kernel whose name is not known",
 			grouped(result->totals.unnamed_kernels, number, sizeof(number)));
+	if (result->totals.gpu_unbounded)
+		pt_warn("of %s launches and copies it is not known until when the GPU worked on "
+			"them (the trace says why)",
+			grouped(result->totals.gpu_unbounded, number, sizeof(number)));
 }
 
 static int command_status(int wait_status)

@@ -75,6 +75,10 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 	if (totals.unnamed_kernels)
 		pt_info("%llu CUDA calls have a kernel whose name is not known",
 			(unsigned long long)totals.unnamed_kernels);
+	if (totals.gpu_unbounded)
+		pt_warn("of %llu launches and copies it is not known until when the GPU worked on "
+			"them (the trace says why)",
+			(unsigned long long)totals.gpu_unbounded);
 	pt_info("%llu events, %llu threads, %llu lost; wrote %s", (unsigned long long)totals.events,
 		(unsigned long long)totals.threads, (unsigned long long)totals.lost_events,
 		options->output);

@@ -537,6 +537,17 @@ static uint64_t record_begins(struct pt_model *model, struct gpu_process *own,
 
 /* ---- a call begins ---- */
 
+static void front_of_copy(struct pt_model *model, const struct gpu_process *own,
+			  const struct gpu_event *event, struct gpu_snapshot *snapshot)
+{
+	bool part = event->stream.waits && !event->stream.waits_all;
+
+	if (event->stream.waits)
+		front_of_stream(model, own, event, &snapshot->front);
+	/* of a copy to the device the end may not have begun when the call returns */
+	front_of_legacy(model, own, event, part ? &snapshot->later : &snapshot->front);
+}
+
 /* What is before the call, or would be waited for by it. */
 static void front_at_begin(struct pt_model *model, struct gpu_process *own,
 			   const struct gpu_event *event, struct gpu_snapshot *snapshot)
@@ -546,12 +557,7 @@ static void front_at_begin(struct pt_model *model, struct gpu_process *own,
 
 	switch (event->what) {
 	case PT_CUDA_STREAM_COPY:
-		if (event->stream.waits)
-			front_of_stream(model, own, event, front);
-		/* of a copy to the device the end may not have begun when the call returns */
-		front_of_legacy(model, own, event,
-				event->stream.waits && !event->stream.waits_all ? &snapshot->later
-										: front);
+		front_of_copy(model, own, event, snapshot);
 		break;
 	case PT_CUDA_STREAM_KERNEL:
 	case PT_CUDA_STREAM_GRAPH:

@@ -185,6 +185,8 @@ void model_gpu_interrupted(struct pt_model *model, struct model_thread *thread, 
 {
 	struct gpu_thread *own = thread->gpu;
 
+	if (from_ns < model->gate_open_ns)
+		from_ns = model->gate_open_ns;
 	if (own) {
 		own->open = false;
 		own->outer = 0;
