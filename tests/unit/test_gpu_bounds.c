@@ -468,6 +468,22 @@ static const struct test_case {
      "a cudaEventSynchronize event=0x99 @2100-2200\n"
      "b cudaEventRecord event=0x99 stream=0x10 @2110-2120\n",
      "cudaLaunchKernel 2000-2200 stream 0x10, cudaEventSynchronize\n", 0},
+    {"an event that graphs record tells nothing",
+     "a cudaStreamBeginCapture stream=0x30 @1800-1810\n"
+     "a cudaEventRecordWithFlags event=0x99 stream=0x30 flags=1 @1820-1830\n"
+     "a cudaStreamEndCapture stream=0x30 pGraph=0x55 @1840-1850\n"
+     "a cudaGraphAddEventRecordNode event=0x98 @1860-1870\n"
+     "a cudaLaunchKernel stream=0x10 @2000-2010\n"
+     "a cudaEventRecord event=0x99 stream=0x10 @2020-2030\n"
+     "a cudaEventRecord event=0x98 stream=0x10 @2040-2050\n"
+     "a cudaGraphLaunch graphExec=0x56 stream=0x20 @2060-2070\n"
+     "a cudaEventSynchronize event=0x99 @2100-2200\n"
+     "a cudaEventSynchronize event=0x98 @2210-2220\n"
+     "a cudaStreamSynchronize stream=0x10 @2300-2400\n"
+     "a cudaStreamSynchronize stream=0x20 @2500-2600\n",
+     "cudaLaunchKernel 2000-2400 stream 0x10, cudaStreamSynchronize\n"
+     "cudaGraphLaunch 2060-2600 stream 0x20, cudaStreamSynchronize\n",
+     0},
     {"a stream that is destroyed goes on; its handle means another",
      "a cudaSetDevice device=0 @1900-1910\n"
      "a cudaStreamCreate pStream=0x10 @1920-1930\n"

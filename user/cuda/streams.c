@@ -12,6 +12,7 @@
 #define HANDLE_LEGACY     1
 #define HANDLE_PER_THREAD 2
 #define NON_BLOCKING      1 /* cudaStreamNonBlocking, CU_STREAM_NON_BLOCKING */
+#define EXTERNAL          1 /* cudaEventRecordExternal, CU_EVENT_RECORD_EXTERNAL */
 
 static const struct row {
 	const char *name;
@@ -32,6 +33,9 @@ static const struct row {
     {"cuEventRecord", PT_CUDA_STREAM_RECORD},
     {"cuEventRecordWithFlags", PT_CUDA_STREAM_RECORD},
     {"cuEventSynchronize", PT_CUDA_STREAM_SYNC_EVENT},
+    {"cuGraphAddEventRecordNode", PT_CUDA_STREAM_NODE},
+    {"cuGraphEventRecordNodeSetEvent", PT_CUDA_STREAM_NODE},
+    {"cuGraphExecEventRecordNodeSetEvent", PT_CUDA_STREAM_NODE},
     {"cuGraphLaunch", PT_CUDA_STREAM_GRAPH},
     {"cuGreenCtxCreate", PT_CUDA_STREAM_CONTEXT},
     {"cuGreenCtxRecordEvent", PT_CUDA_STREAM_CONTEXT},
@@ -59,6 +63,9 @@ static const struct row {
     {"cudaEventRecord", PT_CUDA_STREAM_RECORD},
     {"cudaEventRecordWithFlags", PT_CUDA_STREAM_RECORD},
     {"cudaEventSynchronize", PT_CUDA_STREAM_SYNC_EVENT},
+    {"cudaGraphAddEventRecordNode", PT_CUDA_STREAM_NODE},
+    {"cudaGraphEventRecordNodeSetEvent", PT_CUDA_STREAM_NODE},
+    {"cudaGraphExecEventRecordNodeSetEvent", PT_CUDA_STREAM_NODE},
     {"cudaGraphLaunch", PT_CUDA_STREAM_GRAPH},
     {"cudaLaunchCooperativeKernel", PT_CUDA_STREAM_KERNEL},
     {"cudaLaunchKernel", PT_CUDA_STREAM_KERNEL},
@@ -253,10 +260,13 @@ bool pt_cuda_stream_read(const char *symbol, const struct pt_cuda_layout *layout
 		stream->no_blocking = out && flags & NON_BLOCKING;
 		return read_stream(&words, symbol, stream);
 	case PT_CUDA_STREAM_RECORD:
+		stream->external = get(&words, "flags", &flags) && flags & EXTERNAL;
+		return read_stream(&words, symbol, stream) && read_event(&words, stream);
 	case PT_CUDA_STREAM_WAIT:
 		return read_stream(&words, symbol, stream) && read_event(&words, stream);
 	case PT_CUDA_STREAM_SYNC_EVENT:
 	case PT_CUDA_STREAM_EVENT:
+	case PT_CUDA_STREAM_NODE:
 		return read_event(&words, stream);
 	case PT_CUDA_STREAM_MADE:
 		return read_made(&words, stream);

@@ -23,6 +23,7 @@ enum pt_cuda_stream_what {
 	PT_CUDA_STREAM_RECORD, /* an event is put into a stream */
 	PT_CUDA_STREAM_WAIT,   /* what the stream gets later waits for the event */
 	PT_CUDA_STREAM_EVENT,  /* an event is made or destroyed */
+	PT_CUDA_STREAM_NODE,   /* a graph records an event from now on, whenever it is launched */
 	PT_CUDA_STREAM_MADE,
 	PT_CUDA_STREAM_FLAGS, /* those of a stream are known */
 	PT_CUDA_STREAM_GONE,
@@ -44,6 +45,7 @@ struct pt_cuda_stream {
 	uint64_t event;
 	int device;       /* RESET: that it names; -1: the thread's */
 	uint64_t kernel;  /* the address that it was launched by */
+	bool external;    /* RECORD: if it is captured, it is as a NODE */
 	bool no_blocking; /* MADE, FLAGS: it does not wait for the legacy stream */
 	/* COPY: when the call returns, what was in the stream is done */
 	bool waits;

@@ -83,6 +83,7 @@ struct gpu_marker {     /* an event of CUDA's */
 	uint64_t epoch; /* of the process; another: nothing is known */
 	uint64_t stream, capture;
 	uint64_t changes; /* records into another stream */
+	bool in_graph;    /* graphs record it, too, and nobody sees it */
 	struct gpu_front front;
 };
 
@@ -512,12 +513,25 @@ static struct gpu_marker *marker_get(struct pt_model *model, struct gpu_process 
 	return marker;
 }
 
+/* From now on nothing is known of when it is recorded. */
+static void marker_in_graph(struct pt_model *model, struct gpu_process *own, uint64_t handle)
+{
+	struct gpu_marker *marker = marker_get(model, own, handle);
+
+	if (!marker)
+		return;
+	marker_reset(own, marker);
+	marker->in_graph = true;
+}
+
 static void marker_gone(struct gpu_process *own, uint64_t handle)
 {
 	struct gpu_marker *marker = marker_find(own, handle);
 
-	if (marker)
-		marker_reset(own, marker);
+	if (!marker)
+		return;
+	marker_reset(own, marker);
+	marker->in_graph = false;
 }
 
 /* From now on it may be that of another stream: until the call returns it is of none. */
@@ -590,6 +604,9 @@ static void front_at_begin(struct pt_model *model, struct gpu_process *own,
 		break;
 	case PT_CUDA_STREAM_EVENT:
 		marker_gone(own, event->stream.event);
+		break;
+	case PT_CUDA_STREAM_NODE:
+		marker_in_graph(model, own, event->stream.event);
 		break;
 	case PT_CUDA_STREAM_NOTHING:
 	case PT_CUDA_STREAM_MADE:
@@ -1060,9 +1077,12 @@ static void recorded(struct pt_model *model, struct gpu_process *own,
 	marker->stream = stream->id;
 	marker->capture = stream->capture;
 	marker->front.count = 0;
+	if (stream->capture && event->stream.external)
+		marker_in_graph(model, own, event->stream.event);
 	if (stream->capture)
 		return;
-	front_join(model, own, &marker->front, &snapshot->front);
+	if (!marker->in_graph)
+		front_join(model, own, &marker->front, &snapshot->front);
 	front_join(model, own, &stream->after, &snapshot->front);
 }
 
@@ -1163,6 +1183,7 @@ static void succeeded(struct pt_model *model, struct gpu_process *own,
 		return;
 	case PT_CUDA_STREAM_NOTHING:
 	case PT_CUDA_STREAM_GONE: /* stream_gone() */
+	case PT_CUDA_STREAM_NODE: /* marker_in_graph() */
 	case PT_CUDA_STREAM_CAPTURE_END:
 		return;
 	case PT_CUDA_STREAM_MADE:
