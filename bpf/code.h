@@ -35,10 +35,10 @@ static __always_inline __u32 code_id_new(struct thread *t)
 }
 
 /* Reads one PyUnicodeObject behind the strings so far; returns the new end. */
-static __always_inline __u32 string_read(struct thread *t, const struct pt_layout *layout,
+static __always_inline __u32 string_read(struct code_scratch *code, const struct pt_layout *layout,
 					 __u32 which, __u64 str, __u32 end)
 {
-	struct pt_str *desc = &t->code.rec.str[which];
+	struct pt_str *desc = &code->rec.str[which];
 	__u32 state = 0, kind;
 	/* bytes is wide because the helper's size is not: the verifiers of 5.10 and 6.1 want to
 	 * know its upper half too */
@@ -65,7 +65,7 @@ static __always_inline __u32 string_read(struct thread *t, const struct pt_layou
 	opaque(end);
 	if (end > STRINGS_BYTES - PT_STR_MAX_BYTES)
 		return end;
-	if (bytes > 0 && bpf_probe_read_user(&t->code.data[end], bytes, (void *)data))
+	if (bytes > 0 && bpf_probe_read_user(&code->data[end], bytes, (void *)data))
 		return end;
 	desc->bytes = bytes;
 	desc->width = kind;
@@ -73,11 +73,11 @@ static __always_inline __u32 string_read(struct thread *t, const struct pt_layou
 	return end + bytes;
 }
 
-/* Fills t->code; returns the record's length. */
-static __always_inline __u32 code_read(struct thread *t, const struct pt_layout *layout, __u64 addr,
-				       __u32 id)
+/* Fills *to; returns the record's length. */
+static __always_inline __u32 code_read(struct code_scratch *to, const struct pt_layout *layout,
+				       __u64 addr, __u32 id)
 {
-	struct pt_rec_code *rec = &t->code.rec;
+	struct pt_rec_code *rec = &to->rec;
 	__u32 end = 0;
 
 	rec->addr = addr;
@@ -85,20 +85,20 @@ static __always_inline __u32 code_read(struct thread *t, const struct pt_layout 
 	rec->reserved = 0;
 	rec->co_flags = user_u32(addr + layout->code_flags);
 	rec->firstlineno = user_u32(addr + layout->code_firstlineno);
-	end = string_read(t, layout, PT_STR_NAME, user_u64(addr + layout->code_name), end);
+	end = string_read(to, layout, PT_STR_NAME, user_u64(addr + layout->code_name), end);
 	if (layout->code_qualname != PT_NO_FIELD) {
-		end = string_read(t, layout, PT_STR_QUALNAME,
+		end = string_read(to, layout, PT_STR_QUALNAME,
 				  user_u64(addr + layout->code_qualname), end);
 	} else {
 		rec->str[PT_STR_QUALNAME].bytes = 0;
 		rec->str[PT_STR_QUALNAME].width = 1;
 		rec->str[PT_STR_QUALNAME].truncated = 0;
 	}
-	end = string_read(t, layout, PT_STR_FILE, user_u64(addr + layout->code_filename), end);
+	end = string_read(to, layout, PT_STR_FILE, user_u64(addr + layout->code_filename), end);
 	opaque(end);
 	if (end > STRINGS_BYTES)
 		end = STRINGS_BYTES;
-	__builtin_memset(&t->code.data[end], 0, 8);
+	__builtin_memset(&to->data[end], 0, 8);
 	return sizeof(*rec) + ((end + 7) & ~7u);
 }
 
@@ -204,7 +204,7 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 		count_add(&counters.lost_records, 1);
 		return 0;
 	}
-	len = code_read(t, &image->layout, addr, value.id);
+	len = code_read(&t->code, &image->layout, addr, value.id);
 	opaque(len);
 	if (len > sizeof(t->code))
 		return 0;
