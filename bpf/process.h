@@ -348,7 +348,7 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 	proc->image_id = id;
 	proc->bias = 0;
 	proc->start_depth = 0;
-	proc->flags &= ~(PT_PF_START_KNOWN | PT_PF_REFUSED);
+	proc->flags &= ~(PT_PF_START_KNOWN | PT_PF_REFUSED | PT_PF_LOCATED);
 	if (gate_recording())
 		proc->flags |= PT_PF_START_KNOWN;
 	event.tgid = tgid;

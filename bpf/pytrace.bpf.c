@@ -29,6 +29,7 @@
  *   mark.h     probes of the user's
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
+ *   sample.h   what threads run when a clock ticks
  */
 #include "block.h"
 #include "cfunc.h"
@@ -37,6 +38,7 @@
 #include "method.h"
 #include "peek.h"
 #include "process.h"
+#include "sample.h"
 #include "site.h"
 #include "torch.h"
 
@@ -154,6 +156,12 @@ SEC("tp_btf/sched_wakeup")
 int pt_wakeup(__u64 *ctx)
 {
 	return sched_woken((struct task_struct *)ctx[0]);
+}
+
+SEC("perf_event")
+int pt_sample(void *ctx)
+{
+	return sample_take();
 }
 
 SEC("iter/task")

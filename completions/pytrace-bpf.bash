@@ -32,7 +32,7 @@ _pytrace_bpf() {
         return
         ;;
     --engine)
-        mapfile -t COMPREPLY < <(compgen -W "auto usdt frame" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "auto usdt frame sample" -- "$cur")
         return
         ;;
     --dialect)
@@ -67,7 +67,7 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
         return
         ;;
-    -d | --duration | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
+    -d | --duration | -F | --frequency | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
         --start-on | --stop-on | --count | --buffer | --max-events | --max-file-size | \
         --max-overhead | \
         --gzip-level | --top | --process-name | --args | --retval | --local)
@@ -77,8 +77,8 @@ _pytrace_bpf() {
     if [[ $cur == -* ]]; then
         # shellcheck disable=SC2086 # no verb is no word
         mapfile -t COMPREPLY < <(compgen -W \
-            "$("${COMP_WORDS[0]}" $verb --help 2>/dev/null | grep -oE '^ +(-[a-z], )?--[a-z-]+' |
-                grep -oE -- '-{1,2}[a-z-]+')" -- "$cur")
+            "$("${COMP_WORDS[0]}" $verb --help 2>/dev/null | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' |
+                grep -oE -- '-{1,2}[a-zA-Z-]+')" -- "$cur")
     elif [ "$verb" = ctl ] && [[ $prev != save ]]; then
         mapfile -t COMPREPLY < <(compgen -W "status pause resume clear save stop" -- "$cur")
     elif [ -n "$verb" ]; then

@@ -224,6 +224,7 @@ enum pt_rt_what {
 	X(CUDA_LOADED, 22, pt_rec_cuda_loaded,                                                     \
 	  "the driver loaded a kernel; only from BPF to the recorder")                             \
 	X(CALL_STACK, 20, pt_rec_call_stack, "the stack on which a call was made")                 \
+	X(SAMPLE, 21, pt_rec_sample, "what a thread ran when the clock of its CPU ticked")         \
 	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
@@ -487,6 +488,30 @@ struct pt_rec_call_stack {
 	struct pt_call_frame frames[];
 };
 
+/* ---- PT_REC_SAMPLE ---- */
+#define PT_SAMPLE_FRAMES_MAX 512
+#define PT_SAMPLE_PERIOD_MAX 1000000000ull /* ns */
+
+/* hdr.flags */
+#define PT_SAMPLE_CUT     0x1 /* there are more frames, further out, than fit */
+#define PT_SAMPLE_PARTLY  0x2 /* likewise, and their memory could not be read */
+/* The frames were being changed at this moment, so what the thread ran is not known: no frames. */
+#define PT_SAMPLE_TORN    0x4
+/* Where the interpreter or this thread's state lies is not known (yet): no frames. */
+#define PT_SAMPLE_UNKNOWN 0x8
+#define PT_SAMPLE_FLAGS   0xf
+
+/* A thread was on a CPU when that CPU's clock ticked; it stands for period_ns of CPU time. Without
+ * frames, and without a flag, it runs no Python code. Only with --engine sample. */
+struct pt_rec_sample {
+	struct pt_rec hdr;
+	__u64 period_ns;
+	__u32 cpu;
+	__u32 frame_count;
+	char comm[16];  /* the thread's name */
+	__u32 frames[]; /* ids of code objects, innermost first; padded to 8 bytes */
+};
+
 /* ---- PT_REC_NOTE ---- */
 enum pt_note_what {
 	PT_NOTE_GATE_OPEN = 1,    /* value: 0; recording starts at hdr.time_ns */
@@ -675,6 +700,7 @@ _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");
 _Static_assert(sizeof(struct pt_call_frame) == 24, "frame of a call stack");
 _Static_assert(sizeof(struct pt_rec_call_stack) == 48, "call stack record");
+_Static_assert(sizeof(struct pt_rec_sample) == 64, "sample record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");

@@ -86,6 +86,9 @@ struct pt_tstate {
 #define PT_PF_REFUSED                                                                              \
 	0x8 /* not traced, nor its children; unlike a missing entry, also under trace_all */
 
+#define PT_PF_LOCATED                                                                              \
+	0x10 /* bias and image_index are those of the program that it runs; only when sampling */
+
 struct pt_proc {
 	__u32 flags; /* PT_PF_* */
 	__u32 image_id;
@@ -147,6 +150,19 @@ struct pt_sched {
 	__s16 syscall; /* these as in struct pt_rec_sched */
 	__u64 begin_ns;
 	__u64 run_ns, out_ns, wake_ns;
+};
+
+/* sample_images: what else must be known of an interpreter to find a thread's frames without a
+ * probe in it, by the index of pt_control.images. Addresses are vaddrs, the rest bytes. */
+struct pt_sample_image {
+	__u64 interp_head; /* the variable that points to the newest interpreter */
+	__u64 code_type;   /* PyCode_Type */
+	__u32 interp_next, interp_threads;
+	__u16 ts_next, ts_interp; /* PyThreadState; prev is its first field */
+	__u16 ts_thread_id;       /* pthread_self() */
+	/* datastack_chunk, datastack_top and datastack_limit follow each other from here on;
+	 * PT_NO_FIELD: there are none (up to 3.10) */
+	__u16 ts_datastack;
 };
 
 /*

@@ -26,6 +26,7 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_QUEUE = 22,
@@ -119,6 +120,13 @@ struct mm_struct {
 	unsigned long arg_start, arg_end; /* the command line, in the process */
 };
 
+#if defined(__TARGET_ARCH_x86)
+/* arch/x86/include/asm/processor.h */
+struct thread_struct {
+	unsigned long fsbase;
+};
+#endif
+
 /* include/linux/sched.h */
 struct task_struct {
 	int pid;
@@ -134,6 +142,9 @@ struct task_struct {
 	struct uprobe_task *utask;
 	unsigned int __state; /* 5.14+ */
 	unsigned int in_iowait : 1;
+#if defined(__TARGET_ARCH_x86)
+	struct thread_struct thread;
+#endif
 };
 
 /* until 5.14 */

@@ -41,9 +41,15 @@ def check_runs(t, got, count, pid=None):
 @each(interp=with_jit)
 def test_attach_on(t, interp):
     target = process.Target(interp, "churn", "20", env=environment("1"))
-    _, err = process.run_tool("-p", target.pid, "-o", t.path("trace.json"), code=5)
+    _, err = process.run_tool("-p", target.pid, "--engine", "frame", "-o", t.path("trace.json"),
+                              code=5)
+    t.has(err, str(target.pid), WHY, HINT)
+    _, err = process.run_tool("-p", target.pid, "--lines", "-o", t.path("trace.json"), code=5)
     t.has(err, str(target.pid), WHY, HINT)
     t.check(not os.path.exists(t.path("trace.json")), "there is a trace")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("samples.json"), "-d", "60s")
+    t.has(tracer.recording(), "samples a second")
+    t.has(tracer.expect(0, stop=True), WHY, "no exact engine works here", "samples are taken")
     out, _ = process.run_tool("check", "-p", target.pid, code=5)
     t.has(out, WHY, HINT)
     out, _ = process.run_tool("list")

@@ -57,11 +57,13 @@ static void find(const struct elf_file *elf, struct py_image *image)
 			rc = py_sites_usdt(image, &finder, plan);
 		else if (engine == PY_ENGINE_C_CALLS)
 			rc = py_sites_c(image, &finder, plan);
+		else if (engine == PY_ENGINE_SAMPLE)
+			rc = py_sample_fill(image, elf, plan);
 		else if (image->version >= 0x030b0000)
 			rc = py_sites_frame(image, &finder, &image->layout, plan);
 		else
 			rc = py_sites_legacy(image, &finder, plan);
-		if (!rc && engine != PY_ENGINE_C_CALLS)
+		if (!rc && engine < PY_ENGINE_C_CALLS)
 			py_site_free_code(image, &finder, plan);
 		check_sites(elf, plan);
 		free(plan->sites);

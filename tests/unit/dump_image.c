@@ -50,7 +50,7 @@ static void dump_layout(const struct pt_layout *l)
 
 static void dump(const struct py_image *image)
 {
-	static const char *const names[] = {"frame", "usdt", "c-functions"};
+	static const char *const names[] = {"frame", "usdt", "c-functions", "sample"};
 
 	printf("%s: CPython %s (%#x)%s%s%s%s %s %.1f ms\n", image->path, image->version_text,
 	       image->version, image->stripped ? " stripped" : "", image->debug ? " debug" : "",

@@ -70,6 +70,21 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 	return 0;
 }
 
+static void keep_sample(struct op_recorder *ops, const struct pt_op_sample *sample)
+{
+	size_t i = ops->sample_count++, len = 0;
+	char *text;
+
+	if (i >= COUNT(ops->samples))
+		return;
+	text = ops->samples[i].functions;
+	ops->samples[i].op = *sample;
+	for (uint32_t f = 0; f < sample->function_count && len < sizeof(ops->samples[i].functions);
+	     f++)
+		len += (size_t)snprintf(text + len, sizeof(ops->samples[i].functions) - len, "%s%s",
+					f ? " " : "", sample->functions[f]->qualname);
+}
+
 static int keep(const struct pt_op *op, void *ctx)
 {
 	struct op_recorder *ops = ctx;
@@ -85,7 +100,7 @@ static int keep(const struct pt_op *op, void *ctx)
 
 			ops->spans[i].op = op->span;
 			snprintf(ops->spans[i].name, sizeof(ops->spans[i].name), "%s",
-				 op->span.name);
+				 op->span.function ? op->span.function->qualname : op->span.name);
 			snprintf(ops->spans[i].args, sizeof(ops->spans[i].args), "%s",
 				 args_text(op->span.args, op->span.arg_count));
 		}
@@ -133,6 +148,7 @@ static int keep(const struct pt_op *op, void *ctx)
 		ops->thread_count = ops->instant_count = ops->span_count = 0;
 		ops->counter_count = ops->bounds_count = ops->state_count = 0;
 		ops->range_count = ops->flow_count = ops->memory_count = ops->gpu_bound_count = 0;
+		ops->sample_count = 0;
 		memset(ops->function_seen, 0, sizeof(ops->function_seen));
 		return 0;
 	case PT_OP_STATE:
@@ -180,6 +196,9 @@ static int keep(const struct pt_op *op, void *ctx)
 			if (op->gpu_bound.link_count)
 				ops->gpu_bounds[i].link = op->gpu_bound.links[0];
 		}
+		return 0;
+	case PT_OP_SAMPLE:
+		keep_sample(ops, &op->sample);
 		return 0;
 	case PT_OP_STACK:
 		ops->stack_count++;

@@ -58,6 +58,11 @@ struct op_recorder {
 		struct pt_op_range op; /* its texts are gone, but for category */
 		char name[64], args[256];
 	} ranges[16];
+	struct {
+		struct pt_op_sample op; /* its functions are gone */
+		char functions[128];    /* innermost first */
+	} samples[32];
+	size_t sample_count;
 	struct pt_op_flow flows[16];
 	struct {
 		struct pt_op_gpu_bound op; /* its texts and links are gone, but for category */

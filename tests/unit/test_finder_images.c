@@ -262,6 +262,7 @@ static void assert_same(const struct py_image *a, const struct py_image *b)
 	assert_memory_equal(&a->layout, &b->layout, sizeof(a->layout));
 	assert_memory_equal(&a->runtime, &b->runtime, sizeof(a->runtime));
 	assert_memory_equal(&a->eval, &b->eval, sizeof(a->eval));
+	assert_memory_equal(&a->sample, &b->sample, sizeof(a->sample));
 	assert_int_equal(a->debug, b->debug);
 	assert_int_equal(a->dtrace, b->dtrace);
 	for (int e = 0; e < PY_ENGINE_COUNT; e++) {

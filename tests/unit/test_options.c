@@ -91,6 +91,41 @@ static void test_c_functions(void **state)
 	}
 }
 
+static void test_samples(void **state)
+{
+	static const char *const bad[][2] = {
+	    {"-p 1 -F 99", "-F goes with --engine sample"},
+	    {"-p 1 -o a.folded", "needs --engine sample"},
+	    {"-p 1 -o a.speedscope.json --engine frame", "needs --engine sample"},
+	    {"-p 1 --engine sample --gil", "--gil needs an exact engine"},
+	    {"-p 1 --engine sample --args f", "--args needs an exact engine"},
+	    {"-p 1 --engine sample --cuda all", "--cuda needs an exact engine"},
+	    {"-p 1 --engine sample --min-duration 1ms", "--min-duration needs an exact engine"},
+	    {"-p 1 --engine sample -F 10001", "too large"},
+	    {"-p 1 --engine sample -F 0", "no samples"},
+	    {"-p 1 --engine sample -o a.folded --max-file-size 1M", "--max-file-size"},
+	};
+	struct parsed p;
+
+	parse(&p,
+	      "-p 1 --engine sample -F 999 -o a.speedscope.json --pid-suffix --no-gc --cuda none");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.engine, PT_ENGINE_SAMPLE);
+	assert_int_equal(p.options.frequency, 999);
+	assert_string_equal(p.options.output, "a_%p.speedscope.json");
+	done(&p);
+	parse(&p, "replay a.ptcap -o a.folded");
+	assert_int_equal(p.rc, 0);
+	done(&p);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		parse(&p, bad[i][0]);
+		assert_int_equal(p.rc, -EINVAL);
+		assert_int_equal(p.err.exit_code, PT_EXIT_USAGE);
+		assert_non_null(strstr(p.err.what, bad[i][1]));
+		done(&p);
+	}
+}
+
 static void test_attach(void **state)
 {
 	struct parsed p;
@@ -342,15 +377,11 @@ static void test_features(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_c_functions),
-	    cmocka_unit_test(test_features),
-	    cmocka_unit_test(test_attach),
-	    cmocka_unit_test(test_command),
-	    cmocka_unit_test(test_verbs),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_layers),
-	    cmocka_unit_test(test_bad_config),
-	    cmocka_unit_test(test_help_is_complete),
+	    cmocka_unit_test(test_c_functions), cmocka_unit_test(test_features),
+	    cmocka_unit_test(test_attach),      cmocka_unit_test(test_samples),
+	    cmocka_unit_test(test_command),     cmocka_unit_test(test_verbs),
+	    cmocka_unit_test(test_refused),     cmocka_unit_test(test_layers),
+	    cmocka_unit_test(test_bad_config),  cmocka_unit_test(test_help_is_complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

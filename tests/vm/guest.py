@@ -342,6 +342,36 @@ def test_chosen_c_functions(interpreter):
     return said
 
 
+def test_samples(interpreter):
+    """Sampling: this kernel takes the program, and the functions that have the time have samples."""
+    target = Target(interpreter, "shares")
+    tracer = start_tracer(target, "/tmp/samples.folded", "--engine", "sample", "-F", "499")
+    try:
+        read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        target.wait_done()
+        tracer.send_signal(signal.SIGINT)
+        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        counts = {}
+        with open("/tmp/samples.folded") as file:
+            for line in file:
+                stack, _, count = line.rstrip("\n").rpartition(" ")
+                counts[stack] = int(count)
+        total = sum(counts.values())
+        heavy = sum(n for stack, n in counts.items() if ";work (" in stack and ";heavy (" in stack)
+        if total < 50 or heavy < total // 5:
+            raise Failed("%d of %d samples in heavy()\n%s" % (heavy, total, "\n".join(counts)))
+        return "%d samples, %d of them in heavy()" % (total, heavy)
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
 def test_kill(interpreter):
     """The tracer is killed while the target runs under it; the kernel has to clean up."""
     target = Target(interpreter, "callforms")
@@ -439,6 +469,7 @@ def main():
             run_test("%s, %s" % (label, program), test_attach, interpreter, program)
         run_test("%s, runtime" % label, test_runtime, interpreter)
         run_test("%s, states" % label, test_states, interpreter)
+        run_test("%s, samples" % label, test_samples, interpreter)
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)

@@ -97,8 +97,11 @@ static void check_engines(struct checks *checks, const struct py_image *image)
 		char name[32], detail[300];
 
 		snprintf(name, sizeof(name), "engine %s", pt_engine_name((enum py_engine)i));
-		snprintf(detail, sizeof(detail), "%zu probes%s%s", plan->site_count,
-			 plan->reason[0] ? ": " : "", plan->reason);
+		if (i == PY_ENGINE_SAMPLE)
+			snprintf(detail, sizeof(detail), "no probes; not exact");
+		else
+			snprintf(detail, sizeof(detail), "%zu probes%s%s", plan->site_count,
+				 plan->reason[0] ? ": " : "", plan->reason);
 		tell(checks, name, plan->usable ? VERDICT_OK : VERDICT_FALLBACK,
 		     plan->usable ? detail : plan->reason, "");
 	}

@@ -100,7 +100,8 @@ int app_inspect(struct app_inspector *inspector, const struct pt_process *proces
 				    image, err);
 	if (rc)
 		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "this interpreter was refused before");
-	else if (py_jit_state(process->pid, (*image)->image,
+	else if (inspector->options.engine != PT_ENGINE_SAMPLE &&
+		 py_jit_state(process->pid, (*image)->image,
 			      pt_module_bias(&process->modules[process->interpreter]),
 			      false) == PY_JIT_ON)
 		rc = py_jit_refuse(process->pid, (*image)->image, err);

@@ -70,12 +70,14 @@ struct row {
 	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS)
 #define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS)
 #define DEFAULT_TOP          20
+#define FREQUENCY_MAX        10000 /* a sample takes some microseconds */
 #define DEFAULT_BUFFER_BYTES (64u << 20)
 
 static const struct choice engines[] = {
     {"auto", PT_ENGINE_AUTO},
     {"usdt", PT_ENGINE_USDT},
     {"frame", PT_ENGINE_FRAME},
+    {"sample", PT_ENGINE_SAMPLE},
     {NULL, 0},
 };
 
@@ -121,12 +123,17 @@ static const struct row rows[] = {
 	ROW("all", 'a', FLAG, NULL, all, APP_RECORD,
 	 "trace every Python process of this host, those started later too", .only_flag = true),
 	ROW("output", 'o', STRING, "FILE", output, WRITERS,
-	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; - is standard output); "
-	 "default pytrace-COMM-PID.json.gz"),
+	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; of samples also .folded and "
+	 ".speedscope.json; - is standard output); default pytrace-COMM-PID.json.gz"),
 	ROW("duration", 'd', TIME, "TIME", duration_ns, APP_RECORD,
 	 "stop after TIME (500ms, 10s, 2m); default: Ctrl-C or the target's end"),
-	ROW("engine", 0, CHOICE, "auto|usdt|frame", engine, APP_RECORD,
-	 "which probes to use; auto takes the cheaper exact one", .choices = engines),
+	ROW("engine", 0, CHOICE, "auto|usdt|frame|sample", engine, APP_RECORD,
+	 "which probes to use; auto takes the cheaper exact one; sample uses none, but looks now and "
+	 "then at what each CPU runs: not exact, but cheap, and where no exact engine works",
+	 .choices = engines),
+	ROW("frequency", 'F', NUMBER, "HZ", frequency, APP_RECORD,
+	 "with --engine sample: so many samples a second of each CPU; default 99",
+	 .max = FREQUENCY_MAX),
 	ROW("follow", 0, CHOICE, "auto|exact|late|no", follow, APP_RECORD,
 	 "children: exact traces them from their first call, but other processes of the same "
 	 "interpreter pay for the probes too; late attaches about a millisecond after the fork; "
@@ -666,8 +673,8 @@ static int take_operands(int argc, char **argv, struct app_options *options, str
 /* --pid-suffix: trace.json.gz becomes trace_%p.json.gz. */
 static int add_pid_suffix(struct app_options *options, struct pt_err *err)
 {
-	char *path = options->output, *suffix = NULL, *longer;
-	const char *slash;
+	char *path = options->output, *longer;
+	const char *suffix;
 
 	if (!options->pid_suffix || !path || strstr(path, "%p"))
 		return 0;
@@ -675,11 +682,9 @@ static int add_pid_suffix(struct app_options *options, struct pt_err *err)
 		return usage(err, "--pid-suffix needs files; standard output is one");
 	if (pt_output_is_capture(path))
 		return usage(err, "--pid-suffix: a capture holds all processes; give it to replay");
-	slash = strrchr(path, '/');
-	for (char *dot = path; (dot = strstr(dot, ".json")) != NULL; dot++)
-		suffix = dot;
-	if (!suffix || (slash && suffix < slash))
-		return 0; /* no suffix that is known: that is told later */
+	suffix = pt_sink_suffix(path);
+	if (!suffix)
+		return 0; /* that is told later */
 	if (asprintf(&longer, "%.*s_%%p%s", (int)(suffix - path), path, suffix) < 0)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	free(path);
@@ -748,6 +753,66 @@ static int check_ctl(const struct app_options *options, struct pt_err *err)
 	return 0;
 }
 
+const char *app_options_exact(const struct app_options *options)
+{
+	const struct {
+		bool asked;
+		const char *option;
+	} list[] = {
+	    {options->gc, "--gc"},
+	    {options->gil, "--gil"},
+	    {options->sched, "--sched"},
+	    {options->imports, "--imports"},
+	    {options->exceptions, "--exceptions"},
+	    {options->async, "--async"},
+	    {options->audit.count, "--audit"},
+	    {options->args.count, "--args"},
+	    {options->retval.count, "--retval"},
+	    {options->local.count, "--local"},
+	    {options->probes.count, "--probe"},
+	    {options->nvtx, "--nvtx"},
+	    {options->min_duration_ns, "--min-duration"},
+	    {options->lines, "--lines"},
+	    {options->c_wanted, "--c-functions"},
+	    {options->cuda && options->cuda != PT_CUDA_NONE + 1, "--cuda"},
+	    {options->memory, "--memory"},
+	    {options->torch, "--torch"},
+	    {options->cuda_libs, "--cuda-libs"},
+	    {options->gpu_bounds, "--gpu-bounds"},
+	    {options->stacks, "--stacks"},
+	    {options->max_overhead_ppm, "--max-overhead"},
+	    {options->max_events, "--max-events"},
+	    {options->start_on, "--start-on"},
+	    {options->stop_on, "--stop-on"},
+	};
+
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
+		if (list[i].asked)
+			return list[i].option;
+	return NULL;
+}
+
+static int check_samples(struct app_options *options, struct pt_err *err)
+{
+	bool sampling = options->engine == PT_ENGINE_SAMPLE, only;
+	const char *exact = sampling ? app_options_exact(options) : NULL;
+
+	if (exact)
+		return usage(err, "%s needs an exact engine: it excludes --engine sample", exact);
+	if (options->frequency != UINT64_MAX && !sampling)
+		return usage(err, "-F goes with --engine sample");
+	if (!options->frequency)
+		return usage(err, "-F: no samples would be taken");
+	only = options->output && pt_sink_wants_samples(options->output);
+	if (only && options->verb == APP_RECORD && !sampling)
+		return usage(err, "'%s' is to hold samples: it needs --engine sample",
+			     options->output);
+	if (only && options->max_file_bytes)
+		return usage(err, "--max-file-size: '%s' is written at the end only",
+			     options->output);
+	return 0;
+}
+
 /* What cannot be told of one option alone. */
 static int check_whole(struct app_options *options, struct pt_err *err)
 {
@@ -805,6 +870,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->async && options->start_on)
 		return usage(err, "--async and --start-on exclude each other: a task that starts "
 				  "outside of these calls would not be seen");
+	if (check_samples(options, err))
+		return -EINVAL;
 	if (options->verb == APP_RECORD && options->dry_run && options->command)
 		return usage(err, "--dry-run needs a running process (-p or -a)");
 	if (options->verb == APP_RECORD && options->json && !options->dry_run)
@@ -858,7 +925,8 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 {
 	int rc;
 
-	*options = (struct app_options){.top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES};
+	*options = (struct app_options){
+	    .top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES, .frequency = UINT64_MAX};
 	choose_verb(&argc, argv, options);
 	rc = parse_flags(argc, argv, options, true, err);
 	if (!rc && options->config)

@@ -50,6 +50,7 @@ struct app_options {
 	uint64_t max_overhead_ppm; /* 0: not given */
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
+	uint64_t frequency; /* of --engine sample; UINT64_MAX: not given */
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
@@ -79,6 +80,8 @@ void app_options_release(struct app_options *options);
 /* The sets that struct pt_images_options wants. */
 void app_options_features(const struct app_options *options, unsigned int *features,
 			  unsigned int *asked);
+/* The first of the options given that needs an exact engine; NULL: none. */
+const char *app_options_exact(const struct app_options *options);
 void app_options_help(enum app_verb verb, FILE *out);
 
 #endif

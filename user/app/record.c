@@ -12,8 +12,13 @@
 #include "record/sources.h"
 #include "sink/split.h"
 
+/* Of --engine sample. Not 100: a program that does something a hundred times a second would always
+ * be met in the same part of it. */
+#define DEFAULT_HZ 99
+
 struct screen {
 	bool is_command; /* Ctrl-C goes to it */
+	bool samples;
 	uint64_t last_ns, last_events;
 };
 
@@ -37,10 +42,14 @@ static void opened(const struct pt_session_opened *o, void *ctx)
 {
 	const struct screen *screen = ctx;
 
-	pt_info("recording %s, %s, engine %s, %zu probes by %s%s%s", o->targets, o->interpreter,
-		o->engine, o->probe_count, o->link_kind,
-		o->reach_file ? "" : ", in these processes only",
-		screen->is_command ? "" : "; Ctrl-C ends it");
+	if (o->sample_hz)
+		pt_info("recording %s, %s, %u samples a second of each CPU%s", o->targets,
+			o->interpreter, o->sample_hz, screen->is_command ? "" : "; Ctrl-C ends it");
+	else
+		pt_info("recording %s, %s, engine %s, %zu probes by %s%s%s", o->targets,
+			o->interpreter, o->engine, o->probe_count, o->link_kind,
+			o->reach_file ? "" : ", in these processes only",
+			screen->is_command ? "" : "; Ctrl-C ends it");
 	pt_verbose("engine %s: %s", o->engine, o->why);
 	pt_verbose("attached in %.0f ms", o->attach_ms);
 }
@@ -59,10 +68,10 @@ static void progress(const struct pt_session_progress *p, void *ctx)
 		snprintf(line, sizeof(line), "writing: %.0f MB of records to go, file %.1f MB",
 			 (double)p->backlog_bytes / 1e6, (double)p->file_bytes / 1e6);
 	else
-		snprintf(line, sizeof(line),
-			 "%.1f s%s, %s events, %.0f k/s, %llu lost, file %.1f MB",
+		snprintf(line, sizeof(line), "%.1f s%s, %s %s, %.0f k/s, %llu lost, file %.1f MB",
 			 (double)p->elapsed_ns / 1e9, p->paused ? " (paused)" : "",
-			 grouped(p->events, events, sizeof(events)), rate / 1e3,
+			 grouped(p->events, events, sizeof(events)),
+			 screen->samples ? "samples" : "events", rate / 1e3,
 			 (unsigned long long)p->lost_events, (double)p->file_bytes / 1e6);
 	pt_log_status(line);
 }
@@ -113,7 +122,7 @@ static void tell_overhead(const struct pt_session_overhead *overhead)
 		overhead->without_c ? ", in the end without C functions" : "");
 }
 
-static void tell_summary(const struct pt_session_result *result)
+static void tell_summary(const struct pt_session_result *result, bool samples)
 {
 	char events[32], lost_text[64] = "nothing lost", number[32];
 	const char *path = result->path;
@@ -144,10 +153,15 @@ static void tell_summary(const struct pt_session_result *result)
 	if (lost(result) || result->stats.lost_records)
 		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
 			 grouped(lost(result), number, sizeof(number)));
-	pt_info("%s events of %llu threads in %.1f s, %s%s",
-		grouped(result->totals.events, events, sizeof(events)),
-		(unsigned long long)result->totals.threads, (double)result->duration_ns / 1e9,
-		lost_text, stop_reason(result->stop));
+	if (samples)
+		pt_info("%s samples in %.1f s, %s%s",
+			grouped(result->stats.events, events, sizeof(events)),
+			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
+	else
+		pt_info("%s events of %llu threads in %.1f s, %s%s",
+			grouped(result->totals.events, events, sizeof(events)),
+			(unsigned long long)result->totals.threads,
+			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
 	tell_overhead(&result->overhead);
 	if (!strcmp(path, "-"))
 		return;
@@ -155,6 +169,9 @@ static void tell_summary(const struct pt_session_result *result)
 		pt_info("wrote %s (%.1f MB); make a trace of it: pytrace-bpf replay %s -o "
 			"trace.json.gz",
 			path, (double)result->file_bytes / 1e6, path);
+	else if (pt_sink_wants_samples(path))
+		pt_info("wrote %s (%.1f MB); open it in https://www.speedscope.app", path,
+			(double)result->file_bytes / 1e6);
 	else
 		pt_info("wrote %s (%.1f MB%s); open it in https://ui.perfetto.dev, "
 			"https://www.speedscope.app or chrome://tracing",
@@ -166,6 +183,9 @@ static void tell_lacking(const struct pt_session_result *result)
 {
 	char number[32];
 
+	if (result->totals.samples_incomplete)
+		pt_info("%s samples are without all or some of their frames",
+			grouped(result->totals.samples_incomplete, number, sizeof(number)));
 	if (result->totals.left_out)
 		pt_info("%s older entries were left out (--tracer-entries)",
 			grouped(result->totals.left_out, number, sizeof(number)));
@@ -240,6 +260,13 @@ static void session_options(const struct app_options *options, struct pt_session
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);
+	if (options->engine == PT_ENGINE_SAMPLE) {
+		session->tracer.sample_hz = options->frequency == UINT64_MAX
+						? DEFAULT_HZ
+						: (unsigned int)options->frequency;
+		session->features = session->features_asked = 0;
+		session->cuda = PT_CUDA_NONE;
+	}
 	app_output_options(options, &session->output);
 	session->output.model.c_chosen = true;
 	session->output.give_to_owner = pt_sudo_user(&session->output.owner_uid,
@@ -261,35 +288,75 @@ static void warn_of_filters(const struct app_options *options)
 		pt_warn("a .ptcap holds no source files: --file-info does nothing here");
 }
 
-int app_record(const struct app_options *options, struct pt_err *err)
+/* What reads source files while recording; NULL: not wanted. */
+struct readers {
+	struct pt_sources *sources, *origins;
+};
+
+static int run(const struct app_options *options, const struct readers *readers,
+	       const struct pt_session_watch *watch, struct pt_session_result *result,
+	       struct pt_err *err)
 {
-	char cache_dir[4096];
 	struct pt_session_options session;
-	struct pt_session_result result;
-	struct screen screen = {.is_command = options->command != NULL};
-	const struct pt_session_watch watch = {opened, progress, &screen};
-	struct pt_sources *sources = NULL, *origins = NULL;
+	char cache_dir[4096];
 	int rc;
 
 	session_options(options, &session);
+	session.output.sources = readers->sources;
+	session.output.origins = readers->origins;
+	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
+	rc = pt_session_run(&session, watch, result, err);
+	pt_log_status(NULL);
+	return rc;
+}
+
+/* No exact engine works, which has not been asked for, and samples can have all that has. Not of a
+ * command: what it has done already would be done twice. */
+static bool may_sample(const struct app_options *options)
+{
+	return options->engine == PT_ENGINE_AUTO && options->pid_count &&
+	       !app_options_exact(options);
+}
+
+static int sample_instead(const struct app_options *options, struct screen *screen,
+			  const struct readers *readers, const struct pt_session_watch *watch,
+			  struct pt_session_result *result, struct pt_err *err)
+{
+	struct app_options sampling = *options;
+
+	pt_warn("no exact engine works here: %s", err->what);
+	pt_warn("so samples are taken, as --engine sample does");
+	pt_err_clear(err);
+	sampling.engine = PT_ENGINE_SAMPLE;
+	screen->samples = true;
+	return run(&sampling, readers, watch, result, err);
+}
+
+int app_record(const struct app_options *options, struct pt_err *err)
+{
+	struct pt_session_result result;
+	struct screen screen = {.is_command = options->command != NULL,
+				.samples = options->engine == PT_ENGINE_SAMPLE};
+	const struct pt_session_watch watch = {opened, progress, &screen};
+	struct readers readers = {0};
+	int rc;
+
 	if (options->file_info)
-		sources = pt_sources_new();
+		readers.sources = pt_sources_new();
 	if (options->stacks)
-		origins = pt_sources_new();
-	if ((options->file_info && !sources) || (options->stacks && !origins)) {
-		pt_sources_free(sources);
+		readers.origins = pt_sources_new();
+	if ((options->file_info && !readers.sources) || (options->stacks && !readers.origins)) {
+		pt_sources_free(readers.sources);
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	}
-	session.output.sources = sources;
-	session.output.origins = origins;
-	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
 	warn_of_filters(options);
-	rc = pt_session_run(&session, &watch, &result, err);
-	pt_log_status(NULL);
-	pt_sources_free(sources);
-	pt_sources_free(origins);
+	rc = run(options, &readers, &watch, &result, err);
+	if (rc == -ENOTSUP && !result.opened && may_sample(options))
+		rc = sample_instead(options, &screen, &readers, &watch, &result, err);
+	pt_sources_free(readers.sources);
+	pt_sources_free(readers.origins);
 	if (result.opened)
-		tell_summary(&result);
+		tell_summary(&result, screen.samples);
 	if (result.opened)
 		tell_lacking(&result);
 	if (result.spilled_bytes)

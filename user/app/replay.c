@@ -7,6 +7,7 @@
 #include "app/verbs.h"
 #include "base/log.h"
 #include "ingest/capture.h"
+#include "sink/sink.h"
 
 /* Feeds the whole capture to the output, and counts. 1: the output has its largest size. */
 static int pump(struct pt_capture_reader *reader, struct pt_output *output, uint64_t *count,
@@ -79,6 +80,13 @@ int app_replay(const struct app_options *options, struct pt_err *err)
 		pt_warn("of %llu launches and copies it is not known until when the GPU worked on "
 			"them (the trace says why)",
 			(unsigned long long)totals.gpu_unbounded);
+	if (pt_sink_wants_samples(options->output) && !totals.samples)
+		pt_warn("'%s' holds no samples, so there is nothing in '%s'", options->file,
+			options->output);
+	if (totals.samples)
+		pt_info("%llu samples, %llu without all or some of their frames",
+			(unsigned long long)totals.samples,
+			(unsigned long long)totals.samples_incomplete);
 	pt_info("%llu events, %llu threads, %llu lost; wrote %s", (unsigned long long)totals.events,
 		(unsigned long long)totals.threads, (unsigned long long)totals.lost_events,
 		options->output);

@@ -222,6 +222,23 @@ static int check_call_stack(const struct pt_rec_call_stack *record, size_t len)
 	return memchr(&record->frames[record->frame_count], 0, used) ? -EBADMSG : 0;
 }
 
+static int check_sample(const struct pt_rec_sample *sample, size_t len)
+{
+	size_t room = (len - sizeof(*sample)) / sizeof(sample->frames[0]);
+
+	if (!sample->hdr.image_id || sample->hdr.tid > TID_MAX ||
+	    sample->hdr.flags & ~PT_SAMPLE_FLAGS || !sample->period_ns ||
+	    sample->period_ns > PT_SAMPLE_PERIOD_MAX || sample->hdr.time_ns < sample->period_ns ||
+	    sample->frame_count > PT_SAMPLE_FRAMES_MAX || sample->frame_count > room)
+		return -EBADMSG;
+	if (sample->hdr.flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN) && sample->frame_count)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < sample->frame_count; i++)
+		if (!sample->frames[i])
+			return -EBADMSG;
+	return 0;
+}
+
 static int check_mark(const struct pt_rec_mark *mark)
 {
 	if (!mark->id || mark->kind - 1 >= PT_MARK_END || mark->arg_count > PT_MARK_ARGS_MAX ||
@@ -373,6 +390,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return -EBADMSG; /* the recorder takes it */
 	case PT_REC_CALL_STACK:
 		return check_call_stack((const struct pt_rec_call_stack *)record, len);
+	case PT_REC_SAMPLE:
+		return check_sample((const struct pt_rec_sample *)record, len);
 	case PT_REC_MARK:
 		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:

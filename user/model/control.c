@@ -183,7 +183,14 @@ void pt_model_announce_open(struct pt_model *model, uint64_t known_ns)
 int pt_model_open_slices(struct pt_model *model, uint64_t known_ns, pt_op_fn fn, void *ctx)
 {
 	struct copy copy = {.fn = fn, .ctx = ctx};
+	struct model_process *process;
+	struct model_thread *thread;
 
 	each_open(model, known_ns, copy_slice, &copy);
+	for (process = model->process_list; process; process = process->next) {
+		for (thread = process->threads; thread && !copy.rc;
+		     thread = thread->next_in_process)
+			copy.rc = model_samples_copy(model, thread, fn, ctx);
+	}
 	return copy.rc;
 }

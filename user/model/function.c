@@ -198,6 +198,11 @@ void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *recor
 		code->function->excluded = !c_is_wanted(model, code->c_probed, owner, name);
 }
 
+struct model_function *model_function_named(struct pt_model *model, const char *name)
+{
+	return function_intern(model, 0, 0, name, name, "");
+}
+
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code)
 {
 	char name[48];

@@ -445,6 +445,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 			return -EBADMSG;
 		model_sched_record(model, thread, (const struct pt_rec_sched *)record);
 		return 0;
+	case PT_REC_SAMPLE:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		model_sample_record(model, thread, (const struct pt_rec_sample *)record);
+		return 0;
 	case PT_REC_VALUES:
 		thread = thread_get(model, record);
 		if (!thread)

@@ -21,6 +21,7 @@
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
+ *   sample.c     samples, and what is put together of them
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -196,6 +197,8 @@ struct model_thread {
 	struct model_stack_ref *stacks, **stacks_tail;
 	struct model_call_stack *next_stack;
 
+	struct model_samples *samples; /* sample.c; NULL: there were none */
+
 	struct model_range *ranges; /* mark.c: those that are open */
 	uint32_t range_count;
 
@@ -294,6 +297,8 @@ static inline bool model_thread_silent(const struct pt_model *model,
 struct model_code *model_code_get(struct pt_model *model, uint32_t id);
 void model_code_define(struct pt_model *model, const struct pt_rec_code *record);
 void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *record);
+/* What is no function of the program; in brackets. NULL only for lack of memory. */
+struct model_function *model_function_named(struct pt_model *model, const char *name);
 /* What was never defined gets a name of its own; NULL only for lack of memory. */
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code);
 void model_function_announce(struct pt_model *model, struct model_function *function);
@@ -534,6 +539,15 @@ void model_span_end(struct pt_model *model, struct model_thread *thread,
 		    const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
 void model_span_free(struct model_span *span);
 void model_runtime_release(struct pt_model *model, struct model_thread *thread);
+
+/* ---- sample.c ---- */
+void model_sample_record(struct pt_model *model, struct model_thread *thread,
+			 const struct pt_rec_sample *record);
+/* Ends what the thread's samples have open. */
+void model_samples_end(struct pt_model *model, struct model_thread *thread);
+/* What model_samples_end() would emit now goes to fn instead; nothing changes. */
+int model_samples_copy(struct pt_model *model, struct model_thread *thread, pt_op_fn fn, void *ctx);
+void model_samples_release(struct pt_model *model, struct model_thread *thread);
 
 /* ---- values.c ---- */
 void model_values_record(struct pt_model *model, struct model_thread *thread,

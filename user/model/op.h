@@ -9,6 +9,7 @@
  *  - a slice op comes when the slice ends, so inner slices come before outer ones;
  *  - process and thread ops come before the first slice that names them;
  *  - strings are valid UTF-8, borrowed for the call;
+ *  - sample ops are for what adds up; who shows time shows the spans that were made of them;
  *  - memory ops are for who asks for them (pt_model_options.memory); most sinks see none.
  */
 #ifndef PT_MODEL_OP_H
@@ -32,6 +33,7 @@ enum pt_op_kind {
 	PT_OP_FLOW,      /* one thing leads to another, perhaps on another track: a fork, a task */
 	PT_OP_GPU_BOUND, /* a GPU worked at some time between begin and end, as the host knows */
 	PT_OP_MEMORY,    /* CUDA memory was allocated or freed, or is still there at the end */
+	PT_OP_SAMPLE,    /* what a thread ran when the clock ticked; spans show the same */
 	PT_OP_LOSS,      /* events of a thread are missing between begin and end */
 	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
@@ -102,11 +104,21 @@ struct pt_op_span {
 	pid_t pid, tid;
 	uint64_t begin_ns, end_ns;
 	const char *category, *name;
+	const struct pt_function
+	    *function; /* with the category PT_SAMPLE_CATEGORY: instead of a name */
 	const struct pt_arg *args;
 	uint32_t arg_count;
 	uint32_t flags;    /* PT_SLICE_* */
 	uint32_t stack_id; /* of a PT_OP_STACK; 0: none */
 };
+
+/* Spans that were put together of samples: from the sample before the first one that has the
+ * function at this place of the stack to the last one. Their arguments say how many samples have
+ * it, and in how many of these nothing was called below. */
+#define PT_SAMPLE_CATEGORY "python_sample"
+#define PT_SAMPLE_ARG      "samples"
+#define PT_SAMPLE_ARG_SELF "self samples"
+#define PT_SAMPLE_ARG_WHOM "inside of itself" /* a span of the same function lies around it */
 
 enum pt_stack_frame_kind {
 	PT_STACK_PYTHON, /* name: qualname; file and line: where it stands, line 0 unknown */
@@ -234,6 +246,17 @@ struct pt_op_memory {
 	const struct pt_stack *stack; /* of the call; NULL: none is known */
 };
 
+/* Functions innermost first; what is no function (no Python code; frames that are missing) is one
+ * without a file, named in brackets. Never empty. They have been announced. */
+struct pt_op_sample {
+	pid_t pid, tid;
+	uint64_t time_ns;
+	uint64_t period_ns; /* of CPU time, that it stands for */
+	const struct pt_function *const *functions;
+	uint32_t function_count;
+	bool complete; /* no frame is missing */
+};
+
 struct pt_op_loss {
 	pid_t pid, tid;
 	uint64_t begin_ns, end_ns;
@@ -256,6 +279,7 @@ struct pt_op {
 		struct pt_op_flow flow;
 		struct pt_op_gpu_bound gpu_bound;
 		struct pt_op_memory memory;
+		struct pt_op_sample sample;
 		struct pt_op_loss loss;
 	};
 };
@@ -275,6 +299,7 @@ struct pt_totals {
 	uint64_t gpu_bounds;      /* work of GPUs that has bounds */
 	uint64_t gpu_unbounded;   /* and that of which they are not known */
 	uint64_t states, lost_states; /* of threads; records that are missing */
+	uint64_t samples, samples_incomplete; /* the latter of these: frames are missing */
 	uint64_t left_out;            /* older entries, by --tracer-entries */
 	bool open_left_out;           /* calls that were still running at the end are not there */
 };

@@ -1243,6 +1243,7 @@ static void stack_release(struct pt_model *model, struct model_thread *thread)
 	model_ranges_release(model, thread);
 	model_stacks_drop(model, thread);
 	model_async_release(model, thread);
+	model_samples_release(model, thread);
 	if (thread->memory)
 		model_memory_release(model, thread, thread->last_ns);
 	if (thread->gpu)
@@ -1297,6 +1298,7 @@ void model_thread_end(struct pt_model *model, struct model_thread *thread, uint6
 	}
 	close_at_end(model, thread, end_ns);
 	model_async_settle(model, thread);
+	model_samples_end(model, thread);
 	stack_release(model, thread);
 	thread->ended = true;
 	thread->end_ns = end_ns > thread->last_ns ? end_ns : thread->last_ns;

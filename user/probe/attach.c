@@ -169,6 +169,7 @@ static void configure(struct pt_tracer *tracer)
 				  tracer->options.c_functions && tracer->multi);
 	pt_cuda_configure(tracer, ring_bytes);
 	pt_methods_configure(tracer);
+	pt_sample_configure(tracer);
 	bpf_map__set_autocreate(skel->maps.marks, tracer->options.marks);
 	bpf_map__set_autocreate(skel->maps.mark_levels, tracer->options.marks);
 	bpf_program__set_autoload(skel->progs.pt_mark, tracer->options.marks);
@@ -389,7 +390,8 @@ static int load(struct pt_tracer *tracer, struct pt_err *err)
 					NULL);
 	if (!tracer->ring)
 		return pt_probe_error(err, -errno, "map the ring buffer", false);
-	return attach_scheduler(tracer, err);
+	rc = attach_scheduler(tracer, err);
+	return rc || !tracer->options.sample_hz ? rc : pt_sample_attach(tracer, err);
 }
 
 /* Cookies and task storage are there and not switched off. */
@@ -477,6 +479,7 @@ static void release_site_links(struct pt_tracer *tracer)
 			tracer->methods_count,
 		    release_set, tracer);
 	pt_links_release(&tracer->marks);
+	pt_links_release(&tracer->samples);
 }
 
 void pt_tracer_free(struct pt_tracer *tracer)
@@ -556,6 +559,8 @@ static int register_image(struct pt_tracer *tracer, int image_index, struct pt_e
 	slot->type_module = image->c_types.module;
 	for (size_t i = 0; i < plan->site_count && !rc; i++)
 		rc = register_site(tracer, &plan->sites[i], image_index);
+	if (!rc && tracer->options.sample_hz)
+		rc = pt_sample_set_image(tracer, image_index);
 	plan = pt_c_plan(tracer, image_index);
 	for (size_t i = 0; plan && i < plan->site_count && !rc; i++)
 		rc = register_site(tracer, &plan->sites[i], image_index);
@@ -574,7 +579,7 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 	if (index >= PT_LAYOUT_MAX)
 		return pt_err_set(err, -ENOSPC, PT_EXIT_FAILED, "Trace fewer processes at once.",
 				  "more than %d different interpreter files", PT_LAYOUT_MAX);
-	if (!plan->usable || plan->site_count == 0)
+	if (!plan->usable || (engine != PY_ENGINE_SAMPLE && plan->site_count == 0))
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
 				  "'%s' cannot be probed this way: %s", image->path, plan->reason);
 	rc = pt_text_check_file(image, engine, open_path, err);
@@ -592,7 +597,7 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			rc = pt_err_set(err, -errno, PT_EXIT_FAILED, NULL, "cannot open '%s': %s",
 					open_path, strerror(errno));
 	}
-	if (!rc && reach == PT_REACH_FILE)
+	if (!rc && reach == PT_REACH_FILE && engine != PY_ENGINE_SAMPLE)
 		rc = pt_links_attach_image(tracer, index, -1, open_path,
 					   &tracer->images[index].links,
 					   &tracer->images[index].kept, err);
@@ -669,6 +674,8 @@ static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint
 	proc.flags = file ? (before.flags & PT_PF_START_KNOWN) | PT_PF_FILE : 0;
 	if (tracer->options.follow_children)
 		proc.flags |= PT_PF_FOLLOW;
+	if (tracer->options.sample_hz)
+		proc.flags |= PT_PF_LOCATED;
 	proc.image_index = (uint32_t)image_index;
 	proc.bias = bias;
 	proc.since_ns = file ? now_ns() : PT_SINCE_UNKNOWN;
@@ -999,11 +1006,13 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 		stats->links += tracer->cuda[i].count;
 	for (size_t i = 0; i < tracer->methods_count; i++)
 		stats->links += tracer->methods[i].count;
-	stats->links += tracer->marks.count;
+	stats->links += tracer->marks.count + tracer->samples.count;
 }
 
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer)
 {
+	if (tracer->options.sample_hz)
+		return "a clock of each CPU";
 	for (size_t i = 0; i < tracer->image_count; i++)
 		if (tracer->images[i].reach == PT_REACH_FILE && tracer->multi)
 			return "uprobe.multi";

@@ -40,6 +40,7 @@ struct pt_tracer_options {
 	/* Stop recording after so many; 0: no limit. Checked when a batch is sent, so up to one
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
+	unsigned int sample_hz; /* no probes, but so many samples a second and CPU; 0: probes */
 	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
 	/* Shorter calls are not sent, but for those whose enter went out with a full batch. */
 	uint64_t min_duration_ns;

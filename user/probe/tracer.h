@@ -62,7 +62,7 @@ struct pt_tracer {
 	struct link_set *methods; /* of each pt_tracer_attach_methods() */
 	size_t methods_count;
 	uint32_t next_method;
-	struct link_set marks;
+	struct link_set marks, samples;
 	struct tracer_fork forks[FORKS_KEPT]; /* the last ones, in a circle */
 	size_t fork_count;
 	/* ids given out so far; BPF takes them from queues */
@@ -102,6 +102,12 @@ int pt_links_room(struct link_set **sets, size_t count, struct pt_err *err);
 
 /* cuda.c: which of the programs and maps are loaded. */
 void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes);
+
+/* sample.c */
+void pt_sample_configure(struct pt_tracer *tracer);
+int pt_sample_set_image(struct pt_tracer *tracer, int image_index);
+/* From now on the clock of each CPU runs. */
+int pt_sample_attach(struct pt_tracer *tracer, struct pt_err *err);
 
 /* methods.c */
 void pt_methods_configure(struct pt_tracer *tracer);

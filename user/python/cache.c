@@ -39,6 +39,7 @@ struct cache_head {
 	struct cache_engine plans[PLAN_COUNT];
 	struct py_symbol runtime, tstate_current, eval;
 	struct py_c_types c_types;
+	struct py_sample_layout sample;
 	uint32_t jit_built, interp_jit, rt_interp_head, interp_next;
 };
 
@@ -156,6 +157,7 @@ static void head_to_image(const struct cache_head *head, struct py_image *image)
 	image->tstate_current = head->tstate_current;
 	image->eval = head->eval;
 	image->c_types = head->c_types;
+	image->sample = head->sample;
 	image->jit = (struct py_jit){.built = head->jit_built == 1,
 				     .interp_jit = head->interp_jit,
 				     .rt_interp_head = head->rt_interp_head,
@@ -229,6 +231,7 @@ static void image_to_head(const struct py_image *image, struct cache_head *head)
 	head->tstate_current = image->tstate_current;
 	head->eval = image->eval;
 	head->c_types = image->c_types;
+	head->sample = image->sample;
 	head->jit_built = image->jit.built;
 	head->interp_jit = image->jit.interp_jit;
 	head->rt_interp_head = image->jit.rt_interp_head;

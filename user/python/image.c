@@ -211,14 +211,19 @@ static int find_sites(struct py_image *image, const struct py_finder *finder, bo
 	ret = finish_plan(image, finder, frame, ret);
 	if (!ret)
 		ret = finish_plan(image, finder, usdt, py_sites_usdt(image, finder, usdt));
-	return ret ? ret : find_c_calls(image, finder, c_calls);
+	if (!ret)
+		ret = find_c_calls(image, finder, c_calls);
+	if (!ret)
+		image->engines[PY_ENGINE_SAMPLE].usable = !py_sample_fill(
+		    image, finder->elf, &image->engines[PY_ENGINE_SAMPLE]);
+	return ret;
 }
 
 static int refuse(const struct py_image *image, const char *label, struct pt_err *err)
 {
 	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
-			  "this build cannot be traced exactly; a sampling profiler can still look "
-			  "at it, and a report with the output of 'python3 -VV' is welcome",
+			  "neither exactly nor by sampling can this build be traced; a report with "
+			  "the output of 'python3 -VV' is welcome",
 			  "'%s' (CPython %s): %s", label, image->version_text,
 			  image->engines[PY_ENGINE_FRAME].reason);
 }
@@ -295,7 +300,8 @@ int py_image_load(const char *path, const char *label, unsigned int emulated, co
 		ret = load(owner, elf, label, emulated, cache_dir, err);
 	elf_file_close(elf);
 	if (!ret && !owner->image.engines[PY_ENGINE_FRAME].usable &&
-	    !owner->image.engines[PY_ENGINE_USDT].usable)
+	    !owner->image.engines[PY_ENGINE_USDT].usable &&
+	    !owner->image.engines[PY_ENGINE_SAMPLE].usable)
 		ret = refuse(&owner->image, label, err);
 	if (ret) {
 		py_image_free(owner ? &owner->image : NULL);

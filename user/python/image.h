@@ -37,8 +37,15 @@ enum py_insn_class {
 	(1u << PY_INSN_JCC | 1u << PY_INSN_JMP | 1u << PY_INSN_CALL | 1u << PY_INSN_PUSH |         \
 	 1u << PY_INSN_NOP1 | 1u << PY_INSN_NOP_LONG | 1u << PY_INSN_NOP5)
 
-/* C_CALLS is no engine of its own: probes beside the frame engine's, for --c-functions. */
-enum py_engine { PY_ENGINE_FRAME, PY_ENGINE_USDT, PY_ENGINE_C_CALLS, PY_ENGINE_COUNT };
+/* C_CALLS is no engine of its own: probes beside the frame engine's, for --c-functions. SAMPLE has
+ * no probes. */
+enum py_engine {
+	PY_ENGINE_FRAME,
+	PY_ENGINE_USDT,
+	PY_ENGINE_C_CALLS,
+	PY_ENGINE_SAMPLE,
+	PY_ENGINE_COUNT,
+};
 
 struct py_c_types { /* vaddrs of the types that tell C functions, 0: not there */
 	uint64_t function, method, descr, module;
@@ -89,6 +96,13 @@ struct py_jit {              /* see python/jit.h */
 	uint32_t rt_interp_head, interp_next; /* the way there; set if interp_jit is */
 };
 
+struct py_sample_layout { /* the way to a thread's frames without a probe; vaddrs and offsets */
+	uint64_t interp_head, code_type;
+	uint32_t interp_next, interp_threads;
+	uint16_t ts_next, ts_interp, ts_thread_id;
+	uint16_t ts_datastack; /* chunk, top, limit; PT_NO_FIELD: none */
+};
+
 struct py_image {
 	char *path;          /* as given to py_image_load() */
 	uint64_t dev, inode; /* of the file that was read */
@@ -108,7 +122,8 @@ struct py_image {
 	struct py_symbol eval; /* _PyEval_EvalFrameDefault */
 	struct py_jit jit;
 	struct py_c_types c_types;
-	double find_ms; /* how long finding took; 0 if from the cache */
+	struct py_sample_layout sample; /* if engines[PY_ENGINE_SAMPLE] is usable */
+	double find_ms;                 /* how long finding took; 0 if from the cache */
 	bool from_cache;
 };
 

@@ -44,6 +44,9 @@ int py_sites_usdt(const struct py_image *image, const struct py_finder *finder,
 int py_site_free_code(const struct py_image *image, const struct py_finder *finder,
 		      struct py_engine_plan *plan);
 
+/* sample.c: image->sample, which takes no sites. */
+int py_sample_fill(struct py_image *image, const struct elf_file *elf, struct py_engine_plan *plan);
+
 /* The features' finders: sites_runtime.c, sites_events.c. layout_rt.c. sites_collector.c: what
  * py_sites_gc() does for 3.14+ without USDT probes; the debug message lies at that address */
 int py_sites_gc(const struct py_image *image, const struct py_finder *finder,

@@ -14,6 +14,8 @@ const char *pt_engine_name(enum py_engine engine)
 		return "usdt";
 	case PY_ENGINE_C_CALLS:
 		return "c-functions";
+	case PY_ENGINE_SAMPLE:
+		return "sample";
 	case PY_ENGINE_COUNT:
 		break;
 	}
@@ -36,7 +38,9 @@ int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enu
 	const struct py_engine_plan *usdt = &image->engines[PY_ENGINE_USDT];
 
 	if (wish != PT_ENGINE_AUTO) {
-		*engine = wish == PT_ENGINE_FRAME ? PY_ENGINE_FRAME : PY_ENGINE_USDT;
+		*engine = wish == PT_ENGINE_FRAME  ? PY_ENGINE_FRAME
+			  : wish == PT_ENGINE_USDT ? PY_ENGINE_USDT
+						   : PY_ENGINE_SAMPLE;
 		if (!image->engines[*engine].usable)
 			return refuse_wish(image, *engine, err);
 		snprintf(why, why_size, "as asked for");
@@ -56,7 +60,9 @@ int pt_engine_choose(const struct py_image *image, enum pt_engine_wish wish, enu
 		return 0;
 	}
 	return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
-			  "'pytrace-bpf check -p PID' shows what is missing",
+			  image->engines[PY_ENGINE_SAMPLE].usable
+			      ? "--engine sample shows, not exactly, where the time goes"
+			      : "'pytrace-bpf check -p PID' shows what is missing",
 			  "CPython %s in '%s' cannot be traced exactly: frame: %s; usdt: %s",
 			  image->version_text, image->path, frame->reason, usdt->reason);
 }

@@ -11,7 +11,7 @@
 #include "python/image.h"
 #include "target/process.h"
 
-enum pt_engine_wish { PT_ENGINE_AUTO, PT_ENGINE_USDT, PT_ENGINE_FRAME };
+enum pt_engine_wish { PT_ENGINE_AUTO, PT_ENGINE_USDT, PT_ENGINE_FRAME, PT_ENGINE_SAMPLE };
 
 const char *pt_engine_name(enum py_engine engine);
 

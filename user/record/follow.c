@@ -95,7 +95,8 @@ static int follow_fork(struct session *session, const struct task *task)
 static bool needs_bias(const struct session *session, const struct pt_traced_image *image)
 {
 	return session->options->tracer.no_cookie ||
-	       !pt_feature(PT_FEAT_ATTACH_COOKIE)->available || image->engine == PY_ENGINE_USDT;
+	       !pt_feature(PT_FEAT_ATTACH_COOKIE)->available || image->engine == PY_ENGINE_USDT ||
+	       image->engine == PY_ENGINE_SAMPLE;
 }
 
 /* Are the probes that this process hits in its new image there already? */
@@ -149,7 +150,7 @@ static int trace_exec(struct session *session, const struct task *task,
 	/* chroot, env and the like: two execs, both of which led here */
 	if (pt_tracer_refuses(session->tracer, task->pid))
 		return 0;
-	if (!task->image_id && file_wide)
+	if (!task->image_id && file_wide && image->engine != PY_ENGINE_SAMPLE)
 		return 0; /* -a: BPF tells of it at its first call */
 	if (!has_probes(session, target, image))
 		return attach_late(session, process, !file_wide);

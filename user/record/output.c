@@ -114,11 +114,11 @@ int pt_output_check(const char *path, struct pt_err *err)
 			    "eyes");
 		return 0;
 	}
-	if (!ends_with(path, ".json") && !ends_with(path, ".json.gz") &&
-	    !pt_output_is_capture(path))
+	if (!pt_sink_knows(path) && !pt_output_is_capture(path))
 		return pt_err_set(
 		    err, -EINVAL, PT_EXIT_USAGE,
-		    "end it in .json, .json.gz or .ptcap; the suffix chooses the format",
+		    "end it in .json, .json.gz, .folded, .speedscope.json or .ptcap; the suffix "
+		    "chooses the format",
 		    "'%s' has no known suffix", path);
 	return pt_output_check_writable(path, err);
 }
@@ -349,7 +349,8 @@ int pt_output_check_rewrite(const char *path, struct pt_err *err)
 int pt_output_check_copy(const struct pt_output_options *options, const char *path,
 			 struct pt_err *err)
 {
-	static const char *const suffixes[] = {".json.gz", ".json", ".ptcap"};
+	static const char *const suffixes[] = {".json.gz", ".speedscope.json", ".json", ".folded",
+					       ".ptcap"};
 	int rc = pt_output_check_rewrite(options->path, err);
 
 	if (rc)

@@ -374,6 +374,7 @@ static void tell_opened(const struct session *session, const struct pt_capture_i
 	    .why = "",
 	    .link_kind = pt_tracer_link_kind(session->tracer),
 	    .reach_file = session->reach_file,
+	    .sample_hz = session->options->tracer.sample_hz,
 	    .path = session->result->path,
 	    .attach_ms = (double)(session->gate_ns - session->begin_ns) / 1e6,
 	};

@@ -63,6 +63,7 @@ struct pt_session_opened {
 	const char *engine, *why;
 	const char *link_kind;
 	size_t probe_count;
+	unsigned int sample_hz; /* 0: probes */
 	bool reach_file;
 	const char *path;
 	double attach_ms; /* from the start of the session to the gate */

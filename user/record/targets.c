@@ -121,7 +121,7 @@ enum pt_reach target_reach(struct session *session, const struct pt_module *modu
 	size_t self_count = 0;
 	int count;
 
-	if (session->options->all)
+	if (session->options->all || session->options->engine == PT_ENGINE_SAMPLE)
 		return PT_REACH_FILE;
 	switch (session->options->follow) {
 	case PT_FOLLOW_EXACT:
@@ -168,6 +168,8 @@ int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image 
 {
 	int rc;
 
+	if (session->options->engine == PT_ENGINE_SAMPLE)
+		return 0;
 	switch (py_jit_state(pid, image->image, bias, starting)) {
 	case PY_JIT_NONE:
 	case PY_JIT_OFF:
@@ -191,6 +193,9 @@ int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image 
 
 int targets_check_jit(struct session *session, struct pt_err *err)
 {
+	/* code of the JIT keeps the frames as they are without it, so samples are right */
+	if (session->options->engine == PT_ENGINE_SAMPLE)
+		return 0;
 	for (size_t i = session->target_count; i-- > 0;) {
 		struct target *target = &session->targets[i];
 		pid_t pid = target->pid;
@@ -394,7 +399,8 @@ int target_announce(struct session *session, const struct target *target, enum p
 	}
 	rc = put_proc(session, target, what, cmdline, size, time_ns);
 	free(cmdline);
-	if (rc || !with_stacks || !target->runs_python)
+	if (rc || !with_stacks || !target->runs_python ||
+	    session->options->engine == PT_ENGINE_SAMPLE)
 		return rc;
 	rc = pt_stacks_records(target->pid, target->image_id, target->image->image, target->bias,
 			       time_ns, &session->next_code_id, session->tracer, put_record,

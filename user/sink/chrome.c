@@ -472,12 +472,8 @@ static int put_rare(struct chrome *chrome, struct pt_buf *buf)
 	return rc;
 }
 
-static void begin_rare(const struct chrome *chrome, struct pt_buf *buf, const char *ph,
-		       const char *category, const char *name, pid_t pid, pid_t tid, uint64_t ns)
+static void begin_category(struct pt_buf *buf, const char *ph, const char *category)
 {
-	char ts[PT_JSON_NUMBER_MAX + 1];
-
-	*pt_json_us(ts, since_base(chrome, ns)) = '\0';
 	pt_buf_printf(buf, ",\n{\"ph\":\"%s\",", ph);
 	if (category) {
 		pt_buf_add_str(buf, "\"cat\":");
@@ -485,8 +481,23 @@ static void begin_rare(const struct chrome *chrome, struct pt_buf *buf, const ch
 		pt_buf_add_str(buf, ",");
 	}
 	pt_buf_add_str(buf, "\"name\":");
-	pt_json_string(buf, name);
+}
+
+static void begin_where(const struct chrome *chrome, struct pt_buf *buf, pid_t pid, pid_t tid,
+			uint64_t ns)
+{
+	char ts[PT_JSON_NUMBER_MAX + 1];
+
+	*pt_json_us(ts, since_base(chrome, ns)) = '\0';
 	pt_buf_printf(buf, ",\"pid\":%d,\"tid\":%d,\"ts\":%s,", pid, tid, ts);
+}
+
+static void begin_rare(const struct chrome *chrome, struct pt_buf *buf, const char *ph,
+		       const char *category, const char *name, pid_t pid, pid_t tid, uint64_t ns)
+{
+	begin_category(buf, ph, category);
+	pt_json_string(buf, name);
+	begin_where(chrome, buf, pid, tid, ns);
 }
 
 static int put_metadata_text(struct chrome *chrome, const char *name, pid_t pid, pid_t tid,
@@ -708,8 +719,15 @@ static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 	struct pt_buf buf = {0};
 
 	*pt_json_us(dur, span->end_ns - span->begin_ns) = '\0';
-	begin_rare(chrome, &buf, "X", span->category, span->name, span->pid, span->tid,
-		   span->begin_ns);
+	begin_category(&buf, "X", span->category);
+	if (span->function) {
+		pt_buf_add_str(&buf, "\"");
+		add_name(chrome, &buf, span->function);
+		pt_buf_add_str(&buf, "\"");
+	} else {
+		pt_json_string(&buf, span->name);
+	}
+	begin_where(chrome, &buf, span->pid, span->tid, span->begin_ns);
 	pt_buf_printf(&buf, "\"dur\":%s,", dur);
 	if (span->stack_id && span->stack_id < chrome->stack_room)
 		pt_buf_printf(&buf, "\"sf\":%u,", chrome->stacks[span->stack_id]);
@@ -944,6 +962,7 @@ static int chrome_op(void *state, const struct pt_op *op)
 	case PT_OP_CLEAR:
 		return clear(chrome);
 	case PT_OP_MEMORY:
+	case PT_OP_SAMPLE: /* the spans show it */
 		return 0;
 	}
 	return -EINVAL;
@@ -1062,6 +1081,10 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 			      "    \"GPU work without bounds\": %llu,\n",
 			      (unsigned long long)totals->gpu_bounds,
 			      (unsigned long long)totals->gpu_unbounded);
+	if (totals->samples)
+		pt_buf_printf(tail, "    \"samples\": %llu,\n    \"incomplete samples\": %llu,\n",
+			      (unsigned long long)totals->samples,
+			      (unsigned long long)totals->samples_incomplete);
 	if (totals->left_out)
 		pt_buf_printf(tail, "    \"older entries left out\": %llu,\n",
 			      (unsigned long long)totals->left_out);

@@ -15,6 +15,7 @@
 struct pt_format {
 	const char *suffix;
 	bool gzip;
+	bool samples; /* it holds nothing but samples */
 	int (*open)(struct pt_destination *destination, const struct pt_capture_info *info,
 		    const struct pt_sink_options *options, void **state);
 	int (*op)(void *state, const struct pt_op *op);
@@ -29,6 +30,7 @@ struct pt_format {
 	void (*free)(void *state);
 };
 
-extern const struct pt_format pt_format_chrome, pt_format_chrome_gzip;
+extern const struct pt_format pt_format_chrome, pt_format_chrome_gzip, pt_format_folded,
+    pt_format_speedscope;
 
 #endif

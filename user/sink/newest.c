@@ -258,6 +258,7 @@ int pt_newest_op(const struct pt_op *op, void *ctx)
 	case PT_OP_THREAD:
 	case PT_OP_FUNCTION:
 	case PT_OP_STACK:
+	case PT_OP_SAMPLE: /* its spans are kept */
 	case PT_OP_LOSS:
 	case PT_OP_MEMORY:
 		break;

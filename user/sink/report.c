@@ -42,7 +42,19 @@ static int by_total(const void *left, const void *right)
 	return by_name(a, b);
 }
 
-/* The called functions in order; the caller frees the array. */
+static int by_samples(const void *left, const void *right)
+{
+	const struct report_function *a = *(const struct report_function *const *)left;
+	const struct report_function *b = *(const struct report_function *const *)right;
+
+	if (a->self_samples != b->self_samples)
+		return a->self_samples < b->self_samples ? 1 : -1;
+	if (a->total_samples != b->total_samples)
+		return a->total_samples < b->total_samples ? 1 : -1;
+	return by_name(a, b);
+}
+
+/* The functions that were called, or sampled, in order; the caller frees the array. */
 static int sorted(const struct pt_report *report, compare_fn compare,
 		  const struct report_function ***result, size_t *count)
 {
@@ -52,7 +64,9 @@ static int sorted(const struct pt_report *report, compare_fn compare,
 	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < report->function_count; i++) {
-		if (report->functions[i].calls)
+		const struct report_function *function = &report->functions[i];
+
+		if (compare == by_samples ? function->total_samples : function->calls)
 			list[(*count)++] = &report->functions[i];
 	}
 	qsort(list, *count, sizeof(*list), compare);
@@ -73,6 +87,45 @@ void report_print_plain(const char *text, FILE *out)
 	}
 }
 
+static void print_name(const struct report_function *function, FILE *out)
+{
+	if (function->file[0] || function->line) {
+		report_print_plain(function->file, out);
+		fprintf(out, "(%u): ", function->line);
+	}
+	report_print_plain(function->qualname, out);
+	putc('\n', out);
+}
+
+static double percent(uint64_t part, uint64_t whole)
+{
+	return whole ? 100.0 * (double)part / (double)whole : 0;
+}
+
+static int print_samples(const struct pt_report *report, size_t top, FILE *out)
+{
+	const struct report_function **list;
+	size_t count;
+	int rc = sorted(report, by_samples, &list, &count);
+
+	if (rc)
+		return rc;
+	fprintf(out, "\nFunctions by samples\n%12s %7s %12s %7s  function\n", "self", "%", "total",
+		"%");
+	for (size_t i = 0; i < count && i < top; i++) {
+		fprintf(out, "%12llu %7.2f %12llu %7.2f  ",
+			(unsigned long long)list[i]->self_samples,
+			percent(list[i]->self_samples, report->samples),
+			(unsigned long long)list[i]->total_samples,
+			percent(list[i]->total_samples, report->samples));
+		print_name(list[i], out);
+	}
+	if (count > top)
+		fprintf(out, "%12s and %zu more\n", "", count - top);
+	free(list);
+	return 0;
+}
+
 static int print_table(const struct pt_report *report, const char *title, compare_fn compare,
 		       size_t top, FILE *out)
 {
@@ -86,12 +139,7 @@ static int print_table(const struct pt_report *report, const char *title, compar
 	for (size_t i = 0; i < count && i < top; i++) {
 		fprintf(out, "%12llu %14.3f %14.3f  ", (unsigned long long)list[i]->calls,
 			(double)list[i]->self_ns / 1e6, (double)list[i]->total_ns / 1e6);
-		if (list[i]->file[0] || list[i]->line) {
-			report_print_plain(list[i]->file, out);
-			fprintf(out, "(%u): ", list[i]->line);
-		}
-		report_print_plain(list[i]->qualname, out);
-		putc('\n', out);
+		print_name(list[i], out);
 	}
 	if (count > top)
 		fprintf(out, "%12s and %zu more\n", "", count - top);
@@ -148,8 +196,10 @@ static void print_threads(const struct pt_report *report, FILE *out)
 int pt_report_print_text(const struct pt_report *report, const struct pt_totals *totals, size_t top,
 			 FILE *out)
 {
-	int rc;
+	int rc = 0;
 
+	if (report->samples)
+		fprintf(out, "samples %llu, ", (unsigned long long)report->samples);
 	fprintf(out, "calls %llu, threads %u, time %.3f ms, lost events %llu%s\n",
 		(unsigned long long)report->calls, count_threads(report),
 		(double)(report->end_ns - report->begin_ns) / 1e6,
@@ -157,8 +207,11 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 		totals->cut_short ? ", the file was cut short" : "");
 	if (totals->bad_records)
 		fprintf(out, "damaged records %llu\n", (unsigned long long)totals->bad_records);
-	rc = print_table(report, "Functions by self time", by_self, top, out);
-	if (!rc)
+	if (report->samples)
+		rc = print_samples(report, top, out);
+	if (!rc && (report->calls || !report->samples))
+		rc = print_table(report, "Functions by self time", by_self, top, out);
+	if (!rc && (report->calls || !report->samples))
 		rc = print_table(report, "Functions by total time", by_total, top, out);
 	if (rc)
 		return rc;
@@ -184,6 +237,29 @@ static cJSON *functions_json(const struct pt_report *report, compare_fn compare,
 		cJSON_AddNumberToObject(item, "calls", (double)list[i]->calls);
 		cJSON_AddNumberToObject(item, "self_ns", (double)list[i]->self_ns);
 		cJSON_AddNumberToObject(item, "total_ns", (double)list[i]->total_ns);
+		cJSON_AddItemToArray(array, item);
+	}
+	free(list);
+	return array;
+}
+
+static cJSON *samples_json(const struct pt_report *report, size_t top)
+{
+	cJSON *array = cJSON_CreateArray(), *item;
+	const struct report_function **list;
+	size_t count;
+
+	if (!array || sorted(report, by_samples, &list, &count)) {
+		cJSON_Delete(array);
+		return NULL;
+	}
+	for (size_t i = 0; i < count && i < top; i++) {
+		item = cJSON_CreateObject();
+		cJSON_AddStringToObject(item, "file", list[i]->file);
+		cJSON_AddNumberToObject(item, "line", list[i]->line);
+		cJSON_AddStringToObject(item, "name", list[i]->qualname);
+		cJSON_AddNumberToObject(item, "self_samples", (double)list[i]->self_samples);
+		cJSON_AddNumberToObject(item, "total_samples", (double)list[i]->total_samples);
 		cJSON_AddItemToArray(array, item);
 	}
 	free(list);
@@ -225,6 +301,10 @@ int pt_report_print_json(const struct pt_report *report, const struct pt_totals 
 	cJSON_AddBoolToObject(root, "cut_short", totals->cut_short);
 	cJSON_AddItemToObject(root, "by_self", functions_json(report, by_self, top));
 	cJSON_AddItemToObject(root, "by_total", functions_json(report, by_total, top));
+	if (report->samples) {
+		cJSON_AddNumberToObject(root, "samples", (double)report->samples);
+		cJSON_AddItemToObject(root, "by_samples", samples_json(report, top));
+	}
 	cJSON_AddItemToObject(root, "threads", threads_json(report));
 	text = cJSON_Print(root);
 	cJSON_Delete(root);

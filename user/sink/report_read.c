@@ -30,10 +30,10 @@ struct name {
 struct event {
 	char *name; /* into the line buffer, unescaped in place */
 	char phase;
-	bool is_call, is_viztracer, is_loss, is_state, is_memory, has_id;
+	bool is_call, is_viztracer, is_loss, is_state, is_memory, is_sample, has_id;
 	uint64_t pid, tid, ts_ns, dur_ns, id, parent_id, events;
 	char *thread_name;
-	struct pt_arg args[ARGS_MAX]; /* with is_memory */
+	struct pt_arg args[ARGS_MAX]; /* with is_memory, is_sample */
 	uint32_t arg_count;
 };
 
@@ -245,7 +245,7 @@ static char *take_memory_arg(const char *key, char *value, struct event *event)
 
 static char *take_arg(const char *key, char *value, struct event *event)
 {
-	if (event->is_memory)
+	if (event->is_memory || event->is_sample)
 		return take_memory_arg(key, value, event);
 	if (!strcmp(key, "Python id")) {
 		event->has_id = true;
@@ -278,6 +278,7 @@ static char *take_member(const char *key, char *value, struct event *event)
 			event->is_loss = !strcmp(text, "loss");
 			event->is_state = !strcmp(text, PT_STATE_CATEGORY);
 			event->is_memory = !strcmp(text, "cuda_memory");
+			event->is_sample = !strcmp(text, PT_SAMPLE_CATEGORY);
 		}
 		return end;
 	}
@@ -393,6 +394,30 @@ static int take_call(struct trace_reader *reader, const struct event *event)
 	return pt_report_op(&op, reader->report);
 }
 
+static int take_sample(struct trace_reader *reader, const struct event *event)
+{
+	struct pt_op op = {.kind = PT_OP_SPAN};
+	struct name *name;
+
+	if (!event->name)
+		return -EBADMSG;
+	/* either dialect's */
+	name = name_get(reader, event->name, !strstr(event->name, "): "));
+	if (!name)
+		return -ENOMEM;
+	op.span = (struct pt_op_span){
+	    .pid = (pid_t)event->pid,
+	    .tid = (pid_t)event->tid,
+	    .function = &name->function,
+	    .begin_ns = event->ts_ns,
+	    .end_ns = event->ts_ns + event->dur_ns,
+	    .category = PT_SAMPLE_CATEGORY,
+	    .args = event->args,
+	    .arg_count = event->arg_count,
+	};
+	return pt_report_op(&op, reader->report);
+}
+
 static int take_state(struct trace_reader *reader, const struct event *event)
 {
 	struct pt_op op = {.kind = PT_OP_STATE};
@@ -453,6 +478,8 @@ static int take_event(struct trace_reader *reader, char *line)
 		return -EBADMSG;
 	if (event.phase == 'X' && event.is_call)
 		return take_call(reader, &event);
+	if (event.phase == 'X' && event.is_sample)
+		return take_sample(reader, &event);
 	if (event.phase == 'X' && event.is_state)
 		return take_state(reader, &event);
 	if (event.phase == 'i' && event.is_memory)

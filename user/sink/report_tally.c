@@ -226,6 +226,14 @@ static int add_total(struct pt_report *report, struct report_thread *thread,
 	return 0;
 }
 
+static void add_times(struct pt_report *report, uint64_t begin_ns, uint64_t end_ns)
+{
+	if ((!report->calls && !report->samples) || begin_ns < report->begin_ns)
+		report->begin_ns = begin_ns;
+	if (end_ns > report->end_ns)
+		report->end_ns = end_ns;
+}
+
 static int add_slice(struct pt_report *report, const struct pt_op_slice *slice)
 {
 	struct report_thread *thread = thread_get(report, slice->pid, slice->tid);
@@ -256,14 +264,43 @@ static int add_slice(struct pt_report *report, const struct pt_op_slice *slice)
 		group = top_group(thread);
 	}
 	group->ns += ns;
-	if (!report->calls++ || slice->begin_ns < report->begin_ns)
-		report->begin_ns = slice->begin_ns;
-	if (slice->end_ns > report->end_ns)
-		report->end_ns = slice->end_ns;
+	add_times(report, slice->begin_ns, slice->end_ns);
+	report->calls++;
 	thread->calls++;
 	function->calls++;
 	function->self_ns += ns > inner_ns ? ns - inner_ns : 0;
 	return add_total(report, thread, function, slice->function->id, ns, inside);
+}
+
+/* A span of samples; others are time of the function that they lie in. */
+static int add_span(struct pt_report *report, const struct pt_op_span *span)
+{
+	struct report_function *function;
+	bool inside = false;
+	uint64_t self = 0, all = 0;
+
+	if (!span->function)
+		return 0;
+	if (span->function->id >= report->function_count ||
+	    !report->functions[span->function->id].qualname ||
+	    !thread_get(report, span->pid, span->tid))
+		return -EINVAL;
+	function = &report->functions[span->function->id];
+	for (uint32_t i = 0; i < span->arg_count; i++) {
+		const struct pt_arg *arg = &span->args[i];
+
+		if (!strcmp(arg->key, PT_SAMPLE_ARG))
+			all = (uint64_t)arg->number;
+		else if (!strcmp(arg->key, PT_SAMPLE_ARG_SELF))
+			self = (uint64_t)arg->number;
+		else if (!strcmp(arg->key, PT_SAMPLE_ARG_WHOM))
+			inside = true;
+	}
+	add_times(report, span->begin_ns, span->end_ns);
+	report->samples += self;
+	function->self_samples += self;
+	function->total_samples += inside ? 0 : all;
+	return 0;
 }
 
 int pt_report_op(const struct pt_op *op, void *ctx)
@@ -296,8 +333,10 @@ int pt_report_op(const struct pt_op *op, void *ctx)
 		memset(report, 0, sizeof(*report));
 		report->thread_tail = &report->thread_list;
 		return 0;
+	case PT_OP_SPAN:
+		return add_span(report, &op->span);
 	case PT_OP_PROCESS:
-	case PT_OP_SPAN: /* time of the function that it lies in */
+	case PT_OP_SAMPLE: /* the spans have it */
 	case PT_OP_STACK:
 	case PT_OP_RANGE:
 	case PT_OP_FLOW:

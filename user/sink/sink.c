@@ -10,6 +10,8 @@
 
 /* The registry: the first whose suffix fits. */
 static const struct pt_format *const formats[] = {
+    &pt_format_speedscope,
+    &pt_format_folded,
     &pt_format_chrome_gzip,
     &pt_format_chrome,
 };
@@ -41,6 +43,22 @@ bool pt_sink_knows(const char *path)
 	return format_for(path) != NULL;
 }
 
+const char *pt_sink_suffix(const char *path)
+{
+	const struct pt_format *format = format_for(path);
+
+	if (!strcmp(path, "-"))
+		return "";
+	return format ? path + strlen(path) - strlen(format->suffix) : NULL;
+}
+
+bool pt_sink_wants_samples(const char *path)
+{
+	const struct pt_format *format = format_for(path);
+
+	return format && format->samples;
+}
+
 static void sink_free(struct pt_sink *sink)
 {
 	if (sink->state)
@@ -63,9 +81,10 @@ int pt_sink_open(const char *path, const struct pt_capture_info *info,
 	sink->format = format_for(path);
 	if (!sink->format) {
 		free(sink);
-		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
-				  "Use a name that ends in .json or .json.gz.",
-				  "no output format has the suffix of '%s'", path);
+		return pt_err_set(
+		    err, -EINVAL, PT_EXIT_USAGE,
+		    "Use a name that ends in .json, .json.gz, .folded or .speedscope.json.",
+		    "no output format has the suffix of '%s'", path);
 	}
 	where.gzip = sink->format->gzip;
 	where.gzip_level = options->gzip_level;

@@ -52,7 +52,11 @@ struct pt_sink_options {
 
 /* Whether a format has the suffix of path ("-" is plain JSON). */
 bool pt_sink_knows(const char *path);
-/* path: FILE.json, FILE.json.gz, or "-" (plain JSON on stdout). Written to path.tmp. */
+/* The suffix of path that chooses its format; "" for "-" (plain JSON), NULL: there is none. */
+const char *pt_sink_suffix(const char *path);
+/* Does what it holds come of samples alone (--engine sample)? */
+bool pt_sink_wants_samples(const char *path);
+/* path: FILE with a suffix of a format, or "-" (plain JSON on stdout). Written to path.tmp. */
 int pt_sink_open(const char *path, const struct pt_capture_info *info,
 		 const struct pt_sink_options *options, struct pt_sink **sink, struct pt_err *err);
 /* Suits pt_op_fn with the sink as ctx. */

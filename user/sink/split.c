@@ -183,6 +183,8 @@ static pid_t pid_of(const struct pt_op *op)
 		return op->counter.pid;
 	case PT_OP_FLOW:
 		return op->flow.from.pid;
+	case PT_OP_SAMPLE:
+		return op->sample.pid;
 	case PT_OP_LOSS:
 		return op->loss.pid;
 	case PT_OP_GPU_BOUND:

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""Sampling (--engine sample). The witness is the program: it knows how much CPU time its functions
+had, and which stacks it can have at all: one that never existed is an error, however rare."""
+import collections
+import json
+import os
+import signal
+import subprocess
+import time
+
+from harness import interpreters, process, trace
+from harness.runner import each
+
+HZ = 1999
+PERIOD_NS = 1000000000 // HZ
+SIGMAS, SLACK = 6, 0.1  # of all: a virtual CPU that stands still has CPU time, but no clock
+MISSING = ("between two frames", "not known", "outer frames missing")
+HOME = ("<module>", "main", "workload")  # of drive.py and shares.py
+NUMBERS = [("consume", "numbers"), ("consume", "doubled"), ("consume", "doubled", "numbers")]
+THROUGH = [("through_c",), ("through_c", "mapped"), ("through_c", "<lambda>")]
+WORK = [("work",)] + [("work", name) for name in ("heavy", "middle", "light")]
+WORK += [w + ("note",) for w in WORK[1:]]
+CALLS = [("calls",), ("calls", "note"), ("calls", "consume"), ("calls", "made")]
+CALLS += [("calls", *rest) for rest in NUMBERS + THROUGH]
+CALLS += [("calls", "deeper", *rest) for rest in [()] + THROUGH]
+CALLS += [("calls",) + ("recurse",) * n for n in range(1, 32)]
+CALLS += [("calls", "made", "<module>")] + [("calls", "made", "f", *rest)
+                                            for rest in ((), ("one",), ("two",))]
+LEGAL = {HOME + rest for rest in [()] + WORK + CALLS}
+LEGAL |= {HOME[:1], HOME[:2], ("<module>", "main", "say")}
+
+
+def frame(text):
+    """("f", "/x.py") of "outer.<locals>.f (/x.py:3)"."""
+    name, _, place = text.partition(" (")
+    name = name.split(".")[-1] if "." in name else name
+    return name, place.rpartition(":")[0]
+
+
+def folded(path):
+    """Counter of (process, ((function, file), ..))"""
+    stacks = collections.Counter()
+    with open(path) as file:
+        for line in file:
+            text, _, count = line.rstrip("\n").rpartition(" ")
+            first, *rest = text.split(";")
+            stacks[first, tuple(frame(f) for f in rest)] += int(count)
+    return stacks
+
+
+def is_legal(stack):
+    """The thread's own code, and that which makes it, is threading's."""
+    if stack[0][0].startswith("["):
+        inner = tuple(name for name, _ in stack[1:])
+        return any(legal[len(legal) - len(inner):] == inner for legal in LEGAL)
+    for name, file in stack:
+        if file.startswith("<made ") and file[6:-1] != name and name not in ("f", "<module>"):
+            return False
+    names = [name for name, file in stack if not file.endswith(("threading.py", "_weakrefset.py"))]
+    if len(names) < len(stack) and stack[0][0] == "_bootstrap":
+        return tuple(names) in [()] + WORK
+    if "/json/" in stack[-1][1]:
+        return tuple(names[:2]) == HOME[:2]  # drive.py says what the program said
+    return tuple(names) in LEGAL
+
+
+def check_shares(t, stacks, parts):
+    leaves = collections.Counter()
+    for (_, stack), count in stacks.items():
+        for name, _ in stack:
+            if name in parts:
+                leaves[name] += count
+                break
+    total, spent = sum(leaves.values()), sum(parts.values())
+    t.check(total >= 200, "only %d samples", total)
+    t.check(total <= 1.2 * spent / PERIOD_NS + 20, "%d samples of %d ns", total, spent)
+    for name, ns in parts.items():
+        share = ns / spent
+        off = abs(leaves[name] - share * total)
+        bound = SIGMAS * (total * share * (1 - share)) ** 0.5 + SLACK * total
+        t.check(off <= bound, "%s has %d of %d samples, and %.3f of the time", name, leaves[name],
+                total, share)
+
+
+def check_spans(t, document, total):
+    """Sampled slices nest, are no calls, and have all samples."""
+    spans = [e for e in document["traceEvents"] if e["ph"] == "X"]
+    t.equal({e["cat"] for e in spans}, {"python_sample"}, "categories")
+    t.equal(sum(e["args"]["self samples"] for e in spans), total, "samples in spans")
+    t.equal(document["pytrace-bpf summary"]["samples"], total, "samples in the summary")
+    threads = collections.defaultdict(list)
+    for e in spans:
+        threads[e["pid"], e["tid"]].append((e["ts"], e["ts"] + e["dur"], e["args"]["samples"]))
+    for slices in threads.values():
+        open_ = []
+        for begin, end, samples in sorted(slices):
+            while open_ and open_[-1][0] <= begin:
+                open_.pop()
+            if open_:
+                t.check(end < open_[-1][0], "slices overlap at %d", begin)
+                t.check(samples <= open_[-1][1], "more samples than its caller at %d", begin)
+            open_.append((end, samples))
+
+
+def check_speedscope(t, path, stacks):
+    """As its schema has it, and the same stacks."""
+    with open(path) as file:
+        document = json.load(file)
+    frames = document["shared"]["frames"]
+    seen = collections.Counter()
+    t.equal(document["$schema"], "https://www.speedscope.app/file-format-schema.json", "schema")
+    for profile in document["profiles"]:
+        t.equal((profile["type"], profile["unit"]), ("sampled", "nanoseconds"), "profile")
+        t.equal(len(profile["samples"]), len(profile["weights"]), "samples and weights")
+        t.equal(sum(profile["weights"]), profile["endValue"] - profile["startValue"], "weights")
+        for sample, weight in zip(profile["samples"], profile["weights"]):
+            stack = tuple((frames[i]["name"].split(".")[-1], frames[i].get("file", ""))
+                          for i in sample)
+            t.check(weight % PERIOD_NS == 0 and weight > 0, "weight %d", weight)
+            seen[stack] += weight // PERIOD_NS
+    expected = collections.Counter()
+    for (_, stack), count in stacks.items():
+        expected[stack] += count
+    t.equal(seen, expected, "speedscope's stacks")
+
+
+def check_reports(t, stacks, names):
+    own = collections.Counter()
+    for (_, stack), count in stacks.items():
+        own[stack[-1]] += count
+    for name in names:
+        report = json.loads(process.run_tool("report", t.path(name), "--top", "1000", "--json")[0])
+        t.equal(report["samples"], sum(own.values()), "samples in the report of %s" % name)
+        got = collections.Counter()
+        for row in report["by_samples"]:
+            got[row["name"].split(".")[-1], row["file"]] += row["self_samples"]
+            t.check(row["self_samples"] <= row["total_samples"] <= report["samples"], "%s", row)
+        t.equal(+got, own, "own samples in the report of %s" % name)
+
+
+@each(interp=interpreters.every)
+def test_samples(t, interp):
+    """Each function has its share of the samples; no stack is one that the program cannot have; all
+    outputs say the same."""
+    target = process.Target(interp, "shares", "200")
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "-F", HZ, "-o",
+                            t.path("a.ptcap"))
+    tracer.recording()
+    target.go()
+    parts = target.done()
+    t.has(tracer.expect(0, stop=True), "samples", "nothing lost")
+    t.equal(target.finish(), 0, "exit status of the target")
+    for name in ("a.json", "a.folded", "a.speedscope.json"):
+        process.run_tool("replay", t.path("a.ptcap"), "-o", t.path(name))
+    stacks = folded(t.path("a.folded"))
+    total = sum(stacks.values())
+    wrong = [(stack, count) for (_, stack), count in stacks.items() if not is_legal(stack)]
+    t.check(not wrong, "stacks that cannot be: %s", wrong)
+    missing = sum(count for (_, stack), count in stacks.items() if stack[0][0][1:-1] in MISSING)
+    t.check(missing <= 5 + total // 50, "%d of %d samples are without frames", missing, total)
+    check_shares(t, stacks, parts)
+    with open(t.path("a.json")) as file:
+        check_spans(t, json.load(file, parse_float=trace._number), total)
+    check_speedscope(t, t.path("a.speedscope.json"), stacks)
+    check_reports(t, stacks, ("a.json", "a.ptcap"))
+
+
+def test_sample_processes(t):
+    """Children by fork and by exec have samples of their own frames; the recording ends with them."""
+    interp = interpreters.one()
+    command = process.drive_command(interp, "shares", "200", "family", options=("--go", "--exit"))
+    tracer = process.Tracer("-v", "--engine", "sample", "-F", HZ, "-o", t.path("a.folded"), "--",
+                            *command, stdin=subprocess.PIPE)
+    pid = tracer.out.wait("executed", "the program").split()[1]
+    tracer.err.wait("process %s is traced from now on" % pid, "pytrace-bpf")
+    tracer.popen.stdin.write(b"x")
+    tracer.popen.stdin.close()
+    tracer.expect(0)
+    children = json.loads(tracer.out.text().partition("done ")[2])
+    stacks = collections.defaultdict(collections.Counter)
+    for (who, stack), count in folded(t.path("a.folded")).items():
+        stacks[int(who.split()[-1])][tuple(name for name, _ in stack)] += count
+    t.equal(len(stacks), 3, "processes")
+    for name, above in (("forked", HOME + ("family", "work")), ("executed", ("<module>", "work"))):
+        own = stacks[children[name]]
+        for function in ("heavy", "middle"):
+            t.check(own[above + (function,)] > 0, "%s: no sample in %s: %s", name, function, own)
+        t.check(not any(stack[:len(above)] != above for stack in own if "work" in stack),
+                "%s: %s", name, own)
+
+
+def cpu_ticks(pid):
+    with open("/proc/%d/stat" % pid) as file:
+        return sum(int(x) for x in file.read().rpartition(")")[2].split()[11:13])
+
+
+def works(pid):
+    """Until it had a tenth of a second more of CPU time."""
+    until = cpu_ticks(pid) + os.sysconf("SC_CLK_TCK") // 10
+    process.wait_until(lambda: cpu_ticks(pid) >= until, "the target's work")
+
+
+def test_sample_stopped(t):
+    """A stopped process has no samples, and what it was in does not go on meanwhile; the target
+    is killed, and the recording ends."""
+    interp = interpreters.one()
+    target = process.Target(interp, "shares", "1", "forever")
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "-F", HZ, "-o",
+                            t.path("a.json"))
+    tracer.recording()
+    target.go()
+    works(target.pid)
+    target.popen.send_signal(signal.SIGSTOP)
+    process.wait_until(lambda: target.state() == "T", "the stop")
+    since = time.monotonic_ns()
+    time.sleep(0.2)
+    until = time.monotonic_ns()
+    target.popen.send_signal(signal.SIGCONT)
+    works(target.pid)
+    target.kill()
+    tracer.expect(0)
+    with open(t.path("a.json")) as file:
+        document = json.load(file, parse_float=trace._number)
+    base = document["baseTimeNanoseconds"] - (time.time_ns() - time.monotonic_ns())
+    spans = [(e["ts"] + base, e["ts"] + e["dur"] + base) for e in document["traceEvents"]
+             if e["ph"] == "X"]
+    before = [s for s in spans if s[0] < since]
+    after = [s for s in spans if s[0] >= since]
+    t.check(before and after, "%d and %d slices", len(before), len(after))
+    t.check(all(end < since for _, end in before), "goes on in a stop")
+    t.check(all(begin > until - PERIOD_NS for begin, _ in after), "begins in a stop")
+
+
+def test_sample_refuses(t):
+    """What needs probes is no option of it; what holds samples needs them."""
+    pid = os.getpid()
+    for options, text in (
+            (("--engine", "sample", "--lines"), "--lines needs an exact engine"),
+            (("--engine", "sample", "--c-functions", "all"), "--c-functions needs an exact engine"),
+            (("-F", "99"), "-F goes with --engine sample"),
+            (("-o", t.path("a.folded")), "needs --engine sample"),
+            (("--engine", "sample", "-F", "10001"), "too large"),
+            (("--engine", "sample", "-o", t.path("a.txt")), "no known suffix")):
+        t.has(process.run_tool("-p", pid, *options, code=2)[1], text)

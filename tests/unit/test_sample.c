@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* Samples: what is joined and what is not, what is missing, what is refused; and the formats that
+ * hold nothing but samples. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "ingest/decode.h"
+#include "op_recorder.h"
+#include "scratch.h"
+#include "sink/report.h"
+#include "sink/sink.h"
+
+enum { A = 1, B, C };
+#define IDS(...) (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4
+
+static void start(struct op_recorder *ops, struct rec_thread *t,
+		  const struct pt_model_options *options)
+{
+	ops_init(ops, options);
+	*t = rec_thread(10, 11, 1, "main");
+	ops_define(ops);
+	rec_proc(&ops->builder, PT_PROC_ATTACH, 10, 1, 1000, 1, "python3", "python3 main.py", 0);
+}
+
+static void finish(struct op_recorder *ops)
+{
+	const char *wrong = ops_finish(ops);
+
+	if (wrong)
+		fail_msg("%s", wrong);
+	assert_int_equal(ops->slice_count, 0);
+}
+
+/* Boundaries that would be the same are a nanosecond apart. */
+static void assert_span(const struct op_recorder *ops, size_t i, const char *name,
+			uint64_t begin_ns, uint64_t end_ns, const char *args)
+{
+	const struct pt_op_span *op = &ops->spans[i].op;
+
+	if (i >= ops->span_count)
+		fail_msg("only %zu spans", ops->span_count);
+	if (strcmp(ops->spans[i].name, name) || op->begin_ns - begin_ns > 8 ||
+	    op->end_ns - end_ns > 8 || strcmp(ops->spans[i].args, args))
+		fail_msg("%zu: %s %llu..%llu (%s), not %s %llu..%llu (%s)", i, ops->spans[i].name,
+			 (unsigned long long)op->begin_ns, (unsigned long long)op->end_ns,
+			 ops->spans[i].args, name, (unsigned long long)begin_ns,
+			 (unsigned long long)end_ns, args);
+	assert_string_equal(op->category, PT_SAMPLE_CATEGORY);
+}
+
+static void test_join(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, NULL);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), 0);
+	rec_sample(&ops.builder, &t, 2100, IDS(B, A), 0);
+	rec_sample(&ops.builder, &t, 2200, IDS(C, A), 0);
+	rec_sample(&ops.builder, &t, 2450, IDS(C, C, A), 0);
+	/* longer than a thread takes to another CPU */
+	rec_sample(&ops.builder, &t, 2701, IDS(C, C, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 7);
+	assert_span(&ops, 0, "b", 1900, 2100, "samples=2 self samples=2");
+	assert_span(&ops, 1, "c", 2200, 2450, "samples=1 self samples=1 inside of itself=1");
+	assert_span(&ops, 2, "c", 2100, 2450, "samples=2 self samples=1");
+	assert_span(&ops, 3, "a", 1900, 2450, "samples=4 self samples=0");
+	assert_span(&ops, 6, "a", 2601, 2701, "samples=1 self samples=0");
+	assert_int_equal(ops.sample_count, 5);
+	assert_string_equal(ops.samples[3].functions, "c c a");
+	assert_int_equal(ops.samples[3].op.period_ns, 100);
+	assert_true(ops.samples[3].op.complete);
+	assert_int_equal(ops.totals.samples, 5);
+	assert_int_equal(ops.totals.samples_incomplete, 0);
+	assert_int_equal(ops.thread_count, 1);
+	ops_release(&ops);
+}
+
+static void test_what_is_missing(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, NULL);
+	rec_sample(&ops.builder, &t, 2000, NULL, 0, 0);
+	rec_sample(&ops.builder, &t, 2100, NULL, 0, PT_SAMPLE_TORN);
+	rec_sample(&ops.builder, &t, 2200, NULL, 0, PT_SAMPLE_UNKNOWN);
+	rec_sample(&ops.builder, &t, 2300, IDS(B, A), PT_SAMPLE_PARTLY);
+	rec_sample(&ops.builder, &t, 2400, IDS(B, A), PT_SAMPLE_CUT);
+	rec_sample(&ops.builder, &t, 2500, IDS(B, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.totals.samples, 6);
+	assert_int_equal(ops.totals.samples_incomplete, 4);
+	assert_span(&ops, 0, "[no Python frame]", 1900, 2000, "samples=1 self samples=1");
+	assert_span(&ops, 1, "[between two frames]", 2000, 2100, "samples=1 self samples=1");
+	assert_span(&ops, 2, "[not known]", 2100, 2200, "samples=1 self samples=1");
+	assert_span(&ops, 5, "[outer frames missing]", 2200, 2400, "samples=2 self samples=0");
+	assert_string_equal(ops.samples[3].functions, "b a [outer frames missing]");
+	assert_false(ops.samples[3].op.complete);
+	ops_release(&ops);
+}
+
+/* A pause and a clear end what is open; filters leave frames out. */
+static void test_control(void **state)
+{
+	static const char *const files[] = {"/app/*", NULL};
+	const struct pt_model_options deep = {.max_stack_depth = 1},
+				      none = {.exclude_files = files};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, &deep);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), 0);
+	rec_control(&ops.builder, PT_CONTROL_PAUSE, 2010);
+	rec_control(&ops.builder, PT_CONTROL_RESUME, 2050);
+	rec_sample(&ops.builder, &t, 2100, IDS(B, A), 0);
+	rec_control(&ops.builder, PT_CONTROL_CLEAR, 2200);
+	rec_sample(&ops.builder, &t, 2150, IDS(B, A), 0); /* it comes late */
+	rec_sample(&ops.builder, &t, 2250, IDS(B, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 1); /* the recorder forgot, too */
+	assert_span(&ops, 0, "a", 2200, 2250, "samples=1 self samples=1");
+	assert_int_equal(ops.totals.samples, 1);
+	ops_release(&ops);
+	start(&ops, &t, &deep);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), 0);
+	rec_control(&ops.builder, PT_CONTROL_PAUSE, 2010);
+	rec_control(&ops.builder, PT_CONTROL_RESUME, 2050);
+	rec_sample(&ops.builder, &t, 2100, IDS(B, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count, 2);
+	ops_release(&ops);
+	start(&ops, &t, &none);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.span_count + ops.sample_count, 0);
+	ops_release(&ops);
+}
+
+/* ---- damage ---- */
+
+static uint64_t space[512];
+
+static int keep(const struct pt_rec *record, size_t len, void *ctx)
+{
+	memcpy(space, record, len);
+	return 0;
+}
+
+static void test_damage(void **state)
+{
+	struct pt_rec_sample *record = (struct pt_rec_sample *)(void *)space;
+	struct rec_thread t = rec_thread(1, 2, 3, "x");
+	struct rec_builder b;
+
+	rec_init(&b, keep, NULL);
+#define BAD(what)                                                                                  \
+	do {                                                                                       \
+		rec_sample(&b, &t, 5000, IDS(1, 2, 3), 0);                                         \
+		assert_int_equal(pt_record_check(&record->hdr, record->hdr.len), 0);               \
+		what;                                                                              \
+		assert_int_equal(pt_record_check(&record->hdr, record->hdr.len), -EBADMSG);        \
+	} while (0)
+	BAD(record->frame_count = 5);
+	BAD(record->frame_count = UINT32_MAX);
+	BAD(record->frames[1] = 0);
+	BAD(record->hdr.flags = PT_SAMPLE_TORN);
+	BAD(record->hdr.flags = PT_SAMPLE_FLAGS + 1);
+	BAD(record->hdr.image_id = 0);
+	BAD(record->period_ns = 0);
+	BAD(record->period_ns = PT_SAMPLE_PERIOD_MAX + 1);
+	BAD(record->period_ns = 5001);
+	BAD(record->hdr.tid = UINT32_MAX);
+#undef BAD
+}
+
+/* ---- formats ---- */
+
+struct outputs {
+	struct pt_sink *sink;
+	struct pt_report *report;
+};
+
+static int both(const struct pt_op *op, void *ctx)
+{
+	struct outputs *to = ctx;
+
+	assert_int_equal(pt_report_op(op, to->report), 0);
+	return pt_sink_op(op, to->sink);
+}
+
+static int into_model(const struct pt_rec *record, size_t len, void *model)
+{
+	return pt_model_record(model, record, len);
+}
+
+/* Two threads; the text that the format made of it. */
+static char *write_format(const char *name, char *report_text, size_t size)
+{
+	static const struct pt_capture_info info = {
+	    .start_mono_ns = 1000, .start_real_ns = 5000, .tool_version = "0.1.0"};
+	struct rec_thread t = rec_thread(10, 11, 1, "main"), u = rec_thread(10, 12, 1, "other");
+	struct outputs to = {0};
+	struct pt_totals totals;
+	struct pt_model *model;
+	struct rec_builder b;
+	const char *path = scratch_path(name);
+	size_t len;
+	FILE *out;
+
+	assert_int_equal(pt_report_new(&to.report), 0);
+	assert_int_equal(pt_sink_open(path, &info, NULL, &to.sink, NULL), 0);
+	assert_int_equal(pt_model_new(NULL, &info, both, &to, &model), 0);
+	rec_init(&b, into_model, model);
+	rec_proc(&b, PT_PROC_ATTACH, 10, 1, 1000, 1, "py;thon", "x", 0);
+	rec_code(&b, 1, "a\nb", "", "/x;y.py", 3);
+	rec_code(&b, 2, "f", "C.f", "/app/\"m\".py", 7);
+	rec_sample(&b, &t, 2000, IDS(2, 1), 0);
+	rec_sample(&b, &t, 2100, IDS(2, 1), 0);
+	rec_sample(&b, &u, 2150, IDS(2, 2, 1), 0);
+	rec_sample(&b, &t, 2200, IDS(1), 0);
+	rec_sample(&b, &t, 2300, NULL, 0, 0);
+	assert_int_equal(pt_model_finish(model, &totals), 0);
+	assert_int_equal(pt_sink_close(to.sink, &totals, NULL), 0);
+	if (report_text) {
+		out = fmemopen(report_text, size, "w");
+		assert_int_equal(pt_report_print_text(to.report, &totals, 10, out), 0);
+		fclose(out);
+	}
+	pt_report_free(to.report);
+	pt_model_free(model);
+	return scratch_read(path, &len);
+}
+
+static void test_folded(void **state)
+{
+	char report[4096] = "";
+	char *text = write_format("a.folded", report, sizeof(report));
+
+	assert_string_equal(text, "py:thon 10;a b (/x:y.py:3) 1\n"
+				  "py:thon 10;a b (/x:y.py:3);C.f (/app/\"m\".py:7) 2\n"
+				  "py:thon 10;a b (/x:y.py:3);C.f (/app/\"m\".py:7);C.f "
+				  "(/app/\"m\".py:7) 1\n"
+				  "py:thon 10;[no Python frame] 1\n");
+	free(text);
+	assert_non_null(strstr(report, "samples 5, calls 0, threads 2"));
+	/* a function inside of itself counts once */
+	assert_non_null(
+	    strstr(report, "           3   60.00            3   60.00  /app/\"m\".py(7): C.f\n"));
+	assert_null(strstr(report, "self time"));
+}
+
+static void test_speedscope(void **state)
+{
+	char *text = write_format("a.speedscope.json", NULL, 0);
+	cJSON *root = cJSON_Parse(text), *frames, *profiles, *first;
+
+	assert_non_null(root);
+	frames = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "shared"), "frames");
+	assert_int_equal(cJSON_GetArraySize(frames), 3);
+	assert_string_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 0), "name")->valuestring,
+			    "a\nb");
+	assert_int_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 1), "line")->valueint, 7);
+	profiles = cJSON_GetObjectItem(root, "profiles");
+	assert_int_equal(cJSON_GetArraySize(profiles), 2);
+	first = cJSON_GetArrayItem(profiles, 0);
+	assert_string_equal(cJSON_GetObjectItem(first, "name")->valuestring,
+			    "process 10, thread 11 (main)");
+	assert_int_equal(cJSON_GetObjectItem(first, "endValue")->valueint, 400);
+	/* two of one stack in a row are one */
+	assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(first, "samples")), 3);
+	assert_int_equal(cJSON_GetArrayItem(cJSON_GetObjectItem(first, "weights"), 0)->valueint,
+			 200);
+	cJSON_Delete(root);
+	free(text);
+}
+
+/* What the trace says is what the samples said, in both dialects. */
+static void test_report_of_trace(void **state)
+{
+	char live[4096] = "", read[4096] = "";
+	struct pt_totals totals = {0};
+	struct pt_report *report;
+	FILE *out;
+
+	free(write_format("a.json", live, sizeof(live)));
+	assert_int_equal(pt_report_new(&report), 0);
+	assert_int_equal(pt_report_read_trace(scratch_path("a.json"), report, &totals, NULL), 0);
+	out = fmemopen(read, sizeof(read), "w");
+	assert_int_equal(pt_report_print_text(report, &totals, 10, out), 0);
+	fclose(out);
+	assert_string_equal(live, read);
+	pt_report_free(report);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_join),
+	    cmocka_unit_test(test_what_is_missing),
+	    cmocka_unit_test(test_control),
+	    cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_folded),
+	    cmocka_unit_test(test_speedscope),
+	    cmocka_unit_test(test_report_of_trace),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/*
+ * The clock of --engine sample: one perf event a CPU, of the kernel's own timers
+ * (PERF_COUNT_SW_CPU_CLOCK), so it needs no counters of the processor and is there in any virtual
+ * machine. Whose samples they are is decided in BPF (bpf/sample.h).
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "probe/gen_skel.h"
+#include "probe/tracer.h"
+
+#define NS_PER_S 1000000000ull
+
+void pt_sample_configure(struct pt_tracer *tracer)
+{
+	struct pytrace_bpf *skel = tracer->skel;
+	unsigned int hz = tracer->options.sample_hz;
+
+	skel->rodata->sample_period_ns = hz ? NS_PER_S / hz : 0;
+	bpf_map__set_autocreate(skel->maps.sample_states, hz);
+	bpf_map__set_autocreate(skel->maps.sample_images, hz);
+	bpf_map__set_autocreate(skel->maps.sample_threads, hz);
+	bpf_map__set_autocreate(skel->maps.sample_codes, hz);
+	bpf_program__set_autoload(skel->progs.pt_sample, hz);
+}
+
+int pt_sample_set_image(struct pt_tracer *tracer, int image_index)
+{
+	const struct py_image *image = tracer->images[image_index].image;
+	const struct py_sample_layout *from = &image->sample;
+	const struct pt_sample_image to = {
+	    .interp_head = from->interp_head,
+	    .code_type = from->code_type,
+	    .interp_next = from->interp_next,
+	    .interp_threads = from->interp_threads,
+	    .ts_next = from->ts_next,
+	    .ts_interp = from->ts_interp,
+	    .ts_thread_id = from->ts_thread_id,
+	    .ts_datastack = from->ts_datastack,
+	};
+
+	return bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.sample_images), &image_index, &to,
+				   BPF_ANY);
+}
+
+/* The clock of one CPU; NULL and errno. */
+static struct bpf_link *attach_cpu(struct pt_tracer *tracer, int cpu)
+{
+	struct perf_event_attr attr = {
+	    .type = PERF_TYPE_SOFTWARE,
+	    .size = sizeof(attr),
+	    .config = PERF_COUNT_SW_CPU_CLOCK,
+	    .sample_period = NS_PER_S / tracer->options.sample_hz,
+	};
+	struct bpf_link *link;
+	int fd = (int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+
+	if (fd < 0)
+		return NULL;
+	link = bpf_program__attach_perf_event(tracer->skel->progs.pt_sample, fd);
+	if (!link) {
+		int error = errno;
+
+		close(fd);
+		errno = error;
+	}
+	return link;
+}
+
+int pt_sample_attach(struct pt_tracer *tracer, struct pt_err *err)
+{
+	int cpus = libbpf_num_possible_cpus();
+	struct link_set *set = &tracer->samples;
+
+	set->links = cpus > 0 ? calloc((size_t)cpus, sizeof(*set->links)) : NULL;
+	if (!set->links)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		struct bpf_link *link = attach_cpu(tracer, cpu);
+
+		if (link)
+			set->links[set->count++] = link;
+		else if (errno != ENODEV) /* it is not there, or switched off */
+			return pt_probe_error(err, -errno, "start the clocks of the CPUs", false);
+	}
+	return 0;
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "sink/stack_tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Above all numbers of nodes. */
+#define PID_KEY (1ull << 32)
+
+static uint32_t child(struct stack_tree *tree, uint32_t parent, pid_t pid,
+		      const struct pt_function *function)
+{
+	uint64_t place = parent ? parent : PID_KEY | (uint32_t)pid;
+	uint32_t number = (uint32_t)(uintptr_t)pt_map_get(&tree->by_place, place,
+							  (uintptr_t)function);
+	struct stack_node *bigger;
+
+	if (number)
+		return number;
+	if (tree->count == tree->room) {
+		uint32_t room = tree->room ? 2 * tree->room : 256;
+
+		bigger = reallocarray(tree->nodes, room, sizeof(*bigger));
+		if (!bigger)
+			return 0;
+		tree->nodes = bigger;
+		tree->room = room;
+	}
+	number = tree->count + 1;
+	if (pt_map_put(&tree->by_place, place, (uintptr_t)function, (void *)(uintptr_t)number))
+		return 0;
+	tree->nodes[tree->count++] = (struct stack_node){
+	    .parent = parent, .pid = pid, .function = function};
+	return number;
+}
+
+uint32_t stack_tree_add(struct stack_tree *tree, const struct pt_op_sample *sample)
+{
+	uint32_t number = 0;
+
+	for (uint32_t i = sample->function_count; i-- > 0;) {
+		number = child(tree, number, sample->pid, sample->functions[i]);
+		if (!number)
+			return 0;
+	}
+	if (number)
+		tree->nodes[number - 1].samples++;
+	return number;
+}
+
+uint32_t stack_tree_path(const struct stack_tree *tree, uint32_t number, uint32_t *numbers)
+{
+	uint32_t count = 0;
+
+	for (uint32_t n = number; n && count < STACK_TREE_DEPTH; n = tree->nodes[n - 1].parent)
+		count++;
+	for (uint32_t i = count; i-- > 0; number = tree->nodes[number - 1].parent)
+		numbers[i] = number;
+	return count;
+}
+
+void stack_tree_release(struct stack_tree *tree)
+{
+	free(tree->nodes);
+	pt_map_release(&tree->by_place);
+	memset(tree, 0, sizeof(*tree));
+}
