@@ -26,6 +26,10 @@ static int dispatch(const struct app_options *options, struct pt_err *err)
 		return app_kernels(options, err);
 	case APP_CTL:
 		return app_ctl(options, err);
+	case APP_MERGE:
+		return app_merge(options, err);
+	case APP_AGENT:
+		break;
 	}
 	return 0;
 }

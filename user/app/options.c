@@ -67,7 +67,8 @@ struct row {
 	}
 #define WRITERS (APP_RECORD | APP_REPLAY)
 #define EVERYWHERE                                                                                 \
-	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS)
+	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS |     \
+	 APP_MERGE | APP_AGENT)
 #define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS)
 #define DEFAULT_TOP          20
 #define FREQUENCY_MAX        10000 /* a sample takes some microseconds */
@@ -122,7 +123,7 @@ static const struct row rows[] = {
 	 "attach to these processes", .only_flag = true),
 	ROW("all", 'a', FLAG, NULL, all, APP_RECORD,
 	 "trace every Python process of this host, those started later too", .only_flag = true),
-	ROW("output", 'o', STRING, "FILE", output, WRITERS,
+	ROW("output", 'o', STRING, "FILE", output, WRITERS | APP_MERGE,
 	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; of samples also .folded and "
 	 ".speedscope.json; - is standard output); default pytrace-COMM-PID.json.gz"),
 	ROW("duration", 'd', TIME, "TIME", duration_ns, APP_RECORD,
@@ -238,7 +239,7 @@ static const struct row rows[] = {
 	 "keep only the newest N calls and other entries, in memory until the end", .max = 1u << 28),
 	ROW("no-call-ids", 0, FLAG, NULL, no_call_ids, WRITERS,
 	 "leave the ids of single calls out of the trace (smaller; speedscope merges frames)"),
-	ROW("gzip-level", 0, NUMBER, "N", gzip_level, WRITERS,
+	ROW("gzip-level", 0, NUMBER, "N", gzip_level, WRITERS | APP_MERGE,
 	 "1 (fast) to 9 (small)", .max = 9),
 	ROW("start-on", 0, STRING, "GLOB", start_on, APP_RECORD,
 	 "record only calls of functions whose qualified name matches, and what they call"),
@@ -303,6 +304,10 @@ static const struct verb {
      "Prints the CUDA kernels that a program or library registers, read from its code; symbols are "
      "not needed.",
      true},
+    {"merge", APP_MERGE, "merge FILE... -o OUT",
+     "Joins traces and captures of several hosts or processes into one trace, on one clock; needs "
+     "no root.",
+     false},
     {"ctl", APP_CTL,
      "ctl [--socket PATH] status|pause|resume|clear|save [FILE]|stop [--flush-unfinished]",
      "Controls a recording that was started with --control, and prints its answer (JSON).", false},
@@ -658,7 +663,7 @@ static int take_operands(int argc, char **argv, struct app_options *options, str
 		options->command = argv + optind;
 		return 0;
 	}
-	if (options->verb == APP_CTL) {
+	if (options->verb == APP_CTL || options->verb == APP_MERGE) {
 		options->words = argv + optind;
 		options->word_count = (size_t)(argc - optind);
 		return 0;
@@ -880,6 +885,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, "'%s' needs a file", find_verb(options->verb)->name);
 	if (options->verb == APP_REPLAY && !options->output)
 		return usage(err, "'replay' needs -o OUT");
+	if (options->verb == APP_MERGE && (!options->word_count || !options->output))
+		return usage(err, "'merge' needs files, and -o OUT");
 	if (options->verb == APP_CTL)
 		return check_ctl(options, err);
 	if (options->verb == APP_CHECK && options->pid_count > 1)

@@ -27,6 +27,8 @@ enum app_verb {
 	APP_REPORT = 16,
 	APP_CTL = 32,
 	APP_KERNELS = 64,
+	APP_MERGE = 256,
+	APP_AGENT = 512,
 };
 
 struct app_list { /* NULL-terminated */
@@ -38,7 +40,7 @@ struct app_options {
 	enum app_verb verb;
 	char *const *command; /* what stands behind "--", or NULL; argv's own */
 	const char *file;     /* of replay, report and kernels; argv's own */
-	char *const *words;   /* of ctl: the command; argv's own */
+	char *const *words;   /* of ctl: the command, of merge: the files; argv's own */
 	size_t word_count;
 
 	pid_t *pids;

@@ -86,6 +86,11 @@ struct chrome {
 	uint32_t stack_room;
 };
 
+uint64_t pt_chrome_base_ns(uint64_t start_real_ns)
+{
+	return start_real_ns - start_real_ns % BASE_INTERVAL_NS;
+}
+
 static void add_text(struct pt_buf *buf, const char *key, const char *value)
 {
 	pt_buf_printf(buf, "    \"%s\": ", key);
@@ -196,7 +201,7 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 			      options->process_name, strlen(options->process_name));
 	snprintf(chrome->version, sizeof(chrome->version), "%s", info->tool_version);
 	chrome->call_ids = !options->no_call_ids;
-	chrome->base_ns = info->start_real_ns - info->start_real_ns % BASE_INTERVAL_NS;
+	chrome->base_ns = pt_chrome_base_ns(info->start_real_ns);
 	chrome->mono_base = info->start_mono_ns - info->start_real_ns % BASE_INTERVAL_NS;
 	write_head(chrome, info, &head);
 	rc = take(&chrome->head, &head);

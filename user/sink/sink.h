@@ -50,6 +50,8 @@ struct pt_sink_options {
 	int gzip_level;     /* 1-9; 0: the default */
 };
 
+/* From which moment the times of a Chrome trace count that starts then (CLOCK_REALTIME). */
+uint64_t pt_chrome_base_ns(uint64_t start_real_ns);
 /* Whether a format has the suffix of path ("-" is plain JSON). */
 bool pt_sink_knows(const char *path);
 /* The suffix of path that chooses its format; "" for "-" (plain JSON), NULL: there is none. */
