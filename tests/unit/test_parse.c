@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "app/parse.h"
+#include "base/parse.h"
 
 static void test_times(void **state)
 {

@@ -29,7 +29,7 @@ static int dispatch(const struct app_options *options, struct pt_err *err)
 	case APP_MERGE:
 		return app_merge(options, err);
 	case APP_AGENT:
-		break;
+		return app_agent(options, err);
 	}
 	return 0;
 }

@@ -12,7 +12,7 @@
 #include <cjson/cJSON.h>
 
 #include "app/cfunctions.h"
-#include "app/parse.h"
+#include "base/parse.h"
 #include "probe/attach.h"
 #include "python/image.h"
 #include "record/control.h"
@@ -69,7 +69,7 @@ struct row {
 #define EVERYWHERE                                                                                 \
 	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS |     \
 	 APP_MERGE | APP_AGENT)
-#define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS)
+#define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS | APP_AGENT)
 #define DEFAULT_TOP          20
 #define FREQUENCY_MAX        10000 /* a sample takes some microseconds */
 #define DEFAULT_BUFFER_BYTES (64u << 20)
@@ -267,7 +267,10 @@ static const struct row rows[] = {
 	ROW("no-cache", 0, FLAG, NULL, no_cache, CACHERS,
 	 "find everything out anew"),
 	ROW("config", 0, STRING, "FILE", config, EVERYWHERE,
-	 "read options from a JSON object {\"long-option\": value}", .only_flag = true),
+	 "read options from a JSON object {\"long-option\": value}; with 'agent': its configuration, "
+	 "which has keys of its own", .only_flag = true),
+	ROW("check-config", 0, FLAG, NULL, check_config, APP_AGENT,
+	 "only say whether the configuration is right", .only_flag = true),
 	ROW("quiet", 'q', FLAG, NULL, quiet, EVERYWHERE, "print warnings and errors only"),
 	ROW("verbose", 'v', LEVEL, NULL, verbose, EVERYWHERE,
 	    "say more; -vv also what libbpf and the kernel's verifier say"),
@@ -307,6 +310,10 @@ static const struct verb {
     {"merge", APP_MERGE, "merge FILE... -o OUT",
      "Joins traces and captures of several hosts or processes into one trace, on one clock; needs "
      "no root.",
+     false},
+    {"agent", APP_AGENT, "agent --config FILE [--check-config]",
+     "Runs until it is told to stop: finds Python processes as they start, and serves what they do "
+     "as metrics for Prometheus.",
      false},
     {"ctl", APP_CTL,
      "ctl [--socket PATH] status|pause|resume|clear|save [FILE]|stop [--flush-unfinished]",
@@ -887,6 +894,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return usage(err, "'replay' needs -o OUT");
 	if (options->verb == APP_MERGE && (!options->word_count || !options->output))
 		return usage(err, "'merge' needs files, and -o OUT");
+	if (options->verb == APP_AGENT && !options->config)
+		return usage(err, "'agent' needs --config FILE");
 	if (options->verb == APP_CTL)
 		return check_ctl(options, err);
 	if (options->verb == APP_CHECK && options->pid_count > 1)
@@ -936,7 +945,7 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 	    .top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES, .frequency = UINT64_MAX};
 	choose_verb(&argc, argv, options);
 	rc = parse_flags(argc, argv, options, true, err);
-	if (!rc && options->config)
+	if (!rc && options->config && options->verb != APP_AGENT)
 		rc = read_config(options, err);
 	if (!rc)
 		rc = read_environment(options, err);

@@ -63,7 +63,7 @@ struct app_options {
 	int cuda;      /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
 	bool gc, no_gc, gil, imports, exceptions, sched, async;
-	bool nvtx, memory, gpu_bounds;
+	bool nvtx, memory, gpu_bounds, check_config;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */
 	struct app_list probes;              /* pt_mark_spec_parse() took them */

@@ -17,6 +17,7 @@ int app_list(const struct app_options *options, struct pt_err *err);
 int app_replay(const struct app_options *options, struct pt_err *err);
 int app_report(const struct app_options *options, struct pt_err *err);
 int app_kernels(const struct app_options *options, struct pt_err *err);
+int app_agent(const struct app_options *options, struct pt_err *err);
 int app_merge(const struct app_options *options, struct pt_err *err);
 int app_ctl(const struct app_options *options, struct pt_err *err);
 

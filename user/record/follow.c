@@ -124,6 +124,7 @@ static int attach_late(struct session *session, const struct pt_process *process
 	struct target *target;
 	int rc = target_attach(session, process, true, &err);
 
+	session_tell_attached(session, process, rc, &err);
 	if (rc) {
 		if (rc != -ESRCH && pt_err_is_set(&err))
 			warn_not_traced(process, &err);
@@ -172,10 +173,13 @@ static int trace_exec(struct session *session, const struct task *task,
 static int follow_exec(struct session *session, struct task *task)
 {
 	struct target *target = target_find(session, task->pid);
+	struct pt_code_identity identity;
 	struct pt_process *process;
 	uint64_t wait_ns;
 	int rc;
 
+	if (session->options->choice && pt_process_code(task->pid, &identity))
+		return 1;
 	if (!task->tries++ && target && task->image_id) {
 		target->runs_python = false;
 		target->image_id = task->image_id;
@@ -183,6 +187,13 @@ static int follow_exec(struct session *session, struct task *task)
 	rc = pt_process_open_cached(task->pid, session->files, &process, NULL);
 	if (rc)
 		return 1;
+	if (process->interpreter >= 0 && !session_wants(session, process)) {
+		if (target && !pt_tracer_refuse_process(session->tracer, task->pid))
+			target_drop(session, task->pid);
+		pt_process_free(process);
+		rc = scan_unwanted(session, task->pid, &identity);
+		return rc ? rc : 1;
+	}
 	if (process->interpreter >= 0) {
 		rc = trace_exec(session, task, process);
 		pt_process_free(process);

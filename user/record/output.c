@@ -176,6 +176,8 @@ static int output_op(const struct pt_op *op, void *ctx)
 {
 	struct pt_output *output = ctx;
 
+	if (output->options->op)
+		return output->options->op(op, output->options->op_ctx);
 	if (op->kind == PT_OP_MEMORY)
 		return memory_op(op, output);
 	if (output->options->sources)
@@ -199,7 +201,8 @@ static int open_sink(struct pt_output *output, const struct pt_capture_info *inf
 		output->sink_options.source = pt_sources_find;
 		output->sink_options.source_ctx = options->sources;
 	}
-	rc = pt_split_wanted(options->path)
+	rc = options->op ? 0
+	     : pt_split_wanted(options->path)
 		 ? pt_split_open(options->path, &output->info, &output->sink_options,
 				 &output->split)
 		 : pt_sink_open(options->path, &output->info, &output->sink_options, &output->sink,
@@ -277,9 +280,10 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 	if (rc)
 		output->failed = rc;
 	atomic_store_explicit(&output->bytes,
-			      output->capture ? pt_capture_bytes(output->capture)
-			      : output->split ? pt_split_bytes(output->split)
-					      : pt_sink_bytes(output->sink),
+			      output->options->op ? 0
+			      : output->capture   ? pt_capture_bytes(output->capture)
+			      : output->split     ? pt_split_bytes(output->split)
+						  : pt_sink_bytes(output->sink),
 			      memory_order_relaxed);
 	return rc;
 }
@@ -463,9 +467,10 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 		if (output->newest)
 			totals->left_out = pt_newest_left_out(output->newest);
 		rc = close_history(output, err); /* stacks are the model's */
-		rc2 = output->split ? pt_split_close(output->split, totals, give_to_owner,
-						     (void *)(uintptr_t)output->options, err)
-				    : pt_sink_close(output->sink, totals, err);
+		rc2 = output->options->op ? 0
+		      : output->split     ? pt_split_close(output->split, totals, give_to_owner,
+							   (void *)(uintptr_t)output->options, err)
+					  : pt_sink_close(output->sink, totals, err);
 		rc2 = rc2 ? rc2 : rc;
 	}
 	if (output->failed && output->failed != -EFBIG) {

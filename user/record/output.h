@@ -23,6 +23,8 @@
 
 struct pt_output_options {
 	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-"; %p: one file a process */
+	pt_op_fn op;      /* trace ops go there, and no file is written; NULL: to path */
+	void *op_ctx;
 	bool pid_suffix; /* one file a process, also where path is NULL and chosen by the session */
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
 	struct pt_sources *origins; /* likewise, of generated files in stacks; see inductor.h */

@@ -18,6 +18,12 @@ struct seen_process {
 	uint64_t exe_dev, exe_inode; /* 0: a kernel thread, or gone */
 };
 
+/* Chosen one by one, a process is not judged by its program alone. */
+struct unwanted_process {
+	pid_t pid;
+	struct pt_code_identity identity;
+};
+
 static int compare_pids(const void *a, const void *b)
 {
 	const struct seen_process *x = a, *y = b;
@@ -49,6 +55,36 @@ static int look_if_changed(struct session *session, const struct seen_process *n
 	if (before && before->exe_dev == now->exe_dev && before->exe_inode == now->exe_inode)
 		return 0;
 	return follow_look_at(session, PT_PROC_EXEC, now->pid, 0, 0);
+}
+
+int scan_unwanted(struct session *session, pid_t pid, const struct pt_code_identity *identity)
+{
+	struct unwanted_process *bigger = reallocarray(
+	    session->unwanted, session->unwanted_count + 1, sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	session->unwanted = bigger;
+	bigger[session->unwanted_count++] = (struct unwanted_process){pid, *identity};
+	return 0;
+}
+
+static int look_at_unwanted(struct session *session)
+{
+	int rc = 0;
+
+	for (size_t i = session->unwanted_count; !rc && i-- > 0;) {
+		struct unwanted_process *process = &session->unwanted[i];
+		struct pt_code_identity now;
+		int gone = pt_process_code(process->pid, &now);
+
+		if (!gone && now.start_stack == process->identity.start_stack)
+			continue;
+		if (!gone)
+			rc = follow_look_at(session, PT_PROC_EXEC, process->pid, 0, 0);
+		*process = session->unwanted[--session->unwanted_count];
+	}
+	return rc;
 }
 
 int scan_processes(struct session *session, bool first)
@@ -94,5 +130,5 @@ int scan_processes(struct session *session, bool first)
 	free(session->seen);
 	session->seen = list;
 	session->seen_count = count;
-	return rc;
+	return rc || first ? rc : look_at_unwanted(session);
 }

@@ -46,6 +46,28 @@ static uint64_t real_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+bool session_wants(const struct session *session, const struct pt_process *process)
+{
+	const struct pt_session_choice *choice = session->options->choice;
+
+	return !choice || choice->wanted(process, choice->ctx);
+}
+
+void session_tell_attached(const struct session *session, const struct pt_process *process, int rc,
+			   const struct pt_err *err)
+{
+	const struct pt_session_choice *choice = session->options->choice;
+	const struct pt_traced_image *image = NULL;
+
+	if (!choice)
+		return;
+	if (process->interpreter >= 0)
+		image = pt_images_find(session->images, &process->modules[process->interpreter]);
+	choice->attached(process, image && image->image ? image->image->version_text : "",
+			 image && image->image ? pt_engine_name(image->engine) : "", rc, err,
+			 choice->ctx);
+}
+
 /* ---- before ---- */
 
 static int check_features(struct pt_err *err)
@@ -115,6 +137,11 @@ static int choose_output(struct session *session, struct pt_err *err)
 	int rc;
 
 	session->output_options = options->output;
+	if (options->output.op) {
+		session->output_options.path = "-"; /* for messages; nothing is written */
+		pt_output_folder("-", session->folder, sizeof(session->folder));
+		return 0;
+	}
 	if (options->output.path) {
 		snprintf(path, size, "%s", options->output.path);
 	} else if (options->command) {
@@ -442,15 +469,20 @@ static int attach_pid(struct session *session, pid_t pid, struct pt_err *err)
 	return rc;
 }
 
-/* With -a a process that cannot be traced is passed over. */
+/* Among all that there are, one that cannot be traced is passed over. */
 static int attach_found(const struct pt_process *process, void *ctx)
 {
 	struct session *session = ctx;
 	struct pt_err err = {0};
-	int rc = target_attach(session, process, false, &err);
+	int rc;
 
+	/* it may have executed something since it was looked at */
+	if (!session_wants(session, process))
+		return scan_unwanted(session, process->pid, &(struct pt_code_identity){0});
+	rc = target_attach(session, process, false, &err);
 	if (rc == -ENOMEM)
 		return rc;
+	session_tell_attached(session, process, rc, &err);
 	if (rc && rc != -ESRCH)
 		pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm,
 			pt_err_is_set(&err) ? err.what : strerror(-rc));
@@ -462,7 +494,7 @@ static int attach_all(struct session *session, struct pt_err *err)
 	const struct pt_session_options *options = session->options;
 	int rc = 0;
 
-	if (options->all) {
+	if (options->all || options->choice) {
 		rc = scan_processes(session, true);
 		return rc ? rc : pt_process_each_python(session->files, attach_found, session, err);
 	}
@@ -532,6 +564,9 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 	sigaddset(&set, SIGUSR2);
 	if (sigtimedwait(&set, &info, &no_wait) < 0)
 		return false;
+	if (session->options->choice)
+		return session->options->choice->signal(info.si_signo,
+							session->options->choice->ctx);
 	if (info.si_signo == SIGUSR1 || info.si_signo == SIGUSR2) {
 		commands_signal(session, info.si_signo);
 		return false;
@@ -580,8 +615,10 @@ static int poll_ms(const struct session *session)
 	return POLL_MS;
 }
 
-static void tell_progress(struct session *session, bool writing)
+/* Takes what the recording comes to at this moment to who watches; true: it is to end. */
+static bool tell_progress(struct session *session, bool writing)
 {
+	const struct pt_session_choice *choice = session->options->choice;
 	struct pt_session_progress progress = {
 	    .elapsed_ns = session_now_ns() - session->gate_ns,
 	    .file_bytes = pt_output_bytes(session->output),
@@ -592,15 +629,18 @@ static void tell_progress(struct session *session, bool writing)
 	};
 	struct pt_tracer_stats stats = {0};
 
-	if (!session->watch || !session->watch->progress)
-		return;
+	if (!choice && (!session->watch || !session->watch->progress))
+		return false;
 	if (writing)
 		stats = session->result->stats;
 	else
 		commands_stats(session, &stats);
 	progress.events = stats.events;
 	progress.lost_events = stats.lost_events;
+	if (choice)
+		return choice->tick(&progress, &stats, choice->ctx);
 	session->watch->progress(&progress, session->watch->ctx);
+	return false;
 }
 
 /* Is there a reason to stop? Called ten times a second. */
@@ -613,7 +653,7 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 		*stop = PT_STOP_DURATION;
 		return true;
 	}
-	if (!options->all && !session->target_count && !session->task_count &&
+	if (!options->all && !options->choice && !session->target_count && !session->task_count &&
 	    !(session->launch && pt_launch_watching(session->launch))) {
 		*stop = PT_STOP_TARGET_ENDED;
 		return true;
@@ -686,7 +726,9 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 {
 	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
 	uint64_t progress_ns = now_ns + PROGRESS_NS;
-	uint64_t scan_ns = session->options->all ? now_ns + SCAN_NS : UINT64_MAX;
+	const struct pt_session_choice *choice = session->options->choice;
+	uint64_t scan_every_ns = choice ? choice->scan_ns : SCAN_NS;
+	uint64_t scan_ns = session->options->all || choice ? now_ns + scan_every_ns : UINT64_MAX;
 	unsigned int forwarded = 0;
 
 	session->stale_ns = now_ns + STALE_NS;
@@ -727,14 +769,17 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			rc = scan_processes(session, false);
 			if (rc)
 				return rc;
-			scan_ns = now_ns + SCAN_NS;
+			scan_ns = now_ns + scan_every_ns;
 		}
 		rc = flush_stale(session, now_ns);
 		if (rc)
 			return rc;
 		if (now_ns >= progress_ns) {
-			tell_progress(session, false);
 			progress_ns = now_ns + PROGRESS_NS;
+			if (tell_progress(session, false)) {
+				*stop = PT_STOP_COMMAND;
+				return 0;
+			}
 		}
 	}
 }
@@ -820,7 +865,7 @@ static void wait_for_writer(struct session *session)
 	while (!pt_spool_wait(session->spool, 250)) {
 		tell_progress(session, true);
 		commands_service(session);
-		if (sigtimedwait(&set, NULL, &no_wait) >= 0)
+		if (!session->options->choice && sigtimedwait(&set, NULL, &no_wait) >= 0)
 			pt_info("recording has ended; the file is still being written (%.0f MB of "
 				"records to go)",
 				(double)pt_spool_backlog_bytes(session->spool) / 1e6);
@@ -971,6 +1016,7 @@ static void release(struct session *session)
 	free(session->tasks);
 	free(session->overhead);
 	free(session->seen);
+	free(session->unwanted);
 	pt_file_cache_free(session->files);
 }
 
@@ -1002,7 +1048,7 @@ int pt_session_run(const struct pt_session_options *options, const struct pt_ses
 	if (session.launch && (result->opened || pt_launch_ended(session.launch, NULL)))
 		await_command(&session, stop);
 	release(&session);
-	while (sigtimedwait(&set, NULL, &(struct timespec){0}) >= 0)
+	while (!options->choice && sigtimedwait(&set, NULL, &(struct timespec){0}) >= 0)
 		; /* a Ctrl-C too many must not end us before the summary */
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;

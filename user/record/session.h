@@ -23,16 +23,38 @@
 #include "record/cuda.h"
 #include "record/engine.h"
 #include "record/output.h"
+#include "target/process.h"
 
 /* How children are followed; docs/DESIGN.md, "How far the probes reach". */
 enum pt_follow { PT_FOLLOW_AUTO, PT_FOLLOW_EXACT, PT_FOLLOW_LATE, PT_FOLLOW_NO };
 
+struct pt_session_progress;
+
+/* Processes are found as they start, and chosen one by one; each gets probes of its own, and what
+ * it forks is looked at as any other. The session's thread calls these. */
+struct pt_session_choice {
+	bool (*wanted)(const struct pt_process *process, void *ctx);
+	/* rc: 0, or why it is not traced (-ESRCH: it has ended) */
+	void (*attached)(const struct pt_process *process, const char *version, const char *engine,
+			 int rc, const struct pt_err *err, void *ctx);
+	void (*ended)(pid_t pid, void *ctx);
+	/* Twice a second; true: the session is to end. */
+	bool (*tick)(const struct pt_session_progress *progress,
+		     const struct pt_tracer_stats *stats, void *ctx);
+	/* SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 came; true: the session is to end. The caller
+	 * of pt_session_run() keeps them blocked. */
+	bool (*signal)(int signal_number, void *ctx);
+	uint64_t scan_ns; /* how often to look for new ones */
+	void *ctx;
+};
+
 struct pt_session_options {
-	/* what to trace: one of these three */
+	/* what to trace: one of these four */
 	const pid_t *pids;
 	size_t pid_count;
 	bool all;
 	char *const *command; /* NULL-terminated */
+	const struct pt_session_choice *choice;
 
 	uint64_t duration_ns; /* 0: until the end */
 	enum pt_engine_wish engine;

@@ -92,6 +92,8 @@ struct session {
 	size_t task_count;
 	struct seen_process *seen; /* -a: see scan.c */
 	size_t seen_count;
+	struct unwanted_process *unwanted; /* likewise */
+	size_t unwanted_count;
 
 	char folder[4096];
 	uint32_t next_code_id;
@@ -102,6 +104,11 @@ struct session {
 };
 
 uint64_t session_now_ns(void);
+/* Is this one to be traced? */
+bool session_wants(const struct session *session, const struct pt_process *process);
+/* A process was attached to (rc 0), or why it was not; image may be NULL. */
+void session_tell_attached(const struct session *session, const struct pt_process *process, int rc,
+			   const struct pt_err *err);
 /* Adds a record to the output's queue. */
 int session_put(struct session *session, const struct pt_rec *record, size_t len);
 int session_put_note(struct session *session, enum pt_note_what what, uint64_t value,
@@ -178,5 +185,8 @@ void overhead_end(struct session *session);
 /* scan.c: with -a, processes that began or changed their program since the last call are looked
  * at. */
 int scan_processes(struct session *session, bool first);
+/* A Python process that is not wanted, as it was when it had this identity: looked at again once it
+ * has another. A child that is about to execute something still is what its parent is. */
+int scan_unwanted(struct session *session, pid_t pid, const struct pt_code_identity *identity);
 
 #endif

@@ -61,6 +61,8 @@ void target_drop(struct session *session, pid_t pid)
 
 	if (!target)
 		return;
+	if (session->options->choice)
+		session->options->choice->ended(pid, session->options->choice->ctx);
 	/* Closing a process's links takes the kernel a second or two, in which nobody would read
 	 * the ring buffer; those of a process that has ended do no harm, so they wait for the end
 	 * of the recording unless they have become too many. */
@@ -206,7 +208,8 @@ int targets_check_jit(struct session *session, struct pt_err *err)
 			continue;
 		py_jit_refuse(pid, target->image->image, &why);
 		pt_tracer_refuse_process(session->tracer, pid);
-		if (session->target_count == 1 && !session->options->all)
+		if (session->target_count == 1 && !session->options->all &&
+		    !session->options->choice)
 			return pt_err_set(err, -ENOTSUP, why.exit_code, why.hint, "%s", why.what);
 		pt_warn("no longer traced: %s", why.what);
 		target_drop(session, pid);

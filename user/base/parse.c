@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-#include "app/parse.h"
+#include "base/parse.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -3,8 +3,8 @@
  * parse.h - times, sizes, numbers and lists of pids, as people write them. Pure functions; -EINVAL
  * for what is not one, -ERANGE for what is too large.
  */
-#ifndef PT_APP_PARSE_H
-#define PT_APP_PARSE_H
+#ifndef PT_BASE_PARSE_H
+#define PT_BASE_PARSE_H
 
 #include <stddef.h>
 #include <stdint.h>

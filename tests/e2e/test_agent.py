@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""The agent: what it counts, against the programs' own counts; configuration, HTTP, its end."""
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+
+from harness import interpreters, process
+from harness.runner import alone
+
+TOKEN = "0123456789abcdef0123"
+SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (\d+(?:\.\d+)?)$')
+LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
+
+
+def parse(text):
+    """{(name, labels): value}; as strict as Prometheus: each name has its HELP and TYPE right before
+    all of its samples, and no sample comes twice."""
+    result, kind, name, done = {}, None, None, set()
+    assert text.endswith("\n"), "the last line does not end"
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            done.add(name)
+            name, kind = line.split()[2], None
+            assert name not in done and len(line.split()) > 3, line
+        elif line.startswith("# TYPE "):
+            assert line.split()[2] == name and kind is None, line
+            kind = line.split()[3]
+            assert kind in ("counter", "gauge"), line
+            assert (kind == "counter") == name.endswith("_total"), line
+        else:
+            match = SAMPLE.match(line)
+            assert match and match[1] == name and kind, line
+            key = (name, tuple(sorted(LABEL.findall(match[2] or ""))))
+            assert key not in result, line
+            result[key] = float(match[3])
+    return result
+
+
+class Agent:
+    def __init__(self, t, config):
+        self.path = t.path("agent.json")
+        self.configure(config)
+        self.tracer = process.Tracer("agent", "--config", self.path)
+        line = self.tracer.err.wait("the agent answers", "the agent")
+        self.host, self.port = re.search(r"http://([\d.]+):(\d+)", line).groups()
+
+    def configure(self, config):
+        with open(self.path, "w") as file:
+            file.write(config if isinstance(config, str) else json.dumps(config))
+
+    def ask(self, path, method="GET", headers=None, body=None):
+        """(status, text)"""
+        connection = http.client.HTTPConnection(self.host, int(self.port), timeout=process.WAIT_S)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def raw(self, data):
+        """What it answers to these bytes, up to the end of the connection or 0.2 s of silence."""
+        with socket.create_connection((self.host, int(self.port)), process.WAIT_S) as s:
+            s.settimeout(0.2)
+            try:
+                s.sendall(data)
+                return s.recv(65536)
+            except OSError:
+                return b""
+
+    def metrics(self):
+        status, text = self.ask("/metrics")
+        assert status == 200, text
+        return parse(text)
+
+    def recorded(self):
+        return {p["pid"]: p for p in json.loads(self.ask("/processes")[1])["recorded"]}
+
+    def wait(self, condition, what):
+        process.wait_until(lambda: condition(self), what)
+
+
+def total(metrics, name):
+    return sum(value for (n, _), value in metrics.items() if n == name)
+
+
+def of(metrics, name, **labels):
+    """The sum of the samples with these labels."""
+    want = {(k, str(v)) for k, v in labels.items()}
+    return sum(v for (n, have), v in metrics.items() if n == name and want <= set(have))
+
+
+def start(marker, count, seed, copy=None):
+    """Programs that end in all ways, with counts of their own: [(Target, calls, exceptions, gcs)].
+    Of the copy of an interpreter nobody else can have probes."""
+    chance = random.Random(seed)
+    result = []
+    for i in range(count):
+        numbers = (chance.randint(1, 900), chance.randint(1, 40), chance.randint(1, 5))
+        ending = ("exit", "SIGKILL", "abort", "SIGSEGV")[i % 4]
+        interp = interpreters.one(("3.8", "3.11", "3.12", "3.13")[i % 4])
+        command = process.script(interp, "counted.py", *map(str, numbers), ending, marker)
+        if copy:
+            command = copy.command(process.install_programs(interp) + "/counted.py",
+                                   *map(str, numbers), ending, marker)
+        result.append((process.Target(interp, "counted", command=command,
+                                      env=copy.env() if copy else None), *numbers))
+    return result
+
+
+def run(agent, programs):
+    agent.wait(lambda a: {p[0].pid for p in programs} <= set(a.recorded()),
+               "all to be recorded")
+    for target, *_ in programs:
+        target.go()
+    for target, *_ in programs:
+        target.done()
+        target.send(b"q")
+    for target, *_ in programs:
+        target.popen.wait(process.WAIT_S)
+
+
+def config(marker, **more):
+    return {"listen": "127.0.0.1:0", "scan": "100ms", "record": {"exceptions": True},
+            "metrics": {"functions": 100},
+            "rules": [{"action": "exclude", "command": "*%s-not*" % marker},
+                      {"name": "mine", "command": "*%s*" % marker}], **more}
+
+
+@alone
+def test_counts(t):
+    """Programs that start, crash and exit: the metrics are their own counts, each and in all."""
+    marker = "counted-%d" % os.getpid()
+    token = t.path("token")
+    with open(token, "w") as file:
+        file.write(TOKEN + "\n")
+    os.chmod(token, 0o600)
+    wish = config(marker, token_file=token)
+    copy = process.Copy(interpreters.one("3.11"))
+    outsider = start(marker + "-not", 1, 0, copy)[0][0]
+    programs = start(marker, 7, 1) + start(marker, 1, 5, copy)
+    more = start("later-" + marker[8:], 4, 2)
+    agent = Agent(t, wish)
+    agent.wait(lambda a: len(a.recorded()) == 8, "all to be recorded")
+    t.equal([process.has_probes(p) for p in (outsider.pid, programs[-1][0].pid)], [False, True],
+            "probes in a process that is excluded, and in one that is not")
+    run(agent, programs)
+    agent.wait(lambda a: not a.recorded(), "all to have ended")
+    agent.wait(lambda a: total(a.metrics(), "pytrace_gc_collections_total") ==
+               sum(p[3] for p in programs), "what they did last")
+    got = agent.metrics()
+    for target, calls, exceptions, collections in programs:
+        t.equal(of(got, "pytrace_function_calls_total", pid=target.pid, function="leaf"), calls,
+                "calls of leaf() in %d" % target.pid)
+        t.equal(of(got, "pytrace_calls_total", pid=target.pid), calls + exceptions + 1,
+                "calls in %d" % target.pid)
+        t.equal(of(got, "pytrace_exceptions_total", pid=target.pid), exceptions,
+                "exceptions in %d" % target.pid)
+        t.equal(of(got, "pytrace_gc_collections_total", pid=target.pid), collections,
+                "collections in %d" % target.pid)
+    for cause in ("buffer_full", "no_thread_memory"):
+        t.equal(of(got, "pytrace_agent_lost_total", cause=cause), 0, "lost by " + cause)
+    t.equal(of(got, "pytrace_agent_attached_total"), 8, "attached")
+
+    # other processes, and fewer series: what has ended, and what has none, is still counted
+    agent.configure(dict(wish, metrics={"processes": 2, "keep_ended": "100ms"},
+                         rules=[{"command": "*later-%s*" % marker[8:]}]))
+    t.equal(agent.ask("/reload", "POST")[0], 401, "without the token")
+    t.equal(agent.ask("/reload", "POST", {"Authorization": "Bearer " + TOKEN[:-1]})[0], 401,
+            "with a part of the token")
+    t.equal(agent.ask("/reload", "POST", {"Authorization": "Bearer " + TOKEN})[0], 202,
+            "with the token")
+    agent.tracer.err.wait("was read anew", "the agent")
+    run(agent, more)
+    agent.wait(lambda a: total(a.metrics(), "pytrace_gc_collections_total") ==
+               sum(p[3] for p in programs + more), "what they did last")
+    got = agent.metrics()
+    t.equal(total(got, "pytrace_calls_total"), sum(p[1] + p[2] + 1 for p in programs + more),
+            "calls in all")
+    pids = {dict(labels)["pid"] for name, labels in got if name == "pytrace_calls_total"}
+    t.check(len(pids) <= 4, "series of %s", pids)
+    t.equal(of(got, "pytrace_agent_sessions_total", reason="reload"), 1, "sessions")
+    outsider.kill()
+    t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
+
+
+@alone
+def test_service(t):
+    """HTTP as it should not be used, configurations that are wrong, and an agent that is killed."""
+    marker = "service-%d" % os.getpid()
+    agent = Agent(t, config(marker))
+    (target, calls, *_), = start(marker, 1, 3, process.Copy(interpreters.one("3.11")))
+    agent.wait(lambda a: target.pid in a.recorded(), "it to be recorded")
+    t.equal(agent.recorded()[target.pid]["rule"], "mine", "the rule")
+    slow = [socket.create_connection((agent.host, int(agent.port))) for _ in range(8)]
+    for s in slow:
+        s.sendall(b"GET /met")
+    for path, method, status in (("/healthz", "GET", 200), ("/metrics", "HEAD", 200),
+                                 ("/", "GET", 404), ("/metrics/", "GET", 404),
+                                 ("/../../etc/passwd", "GET", 404), ("/%2e%2e/etc/passwd", "GET", 404),
+                                 ("/metrics", "POST", 405), ("/metrics", "DELETE", 405),
+                                 ("/reload", "GET", 405), ("/reload", "POST", 403)):
+        t.equal(agent.ask(path, method)[0], status, "%s %s" % (method, path))
+    t.check(b" 200 " not in agent.raw(b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 100000), "a huge head")
+    chance = random.Random(4)
+    for _ in range(20):
+        agent.raw(bytes(chance.randrange(256) for _ in range(60)) + b"\r\n\r\n")
+    t.equal(agent.ask("/healthz"), (200, "ok\n"), "health after that")
+    for s in slow:
+        s.close()
+
+    agent.configure('{"rules": [{}],\n "lisen": "127.0.0.1:1"}\n')
+    _, said = process.run_tool("agent", "--config", agent.path, "--check-config", code=2)
+    t.has(said, "agent.json:2: there is no key \"lisen\" here")
+    agent.tracer.popen.send_signal(signal.SIGHUP)
+    agent.tracer.err.wait("agent.json:2: there is no key", "the agent")
+    target.go()
+    target.done()
+    agent.wait(lambda a: of(a.metrics(), "pytrace_function_calls_total", function="leaf") == calls,
+               "its calls, after a reload that failed")
+    t.equal(of(agent.metrics(), "pytrace_agent_reload_failures_total"), 1, "failed reloads")
+
+    agent.tracer.stop(signal.SIGKILL)
+    process.wait_until(lambda: not process.has_probes(target.pid), "the probes to be gone")
+    agent = Agent(t, config(marker, listen="%s:%s" % (agent.host, agent.port)))
+    agent.wait(lambda a: target.pid in a.recorded(), "it to be recorded again")
+    target.ask(b"x", "done")
+    agent.wait(lambda a: of(a.metrics(), "pytrace_function_calls_total", function="leaf") == calls,
+               "its calls, by the next agent")
+    taken = agent.path + ".2"
+    with open(taken, "w") as file:
+        json.dump(config(marker, listen="%s:%s" % (agent.host, agent.port)), file)
+    _, said = process.run_tool("agent", "--config", taken, code=1)
+    t.has(said, "cannot listen on")
+    target.kill()
+    t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
+    process.run_tool("agent", code=2)

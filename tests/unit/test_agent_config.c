@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* The agent's configuration: what is right, what is wrong and where, and which rule decides. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agent/config.h"
+#include "record/cuda.h"
+#include "scratch.h"
+#include "target/process.h"
+
+#define RULES "\"rules\": [{}]"
+
+static void test_defaults(void **state)
+{
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(agent_config_parse("f", "{" RULES "}", &config, &err), 0);
+	assert_string_equal(config->listen, "127.0.0.1:9754");
+	assert_int_equal(config->processes, 50);
+	assert_int_equal(config->rule_count, 1);
+	assert_true(config->rules[0].include);
+	assert_true(config->gc && config->gil && !config->exceptions);
+	assert_int_equal(config->cuda, PT_CUDA_AUTO);
+	agent_config_free(config);
+}
+
+static void test_all_keys(void **state)
+{
+	static const char text[] =
+	    "{\"listen\": \"[::1]:0\", \"token_file\": \"t\", \"scan\": \"250ms\",\n"
+	    " \"record\": {\"gc\": false, \"gil\": false, \"exceptions\": true, \"cuda\": "
+	    "\"none\",\n"
+	    "              \"buffer\": \"64M\"},\n"
+	    " \"metrics\": {\"processes\": 7, \"functions\": 3, \"keep_ended\": \"2m\"},\n"
+	    " \"rules\": [{\"action\": \"exclude\", \"name\": \"n\", \"command\": \"*\\u0061*\"},\n"
+	    "             {\"user\": \"root\", \"exe\": \"/usr/*\", \"cgroup\": \"*kube*\"},\n"
+	    "             {\"user\": 12}]}\n";
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(agent_config_parse("f", text, &config, &err), 0);
+	assert_string_equal(config->listen, "[::1]:0");
+	assert_int_equal(config->scan_ns, 250000000);
+	assert_int_equal(config->keep_ended_ns, 120000000000ull);
+	assert_int_equal(config->buffer_bytes, 64u << 20);
+	assert_int_equal(config->functions, 3);
+	assert_int_equal(config->cuda, PT_CUDA_NONE);
+	assert_true(!config->gc && !config->gil && config->exceptions);
+	assert_int_equal(config->rule_count, 3);
+	assert_false(config->rules[0].include);
+	assert_string_equal(config->rules[0].command, "*a*");
+	assert_true(config->rules[1].has_user && config->rules[1].user == 0);
+	assert_true(config->rules[2].has_user && config->rules[2].user == 12);
+	agent_config_free(config);
+}
+
+static void test_wrong(void **state)
+{
+	static const struct {
+		const char *text, *what;
+	} cases[] = {
+	    {"", "f:1: this is no JSON"},
+	    {"[]", "f:1: an object"},
+	    {"{\n" RULES ",\n}", "f:3: this is no JSON"},
+	    {"{" RULES "} x", "this is no JSON"},
+	    {"{}", "there are no \"rules\""},
+	    {"{\"rules\": []}", "there are no \"rules\""},
+	    {"{\n\"lissten\": 1," RULES "}", "f:2: there is no key \"lissten\" here"},
+	    {"{" RULES ",\n\"scan\": \"1s\",\n\"scan\": \"2s\"}", "f:3: \"scan\" comes twice"},
+	    {"{" RULES ",\n\n\"listen\": 80}", "f:3: \"listen\" must be a string"},
+	    {"{" RULES ", \"listen\": \"\"}", "must be a string that is not empty"},
+	    {"{" RULES ", \"listen\": \"localhost\"}", "is not ADDRESS:PORT"},
+	    {"{" RULES ", \"listen\": \":80\"}", "is not ADDRESS:PORT"},
+	    {"{" RULES ", \"listen\": \"a:65536\"}", "is not ADDRESS:PORT"},
+	    {"{" RULES ", \"listen\": \"a:x\"}", "is not ADDRESS:PORT"},
+	    {"{" RULES ", \"scan\": \"1ms\"}", "'1ms' is not a time"},
+	    {"{" RULES ", \"scan\": \"never\"}", "'never' is not a time"},
+	    {"{" RULES ", \"scan\": 1}", "\"scan\" must be a string"},
+	    {"{" RULES ", \"record\": []}", "f:1: an object"},
+	    {"{" RULES ", \"record\": {\n\"gc\": 1}}", "f:2: \"gc\" must be true or false"},
+	    {"{" RULES ", \"record\": {\"gcc\": true}}", "there is no key \"gcc\" here"},
+	    {"{" RULES ", \"record\": {\"cuda\": \"all\"}}", "\"cuda\" must be"},
+	    {"{" RULES ", \"record\": {\"buffer\": \"2G\"}}", "'2G' is not a size"},
+	    {"{" RULES ", \"metrics\": {\"processes\": 0}}", "a number from 1 to 1000"},
+	    {"{" RULES ", \"metrics\": {\"functions\": -1}}", "a number from 1 to 1000"},
+	    {"{" RULES ", \"metrics\": {\"functions\": 1e3}}", "a number from 1 to 1000"},
+	    {"{\"rules\": {}}", "\"rules\" must be a list"},
+	    {"{\"rules\": [\n1]}", "f:2: an object"},
+	    {"{\"rules\": [{},\n{\"action\": \"maybe\"}]}", "f:2: \"action\" must be"},
+	    {"{\"rules\": [{\n\"user\": \"no such user\"}]}", "f:2: \"user\": there is no user"},
+	    {"{\"rules\": [{\"pid\": 1}]}", "there is no key \"pid\" here"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct agent_config *config;
+		struct pt_err err = {0};
+
+		assert_int_equal(agent_config_parse("f", cases[i].text, &config, &err), -EINVAL);
+		assert_null(config);
+		assert_int_equal(err.exit_code, PT_EXIT_USAGE);
+		if (!strstr(err.what, cases[i].what))
+			fail_msg("'%s' said '%s', not '%s'", cases[i].text, err.what,
+				 cases[i].what);
+	}
+}
+
+/* Each prefix of a right one is wrong, and nothing is read beyond it. */
+static void test_cut(void **state)
+{
+	static const char text[] =
+	    "{\"metrics\": {\"processes\": 7}, \"rules\": [{\"exe\": \"\\\"*\"}]}";
+
+	for (size_t len = 0; len < sizeof(text) - 1; len++) {
+		char *cut = strndup(text, len);
+		struct agent_config *config;
+		struct pt_err err = {0};
+
+		assert_int_equal(agent_config_parse("f", cut, &config, &err), -EINVAL);
+		free(cut);
+	}
+}
+
+static int load(const char *token, mode_t mode, struct pt_err *err)
+{
+	char text[1024], path[512];
+	struct agent_config *config;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s", scratch_path("token"));
+	unlink(path);
+	if (token) {
+		scratch_write(path, token, strlen(token));
+		chmod(path, mode);
+	}
+	snprintf(text, sizeof(text), "{" RULES ", \"token_file\": \"%s\"}", path);
+	scratch_write(scratch_path("config.json"), text, strlen(text));
+	rc = agent_config_load(scratch_path("config.json"), &config, err);
+	if (!rc)
+		assert_string_equal(config->token, "0123456789abcdef");
+	agent_config_free(config);
+	return rc;
+}
+
+static void test_token(void **state)
+{
+	static const struct {
+		const char *token, *what;
+		mode_t mode;
+	} cases[] = {
+	    {NULL, "cannot read the token", 0600},
+	    {"", "fewer than 16 characters", 0600},
+	    {"short\n", "fewer than 16 characters", 0600},
+	    {"0123456789abcdef\n", "everybody may read", 0604},
+	};
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(load("0123456789abcdef\n", 0640, &err), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		pt_err_clear(&err);
+		assert_true(load(cases[i].token, cases[i].mode, &err) < 0);
+		assert_non_null(strstr(err.what, cases[i].what));
+	}
+	pt_err_clear(&err);
+	assert_int_equal(agent_config_load("/nonexistent", &config, &err), -ENOENT);
+}
+
+static void test_rules(void **state)
+{
+	static const char text[] =
+	    "{\"rules\": [{\"name\": \"a\", \"action\": \"exclude\", \"command\": \"*secret*\"},\n"
+	    "{\"name\": \"b\", \"command\": \"python3 *\", \"user\": 7},\n"
+	    "{\"name\": \"c\", \"exe\": \"/nowhere\"}, {\"name\": \"d\", \"cgroup\": \"no "
+	    "such\"},\n"
+	    "{\"name\": \"e\", \"exe\": \"*/test_agent_config\", \"cgroup\": \"/*\"}]}";
+	struct pt_process process = {.pid = getpid(), .uid = 7, .cmdline = (char *)"python3 a"};
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(agent_config_parse("f", text, &config, &err), 0);
+	assert_string_equal(agent_config_rule(config, &process)->name, "b");
+	process.uid = 8;
+	assert_string_equal(agent_config_rule(config, &process)->name, "e");
+	process.cmdline = (char *)"python3 a secret b";
+	assert_string_equal(agent_config_rule(config, &process)->name, "a");
+	process.cmdline = NULL;
+	process.pid = 1 << 30;
+	assert_null(agent_config_rule(config, &process));
+	agent_config_free(config);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_all_keys),
+	    cmocka_unit_test(test_wrong),    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_token),    cmocka_unit_test(test_rules),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

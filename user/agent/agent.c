@@ -1,0 +1,403 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/agent_parts.h"
+#include "agent/notify.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+#define NOTIFY_NS         1000000000ull
+/* A session is ended and begun again beyond these; see agent.h. */
+#define MODEL_MAX         20000
+#define ATTACHED_MAX      500
+/* Records that wait, in a temporary file mostly. Recording rests until they are worked off. */
+#define BACKLOG_MAX_BYTES (256ull << 20)
+#define RETRY_SECONDS     10
+
+uint64_t agent_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* ---- processes ---- */
+
+static struct agent_process *process_find(struct agent *agent, pid_t pid)
+{
+	for (size_t i = 0; i < agent->process_count; i++)
+		if (agent->processes[i].pid == pid)
+			return &agent->processes[i];
+	return NULL;
+}
+
+static bool wanted(const struct pt_process *process, void *ctx)
+{
+	const struct agent *agent = ctx;
+	const struct agent_rule *rule = agent_config_rule(agent->config, process);
+
+	return rule && rule->include;
+}
+
+static void describe(const struct agent *agent, const struct pt_process *process,
+		     const char *version, const char *engine, struct agent_process *out)
+{
+	const struct agent_rule *rule = agent_config_rule(agent->config, process);
+
+	*out = (struct agent_process){
+	    .pid = process->pid, .uid = process->uid, .since = (int64_t)time(NULL)};
+	pt_utf8_clean(out->name, sizeof(out->name), process->comm,
+		      strnlen(process->comm, sizeof(process->comm)));
+	snprintf(out->version, sizeof(out->version), "%s", version);
+	snprintf(out->engine, sizeof(out->engine), "%s", engine);
+	snprintf(out->rule, sizeof(out->rule), "%s", rule && rule->name ? rule->name : "");
+}
+
+static void add_failure(struct agent *agent, struct agent_process *described, int rc,
+			const struct pt_err *err)
+{
+	enum agent_failure failure = rc == -ESRCH ? FAILED_ENDED : FAILED_OTHER;
+
+	if (err->exit_code == PT_EXIT_PERMISSION)
+		failure = FAILED_PERMISSION;
+	else if (err->exit_code == PT_EXIT_UNSUPPORTED)
+		failure = FAILED_UNSUPPORTED;
+	agent->failures[failure]++;
+	if (failure == FAILED_ENDED)
+		return;
+	pt_utf8_clean(described->reason, sizeof(described->reason), err->what, strlen(err->what));
+	agent->refused[agent->refused_next] = *described;
+	agent->refused_next = (agent->refused_next + 1) % AGENT_REFUSED_MAX;
+	if (agent->refused_count < AGENT_REFUSED_MAX)
+		agent->refused_count++;
+}
+
+static void add_attached(struct agent *agent, const struct agent_process *described)
+{
+	struct agent_process *process = process_find(agent, described->pid), *bigger;
+
+	agent->attached++;
+	agent->attached_in_session++;
+	if (!process) {
+		bigger = reallocarray(agent->processes, agent->process_count + 1, sizeof(*bigger));
+		if (!bigger)
+			return; /* it is counted, but not shown */
+		agent->processes = bigger;
+		process = &bigger[agent->process_count++];
+	}
+	*process = *described;
+}
+
+static void attached(const struct pt_process *process, const char *version, const char *engine,
+		     int rc, const struct pt_err *err, void *ctx)
+{
+	struct agent_process described;
+	struct agent *agent = ctx;
+
+	describe(agent, process, version, engine, &described);
+	pthread_mutex_lock(&agent->lock);
+	if (rc)
+		add_failure(agent, &described, rc, err);
+	else
+		add_attached(agent, &described);
+	pthread_mutex_unlock(&agent->lock);
+}
+
+static void ended(pid_t pid, void *ctx)
+{
+	struct agent *agent = ctx;
+	struct agent_process *process;
+
+	pthread_mutex_lock(&agent->lock);
+	process = process_find(agent, pid);
+	if (process)
+		*process = agent->processes[--agent->process_count];
+	pthread_mutex_unlock(&agent->lock);
+}
+
+/* ---- while it records ---- */
+
+static void alive(struct agent *agent, uint64_t now_ns)
+{
+	if (!getenv("WATCHDOG_USEC") || now_ns - agent->notified_ns < NOTIFY_NS)
+		return;
+	agent->notified_ns = now_ns;
+	agent_notify("WATCHDOG=1");
+}
+
+static bool tick(const struct pt_session_progress *progress, const struct pt_tracer_stats *stats,
+		 void *ctx)
+{
+	uint64_t now_ns = agent_now_ns();
+	struct agent *agent = ctx;
+	uint64_t in_session;
+
+	pthread_mutex_lock(&agent->lock);
+	agent->stats = *stats;
+	agent->backlog_bytes = progress->backlog_bytes;
+	agent->ticked_ns = now_ns;
+	in_session = agent->attached_in_session;
+	pthread_mutex_unlock(&agent->lock);
+	alive(agent, now_ns);
+	if (progress->writing)
+		return false;
+	if (progress->backlog_bytes > BACKLOG_MAX_BYTES)
+		agent->why = WHY_BACKLOG;
+	else if (in_session > ATTACHED_MAX || pt_metrics_model_size(agent->metrics) > MODEL_MAX)
+		agent->why = WHY_ROTATE;
+	else
+		return false;
+	return true;
+}
+
+static bool reload(struct agent *agent)
+{
+	struct pt_err err = {0};
+	int rc = agent_config_load(agent->config_path, &agent->next, &err);
+
+	pthread_mutex_lock(&agent->lock);
+	agent->reloads++;
+	agent->bad_reloads += rc != 0;
+	pthread_mutex_unlock(&agent->lock);
+	if (rc)
+		pt_error("the configuration stays as it was: %s", err.what);
+	else
+		agent->why = WHY_RELOAD;
+	return !rc;
+}
+
+static bool take_signal(int number, void *ctx)
+{
+	struct agent *agent = ctx;
+
+	if (number == SIGHUP)
+		return reload(agent);
+	if (number == SIGINT || number == SIGTERM)
+		agent->stop = true;
+	return agent->stop;
+}
+
+static void opened(const struct pt_session_opened *session, void *ctx)
+{
+	struct agent *agent = ctx;
+
+	if (!agent->opened)
+		pt_info("the agent answers at http://%s; %zu rule%s",
+			agent_http_address(agent->http), agent->config->rule_count,
+			agent->config->rule_count == 1 ? "" : "s");
+	agent->opened = true;
+	pthread_mutex_lock(&agent->lock);
+	agent->recording = true;
+	pthread_mutex_unlock(&agent->lock);
+	agent_notify("READY=1");
+}
+
+/* ---- sessions ---- */
+
+static int start_http(const struct agent_config *config, struct agent *agent,
+		      struct agent_http **http, struct pt_err *err)
+{
+	const struct agent_http_options options = {
+	    .listen = config->listen, .token = config->token, .answer = agent_answer, .ctx = agent};
+
+	return agent_http_start(&options, http, err);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+/* Takes the next configuration. Where it cannot listen, the old one stays. */
+static void take_next(struct agent *agent)
+{
+	const struct agent_config *old = agent->config, *next = agent->next;
+	bool same_place = same_text(old->listen, next->listen);
+	struct agent_http *http = NULL;
+	struct pt_err err = {0};
+	int rc = 0;
+
+	if (!same_place || !same_text(old->token, next->token)) {
+		if (same_place) {
+			agent_http_stop(agent->http);
+			agent->http = NULL;
+		}
+		rc = start_http(next, agent, &http, &err);
+	}
+	if (rc) {
+		pt_error("the configuration stays as it was: %s", err.what);
+		agent_config_free(agent->next);
+	} else {
+		agent_config_free(agent->config);
+		agent->config = agent->next;
+		pt_info("the configuration was read anew: %zu rules", agent->config->rule_count);
+	}
+	agent->next = NULL;
+	if (http) {
+		agent_http_stop(agent->http);
+		agent->http = http;
+	}
+}
+
+static void metrics_options(const struct agent_config *config, struct pt_metrics_options *options)
+{
+	*options = (struct pt_metrics_options){.processes = (unsigned int)config->processes,
+					       .functions = (unsigned int)config->functions,
+					       .keep_ns = config->keep_ended_ns};
+}
+
+static void session_begin(struct agent *agent)
+{
+	struct pt_metrics_options options;
+
+	metrics_options(agent->config, &options);
+	pt_metrics_set_options(agent->metrics, &options);
+	pt_metrics_begin(agent->metrics, agent_now_ns());
+	pthread_mutex_lock(&agent->lock);
+	agent->whys[agent->why]++;
+	agent->process_count = 0;
+	agent->attached_in_session = 0;
+	agent->ticked_ns = agent_now_ns();
+	pthread_mutex_unlock(&agent->lock);
+}
+
+static void add_stats(struct pt_tracer_stats *sum, const struct pt_tracer_stats *stats)
+{
+	sum->events += stats->events;
+	sum->lost_events += stats->lost_events;
+	sum->lost_records += stats->lost_records;
+	sum->missed += stats->missed;
+	sum->cuda_missed += stats->cuda_missed;
+}
+
+static int run_session(struct agent *agent, struct pt_err *err)
+{
+	const struct agent_config *config = agent->config;
+	const struct pt_session_choice choice = {.wanted = wanted,
+						 .attached = attached,
+						 .ended = ended,
+						 .tick = tick,
+						 .signal = take_signal,
+						 .scan_ns = config->scan_ns,
+						 .ctx = agent};
+	const struct pt_session_watch watch = {.opened = opened, .ctx = agent};
+	struct pt_session_options options = {
+	    .choice = &choice,
+	    .follow = PT_FOLLOW_NO,
+	    .features = (unsigned int)config->gc << PY_FEATURE_GC |
+			(unsigned int)config->gil << PY_FEATURE_GIL |
+			(unsigned int)config->exceptions << PY_FEATURE_EXCEPTIONS,
+	    .tracer = {.ring_bytes = config->buffer_bytes},
+	    .output = {.op = pt_metrics_op,
+		       .op_ctx = agent->metrics,
+		       .model = {.no_c_functions = true}},
+	    .cache_dir = agent->cache_dir,
+	    .cuda = (enum pt_cuda_mode)config->cuda,
+	};
+	struct pt_session_result *result = calloc(1, sizeof(*result));
+	int rc;
+
+	if (!result)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	session_begin(agent);
+	agent->why = WHY_ERROR; /* unless something else ends it */
+	rc = pt_session_run(&options, &watch, result, err);
+	pthread_mutex_lock(&agent->lock);
+	add_stats(&agent->before, &result->stats);
+	agent->stats = (struct pt_tracer_stats){0};
+	agent->recording = false;
+	agent->backlog_bytes = 0;
+	pthread_mutex_unlock(&agent->lock);
+	free(result);
+	return rc;
+}
+
+/* After a session that failed: waits a while, or until a signal says to stop. */
+static void rest(struct agent *agent, const struct pt_err *err)
+{
+	uint64_t until_ns = agent_now_ns() + RETRY_SECONDS * 1000000000ull;
+	const struct timespec second = {.tv_sec = 1};
+	sigset_t set;
+
+	pt_error("%s; trying again in %d s", err->what, RETRY_SECONDS);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	while (!agent->stop && agent_now_ns() < until_ns) {
+		alive(agent, agent_now_ns());
+		agent->stop = sigtimedwait(&set, NULL, &second) >= 0;
+	}
+}
+
+static int run(struct agent *agent, struct pt_err *err)
+{
+	while (!agent->stop) {
+		struct pt_err failed = {0};
+		int rc = run_session(agent, &failed);
+
+		if (rc && !agent->opened) {
+			*err = failed;
+			return rc;
+		}
+		if (agent->next)
+			take_next(agent);
+		if (rc && !agent->stop)
+			rest(agent, &failed);
+	}
+	agent_notify("STOPPING=1");
+	return 0;
+}
+
+/* Whoever waits for them takes them: the session, or rest(). */
+static void block_signals(void)
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(&set, numbers[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int agent_run(const char *config_path, struct agent_config *config, const char *cache_dir,
+	      struct pt_err *err)
+{
+	struct agent *agent = calloc(1, sizeof(*agent));
+	struct pt_metrics_options options;
+	int rc = -ENOMEM;
+
+	if (!agent) {
+		agent_config_free(config);
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+	}
+	agent->config_path = config_path;
+	agent->config = config;
+	agent->cache_dir = cache_dir;
+	pthread_mutex_init(&agent->lock, NULL);
+	block_signals();
+	metrics_options(config, &options);
+	rc = pt_metrics_new(&options, &agent->metrics);
+	if (!rc)
+		rc = start_http(config, agent, &agent->http, err);
+	if (!rc)
+		rc = run(agent, err);
+	agent_http_stop(agent->http);
+	pt_metrics_free(agent->metrics);
+	agent_config_free(agent->config);
+	agent_config_free(agent->next);
+	pthread_mutex_destroy(&agent->lock);
+	free(agent->processes);
+	free(agent);
+	return rc;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * agent_parts.h - what agent.c and pages.c share; nobody else includes it.
+ */
+#ifndef PT_AGENT_AGENT_PARTS_H
+#define PT_AGENT_AGENT_PARTS_H
+
+#include <linux/types.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/config.h"
+#include "agent/http.h"
+#include "record/session.h"
+#include "sink/metrics.h"
+
+#define AGENT_REFUSED_MAX 100 /* remembered for /processes */
+
+enum agent_failure { FAILED_PERMISSION, FAILED_UNSUPPORTED, FAILED_ENDED, FAILED_OTHER, FAILURES };
+
+/* Why a session began. */
+enum agent_why { WHY_START, WHY_RELOAD, WHY_ROTATE, WHY_BACKLOG, WHY_ERROR, WHYS };
+
+struct agent_process {
+	pid_t pid;
+	uid_t uid;
+	int64_t since; /* unix time */
+	char name[16], version[32], engine[16], rule[64];
+	char reason[256]; /* of a refused one */
+};
+
+struct agent {
+	const char *config_path, *cache_dir;
+	/* the main thread's own */
+	struct agent_config *config, *next; /* next: takes its place */
+	struct agent_http *http;
+	struct pt_metrics *metrics;
+	bool stop, opened;
+	uint64_t notified_ns;
+
+	pthread_mutex_t lock; /* for what follows */
+	bool recording; /* those that are attached to are recorded */
+	struct agent_process *processes;
+	size_t process_count;
+	struct agent_process refused[AGENT_REFUSED_MAX];
+	size_t refused_count, refused_next;
+	uint64_t attached, attached_in_session;
+	uint64_t failures[FAILURES], whys[WHYS], reloads, bad_reloads;
+	struct pt_tracer_stats before, stats; /* of the sessions that have ended, of this one */
+	uint64_t backlog_bytes;
+	uint64_t ticked_ns; /* CLOCK_MONOTONIC */
+	enum agent_why why;
+};
+
+uint64_t agent_now_ns(void);
+/* pages.c: suits agent_answer_fn with the agent as ctx. */
+unsigned int agent_answer(enum agent_page page, struct pt_buf *text, void *agent);
+
+#endif

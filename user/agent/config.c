@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "agent/config.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/parse.h"
+#include "record/cuda.h"
+#include "sink/json_scan.h"
+#include "target/maps.h"
+
+#define CONFIG_MAX_BYTES (1u << 20)
+#define TOKEN_MAX_BYTES  4096
+#define TOKEN_MIN_CHARS  16
+#define RULES_MAX        1000
+
+struct reader {
+	const char *path, *text;
+	struct agent_config *config;
+	struct agent_rule *rule; /* that is being read */
+	struct pt_err *err;
+};
+
+struct field {
+	const char *name;
+	/* at: where to store it */
+	int (*take)(struct reader *reader, const struct field *field,
+		    const struct pt_json_span *value, void *at);
+	size_t at;
+	uint64_t least, most; /* of a number, a size, a time */
+	const struct field *members;
+};
+
+#define CONFIG(field) offsetof(struct agent_config, field)
+#define RULE(field)   offsetof(struct agent_rule, field)
+
+static int wrong(const struct reader *reader, const char *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static int wrong(const struct reader *reader, const char *at, const char *fmt, ...)
+{
+	unsigned int line = 1;
+	char what[256];
+	va_list args;
+
+	for (const char *p = reader->text; p < at; p++)
+		line += *p == '\n';
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
+			  "%s:%u: %s", reader->path, line, what);
+}
+
+static int no_memory(const struct reader *reader)
+{
+	return pt_err_set(reader->err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+}
+
+/* ---- values ---- */
+
+/* From malloc. */
+static int take_text(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, char **text)
+{
+	cJSON *item = cJSON_ParseWithLength(value->text, value->len);
+	const char *string = cJSON_GetStringValue(item);
+
+	*text = NULL;
+	if (!string || !*string) {
+		cJSON_Delete(item);
+		return wrong(reader, value->text, "\"%s\" must be a string that is not empty",
+			     field->name);
+	}
+	*text = strdup(string);
+	cJSON_Delete(item);
+	return *text ? 0 : no_memory(reader);
+}
+
+static int take_string(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	free(*(char **)at);
+	return take_text(reader, field, value, at);
+}
+
+static int take_bool(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	if (!pt_json_is(value, "true") && !pt_json_is(value, "false"))
+		return wrong(reader, value->text, "\"%s\" must be true or false", field->name);
+	*(bool *)at = pt_json_is(value, "true");
+	return 0;
+}
+
+static int take_number(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	uint64_t number;
+
+	if (!pt_json_take_u64(value, &number) || number < field->least || number > field->most)
+		return wrong(reader, value->text, "\"%s\" must be a number from %llu to %llu",
+			     field->name, (unsigned long long)field->least,
+			     (unsigned long long)field->most);
+	*(uint64_t *)at = number;
+	return 0;
+}
+
+static int take_parsed(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, uint64_t *at,
+		       int (*parse)(const char *text, uint64_t *result), const char *examples)
+{
+	char *text;
+	int rc = take_text(reader, field, value, &text);
+
+	if (rc)
+		return rc;
+	if (parse(text, at) || *at < field->least || *at > field->most)
+		rc = wrong(reader, value->text, "\"%s\": '%.80s' is not %s", field->name, text,
+			   examples);
+	free(text);
+	return rc;
+}
+
+static int take_time(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	return take_parsed(reader, field, value, at, pt_parse_time_ns,
+			   "a time such as \"500ms\" or \"5m\", from 100ms to 24h");
+}
+
+static int take_size(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	return take_parsed(reader, field, value, at, pt_parse_size,
+			   "a size such as \"16M\", from 1M to 1G");
+}
+
+static int take_cuda(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	static const struct {
+		const char *name;
+		int mode;
+	} modes[] = {{"\"auto\"", PT_CUDA_AUTO},
+		     {"\"runtime\"", PT_CUDA_ONLY_RUNTIME},
+		     {"\"driver\"", PT_CUDA_ONLY_DRIVER},
+		     {"\"none\"", PT_CUDA_NONE}};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (pt_json_is(value, modes[i].name)) {
+			*(int *)at = modes[i].mode;
+			return 0;
+		}
+	}
+	return wrong(reader, value->text,
+		     "\"cuda\" must be \"auto\", \"runtime\", \"driver\" or \"none\"");
+}
+
+static int take_listen(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	int rc = take_string(reader, field, value, at);
+	const char *text = *(char **)at, *colon = rc ? NULL : strrchr(text, ':');
+	uint64_t port;
+
+	if (rc)
+		return rc;
+	if (!colon || colon == text || pt_parse_number(colon + 1, &port) || port > 65535)
+		return wrong(reader, value->text,
+			     "\"listen\": '%.80s' is not ADDRESS:PORT, such as 127.0.0.1:9754",
+			     text);
+	return 0;
+}
+
+static int take_user(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	const struct passwd *user;
+	uint64_t number;
+	char *name;
+	int rc;
+
+	reader->rule->has_user = true;
+	if (pt_json_take_u64(value, &number) && number < UINT32_MAX) {
+		*(uid_t *)at = (uid_t)number;
+		return 0;
+	}
+	rc = take_text(reader, field, value, &name);
+	if (rc)
+		return rc;
+	user = getpwnam(name);
+	if (user)
+		*(uid_t *)at = user->pw_uid;
+	else
+		rc = wrong(reader, value->text, "\"user\": there is no user '%.80s'", name);
+	free(name);
+	return rc;
+}
+
+static int take_action(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	if (!pt_json_is(value, "\"include\"") && !pt_json_is(value, "\"exclude\""))
+		return wrong(reader, value->text, "\"action\" must be \"include\" or \"exclude\"");
+	*(bool *)at = pt_json_is(value, "\"include\"");
+	return 0;
+}
+
+/* ---- objects ---- */
+
+#define FIELDS_MAX 32
+
+static int take_members(struct reader *reader, const struct field *fields,
+			const struct pt_json_span *value, void *base)
+{
+	const char *p = value->text, *seen[FIELDS_MAX] = {NULL};
+	struct pt_json_member member;
+	int rc;
+
+	if (*p != '{')
+		return wrong(reader, p, "an object {..} must stand here");
+	while ((rc = pt_json_next(&p, &member)) > 0) {
+		size_t i = 0;
+
+		while (fields[i].name && !pt_json_is(&member.key, fields[i].name))
+			i++;
+		if (!fields[i].name)
+			return wrong(reader, member.key.text, "there is no key \"%.*s\" here",
+				     (int)(member.key.len < 60 ? member.key.len : 60),
+				     member.key.text);
+		if (seen[i])
+			return wrong(reader, member.key.text, "\"%s\" comes twice", fields[i].name);
+		seen[i] = member.key.text;
+		rc = fields[i].take(reader, &fields[i], &member.value, (char *)base + fields[i].at);
+		if (rc)
+			return rc;
+	}
+	return rc ? wrong(reader, p, "this is no JSON") : 0;
+}
+
+static int take_object(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	return take_members(reader, field->members, value, reader->config);
+}
+
+static const struct field rule_fields[] = {
+    {"action", take_action, RULE(include), 0, 0, NULL},
+    {"name", take_string, RULE(name), 0, 0, NULL},
+    {"command", take_string, RULE(command), 0, 0, NULL},
+    {"exe", take_string, RULE(exe), 0, 0, NULL},
+    {"cgroup", take_string, RULE(cgroup), 0, 0, NULL},
+    {"user", take_user, RULE(user), 0, 0, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_rule(struct reader *reader, const struct pt_json_span *value)
+{
+	struct agent_config *config = reader->config;
+	struct agent_rule *bigger;
+
+	if (config->rule_count == RULES_MAX)
+		return wrong(reader, value->text, "more than %d rules", RULES_MAX);
+	bigger = reallocarray(config->rules, config->rule_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return no_memory(reader);
+	config->rules = bigger;
+	reader->rule = &bigger[config->rule_count++];
+	*reader->rule = (struct agent_rule){.include = true};
+	return take_members(reader, rule_fields, value, reader->rule);
+}
+
+static int take_rules(struct reader *reader, const struct field *field,
+		      const struct pt_json_span *value, void *at)
+{
+	struct pt_json_span rule = {value->text + 1, 0};
+	int rc = 0;
+
+	if (value->text[0] != '[')
+		return wrong(reader, value->text, "\"rules\" must be a list [..]");
+	while (!rc) {
+		rule.text += strspn(rule.text, " \t\r\n,");
+		if (*rule.text == ']')
+			return 0;
+		rule.len = (size_t)(pt_json_skip(rule.text) - rule.text);
+		rc = take_rule(reader, &rule);
+		rule.text += rule.len;
+	}
+	return rc;
+}
+
+#define HOUR_NS (3600ull * 1000000000)
+
+static const struct field record_fields[] = {
+    {"gc", take_bool, CONFIG(gc), 0, 0, NULL},
+    {"gil", take_bool, CONFIG(gil), 0, 0, NULL},
+    {"exceptions", take_bool, CONFIG(exceptions), 0, 0, NULL},
+    {"cuda", take_cuda, CONFIG(cuda), 0, 0, NULL},
+    {"buffer", take_size, CONFIG(buffer_bytes), 1u << 20, 1u << 30, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static const struct field metrics_fields[] = {
+    {"processes", take_number, CONFIG(processes), 1, 1000, NULL},
+    {"functions", take_number, CONFIG(functions), 1, 1000, NULL},
+    {"keep_ended", take_time, CONFIG(keep_ended_ns), 100000000, 24 * HOUR_NS, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static const struct field top_fields[] = {
+    {"listen", take_listen, CONFIG(listen), 0, 0, NULL},
+    {"token_file", take_string, CONFIG(token_file), 0, 0, NULL},
+    {"scan", take_time, CONFIG(scan_ns), 100000000, 24 * HOUR_NS, NULL},
+    {"record", take_object, 0, 0, 0, record_fields},
+    {"metrics", take_object, 0, 0, 0, metrics_fields},
+    {"rules", take_rules, 0, 0, 0, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+/* ---- the whole ---- */
+
+static int parse(struct reader *reader)
+{
+	struct pt_json_span whole = {reader->text, strlen(reader->text)};
+	const char *end = NULL;
+	cJSON *root = cJSON_ParseWithOpts(reader->text, &end, true);
+	int rc;
+
+	/* what is left to the other parser is JSON, then */
+	cJSON_Delete(root);
+	if (!root)
+		return wrong(reader, end ? end : reader->text, "this is no JSON");
+	whole.text += strspn(whole.text, " \t\r\n");
+	rc = take_members(reader, top_fields, &whole, reader->config);
+	if (!rc && !reader->config->rule_count)
+		rc = wrong(reader, reader->text,
+			   "there are no \"rules\"; {\"action\": \"include\"} takes every process");
+	return rc;
+}
+
+int agent_config_parse(const char *path, const char *text, struct agent_config **config,
+		       struct pt_err *err)
+{
+	struct reader reader = {.path = path, .text = text, .err = err};
+	int rc;
+
+	*config = reader.config = calloc(1, sizeof(**config));
+	if (!reader.config)
+		return no_memory(&reader);
+	*reader.config = (struct agent_config){
+	    .listen = strdup("127.0.0.1:9754"),
+	    .scan_ns = 1000000000,
+	    .keep_ended_ns = 300000000000ull,
+	    .buffer_bytes = 16u << 20,
+	    .processes = 50,
+	    .functions = 10,
+	    .gc = true,
+	    .gil = true,
+	    .cuda = PT_CUDA_AUTO,
+	};
+	rc = reader.config->listen ? parse(&reader) : no_memory(&reader);
+	if (rc) {
+		agent_config_free(reader.config);
+		*config = NULL;
+	}
+	return rc;
+}
+
+/* Others must not be able to read it: it would be no secret. */
+static int read_token(struct agent_config *config, struct pt_err *err)
+{
+	const char *path = config->token_file;
+	struct stat st;
+	size_t size;
+	int rc;
+
+	if (!path)
+		return 0;
+	rc = pt_proc_read(path, TOKEN_MAX_BYTES, &config->token, &size);
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_USAGE, "", "cannot read the token in '%s': %s",
+				  path, strerror(-rc));
+	config->token[strcspn(config->token, "\r\n")] = '\0';
+	if (strlen(config->token) < TOKEN_MIN_CHARS)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "openssl rand -hex 32 makes one",
+				  "the token in '%s' has fewer than %d characters", path,
+				  TOKEN_MIN_CHARS);
+	if (stat(path, &st) || st.st_mode & 0007)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "chmod o= it",
+				  "everybody may read the token in '%s'", path);
+	return 0;
+}
+
+int agent_config_load(const char *path, struct agent_config **config, struct pt_err *err)
+{
+	char *text;
+	size_t size;
+	int rc = pt_proc_read(path, CONFIG_MAX_BYTES, &text, &size);
+
+	*config = NULL;
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_USAGE, "", "cannot read '%s': %s", path,
+				  strerror(-rc));
+	if (strlen(text) != size)
+		rc = pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "", "'%s' has a NUL in it", path);
+	if (!rc)
+		rc = agent_config_parse(path, text, config, err);
+	if (!rc)
+		rc = read_token(*config, err);
+	free(text);
+	if (rc) {
+		agent_config_free(*config);
+		*config = NULL;
+	}
+	return rc;
+}
+
+void agent_config_free(struct agent_config *config)
+{
+	if (!config)
+		return;
+	for (size_t i = 0; i < config->rule_count; i++) {
+		free(config->rules[i].name);
+		free(config->rules[i].command);
+		free(config->rules[i].exe);
+		free(config->rules[i].cgroup);
+	}
+	free(config->rules);
+	free(config->listen);
+	free(config->token_file);
+	free(config->token);
+	free(config);
+}

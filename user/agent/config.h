@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * config.h - the agent's configuration: one JSON object in a file (docs/AGENT.md has all keys).
+ *
+ * What is not known, given twice, of the wrong type or out of range is an error that names the file
+ * and the line. Life cycle: agent_config_load() -> const use -> agent_config_free().
+ */
+#ifndef PT_AGENT_CONFIG_H
+#define PT_AGENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct pt_process;
+
+/* Decides about the processes of which all that it names is true. */
+struct agent_rule {
+	bool include;
+	char *name;    /* for people; may be NULL */
+	char *command; /* globs; NULL: any. Of the arguments, a space between them */
+	char *exe;     /* of /proc/PID/exe */
+	char *cgroup;  /* of a path in /proc/PID/cgroup: containers, pods, units */
+	bool has_user;
+	uid_t user;
+};
+
+struct agent_config {
+	char *listen;     /* ADDRESS:PORT; [..] around an IPv6 address */
+	char *token_file; /* NULL: nothing that changes anything can be asked for */
+	char *token;      /* what stands in it */
+	uint64_t scan_ns, keep_ended_ns;
+	uint64_t buffer_bytes;
+	uint64_t processes, functions; /* with series of their own */
+	bool gc, gil, exceptions;
+	int cuda; /* enum pt_cuda_mode */
+	struct agent_rule *rules;
+	size_t rule_count;
+};
+
+/* Reads it and the files that it names. -EINVAL and err: "FILE:LINE: what is wrong". */
+int agent_config_load(const char *path, struct agent_config **config, struct pt_err *err);
+/* The same of a text; path is for messages. Reads no other file. */
+int agent_config_parse(const char *path, const char *text, struct agent_config **config,
+		       struct pt_err *err);
+void agent_config_free(struct agent_config *config);
+
+/* The first rule that fits, or NULL. Looks into /proc for what the rules name. */
+const struct agent_rule *agent_config_rule(const struct agent_config *config,
+					   const struct pt_process *process);
+
+#endif
