@@ -24,7 +24,7 @@ _pytrace_bpf() {
         fi
     done
     case ${COMP_WORDS[1]} in
-    check | list | replay | report | kernels | merge | ctl) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
+    check | list | replay | report | kernels | merge | agent | ctl) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
     esac
     case $prev in
     -p | --pid)
@@ -84,7 +84,7 @@ _pytrace_bpf() {
     elif [ -n "$verb" ]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "check list replay report kernels merge ctl" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "check list replay report kernels merge agent ctl" -- "$cur")
     fi
 }
 complete -o filenames -F _pytrace_bpf pytrace-bpf

@@ -41,7 +41,7 @@ struct agent {
 	uint64_t notified_ns;
 
 	pthread_mutex_t lock; /* for what follows */
-	bool recording; /* those that are attached to are recorded */
+	bool recording;       /* those that are attached to are recorded */
 	struct agent_process *processes;
 	size_t process_count;
 	struct agent_process refused[AGENT_REFUSED_MAX];
