@@ -13,9 +13,9 @@
 #include "agent/agent_parts.h"
 #include "target/maps.h"
 
-/* The recorder looks around twice a second; beginning and ending a session takes it some seconds.
- */
-#define STUCK_NS 60000000000ull
+/* The recorder looks around twice a second; but beginning and ending a session takes it up to a
+ * second for each process. */
+#define STUCK_NS 300000000000ull
 
 static void add_head(struct pt_buf *text, const char *name, const char *type, const char *help)
 {

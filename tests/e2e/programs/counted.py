@@ -3,6 +3,7 @@
 and says so; waits for another, then ends as it was told to, without running any more Python."""
 import gc
 import os
+import resource
 import signal
 import sys
 
@@ -29,6 +30,7 @@ def work(calls, exceptions, collections):
 
 def main():
     gc.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     calls, exceptions, collections = map(int, sys.argv[1:4])
     os.write(1, b"ready %d\n" % os.getpid())
     while True:
