@@ -54,13 +54,15 @@ static int wrong(const struct reader *reader, const char *at, const char *fmt, .
 	va_start(args, fmt);
 	vsnprintf(what, sizeof(what), fmt, args);
 	va_end(args);
-	return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
-			  "%s:%u: %s", reader->path, line, what);
+	pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys", "%s:%u: %s",
+		   reader->path, line, what);
+	return -EINVAL;
 }
 
 static int no_memory(const struct reader *reader)
 {
-	return pt_err_set(reader->err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	pt_err_set(reader->err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	return -ENOMEM;
 }
 
 /* ---- values ---- */

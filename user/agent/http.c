@@ -181,7 +181,7 @@ static int bind_to(const struct addrinfo *address)
 
 static void tell_address(struct agent_http *http, int fd)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof(address);
 	char host[120], port[8];
 

@@ -180,7 +180,7 @@ uint64_t pt_merge_events(const struct pt_merge *merge)
 
 int pt_merge_start(const char *path, uint64_t *base_ns, struct pt_err *err)
 {
-	struct merge_input input;
+	struct merge_input input = {0};
 	char *line = malloc(LINE_MAX_BYTES);
 	int rc = line ? input_open(path, path, &input, err)
 		      : pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
@@ -307,9 +307,9 @@ static int read_events(struct pt_merge *merge, struct merge_input *input,
 		       const struct pt_merge_file *file, struct pt_err *err)
 {
 	struct pt_buf out = {0};
-	int rc, taken = 0;
+	int taken = 0;
 
-	while (!taken && (rc = next_line(input, merge->line)) > 0) {
+	while (!taken && next_line(input, merge->line) > 0) {
 		const char *line = merge->line + strspn(merge->line, " \r\n");
 
 		if (*line == ']') {
@@ -386,9 +386,8 @@ static int read_frames(struct pt_merge *merge, struct merge_input *input,
 static int read_summary(struct pt_merge *merge, struct merge_input *input, struct pt_err *err)
 {
 	struct pt_json_member member;
-	int rc;
 
-	while ((rc = next_line(input, merge->line)) > 0) {
+	while (next_line(input, merge->line) > 0) {
 		if (merge->line[strspn(merge->line, " ")] == '}')
 			return 0;
 		if (!take_line(merge->line, &member) || add_total(merge, &member))
@@ -441,7 +440,7 @@ static void tell_input(struct pt_merge *merge, const struct merge_input *input)
 int pt_merge_add(struct pt_merge *merge, const char *path, const char *name, struct pt_err *err)
 {
 	struct pt_merge_file file = {.index = merge->file_count};
-	struct merge_input input;
+	struct merge_input input = {0};
 	int rc = input_open(path, name, &input, err);
 
 	if (rc)
