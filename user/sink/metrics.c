@@ -480,6 +480,8 @@ static int take_op(struct pt_metrics *metrics, const struct pt_op *op)
 	case PT_OP_COUNTER:
 	case PT_OP_FLOW:
 	case PT_OP_MEMORY:
+	case PT_OP_GPU_BOUND:
+	case PT_OP_SAMPLE:
 	case PT_OP_CLEAR:
 		return 0;
 	}
