@@ -7,7 +7,9 @@
  * is good if seq is the same before and after. One exception: the last word may still be turned
  * into three (the same-frame repair of site.h), at once after it was written. Hence the copy is
  * taken only if the last event is older than user space asks for, and before the end without a
- * last word that is an enter.
+ * last word that is an enter, unless that has been there for a second: it is where a thread that
+ * hangs does so. Should it be turned into three all the same, the reader knows (skip_seen(),
+ * user/model/thread.c).
  *
  * At the end a thread that ran during a pause and not since gets the mark of it appended to its
  * copy; should the thread exit before the copy is taken, its own batch has the mark at that place.
@@ -16,6 +18,9 @@
 #define PT_BPF_PEEK_H
 
 #include "process.h"
+
+/* No thread is kept from its next instructions for so long, or nearly none. */
+#define PEEK_ENTER_RESTS_NS 1000000000ull
 
 static __always_inline struct thread *thread_of(struct task_struct *task)
 {
@@ -38,8 +43,8 @@ static __always_inline void peek_send(struct thread *t, struct page *page, __u64
 	__u32 words = page->head.word_count, ext = t->ext_words;
 	__u64 mark;
 
-	if (gate_recording() && words > 0 && words <= PT_BATCH_WORDS &&
-	    words == t->head.word_count) {
+	if (gate_recording() && t->last_ns + PEEK_ENTER_RESTS_NS > now && words > 0 &&
+	    words <= PT_BATCH_WORDS && words == t->head.word_count) {
 		__u32 last = words - 1;
 
 		opaque(last);

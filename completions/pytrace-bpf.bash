@@ -24,7 +24,7 @@ _pytrace_bpf() {
         fi
     done
     case ${COMP_WORDS[1]} in
-    check | list | replay | report | kernels | merge | agent | ctl) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
+    check | list | replay | report | kernels | merge | agent | ctl | capture) [ "$COMP_CWORD" -gt 1 ] && verb=${COMP_WORDS[1]} ;;
     esac
     case $prev in
     -p | --pid)
@@ -55,6 +55,11 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "cuda launch malloc memcpy sync" -- "$cur")
         return
         ;;
+    --on)
+        mapfile -t COMPREPLY < <(compgen -W "slow: exception: gc: gil: cuda: cuda-error crash exit
+            hang: signal:USR1 signal:USR2 file: at:" -- "$cur")
+        return
+        ;;
     --follow)
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return
@@ -70,7 +75,8 @@ _pytrace_bpf() {
     -d | --duration | -F | --frequency | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
         --start-on | --stop-on | --count | --buffer | --max-events | --max-file-size | \
         --max-overhead | \
-        --gzip-level | --top | --process-name | --args | --retval | --local)
+        --gzip-level | --top | --process-name | --args | --retval | --local | --last | --after | --cool-down | \
+        --window-memory | --max-captures | --max-disk)
         return
         ;;
     esac
@@ -84,7 +90,7 @@ _pytrace_bpf() {
     elif [ -n "$verb" ]; then
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
     elif [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "check list replay report kernels merge agent ctl" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "check list replay report kernels merge agent ctl capture" -- "$cur")
     fi
 }
 complete -o filenames -F _pytrace_bpf pytrace-bpf

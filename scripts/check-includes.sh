@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-stages="base target python cuda probe ingest model sink record agent app"
+stages="base target python cuda probe ingest model sink flight record agent app"
 failed=0
 
 # allowed STAGE: that stage and those before it

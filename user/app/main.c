@@ -14,6 +14,8 @@ static int dispatch(const struct app_options *options, struct pt_err *err)
 	switch (options->verb) {
 	case APP_RECORD:
 		return options->dry_run ? app_dry_run(options, err) : app_record(options, err);
+	case APP_CAPTURE:
+		return app_capture(options, err);
 	case APP_CHECK:
 		return app_check(options, err);
 	case APP_LIST:

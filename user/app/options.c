@@ -13,6 +13,8 @@
 
 #include "app/cfunctions.h"
 #include "base/parse.h"
+#include "flight/ring.h"
+#include "flight/trigger.h"
 #include "probe/attach.h"
 #include "python/image.h"
 #include "record/control.h"
@@ -38,6 +40,7 @@ enum kind {
 	KIND_EVENTS,
 	KIND_NAMES, /* a list that is split at commas */
 	KIND_PROBES,
+	KIND_TRIGGERS,
 	KIND_PIDS,
 };
 
@@ -66,13 +69,20 @@ struct row {
 		##__VA_ARGS__                                                                      \
 	}
 #define WRITERS (APP_RECORD | APP_REPLAY)
+#define TRACERS (APP_RECORD | APP_CAPTURE)
 #define EVERYWHERE                                                                                 \
-	(APP_RECORD | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS |     \
+	(TRACERS | APP_CHECK | APP_LIST | APP_REPLAY | APP_REPORT | APP_CTL | APP_KERNELS |        \
 	 APP_MERGE | APP_AGENT)
-#define CACHERS              (APP_RECORD | APP_CHECK | APP_LIST | APP_KERNELS | APP_AGENT)
+#define CACHERS              (TRACERS | APP_CHECK | APP_LIST | APP_KERNELS | APP_AGENT)
 #define DEFAULT_TOP          20
 #define FREQUENCY_MAX        10000 /* a sample takes some microseconds */
 #define DEFAULT_BUFFER_BYTES (64u << 20)
+#define DEFAULT_LAST_NS      30000000000ull
+#define DEFAULT_COOL_DOWN_NS 10000000000ull
+#define DEFAULT_WINDOW_BYTES (64u << 20)
+#define DEFAULT_CAPTURES     20
+#define DEFAULT_DISK_BYTES   (1u << 30)
+#define WINDOW_MAX_NS        (86400 * 1000000000ull)
 
 static const struct choice engines[] = {
     {"auto", PT_ENGINE_AUTO},
@@ -119,57 +129,58 @@ static const struct choice follows[] = {
 
 /* clang-format off */
 static const struct row rows[] = {
-	ROW("pid", 'p', PIDS, "PID[,PID...]", pids, APP_RECORD | APP_CHECK,
+	ROW("pid", 'p', PIDS, "PID[,PID...]", pids, TRACERS | APP_CHECK,
 	 "attach to these processes", .only_flag = true),
-	ROW("all", 'a', FLAG, NULL, all, APP_RECORD,
+	ROW("all", 'a', FLAG, NULL, all, TRACERS,
 	 "trace every Python process of this host, those started later too", .only_flag = true),
-	ROW("output", 'o', STRING, "FILE", output, WRITERS | APP_MERGE,
+	ROW("output", 'o', STRING, "FILE", output, WRITERS | APP_MERGE | APP_CAPTURE,
 	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; of samples also .folded and "
-	 ".speedscope.json; - is standard output); default pytrace-COMM-PID.json.gz"),
-	ROW("duration", 'd', TIME, "TIME", duration_ns, APP_RECORD,
+	 ".speedscope.json; - is standard output); default pytrace-COMM-PID.json.gz; capture: the "
+	 "folder for captures, default '.'"),
+	ROW("duration", 'd', TIME, "TIME", duration_ns, TRACERS,
 	 "stop after TIME (500ms, 10s, 2m); default: Ctrl-C or the target's end"),
-	ROW("engine", 0, CHOICE, "auto|usdt|frame|sample", engine, APP_RECORD,
+	ROW("engine", 0, CHOICE, "auto|usdt|frame|sample", engine, TRACERS,
 	 "which probes to use; auto takes the cheaper exact one; sample uses none, but looks now and "
 	 "then at what each CPU runs: not exact, but cheap, and where no exact engine works",
 	 .choices = engines),
 	ROW("frequency", 'F', NUMBER, "HZ", frequency, APP_RECORD,
 	 "with --engine sample: so many samples a second of each CPU; default 99",
 	 .max = FREQUENCY_MAX),
-	ROW("follow", 0, CHOICE, "auto|exact|late|no", follow, APP_RECORD,
+	ROW("follow", 0, CHOICE, "auto|exact|late|no", follow, TRACERS,
 	 "children: exact traces them from their first call, but other processes of the same "
 	 "interpreter pay for the probes too; late attaches about a millisecond after the fork; "
 	 "auto is exact where nobody else runs the interpreter, else late", .choices = follows),
-	ROW("no-follow", 0, FLAG, NULL, no_follow, APP_RECORD, "same as --follow=no"),
-	ROW("gc", 0, FLAG, NULL, gc, APP_RECORD,
+	ROW("no-follow", 0, FLAG, NULL, no_follow, TRACERS, "same as --follow=no"),
+	ROW("gc", 0, FLAG, NULL, gc, TRACERS,
 	 "record garbage collections as slices of their own; this is the default where the "
 	 "interpreter lets them be seen, and with the option it is told where it does not"),
-	ROW("no-gc", 0, FLAG, NULL, no_gc, APP_RECORD, "leave garbage collections out"),
-	ROW("gil", 0, FLAG, NULL, gil, APP_RECORD,
+	ROW("no-gc", 0, FLAG, NULL, no_gc, TRACERS, "leave garbage collections out"),
+	ROW("gil", 0, FLAG, NULL, gil, TRACERS,
 	 "record how long each thread waits for the global interpreter lock"),
-	ROW("sched", 0, FLAG, NULL, sched, APP_RECORD,
+	ROW("sched", 0, FLAG, NULL, sched, TRACERS,
 	 "record when each thread runs, is runnable, and is blocked, and in which system call"),
-	ROW("imports", 0, FLAG, NULL, imports, APP_RECORD,
+	ROW("imports", 0, FLAG, NULL, imports, TRACERS,
 	 "record each module that is searched and loaded, by name"),
-	ROW("exceptions", 0, FLAG, NULL, exceptions, APP_RECORD,
+	ROW("exceptions", 0, FLAG, NULL, exceptions, TRACERS,
 	 "record exceptions where they get to Python code, as instants with type and message"),
-	ROW("async", 0, FLAG, NULL, async, APP_RECORD,
+	ROW("async", 0, FLAG, NULL, async, TRACERS,
 	 "give each asyncio task (each coroutine that nothing awaits) a track of its own, with its "
 	 "steps, the waits between them, and an arrow from where it was created; and each greenlet "
 	 "(CPython 3.12 and later) a track with its calls"),
-	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, APP_RECORD,
+	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, TRACERS,
 	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
 	 "they have (may be repeated)"),
-	ROW("args", 0, NAMES, "GLOB[,GLOB...]", args, APP_RECORD,
+	ROW("args", 0, NAMES, "GLOB[,GLOB...]", args, TRACERS,
 	 "record the arguments of functions whose qualified name matches (may be repeated)"),
-	ROW("retval", 0, NAMES, "GLOB[,GLOB...]", retval, APP_RECORD,
+	ROW("retval", 0, NAMES, "GLOB[,GLOB...]", retval, TRACERS,
 	 "record what such functions return or yield"),
-	ROW("local", 0, NAMES, "GLOB:NAME[,...]", local, APP_RECORD,
+	ROW("local", 0, NAMES, "GLOB:NAME[,...]", local, TRACERS,
 	 "record the variable NAME of such functions, as it is when they return"),
-	ROW("probe", 0, PROBES, "SPEC", probes, APP_RECORD,
+	ROW("probe", 0, PROBES, "SPEC", probes, TRACERS,
 	 "record calls of a C function or a USDT probe, with arguments: uprobe:PATH:SYMBOL(NAME:TYPE,"
 	 "...)=KIND or usdt:PATH:PROVIDER:NAME(NAME:TYPE,...)=KIND; KIND is instant (default), slice, "
 	 "counter, begin or end (may be repeated)"),
-	ROW("nvtx", 0, FLAG, NULL, nvtx, APP_RECORD,
+	ROW("nvtx", 0, FLAG, NULL, nvtx, TRACERS,
 	 "record NVTX ranges and marks of programs that use a library which exports them"),
 	ROW("min-duration", 0, TIME, "TIME", min_duration_ns, WRITERS | APP_REPORT,
 	 "leave out calls shorter than TIME"),
@@ -186,19 +197,19 @@ static const struct row rows[] = {
 	 "vizviewer", .choices = dialects),
 	ROW("process-name", 0, STRING, "NAME", process_name, WRITERS,
 	 "call the processes NAME in the trace instead of what they are called"),
-	ROW("lines", 0, FLAG, NULL, lines, APP_RECORD,
+	ROW("lines", 0, FLAG, NULL, lines, TRACERS,
 	 "record the line of each call within its caller (CallFrom)"),
 	ROW("pid-suffix", 0, FLAG, NULL, pid_suffix, WRITERS,
 	 "write one file a process, with _PID before the suffix; so does %p in the name of -o"),
 	ROW("file-info", 0, FLAG, NULL, file_info, APP_RECORD,
 	 "put the source files of the functions into the trace, as far as the traced process may "
 	 "read them; vizviewer shows them"),
-	ROW("c-functions", 0, STRING, "none|all|LIST", c_functions, WRITERS | APP_REPORT,
+	ROW("c-functions", 0, STRING, "none|all|LIST", c_functions, WRITERS | APP_REPORT | APP_CAPTURE,
 	 "record calls of C functions too: all, or those that match a comma-separated LIST of "
 	 "GLOBs such as time.sleep,_socket.*; 'blocking' in it stands for what may wait or work "
 	 "long; what is not listed costs nothing where -v says 'probed at themselves'; default "
 	 "none (replay, report: all)"),
-	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, APP_RECORD,
+	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, TRACERS,
 	 "record calls of CUDA functions with their arguments and what they returned: those of the "
 	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
 	 "themselves; auto, the default, is the runtime, what is called of the driver by others, "
@@ -218,15 +229,15 @@ static const struct row rows[] = {
 	ROW("gpu-bounds", 0, FLAG, NULL, gpu_bounds, WRITERS,
 	 "show when GPUs may have worked, as far as the host knows: from each launch or copy to the "
 	 "call that waited for it, by stream (category gpu_bounds; nothing is measured on the GPU)"),
-	ROW("torch", 0, FLAG, NULL, torch, APP_RECORD,
+	ROW("torch", 0, FLAG, NULL, torch, TRACERS,
 	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
 	 "the category cpu_op"),
-	ROW("stacks", 0, CHOICES, "cuda|launch|malloc|memcpy|sync[,...]", stacks, APP_RECORD,
+	ROW("stacks", 0, CHOICES, "cuda|launch|malloc|memcpy|sync[,...]", stacks, TRACERS,
 	 "record where CUDA functions are called from: the Python functions, each with the line at "
 	 "which it stands, and the native ones between and above them; of all such calls (cuda), or "
 	 "of launches, of what allocates and frees memory, of copies, of waits (may be repeated)",
 	 .choices = stack_groups),
-	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, APP_RECORD,
+	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, TRACERS,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
 	ROW("max-events", 0, NUMBER, "N", max_events, APP_RECORD,
 	 "stop after N function entries and exits"),
@@ -243,10 +254,32 @@ static const struct row rows[] = {
 	 "1 (fast) to 9 (small)", .max = 9),
 	ROW("start-on", 0, STRING, "GLOB", start_on, APP_RECORD,
 	 "record only calls of functions whose qualified name matches, and what they call"),
-	ROW("count", 0, NUMBER, "N", count, APP_RECORD,
-	 "with --start-on: the first N such calls, then stop", .max = 1u << 20),
+	ROW("count", 0, NUMBER, "N", count, TRACERS,
+	 "with --start-on: the first N such calls, then stop; capture: stop after N captures",
+	 .max = 1u << 20),
 	ROW("stop-on", 0, STRING, "GLOB", stop_on, APP_RECORD,
 	 "stop when a call of a function whose qualified name matches returns"),
+	ROW("last", 0, TIME, "TIME", last_ns, APP_CAPTURE,
+	 "a capture begins so long before the trigger; default 30s"),
+	ROW("on", 0, TRIGGERS, "KIND[:ARGUMENTS]", triggers, APP_CAPTURE,
+	 "capture when this happens (may be repeated): slow:GLOB:TIME a call of a function took longer; "
+	 "exception:TYPE; gc:TIME; gil:TIME; cuda:CALL:TIME; cuda-error; crash; exit; hang:TIME no call "
+	 "and no return for so long; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
+	 "at:HH:MM[:SS]"),
+	ROW("after", 0, TIME, "TIME", after_ns, APP_CAPTURE,
+	 "a capture goes on for so long after the trigger; default 0"),
+	ROW("cool-down", 0, TIME, "TIME", cool_down_ns, APP_CAPTURE,
+	 "the same trigger does nothing for so long after a capture; default 10s"),
+	ROW("window-memory", 0, SIZE, "SIZE", window_bytes, APP_CAPTURE,
+	 "keep at most SIZE of compressed records in memory; what does not fit shortens the time "
+	 "before the trigger; default 64M"),
+	ROW("max-captures", 0, NUMBER, "N", max_captures, APP_CAPTURE,
+	 "keep the newest N captures in the folder and delete older ones; default 20, 0 keeps all"),
+	ROW("max-disk", 0, SIZE, "SIZE", max_disk_bytes, APP_CAPTURE,
+	 "delete the oldest captures in the folder when all take more than SIZE; default 1G, 0 is no "
+	 "limit"),
+	ROW("command-line", 0, FLAG, NULL, command_line, APP_CAPTURE,
+	 "write down the command lines of the processes, which may hold secrets"),
 	ROW("control", 0, STRING, "PATH", control, APP_RECORD,
 	 "listen on the Unix socket PATH for 'pytrace-bpf ctl'"),
 	ROW("socket", 0, STRING, "PATH", socket, APP_CTL,
@@ -280,9 +313,9 @@ static const struct row rows[] = {
 	 .only_flag = true),
 	ROW("help", 'h', FLAG, NULL, help, EVERYWHERE, "print this text", .only_flag = true),
 	/* force the fallbacks of older kernels */
-	ROW("no-uprobe-multi", 0, FLAG, NULL, no_uprobe_multi, APP_RECORD, NULL),
-	ROW("no-cookie", 0, FLAG, NULL, no_cookie, APP_RECORD, NULL),
-	ROW("no-task-storage", 0, FLAG, NULL, no_task_storage, APP_RECORD, NULL),
+	ROW("no-uprobe-multi", 0, FLAG, NULL, no_uprobe_multi, TRACERS, NULL),
+	ROW("no-cookie", 0, FLAG, NULL, no_cookie, TRACERS, NULL),
+	ROW("no-task-storage", 0, FLAG, NULL, no_task_storage, TRACERS, NULL),
 };
 /* clang-format on */
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
@@ -303,6 +336,10 @@ static const struct verb {
      "Turns a raw capture into a trace; needs no root.", true},
     {"report", APP_REPORT, "report FILE",
      "Prints the functions that took the most time, from a trace or a capture.", true},
+    {"capture", APP_CAPTURE,
+     "capture -p PID | -a | -- COMMAND [ARGS...] --on TRIGGER [--on ...] [-o DIR]",
+     "Keeps the last seconds in memory and writes them into a folder when something happens.",
+     false},
     {"kernels", APP_KERNELS, "kernels FILE",
      "Prints the CUDA kernels that a program or library registers, read from its code; symbols are "
      "not needed.",
@@ -478,6 +515,7 @@ static int set_field(struct app_options *options, const struct row *row, const c
 	case KIND_LIST:
 		return list_append(field, value);
 	case KIND_PROBES:
+	case KIND_TRIGGERS:
 		return list_append(field, value);
 	case KIND_EVENTS:
 		return add_events(field, value);
@@ -493,12 +531,16 @@ static int set_field(struct app_options *options, const struct row *row, const c
 static int set_option(struct app_options *options, const struct row *row, const char *value,
 		      const char *source, struct pt_err *err)
 {
+	struct pt_trigger trigger = {0};
 	struct pt_mark_spec spec;
 	int rc;
 
-	/* that says better what is wrong */
+	/* these say better what is wrong */
 	if (row->kind == KIND_PROBES && pt_mark_spec_parse(value, &spec, err))
 		return -EINVAL;
+	if (row->kind == KIND_TRIGGERS && pt_trigger_parse(value, &trigger, err))
+		return -EINVAL;
+	pt_trigger_release(&trigger);
 	rc = set_field(options, row, value);
 	if (!rc)
 		return 0;
@@ -568,8 +610,9 @@ static int read_config_item(struct app_options *options, const cJSON *item, stru
 		return usage(err, "%s is no option that may stand in a file", source);
 	if (!(row->verbs & options->verb))
 		return 0; /* one file may serve all verbs */
-	if (!cJSON_IsArray(item) || (row->kind != KIND_LIST && row->kind != KIND_EVENTS &&
-				     row->kind != KIND_PROBES && row->kind != KIND_CHOICES))
+	if (!cJSON_IsArray(item) ||
+	    (row->kind != KIND_LIST && row->kind != KIND_EVENTS && row->kind != KIND_PROBES &&
+	     row->kind != KIND_CHOICES && row->kind != KIND_TRIGGERS))
 		return set_from_json(options, row, item, source, err);
 	cJSON_ArrayForEach (value, item) {
 		if (!rc)
@@ -613,7 +656,7 @@ static int parse_flags(int argc, char **argv, struct app_options *options, bool 
 	char shorts[2 * ROW_COUNT + 3];
 	int c, index;
 
-	strcpy(shorts, options->verb == APP_RECORD ? "+:" : ":");
+	strcpy(shorts, options->verb & TRACERS ? "+:" : ":");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		bool argument = takes_argument(&rows[i]);
 		char letter[3] = {rows[i].letter, argument ? ':' : '\0'};
@@ -661,7 +704,7 @@ static int take_operands(int argc, char **argv, struct app_options *options, str
 {
 	bool dashes = optind > 1 && !strcmp(argv[optind - 1], "--");
 
-	if (options->verb == APP_RECORD) {
+	if (options->verb & TRACERS) {
 		if (optind >= argc)
 			return dashes ? usage(err, "no command stands behind --") : 0;
 		if (!dashes)
@@ -809,6 +852,8 @@ static int check_samples(struct app_options *options, struct pt_err *err)
 	bool sampling = options->engine == PT_ENGINE_SAMPLE, only;
 	const char *exact = sampling ? app_options_exact(options) : NULL;
 
+	if (sampling && options->verb == APP_CAPTURE)
+		return usage(err, "'capture' needs an exact engine: triggers look at single calls");
 	if (exact)
 		return usage(err, "%s needs an exact engine: it excludes --engine sample", exact);
 	if (options->frequency != UINT64_MAX && !sampling)
@@ -822,6 +867,41 @@ static int check_samples(struct app_options *options, struct pt_err *err)
 	if (only && options->max_file_bytes)
 		return usage(err, "--max-file-size: '%s' is written at the end only",
 			     options->output);
+	return 0;
+}
+
+/* What triggers need is recorded. */
+static int check_capture(struct app_options *options, struct pt_err *err)
+{
+	unsigned int needs = 0;
+
+	if (!options->triggers.count)
+		return usage(err, "'capture' needs a trigger: --on KIND[:ARGUMENTS]");
+	if (options->triggers.count > PT_TRIGGERS_MAX)
+		return usage(err, "--on: more than %d", PT_TRIGGERS_MAX);
+	if (!options->last_ns || options->last_ns > WINDOW_MAX_NS ||
+	    options->after_ns > WINDOW_MAX_NS || options->cool_down_ns > WINDOW_MAX_NS)
+		return usage(err, "--last, --after, --cool-down: at most a day, and --last not 0");
+	if (options->window_bytes < PT_RING_MIN_BYTES)
+		return usage(err, "--window-memory: less than 2M is too little");
+	for (size_t i = 0; i < options->triggers.count; i++) {
+		struct pt_trigger trigger;
+		int rc = pt_trigger_parse(options->triggers.items[i], &trigger, err);
+
+		if (rc)
+			return rc;
+		needs |= trigger.kind->needs;
+		pt_trigger_release(&trigger);
+	}
+	if (needs & PT_NEEDS_GC && options->no_gc)
+		return usage(err, "--on gc and --no-gc exclude each other");
+	if (needs & PT_NEEDS_CUDA && options->cuda == PT_CUDA_NONE + 1)
+		return usage(err, "--on cuda and --cuda none exclude each other");
+	options->exceptions |= (needs & PT_NEEDS_EXCEPTIONS) != 0;
+	options->gil |= (needs & PT_NEEDS_GIL) != 0;
+	options->gc |= (needs & PT_NEEDS_GC) != 0;
+	if (needs & PT_NEEDS_CUDA && !options->cuda)
+		options->cuda = PT_CUDA_AUTO + 1; /* as asked for: it is told if it does nothing */
 	return 0;
 }
 
@@ -839,10 +919,10 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	/* importlib's are called "<frozen importlib._bootstrap>" */
 	if (options->ignore_frozen && list_append(&options->exclude_files, "<frozen *"))
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	if (options->verb == APP_RECORD && targets != 1)
+	if (options->verb & TRACERS && targets != 1)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
-	options->c_wanted = options->verb != APP_RECORD;
+	options->c_wanted = !(options->verb & TRACERS);
 	if (options->c_functions && app_parse_c_functions(options->c_functions, &options->c_wanted,
 							  &options->c_globs, &options->c_named))
 		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);
@@ -851,6 +931,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		return -EINVAL;
 	if (check_values(options, err))
 		return -EINVAL;
+	if (options->verb == APP_CAPTURE)
+		return check_capture(options, err);
 	if (options->count && !options->start_on)
 		return usage(err, "--count goes with --start-on");
 	if (options->tracer_entries && options->output && pt_output_is_capture(options->output))
@@ -941,8 +1023,14 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 {
 	int rc;
 
-	*options = (struct app_options){
-	    .top = DEFAULT_TOP, .buffer_bytes = DEFAULT_BUFFER_BYTES, .frequency = UINT64_MAX};
+	*options = (struct app_options){.top = DEFAULT_TOP,
+					.buffer_bytes = DEFAULT_BUFFER_BYTES,
+					.frequency = UINT64_MAX,
+					.last_ns = DEFAULT_LAST_NS,
+					.cool_down_ns = DEFAULT_COOL_DOWN_NS,
+					.window_bytes = DEFAULT_WINDOW_BYTES,
+					.max_captures = DEFAULT_CAPTURES,
+					.max_disk_bytes = DEFAULT_DISK_BYTES};
 	choose_verb(&argc, argv, options);
 	rc = parse_flags(argc, argv, options, true, err);
 	if (!rc && options->config && options->verb != APP_AGENT)
@@ -991,6 +1079,7 @@ void app_options_release(struct app_options *options)
 	list_release(&options->retval);
 	list_release(&options->local);
 	list_release(&options->probes);
+	list_release(&options->triggers);
 	free(options->process_name);
 	free(options->c_functions);
 	free(options->memory_history);

@@ -27,6 +27,7 @@ enum app_verb {
 	APP_REPORT = 16,
 	APP_CTL = 32,
 	APP_KERNELS = 64,
+	APP_CAPTURE = 128,
 	APP_MERGE = 256,
 	APP_AGENT = 512,
 };
@@ -53,6 +54,10 @@ struct app_options {
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
 	uint64_t frequency; /* of --engine sample; UINT64_MAX: not given */
+	struct app_list triggers; /* pt_trigger_parse() took them */
+	uint64_t last_ns, after_ns, cool_down_ns;
+	uint64_t window_bytes, max_captures, max_disk_bytes;
+	bool command_line;
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */

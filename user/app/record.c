@@ -205,14 +205,14 @@ static void tell_lacking(const struct pt_session_result *result)
 			grouped(result->totals.gpu_unbounded, number, sizeof(number)));
 }
 
-static int command_status(int wait_status)
+int app_command_status(int wait_status)
 {
 	if (WIFSIGNALED(wait_status))
 		return 128 + WTERMSIG(wait_status);
 	return WEXITSTATUS(wait_status);
 }
 
-static void session_options(const struct app_options *options, struct pt_session_options *session)
+void app_session_options(const struct app_options *options, struct pt_session_options *session)
 {
 	*session = (struct pt_session_options){
 	    .pids = options->pids,
@@ -301,7 +301,7 @@ static int run(const struct app_options *options, const struct readers *readers,
 	char cache_dir[4096];
 	int rc;
 
-	session_options(options, &session);
+	app_session_options(options, &session);
 	session.output.sources = readers->sources;
 	session.output.origins = readers->origins;
 	session.cache_dir = app_cache_dir(options, cache_dir, sizeof(cache_dir));
@@ -364,11 +364,11 @@ int app_record(const struct app_options *options, struct pt_err *err)
 			   (double)result.spilled_bytes / 1e6);
 	/* the command ran without Python: that is said, but its own failure comes first */
 	if (rc == -ESRCH && !result.opened && result.has_wait_status &&
-	    command_status(result.wait_status))
-		err->exit_code = (enum pt_exit)command_status(result.wait_status);
+	    app_command_status(result.wait_status))
+		err->exit_code = (enum pt_exit)app_command_status(result.wait_status);
 	if (rc)
 		return rc;
 	if (result.has_wait_status)
-		return command_status(result.wait_status);
+		return app_command_status(result.wait_status);
 	return incomplete(&result) ? PT_EXIT_LOST : PT_EXIT_DONE;
 }

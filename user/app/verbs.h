@@ -9,8 +9,10 @@
 #include "app/options.h"
 #include "base/err.h"
 #include "record/output.h"
+#include "record/session.h"
 
 int app_record(const struct app_options *options, struct pt_err *err);
+int app_capture(const struct app_options *options, struct pt_err *err);
 int app_dry_run(const struct app_options *options, struct pt_err *err);
 int app_check(const struct app_options *options, struct pt_err *err);
 int app_list(const struct app_options *options, struct pt_err *err);
@@ -22,7 +24,10 @@ int app_merge(const struct app_options *options, struct pt_err *err);
 int app_ctl(const struct app_options *options, struct pt_err *err);
 
 /* The parts of the options that stages take. The strings are options' own. */
+void app_session_options(const struct app_options *options, struct pt_session_options *session);
 void app_output_options(const struct app_options *options, struct pt_output_options *output);
+/* The exit code of a command, as a shell has it. */
+int app_command_status(int wait_status);
 /* Where to cache, or NULL; text is the storage. */
 const char *app_cache_dir(const struct app_options *options, char *text, size_t size);
 

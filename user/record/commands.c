@@ -425,6 +425,10 @@ void commands_signal(struct session *session, int signal_number)
 					: "the recording has not begun yet");
 		return;
 	}
+	if (session->output_options.flight) {
+		pt_output_signal(session->output, signal_number);
+		return;
+	}
 	rc = signal_number == SIGUSR1 ? switch_pause(session, !commands->paused)
 				      : save(session, 0, "");
 	if (rc && !commands->rc)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "flight/flight.h"
 #include "record/inductor.h"
 #include "record/sources.h"
 #include "record/tally.h"
@@ -21,6 +22,7 @@
 struct pt_output {
 	const struct pt_output_options *options;
 	struct pt_capture_writer *capture; /* either this .. */
+	struct pt_flight *flight;          /* .. or this .. */
 	struct pt_model *model;            /* .. or this and one of these */
 	struct pt_sink *sink;
 	struct pt_split *split;
@@ -32,7 +34,7 @@ struct pt_output {
 	struct pt_err err; /* of the capture writer's failed write */
 	int failed;        /* the first -errno */
 	struct pt_totals capture_totals;
-	struct pt_tally tally; /* of a capture */
+	struct pt_tally tally; /* where there is no model to count */
 	atomic_ullong bytes;
 };
 
@@ -219,6 +221,17 @@ static int open_sink(struct pt_output *output, const struct pt_capture_info *inf
 	return rc;
 }
 
+static int open_flight(struct pt_output *output, const struct pt_capture_info *info,
+		       struct pt_err *err)
+{
+	const struct pt_output_options *options = output->options;
+
+	return pt_flight_open(options->flight, &options->model, &options->sink, info,
+			      options->give_to_owner ? options->owner_uid : (uid_t)-1,
+			      options->give_to_owner ? options->owner_gid : (gid_t)-1,
+			      &output->flight, err);
+}
+
 int pt_output_open(const struct pt_output_options *options, const struct pt_capture_info *info,
 		   struct pt_output **out, struct pt_err *err)
 {
@@ -229,7 +242,9 @@ int pt_output_open(const struct pt_output_options *options, const struct pt_capt
 	if (!output)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	output->options = options;
-	if (pt_output_is_capture(options->path)) {
+	if (options->flight) {
+		rc = open_flight(output, info, err);
+	} else if (pt_output_is_capture(options->path)) {
 		rc = pt_capture_create(options->path, info, true, &output->capture, err);
 	} else {
 		rc = open_sink(output, info, err);
@@ -242,13 +257,10 @@ int pt_output_open(const struct pt_output_options *options, const struct pt_capt
 	return 0;
 }
 
-static int record_capture(struct pt_output *output, const struct pt_rec *record, size_t len)
+static void tally(struct pt_output *output, const struct pt_rec *record, size_t len)
 {
-	uint64_t max_bytes = output->options->sink.max_bytes;
 	struct pt_totals *totals = &output->capture_totals;
 
-	if (max_bytes && pt_capture_bytes(output->capture) + len > max_bytes)
-		return -EFBIG;
 	if (record->kind == PT_REC_BATCH && len >= sizeof(struct pt_rec_batch)) {
 		pt_tally_batch(&output->tally, (const struct pt_rec_batch *)record);
 	} else if (record->kind == PT_REC_CONTROL && len >= sizeof(struct pt_rec_control)) {
@@ -265,6 +277,15 @@ static int record_capture(struct pt_output *output, const struct pt_rec *record,
 		else if (note->what == PT_NOTE_LOST_RECORDS)
 			totals->lost_records = note->value;
 	}
+}
+
+static int record_capture(struct pt_output *output, const struct pt_rec *record, size_t len)
+{
+	uint64_t max_bytes = output->options->sink.max_bytes;
+
+	if (max_bytes && pt_capture_bytes(output->capture) + len > max_bytes)
+		return -EFBIG;
+	tally(output, record, len);
 	return pt_capture_write(output->capture, record, len, &output->err);
 }
 
@@ -275,6 +296,11 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 
 	if (output->failed)
 		return output->failed;
+	if (output->flight) {
+		tally(output, record, len);
+		output->failed = pt_flight_record(record, len, output->flight);
+		return output->failed;
+	}
 	rc = output->capture ? record_capture(output, record, len)
 			     : pt_model_record(output->model, record, len);
 	if (rc)
@@ -286,6 +312,17 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 						  : pt_sink_bytes(output->sink),
 			      memory_order_relaxed);
 	return rc;
+}
+
+void pt_output_signal(struct pt_output *output, int signal_number)
+{
+	if (output->flight)
+		pt_flight_signal(output->flight, signal_number);
+}
+
+bool pt_output_done(const struct pt_output *output)
+{
+	return output->flight && pt_flight_done(output->flight);
 }
 
 uint64_t pt_output_bytes(const struct pt_output *output)
@@ -443,6 +480,25 @@ static void release(struct pt_output *output)
 	free(output);
 }
 
+static void tallied(const struct pt_output *output, struct pt_totals *totals)
+{
+	*totals = output->capture_totals;
+	totals->events = output->tally.events;
+	totals->threads = pt_tally_threads(&output->tally);
+}
+
+static int close_flight(struct pt_output *output, struct pt_totals *totals, struct pt_err *err)
+{
+	int rc = output->failed;
+
+	tallied(output, totals);
+	pt_flight_close(output->flight, &totals->captures, &totals->captures_failed);
+	release(output);
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "the flight recorder stopped: %s",
+			       strerror(-rc))
+		  : 0;
+}
+
 int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct pt_err *err)
 {
 	struct pt_totals own = {0};
@@ -450,10 +506,10 @@ int pt_output_close(struct pt_output *output, struct pt_totals *totals, struct p
 
 	if (!totals)
 		totals = &own;
+	if (output->flight)
+		return close_flight(output, totals, err);
 	if (output->capture) {
-		*totals = output->capture_totals;
-		totals->events = output->tally.events;
-		totals->threads = pt_tally_threads(&output->tally);
+		tallied(output, totals);
 		rc2 = pt_capture_close(output->capture, true, err);
 	} else {
 		if (!output->failed)
@@ -490,6 +546,8 @@ void pt_output_discard(struct pt_output *output)
 
 	if (!output)
 		return;
+	if (output->flight)
+		pt_flight_close(output->flight, &nothing.captures, &nothing.captures_failed);
 	if (output->capture)
 		pt_capture_close(output->capture, false, NULL);
 	if (output->sink) {

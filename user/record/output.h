@@ -30,15 +30,18 @@ struct pt_output_options {
 	struct pt_sources *origins; /* likewise, of generated files in stacks; see inductor.h */
 	struct pt_model_options model;
 	struct pt_sink_options sink; /* sink.max_bytes holds for capture files too */
-	const char *memory_history;  /* likewise a path, of a snapshot; NULL: none (model.memory) */
-	uint64_t newest_count;       /* of entries, only so many, the newest; 0: all */
-	bool give_to_owner;          /* the finished file belongs to: */
+	/* A flight recorder, which writes captures into the folder path; or NULL. */
+	const struct pt_flight_options *flight;
+	const char *memory_history; /* likewise a path, of a snapshot; NULL: none (model.memory) */
+	uint64_t newest_count;      /* of entries, only so many, the newest; 0: all */
+	bool give_to_owner;         /* the finished file belongs to: */
 	uid_t owner_uid;
 	gid_t owner_gid;
 };
 
 struct pt_output;
 struct pt_sources;
+struct pt_flight_options;
 
 /* Whether path could be written, found out without leaving anything there. */
 int pt_output_check(const char *path, struct pt_err *err);
@@ -60,6 +63,10 @@ int pt_output_check_copy(const struct pt_output_options *options, const char *pa
  * happened has come, so calls that are open lasted at least until then. */
 int pt_output_save(struct pt_output *output, const char *path, uint64_t known_ns,
 		   struct pt_err *err);
+/* Of a flight recorder: the recorder got a signal; all captures that were asked for are there. From
+ * any thread. */
+void pt_output_signal(struct pt_output *output, int signal_number);
+bool pt_output_done(const struct pt_output *output);
 uint64_t pt_output_bytes(const struct pt_output *output);
 /* Ends the document and frees. totals may be NULL; for a capture file only events, lost_* and
  * threads are filled. */

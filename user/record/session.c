@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "flight/flight.h"
 #include "probe/calibrate.h"
 #include "probe/features.h"
 #include "record/session_parts.h"
@@ -128,6 +129,15 @@ static void default_path(const char *comm, pid_t pid, bool split, char *path, si
 		snprintf(path, size, "pytrace-%s.json.gz", clean);
 }
 
+/* A flight recorder's records stay in memory: none are put aside on the disk. */
+static int choose_folder(struct session *session, struct pt_err *err)
+{
+	session->output_options.path = session->result->path;
+	snprintf(session->result->path, sizeof(session->result->path), "%s",
+		 session->options->output.flight->folder);
+	return pt_flight_check(session->options->output.flight, err);
+}
+
 static int choose_output(struct session *session, struct pt_err *err)
 {
 	const struct pt_session_options *options = session->options;
@@ -142,6 +152,8 @@ static int choose_output(struct session *session, struct pt_err *err)
 		pt_output_folder("-", session->folder, sizeof(session->folder));
 		return 0;
 	}
+	if (options->output.flight)
+		return choose_folder(session, err);
 	if (options->output.path) {
 		snprintf(path, size, "%s", options->output.path);
 	} else if (options->command) {
@@ -433,8 +445,8 @@ int session_open_gate(struct session *session, struct pt_err *err)
 	fill_info(session, &info);
 	rc = pt_output_open(&session->output_options, &info, &session->output, err);
 	if (!rc)
-		rc = pt_spool_new(0, session->folder, commands_record, session, &session->spool,
-				  err);
+		rc = pt_spool_new(0, session->folder[0] ? session->folder : NULL, commands_record,
+				  session, &session->spool, err);
 	if (rc)
 		return rc;
 	session->result->opened = true;
@@ -658,6 +670,10 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 		*stop = PT_STOP_TARGET_ENDED;
 		return true;
 	}
+	if (pt_output_done(session->output)) {
+		*stop = PT_STOP_TRIGGER;
+		return true;
+	}
 	pt_tracer_stats(session->tracer, &stats);
 	*stop = stats.triggered ? PT_STOP_TRIGGER : PT_STOP_MAX_EVENTS;
 	return stats.stopped || stats.triggered;
@@ -687,9 +703,9 @@ static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 	return tick_ns;
 }
 
-/* With --memory and --gpu-bounds: copies out what rests, and now and then says up to when all has
- * come. That is put down a second later, so that batches which were on their way at the time are
- * there. */
+/* With --memory and --gpu-bounds, and in a flight recorder: copies out what rests, and now and then
+ * says up to when all has come. That is put down a second later, so that batches which were on their
+ * way at the time are there. */
 static int complete(struct session *session, uint64_t now_ns)
 {
 	uint64_t until_ns = session->complete_until_ns;
@@ -712,7 +728,7 @@ static int complete(struct session *session, uint64_t now_ns)
 
 static int flush_stale(struct session *session, uint64_t now_ns)
 {
-	if (session->options->say_complete)
+	if (session->options->say_complete || session->options->output.flight)
 		return complete(session, now_ns);
 	if (now_ns >= session->stale_ns) {
 		pt_tracer_flush_stale(session->tracer, STALE_NS);

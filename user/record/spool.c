@@ -225,7 +225,7 @@ static bool spill(struct pt_spool *spool, struct chunk *chunk)
 {
 	int rc;
 
-	if (spool->spill_failed)
+	if (spool->spill_failed || !spool->spill_dir)
 		return false;
 	rc = write_spill(spool, spool->spill_end);
 	if (rc) {

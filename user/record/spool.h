@@ -31,7 +31,8 @@ struct pt_spool;
 
 typedef int (*pt_spool_fn)(const struct pt_rec *record, size_t len, void *ctx);
 
-/* spill_dir is borrowed until pt_spool_free(). memory_bytes 0: the default, 16 MiB. */
+/* spill_dir is borrowed until pt_spool_free(); NULL: nothing goes to a file, the reader waits.
+ * memory_bytes 0: the default, 16 MiB. */
 int pt_spool_new(size_t memory_bytes, const char *spill_dir, pt_spool_fn fn, void *ctx,
 		 struct pt_spool **spool, struct pt_err *err);
 /* -EMSGSIZE: longer than a chunk, -ENOMEM. */

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+"""What a flight recorder's triggers wait for, one thing for each byte on stdin; it says "did BYTE" then.
+
+n: numbered calls, without end until the next byte; it writes down when each began and ended, and
+   says "counted" when there are enough for a test
+e: an exception     s: a slow call     g: a garbage collection with something to do
+l: two threads want the GIL            c: it crashes      q: it ends, and says what it wrote down
+"""
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+clock = time.monotonic_ns
+numbers = []
+
+
+class FlightError(Exception):
+    pass
+
+
+def inner(n):
+    return n
+
+
+def make(n):
+    space = {}
+    exec("def call_%d(inner):\n    inner(%d)\n" % (n, n), space)
+    return space["call_%d" % n]
+
+
+calls = [make(n) for n in range(100)]
+
+
+def count():
+    """call_0(), call_1() .. call_99(), and from the start again."""
+    n = 0
+    while not select.select([0], [], [], 0.001)[0]:
+        for _ in range(5):
+            begin = clock()
+            calls[n % 100](inner)
+            numbers.append((n % 100, begin, clock()))
+            n += 1
+        if n == 500:
+            os.write(1, b"counted\n")
+
+
+def fail():
+    try:
+        raise FlightError("what went wrong")
+    except FlightError:
+        pass
+
+
+def slow_part(seconds):
+    time.sleep(seconds)
+
+
+def slow_call():
+    slow_part(0.25)
+
+
+def collect():
+    gc.collect()
+
+
+def spin(until):
+    while clock() < until:
+        inner(0)
+
+
+def contend():
+    until = clock() + 50 * 10**6
+    threads = [threading.Thread(target=spin, args=(until,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+
+
+DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"c": crash}
+
+
+def wait_here():
+    return os.read(0, 1)
+
+
+def main():
+    gc.disable()
+    sys.setswitchinterval(0.001)
+    os.write(1, b"ready %d\n" % os.getpid())
+    while True:
+        byte = wait_here()
+        if byte in (b"", b"q"):
+            break
+        if byte not in DO:
+            continue
+        DO[byte]()
+        os.write(1, b"did " + byte + b"\n")
+    os.write(1, ("done %s\n" % json.dumps(numbers)).encode())
+
+
+main()

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+#include "flight/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Those that end in .tmp are there while the one before them is written (base/outfile.h). */
+const char *const pt_store_files[] = {
+    "meta.json",
+    "report.txt",
+    "stacks.txt",
+    "trace.json.gz",
+    "trace.json.gz.tmp",
+    "trace.json.gz.tmp.reserve",
+    NULL,
+};
+
+void pt_store_name(uint64_t real_ns, pid_t pid, const char *kind, char *name, size_t size)
+{
+	time_t seconds = (time_t)(real_ns / 1000000000u);
+	char when[32], who[16] = "";
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%S", &tm);
+	if (pid)
+		snprintf(who, sizeof(who), "%d-", pid);
+	snprintf(name, size, PT_STORE_PREFIX "%s.%03uZ-%s%s", when,
+		 (unsigned int)(real_ns / 1000000 % 1000), who, kind);
+}
+
+static int open_capture(int folder, const char *name)
+{
+	return openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int remove_at(int folder, const char *name)
+{
+	int fd = open_capture(folder, name);
+
+	if (fd < 0)
+		return -errno;
+	for (size_t i = 0; pt_store_files[i]; i++)
+		unlinkat(fd, pt_store_files[i], 0);
+	close(fd);
+	return unlinkat(folder, name, AT_REMOVEDIR) ? -errno : 0;
+}
+
+int pt_store_remove(const char *folder, const char *name)
+{
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = remove_at(fd, name);
+	close(fd);
+	return rc;
+}
+
+static uint64_t capture_bytes(int folder, const char *name)
+{
+	int fd = open_capture(folder, name);
+	uint64_t bytes = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return 0;
+	for (size_t i = 0; pt_store_files[i]; i++)
+		if (!fstatat(fd, pt_store_files[i], &st, AT_SYMLINK_NOFOLLOW))
+			bytes += (uint64_t)st.st_blocks * 512;
+	close(fd);
+	return bytes;
+}
+
+static int is_capture(const struct dirent *entry)
+{
+	const char *at = entry->d_name + strlen(PT_STORE_PREFIX);
+
+	/* capture-20260102T030405.678Z */
+	return !strncmp(entry->d_name, PT_STORE_PREFIX, strlen(PT_STORE_PREFIX)) &&
+	       strspn(at, "0123456789") == 8 && at[8] == 'T' && strspn(at + 9, "0123456789") == 6 &&
+	       at[15] == '.';
+}
+
+size_t pt_store_trim(const char *folder, uint64_t keep_count, uint64_t keep_bytes)
+{
+	struct dirent **entries;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), count;
+	uint64_t bytes = 0, kept = 0;
+	size_t gone = 0;
+
+	if (fd < 0)
+		return 0;
+	count = scandirat(fd, ".", &entries, is_capture, alphasort);
+	for (int i = count; i-- > 0;) {
+		const char *name = entries[i]->d_name;
+
+		kept++;
+		bytes += capture_bytes(fd, name);
+		if (kept > 1 &&
+		    ((keep_count && kept > keep_count) || (keep_bytes && bytes > keep_bytes)))
+			gone += !remove_at(fd, name);
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+	close(fd);
+	return gone;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
+/*
+ * trigger.h - what a capture may wait for: KIND:ARGUMENTS.
+ *
+ * One row of the table in trigger.c is one kind: how its arguments are read, what must be recorded
+ * for it, and how it is told that it happened. Which of the three tests a kind has says what it
+ * looks at: trace ops, ends of processes, or the clock and the world outside.
+ *
+ * Life cycle: pt_trigger_parse() -> tests, by watch.c -> pt_trigger_release().
+ */
+#ifndef PT_FLIGHT_TRIGGER_H
+#define PT_FLIGHT_TRIGGER_H
+
+#include <linux/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "model/op.h"
+#include "pt_abi.h"
+
+#define PT_TRIGGERS_MAX     32
+#define PT_TRIGGER_TOLD_MAX 64
+
+/* What a kind needs to be recorded. */
+#define PT_NEEDS_OPS        0x1 /* the records must be decoded as they come */
+#define PT_NEEDS_GC         0x2
+#define PT_NEEDS_GIL        0x4
+#define PT_NEEDS_EXCEPTIONS 0x8
+#define PT_NEEDS_CUDA       0x10
+
+/* What happened. */
+struct pt_fired {
+	uint64_t time_ns; /* CLOCK_MONOTONIC */
+	pid_t pid, tid;   /* 0: of none */
+	char text[400];
+};
+
+/* A process with Python. */
+struct pt_watched {
+	pid_t pid;
+	uint32_t image_id;
+	uint64_t last_ns; /* of its last event */
+	bool runs_python; /* had an event, or was named by the user */
+	uint32_t told;    /* hangs: bit by trigger */
+};
+
+/* What the tests of the clock see. */
+struct pt_trigger_tick {
+	uint64_t known_ns; /* what happened until then has come */
+	uint64_t now_ns, real_ns;
+	struct pt_watched *watched;
+	size_t watched_count;
+};
+
+struct pt_trigger;
+
+struct pt_trigger_kind {
+	const char *name, *form; /* "slow", "slow:GLOB:TIME" */
+	unsigned int needs;      /* PT_NEEDS_* */
+	bool watches;            /* it looks at pt_trigger_tick.watched */
+	int (*parse)(struct pt_trigger *trigger, const char *arguments, struct pt_err *err);
+	bool (*op)(struct pt_trigger *trigger, const struct pt_op *op, struct pt_fired *fired);
+	/* Of a call that still runs; op ends it at what is known. */
+	bool (*open)(struct pt_trigger *trigger, const struct pt_op *op, uint64_t last_ns,
+		     struct pt_fired *fired);
+	bool (*exit)(struct pt_trigger *trigger, const struct pt_rec_proc *record,
+		     struct pt_fired *fired);
+	bool (*tick)(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
+		     struct pt_fired *fired);
+};
+
+struct pt_trigger {
+	const struct pt_trigger_kind *kind;
+	char *text;          /* as it was given */
+	char *pattern;       /* a glob or a path */
+	uint64_t limit_ns;   /* longer than this */
+	int signal_number;   /* signal */
+	unsigned int day_s;  /* at: seconds since midnight, local time */
+	unsigned int number; /* its place among the triggers: a bit */
+	/* slow: calls that were told of while they ran, and still run */
+	struct pt_trigger_told {
+		pid_t tid;
+		uint64_t begin_ns;
+		bool runs; /* at the tick under way */
+	} told[PT_TRIGGER_TOLD_MAX];
+	size_t told_count;
+	unsigned char *matches; /* slow: by function, enum in trigger.c */
+	size_t match_count;
+	uint64_t next_s;  /* at: when, CLOCK_REALTIME; 0: not yet known */
+	bool was;         /* file: it was there at the last look */
+	bool came;        /* signal: not yet told */
+	uint64_t cool_ns; /* the recorder's: what happens until then is passed over */
+};
+
+/* -EINVAL and err for what is no trigger. */
+int pt_trigger_parse(const char *text, struct pt_trigger *trigger, struct pt_err *err);
+void pt_trigger_release(struct pt_trigger *trigger);
+/* "slow:GLOB:TIME, exception:TYPE, ..", for people. */
+void pt_trigger_forms(char *text, size_t size);
+
+#endif
