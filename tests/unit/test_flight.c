@@ -49,19 +49,60 @@ static void test_parse(void **state)
 	    {"crash", "crash", NULL, 0},
 	    {"exit", "exit", NULL, 0},
 	    {"hang:5s", "hang", NULL, 5 * S},
+	    {"memory:host:2G", "memory", NULL, 0},
 	    {"signal:SIGUSR2", "signal", NULL, 0},
 	    {"file:/tmp/a:b", "file", "/tmp/a:b", 0},
 	    {"at:23:05", "at", NULL, 0},
 	    {"at:00:00:59", "at", NULL, 0},
 	};
 	static const char *const bad[] = {
-	    "",           "slow",        "slow:",       "slow:f",     "slow::1s",   "slow:f:",
-	    "slow:f:0",   "slow:f:-1s",  "slow:f:fast", "exception",  "exception:", "gc",
-	    "gc:",        "gc:0ms",      "gil:x",       "cuda:f",     "cuda::1ms",  "cuda-error:x",
-	    "crash:now",  "exit:1",      "hang",        "hang:0",     "signal",     "signal:KILL",
-	    "signal:10",  "file",        "file:",       "at",         "at:noon",    "at:24:00",
-	    "at:12:60",   "at:12:00:60", "at:12",       "at:12:00:",  "at: 1:00",   "at:-1:00",
-	    "at:1:2:3:4", "Slow:f:1s",   "slowly:f:1s", "nothing:1s", "crash:",     "exit:",
+	    "",
+	    "slow",
+	    "slow:",
+	    "slow:f",
+	    "slow::1s",
+	    "slow:f:",
+	    "slow:f:0",
+	    "slow:f:-1s",
+	    "slow:f:fast",
+	    "exception",
+	    "exception:",
+	    "gc",
+	    "gc:",
+	    "gc:0ms",
+	    "gil:x",
+	    "cuda:f",
+	    "cuda::1ms",
+	    "cuda-error:x",
+	    "crash:now",
+	    "exit:1",
+	    "hang",
+	    "hang:0",
+	    "memory:1G",
+	    "memory:host",
+	    "memory:host:",
+	    "memory:host:0",
+	    "memory:cuda:1G",
+	    "signal",
+	    "signal:KILL",
+	    "signal:10",
+	    "file",
+	    "file:",
+	    "at",
+	    "at:noon",
+	    "at:24:00",
+	    "at:12:60",
+	    "at:12:00:60",
+	    "at:12",
+	    "at:12:00:",
+	    "at: 1:00",
+	    "at:-1:00",
+	    "at:1:2:3:4",
+	    "Slow:f:1s",
+	    "slowly:f:1s",
+	    "nothing:1s",
+	    "crash:",
+	    "exit:",
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -370,6 +411,25 @@ static void test_hang(void **state)
 	batch_end(&w.builder, 0);
 	pt_watch_tick(w.watch, 900 * S, 900 * S, 0); /* it has ended */
 	assert_int_equal(w.count, 2);
+	watch_end(&w);
+}
+
+/* Of this very process. */
+static void test_memory(void **state)
+{
+	static const char *const texts[] = {"memory:host:1K", "memory:host:1000T", NULL};
+	struct watched w = {0};
+
+	watch_start(&w, texts);
+	rec_proc(&w.builder, PT_PROC_EXIT, 10, 1, S, 1, "python3", "", 0); /* who that may be */
+	pt_watch_tick(w.watch, S, S, 0);
+	assert_int_equal(w.count, 0);
+	rec_proc(&w.builder, PT_PROC_ATTACH, (uint32_t)getpid(), 1, S, 1, "python3", "", 0);
+	pt_watch_tick(w.watch, 2 * S, 2 * S, 0);
+	assert_int_equal(w.count, 1);
+	assert_fired(&w, 0, "memory", 2 * S, getpid(), "MB of memory");
+	pt_watch_tick(w.watch, 3 * S, 3 * S, 0);
+	assert_int_equal(w.count, 1); /* told already */
 	watch_end(&w);
 }
 
@@ -715,9 +775,10 @@ int main(void)
 	    cmocka_unit_test(test_ring_time),     cmocka_unit_test(test_ring_refuses),
 	    cmocka_unit_test(test_slow),          cmocka_unit_test(test_slow_runs),
 	    cmocka_unit_test(test_exits),         cmocka_unit_test(test_hang),
-	    cmocka_unit_test(test_outside),       cmocka_unit_test(test_capture),
-	    cmocka_unit_test(test_capture_again), cmocka_unit_test(test_capture_fails),
-	    cmocka_unit_test(test_store),         cmocka_unit_test(test_container_id),
+	    cmocka_unit_test(test_memory),        cmocka_unit_test(test_outside),
+	    cmocka_unit_test(test_capture),       cmocka_unit_test(test_capture_again),
+	    cmocka_unit_test(test_capture_fails), cmocka_unit_test(test_store),
+	    cmocka_unit_test(test_container_id),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -264,7 +264,7 @@ static const struct row rows[] = {
 	ROW("on", 0, TRIGGERS, "KIND[:ARGUMENTS]", triggers, APP_CAPTURE,
 	 "capture when this happens (may be repeated): slow:GLOB:TIME a call of a function took longer; "
 	 "exception:TYPE; gc:TIME; gil:TIME; cuda:CALL:TIME; cuda-error; crash; exit; hang:TIME no call "
-	 "and no return for so long; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
+	 "and no return for so long; memory:host:SIZE the process has more; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
 	 "at:HH:MM[:SS]"),
 	ROW("after", 0, TIME, "TIME", after_ns, APP_CAPTURE,
 	 "a capture goes on for so long after the trigger; default 0"),

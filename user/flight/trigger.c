@@ -12,6 +12,7 @@
 
 #include "base/glob.h"
 #include "base/parse.h"
+#include "target/maps.h"
 
 #define NS_PER_S            1000000000ull
 #define DAY_S               86400
@@ -79,6 +80,15 @@ static int parse_glob_time(struct pt_trigger *trigger, const char *arguments, st
 	if (parse_time(trigger, colon + 1, err))
 		return -EINVAL;
 	return take_pattern(trigger, arguments, (size_t)(colon - arguments), err);
+}
+
+/* host:SIZE */
+static int parse_memory(struct pt_trigger *trigger, const char *arguments, struct pt_err *err)
+{
+	if (!arguments || strncmp(arguments, "host:", 5) != 0 ||
+	    pt_parse_size(arguments + 5, &trigger->limit_bytes) || !trigger->limit_bytes)
+		return refuse(err, trigger, "it needs a size: memory:host:2G");
+	return 0;
 }
 
 static int parse_signal(struct pt_trigger *trigger, const char *arguments, struct pt_err *err)
@@ -324,6 +334,46 @@ static bool hang_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
 	return false;
 }
 
+/* The memory that a process has in RAM; 0: it is gone. */
+static uint64_t resident_bytes(pid_t pid)
+{
+	unsigned long long pages = 0;
+	char path[64], *text;
+	size_t size;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	if (pt_proc_read(path, 4096, &text, &size))
+		return 0;
+	if (sscanf(text, "%*u %llu", &pages) != 1)
+		pages = 0;
+	free(text);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Once, until it has been below again. */
+static bool memory_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
+			struct pt_fired *fired)
+{
+	uint32_t bit = 1u << trigger->number;
+
+	for (size_t i = 0; i < tick->watched_count; i++) {
+		struct pt_watched *watched = &tick->watched[i];
+		uint64_t bytes = watched->runs_python ? resident_bytes(watched->pid) : 0;
+
+		if (bytes <= trigger->limit_bytes) {
+			watched->above &= ~bit;
+			continue;
+		}
+		if (watched->above & bit)
+			continue;
+		watched->above |= bit;
+		snprintf(fired->text, sizeof(fired->text), "process %d has %.1f MB of memory",
+			 watched->pid, (double)bytes / 1e6);
+		return fire(fired, tick->now_ns, watched->pid, 0);
+	}
+	return false;
+}
+
 static bool signal_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
 			struct pt_fired *fired)
 {
@@ -398,6 +448,7 @@ static const struct pt_trigger_kind kinds[] = {
     {"crash", "crash", 0, .parse = parse_nothing, .exit = crash_exit},
     {"exit", "exit", 0, .parse = parse_nothing, .exit = exit_exit},
     {"hang", "hang:TIME", 0, .watches = true, .parse = parse_time, .tick = hang_tick},
+    {"memory", "memory:host:SIZE", 0, .watches = true, .parse = parse_memory, .tick = memory_tick},
     {"signal", "signal:USR1|USR2", 0, .parse = parse_signal, .tick = signal_tick},
     {"file", "file:PATH", 0, .parse = parse_file, .tick = file_tick},
     {"at", "at:HH:MM[:SS]", 0, .parse = parse_clock, .tick = at_tick},

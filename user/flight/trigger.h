@@ -44,7 +44,8 @@ struct pt_watched {
 	uint32_t image_id;
 	uint64_t last_ns; /* of its last event */
 	bool runs_python; /* had an event, or was named by the user */
-	uint32_t told;    /* hangs: bit by trigger */
+	/* bits by trigger: told of its hang; of its memory, and it has not been below since */
+	uint32_t told, above;
 };
 
 /* What the tests of the clock see. */
@@ -74,8 +75,9 @@ struct pt_trigger_kind {
 
 struct pt_trigger {
 	const struct pt_trigger_kind *kind;
-	char *text;          /* as it was given */
-	char *pattern;       /* a glob or a path */
+	char *text;    /* as it was given */
+	char *pattern; /* a glob or a path */
+	uint64_t limit_bytes;
 	uint64_t limit_ns;   /* longer than this */
 	int signal_number;   /* signal */
 	unsigned int day_s;  /* at: seconds since midnight, local time */

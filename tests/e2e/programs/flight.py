@@ -4,6 +4,7 @@
 n: numbered calls, without end until the next byte; it writes down when each began and ended, and
    says "counted" when there are enough for a test
 e: an exception     s: a slow call     g: a garbage collection with something to do
+m: it takes 64 MB
 l: two threads want the GIL            c: it crashes      q: it ends, and says what it wrote down
 """
 import gc
@@ -82,12 +83,19 @@ def contend():
         thread.join()
 
 
+def grow():
+    kept.append(b"x" * (64 << 20))
+
+
+kept = []
+
+
 def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
 
 
-DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"c": crash}
+DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"m": grow, b"c": crash}
 
 
 def wait_here():
