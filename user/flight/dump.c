@@ -210,6 +210,7 @@ static int write_meta(const struct pt_dump *dump)
 {
 	const struct pt_totals *totals = &dump->writing->totals;
 	struct pt_buf buf = {0};
+	uint64_t fired_ns = dump->causes[0].fired.time_ns;
 	struct rusage usage = {0};
 	FILE *file;
 	int rc;
@@ -224,7 +225,7 @@ static int write_meta(const struct pt_dump *dump)
 	add_time(&buf, dump, "window begins", dump->begin_ns);
 	add_time(&buf, dump, "window ends", dump->end_ns);
 	add_seconds(&buf, "seconds before the trigger",
-		    dump->causes[0].fired.time_ns - dump->begin_ns);
+		    fired_ns > dump->begin_ns ? fired_ns - dump->begin_ns : 0);
 	add_seconds(&buf, "seconds asked for", dump->options->last_ns);
 	add_number(&buf, "events", totals->events);
 	add_number(&buf, "calls", totals->slices);

@@ -33,6 +33,7 @@ struct pt_dump {
 	const char *container;     /* of the first one's process, or "" */
 	char name[128];            /* of the folder */
 	uint64_t begin_ns, end_ns; /* what it holds */
+	bool cut;                  /* it begins later than was asked for */
 	uint64_t passed_over;      /* triggers that fired since the last one, without a capture */
 	uint64_t recorded_ns;      /* since the recorder began */
 	uint64_t recorder_cpu_ns;  /* in that time */

@@ -123,7 +123,6 @@ static void choose_name(struct pt_flight *flight)
 {
 	const struct pt_capture_info *info = &flight->info;
 	struct pt_dump *dump = &flight->dump;
-
 	const struct pt_fired *first = &dump->causes[0].fired;
 	char kinds[64] = "";
 
@@ -148,7 +147,8 @@ static void fill_dump(struct pt_flight *flight, uint64_t end_ns)
 	dump->cause_count = flight->cause_count;
 	dump->end_ns = end_ns;
 	dump->begin_ns = first->time_ns > last_ns ? first->time_ns - last_ns : 1;
-	if (dump->begin_ns <= gone_ns)
+	dump->cut = dump->begin_ns <= gone_ns;
+	if (dump->cut)
 		dump->begin_ns = gone_ns + 1;
 	if (dump->begin_ns < flight->info.start_mono_ns)
 		dump->begin_ns = flight->info.start_mono_ns;
@@ -157,6 +157,12 @@ static void fill_dump(struct pt_flight *flight, uint64_t end_ns)
 	dump->recorded_ns = clock_ns(CLOCK_MONOTONIC) - flight->info.start_mono_ns;
 	dump->recorder_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	choose_name(flight);
+}
+
+static void not_started(struct pt_flight *flight)
+{
+	pt_error("no capture of '%s': %s", flight->dump.causes[0].trigger->text, strerror(errno));
+	flight->failed++;
 }
 
 static void start_capture(struct pt_flight *flight, uint64_t end_ns)
@@ -168,25 +174,24 @@ static void start_capture(struct pt_flight *flight, uint64_t end_ns)
 		flight->causes[i].trigger->cool_ns = end_ns + flight->options->cool_down_ns;
 	fill_dump(flight, end_ns);
 	flight->cause_count = 0;
+	flight->started++;
 	pt_ring_hold(flight->ring, 0);
 	if (pipe2(ends, O_CLOEXEC)) {
-		pt_error("no capture of '%s': %s", flight->dump.causes[0].trigger->text,
-			 strerror(errno));
+		not_started(flight);
 		return;
 	}
 	child = fork();
 	if (!child)
 		write_capture(flight, ends[1]);
+	if (child < 0)
+		not_started(flight);
 	close(ends[1]);
 	if (child < 0) {
 		close(ends[0]);
-		pt_error("no capture of '%s': %s", flight->dump.causes[0].trigger->text,
-			 strerror(errno));
 		return;
 	}
 	flight->child = child;
 	flight->result_fd = ends[0];
-	flight->started++;
 	flight->passed_over = 0;
 }
 
@@ -221,6 +226,10 @@ static void end_capture(struct pt_flight *flight, bool wait)
 	}
 	pt_info("captured %s/%s: %s", options->folder, flight->dump.name,
 		flight->dump.causes[0].fired.text);
+	if (flight->dump.cut)
+		pt_warn("it begins only %.3f s before its end: older records were gone "
+			"(--window-memory)",
+			(double)(flight->dump.end_ns - flight->dump.begin_ns) / 1e9);
 	if (options->keep_count || options->keep_bytes)
 		pt_store_trim(options->folder, options->keep_count, options->keep_bytes);
 	atomic_fetch_add(&flight->finished, 1);
