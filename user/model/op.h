@@ -298,11 +298,11 @@ struct pt_totals {
 	uint64_t unnamed_kernels; /* calls of CUDA functions that have a kernel of unknown name */
 	uint64_t gpu_bounds;      /* work of GPUs that has bounds */
 	uint64_t gpu_unbounded;   /* and that of which they are not known */
-	uint64_t states, lost_states; /* of threads; records that are missing */
+	uint64_t states, lost_states;         /* of threads; records that are missing */
 	uint64_t samples, samples_incomplete; /* the latter of these: frames are missing */
-	uint64_t left_out;            /* older entries, by --tracer-entries */
-	uint64_t captures, captures_failed; /* of a flight recorder */
-	bool open_left_out;           /* calls that were still running at the end are not there */
+	uint64_t left_out;                    /* older entries, by --tracer-entries */
+	uint64_t captures, captures_failed;   /* of a flight recorder */
+	bool open_left_out; /* calls that were still running at the end are not there */
 };
 
 #endif

@@ -74,7 +74,7 @@ struct pt_tracer_options {
 	bool torch_memory;  /* likewise what its allocators do */
 	bool stacks;        /* of those calls that pt_tracer_add_cuda()'s cookies say */
 	bool native_stacks; /* with the native frames */
-	bool marks; /* probes of the user's are to come; needs pt_tracer_marks_supported() */
+	bool marks;        /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	bool withdrawable; /* pt_tracer_withdraw() is to come */
 	/* Attach programs that return at once: what the traps alone cost, for the benchmark. */
 	bool bench_empty;

@@ -64,8 +64,8 @@ struct cuda_session {
 	struct cuda_process *processes;
 	size_t process_count;
 	bool announced[PT_CUDA_FN_MAX + 1];
-	struct kernels *kernels;     /* NULL: none is attached */
-	struct cuda_inside *inside;  /* NULL: not needed yet, or it cannot be */
+	struct kernels *kernels;    /* NULL: none is attached */
+	struct cuda_inside *inside; /* NULL: not needed yet, or it cannot be */
 };
 
 static unsigned int wanted(enum pt_cuda_mode mode)

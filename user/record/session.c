@@ -704,8 +704,8 @@ static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 }
 
 /* With --memory and --gpu-bounds, and in a flight recorder: copies out what rests, and now and then
- * says up to when all has come. That is put down a second later, so that batches which were on their
- * way at the time are there. */
+ * says up to when all has come. That is put down a second later, so that batches which were on
+ * their way at the time are there. */
 static int complete(struct session *session, uint64_t now_ns)
 {
 	uint64_t until_ns = session->complete_until_ns;
