@@ -900,14 +900,17 @@ int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_f
 	return rc;
 }
 
+/* A program that is interrupted while it writes a record keeps all behind it from us. */
 static int consume(struct pt_tracer *tracer)
 {
+	struct ring *ring = ring_buffer__ring(tracer->ring, 0);
+	unsigned long until = ring__producer_pos(ring);
 	int rc;
 
 	tracer->handed_out = 0;
 	tracer->fn_rc = 0;
 	rc = ring_buffer__consume(tracer->ring);
-	tracer->emptied = rc >= 0;
+	tracer->emptied = (long)(ring__consumer_pos(ring) - until) >= 0;
 	if (rc < 0 && rc != -ECANCELED)
 		return rc;
 	if (tracer->fn_rc)

@@ -838,13 +838,21 @@ static int wait_for_python(struct session *session, enum pt_session_stop *stop, 
 
 /* ---- the end ---- */
 
+/* All that has happened: a thread may be in the middle of writing its last events. */
 static int drain(struct session *session)
 {
+	uint64_t give_up_ns = session_now_ns() + PATIENCE_NS;
 	int rc;
 
 	do {
 		rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
+		if (rc == 0 && !pt_tracer_emptied(session->tracer) &&
+		    session_now_ns() < give_up_ns) {
+			nanosleep(&(struct timespec){.tv_nsec = (long)NS_PER_MS}, NULL);
+			rc = 1;
+		}
 	} while (rc > 0);
+	session->stuck = rc == 0 && !pt_tracer_emptied(session->tracer);
 	return rc == -EINTR ? 0 : rc;
 }
 
@@ -861,6 +869,7 @@ static void stop_recording(struct session *session)
 	drain(session); /* an error here is the spool's and is told below */
 	pt_tracer_sched_rest(session->tracer, end_ns, session_on_record, session); /* so is this */
 	commands_stats(session, stats);
+	stats->lost_records += session->stuck; /* one at least */
 	commands_drop_open(session, end_ns);
 	session->commands.ended = true;
 	session_put_note(session, PT_NOTE_LOST_EVENTS, stats->lost_events, end_ns);

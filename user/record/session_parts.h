@@ -99,6 +99,7 @@ struct session {
 	uint32_t next_code_id;
 	uint64_t begin_ns, gate_ns;
 	bool gate_open, had_target, reach_file;
+	bool stuck;              /* a record was still being written long after the end */
 	struct pt_err *err;      /* of the call under way */
 	struct pt_err image_err; /* why the first interpreter was refused */
 };
