@@ -16,8 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests/e2e")]
 
 from harness import interpreters  # noqa: E402  (the path is set above)
-from lib import (attach, convert, cost, cuda, features, machine, noloss, proc,  # noqa: E402
-                 report, slowdown)
+from lib import (attach, convert, cost, cuda, features, machine, noloss, overhead,  # noqa: E402
+                 proc, report, slowdown)
 
 
 class Bench:
@@ -112,9 +112,17 @@ def cuda_rows(bench):
                    interpreter=interpreter.name)
 
 
+def overhead_rows(bench):
+    for interpreter in bench.chosen("system-3.11", "pyenv-3.12")[:bench.pick(None, 1)]:
+        for limit in overhead.LIMITS:
+            say("overhead: %s %s" % (interpreter, limit))
+            row = overhead.measure(bench.tool, interpreter, limit, *bench.pick((5, 20), (1, 5)))
+            yield dict(row, interpreter=interpreter.name)
+
+
 SECTIONS = {"cost": cost_rows, "attach": attach_rows, "noloss": noloss_rows,
             "convert": convert_rows, "slowdown": slowdown_rows, "features": feature_rows,
-            "cuda": cuda_rows}
+            "cuda": cuda_rows, "overhead": overhead_rows}
 
 
 def load(path):

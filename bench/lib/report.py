@@ -117,10 +117,21 @@ def _cuda(section):
                  for r in section["rows"]]))
 
 
+def _overhead(section):
+    return ("A program that does nothing but call, under `--max-overhead`. *Real* is how much more "
+            "CPU time it took for the same work than untraced, rests included; *said* is what the "
+            "tool reckoned; *recorded* is the share of the time that lies in windows.\n\n" + _rows(
+                ["interpreter", "limit", "real, %", "said, %", "recorded, % of the time"],
+                [[r["interpreter"], r["limit"], _spread(r["real_percent"]),
+                  _spread(r["said_percent"]), _spread(r["recorded_percent"])]
+                 for r in section["rows"]]))
+
+
 TITLES = {"cost": ("Cost per event", _cost), "attach": ("Attach to gate", _attach),
           "noloss": ("No loss", _noloss), "convert": ("Capture to JSON", _convert),
           "slowdown": ("Slowdown", _slowdown), "features": ("Cost of options", _features),
-          "cuda": ("Cost per CUDA call", _cuda)}
+          "cuda": ("Cost per CUDA call", _cuda),
+          "overhead": ("A limit on overhead", _overhead)}
 
 
 def _cost_goals(rows):
@@ -173,9 +184,17 @@ def _cuda_goals(rows):
                      cuda.LIMIT_RATIO)
 
 
+def _overhead_goals(rows):
+    for limit in sorted({r["limit"] for r in rows}):
+        worst = max((r for r in rows if r["limit"] == limit),
+                    key=lambda r: r["real_percent"]["median"])
+        yield stats.goal("overhead with --max-overhead %s (%s)" % (limit, worst["interpreter"]),
+                         worst["real_percent"]["median"], float(limit.rstrip("%")), unit="%")
+
+
 GOALS = {"cost": _cost_goals, "attach": _attach_goals, "noloss": _noloss_goals,
          "convert": _convert_goals, "slowdown": _no_goals,
-         "features": _no_goals, "cuda": _cuda_goals}
+         "features": _no_goals, "cuda": _cuda_goals, "overhead": _overhead_goals}
 
 
 def goals(results):

@@ -1,7 +1,7 @@
 # libFuzzer targets with AddressSanitizer and UBSan: each fuzz_*.c runs for FUZZ_SECONDS, starting
 # from its committed corpus. What it finds on the way is kept in the build directory.
 FUZZ := $(BUILD)/fuzz
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 20
 FUZZ_CC ?= $(CLANG)
 FUZZ_FLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all

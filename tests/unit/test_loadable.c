@@ -77,7 +77,7 @@ static const struct pt_loadable *item(const struct pt_loadables *found, const ch
 static void test_folders(void **state)
 {
 	static const char *const globs[] = {"libx.so.*", "libz-no-such.so", NULL};
-	char folder[3000], paths[4000], packages[3500], venv[3500], alias[4096];
+	char folder[3000], paths[6100], packages[3500], venv[3500], alias[4096];
 	char *env[] = {paths, packages, venv, NULL};
 	struct pt_module module = {0};
 	struct pt_process process = {.module_count = 1, .modules = &module, .interpreter = -1};
