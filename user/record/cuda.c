@@ -490,7 +490,9 @@ static int find_ahead(const struct session *session, const struct pt_process *pr
 	if (known->searched)
 		return 0;
 	known->searched = true;
-	if (session->cuda->want)
+	/* else programs that have nothing to do with CUDA would pay for hundreds of probes at the
+	 * start and at the end, on each host that has it */
+	if (session->cuda->want && session->options->cuda_asked)
 		rc = pt_loadables_find(process, cuda_names, &known->cuda);
 	if (!rc && session->options->cuda_libs)
 		rc = pt_loadables_find(process, lib_names, &known->libs);
