@@ -7,6 +7,7 @@
 PATTERN is a part of a test's name, * stands for any text: exact, 'attach*3.12*threads'.
 """
 import argparse
+import contextlib
 import importlib
 import os
 import sys
@@ -16,6 +17,27 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 from harness import interpreters, process, runner  # noqa: E402
+
+
+RCU_EXPEDITED = "/sys/kernel/rcu_expedited"  # Documentation/ABI/testing/sysfs-kernel-rcu
+
+
+@contextlib.contextmanager
+def hurried_kernel():
+    """Removing probes waits for RCU grace periods, which is most of what many tests do: shorter ones
+    save a third of the time. (The guests of tests/vm run without.)"""
+    try:
+        with open(RCU_EXPEDITED, "r+") as file:
+            before = file.read()
+            file.write("1")
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with open(RCU_EXPEDITED, "w") as file:
+            file.write(before)
 
 
 def modules():
@@ -49,7 +71,8 @@ def main():
     if missing:
         print("no interpreter here for: %s (scripts/interpreters.sh makes Debian's)" %
               " ".join(missing))
-    results = runner.run(tests, jobs=args.j, keep=args.keep)
+    with hurried_kernel():
+        results = runner.run(tests, jobs=args.j, keep=args.keep)
     text, failed = runner.summary(results)
     for name, status in results.items():
         if status == runner.FAIL:
