@@ -12,15 +12,15 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 tool=$(realpath "$1") build=$(realpath -m "$2")
 shift 2
-# Suite of the kernel | processor | interpreters, of which "host" is this machine's own. The guest has
+# The longest first. Suite of the kernel | processor | interpreters, of which "host" is this machine's own. The guest has
 # one plain processor, for qemu 7.2's sake: with two it loses races with the kernel's patching of its
 # own text, and an interrupt during cmpxchg16b pushes wrong flags, of which 6.12 died in 5 boots of
 # 12. Kernels up to 6.12 can do without that instruction; 7.2 has no task storage then.
 matrix=(
+    "sid|qemu64|host sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
     "bullseye|qemu64,-cx16|bullseye:/usr/bin/python3.9 host"
     "bookworm|qemu64,-cx16|host trixie:/usr/bin/python3.13"
     "trixie|qemu64,-cx16|host trixie:/usr/bin/python3.13"
-    "sid|qemu64|host sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
 )
 every="host bullseye:/usr/bin/python3.9 trixie:/usr/bin/python3.13 sid:/usr/bin/python3.13
     sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
