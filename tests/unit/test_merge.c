@@ -20,8 +20,19 @@
 
 static void test_scan(void **state)
 {
-	static const char *const bad[] = {"",      "{",         "{\"a\"}", "{\"a\":}",   "{\"a\":1",
-					  "{a:1}", "{\"a\":\"", "{\"a\\",  "{\"a\":[1}", "[1]"};
+	static const char *const bad[] = {"",
+					  "{",
+					  "{\"a\"}",
+					  "{\"a\":}",
+					  "{\"a\":1",
+					  "{a:1}",
+					  "{\"a\":\"",
+					  "{\"a\\",
+					  "{\"a\":[1}",
+					  "[1]",
+					  "{\"a\":\"\\q\"}",
+					  "{\"a\":\"\\u12g4\"}",
+					  "{\"a\":\"\\u1"};
 	const char *p = "{ \"a\" : [1,{\"b\":\"}\\\"\"}] ,\"c\":-1.5e3, \"d\":{}}x";
 	static const char *const values[] = {"[1,{\"b\":\"}\\\"\"}]", "-1.5e3", "{}"};
 	struct pt_json_member member;
@@ -43,7 +54,7 @@ static void test_scan(void **state)
 	}
 	memset(deep, '[', sizeof(deep) - 1);
 	deep[sizeof(deep) - 1] = '\0';
-	assert_null(pt_json_skip(deep));
+	assert_null(pt_json_skip(deep, PT_JSON_NESTING_MAX));
 	assert_true(pt_json_take_u64(&(struct pt_json_span){"18446744073709551615", 20}, &n));
 	assert_true(n == UINT64_MAX);
 	assert_false(pt_json_take_u64(&(struct pt_json_span){"18446744073709551616", 20}, &n));

@@ -291,7 +291,7 @@ static int take_rules(struct reader *reader, const struct field *field,
 		rule.text += strspn(rule.text, " \t\r\n,");
 		if (*rule.text == ']')
 			return 0;
-		rule.len = (size_t)(pt_json_skip(rule.text) - rule.text);
+		rule.len = (size_t)(pt_json_skip(rule.text, PT_JSON_NESTING_MAX) - rule.text);
 		rc = take_rule(reader, &rule);
 		rule.text += rule.len;
 	}

@@ -14,6 +14,14 @@ void governor_init(struct governor *g, double limit, bool c_calls, uint64_t now_
 
 static enum governor_action rest(struct governor *g, uint64_t now_ns)
 {
+	g->resting = true;
+	g->rests++;
+	g->since_ns = now_ns;
+	return GOVERNOR_REST;
+}
+
+static enum governor_action overdrawn(struct governor *g, uint64_t now_ns)
+{
 	double window_ns = (double)(now_ns - g->since_ns);
 
 	g->price = window_ns > 0 ? g->window_spent_ns / window_ns : 0;
@@ -25,10 +33,7 @@ static enum governor_action rest(struct governor *g, uint64_t now_ns)
 			g->retry_ns = GOVERNOR_RETRY_MAX_NS;
 		g->without_c = true;
 	}
-	g->resting = true;
-	g->rests++;
-	g->since_ns = now_ns;
-	return GOVERNOR_REST;
+	return rest(g, now_ns);
 }
 
 static enum governor_action wake(struct governor *g, uint64_t now_ns)
@@ -42,16 +47,13 @@ static enum governor_action wake(struct governor *g, uint64_t now_ns)
 static enum governor_action step_recording(struct governor *g, uint64_t now_ns)
 {
 	if (g->balance_ns < 0 && now_ns - g->since_ns >= GOVERNOR_WINDOW_NS)
-		return rest(g, now_ns);
+		return overdrawn(g, now_ns);
 	/* long without a rest: the C functions may come back, by way of a short one */
 	if (g->without_c && now_ns - g->since_ns >= g->retry_ns) {
 		g->without_c = false;
 		g->tried = true;
 		g->price = 0;
-		g->resting = true;
-		g->rests++;
-		g->since_ns = now_ns;
-		return GOVERNOR_REST;
+		return rest(g, now_ns);
 	}
 	return GOVERNOR_GO_ON;
 }

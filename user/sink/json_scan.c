@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 #include "sink/json_scan.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
-
-#define NESTING_MAX 32
 
 static const char *skip_space(const char *p)
 {
 	while (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')
 		p++;
+	return p;
+}
+
+/* p is behind the backslash; the escape's last character, or NULL. */
+static const char *skip_escape(const char *p)
+{
+	if (*p != 'u')
+		return *p && strchr("\"\\/bfnrt", *p) ? p : NULL;
+	for (int i = 0; i < 4; i++) {
+		if (!isxdigit((unsigned char)*++p))
+			return NULL;
+	}
 	return p;
 }
 
@@ -19,7 +30,7 @@ static const char *skip_string(const char *p)
 	for (p++; *p != '"'; p++) {
 		if ((unsigned char)*p < 0x20)
 			return NULL; /* the NUL, too */
-		if (*p == '\\' && (unsigned char)*++p < 0x20)
+		if (*p == '\\' && !(p = skip_escape(p + 1)))
 			return NULL;
 	}
 	return p + 1;
@@ -35,7 +46,7 @@ static const char *skip_word(const char *p)
 	return p == start ? NULL : p;
 }
 
-const char *pt_json_skip(const char *p)
+const char *pt_json_skip(const char *p, int nesting_max)
 {
 	int nesting = 0;
 
@@ -46,7 +57,7 @@ const char *pt_json_skip(const char *p)
 			if (!p)
 				return NULL;
 		} else if (*p == '{' || *p == '[') {
-			if (++nesting > NESTING_MAX)
+			if (++nesting > nesting_max)
 				return NULL;
 			p++;
 		} else if (*p == '}' || *p == ']') {
@@ -87,7 +98,7 @@ int pt_json_next(const char **at, struct pt_json_member *member)
 	if (*p != ':')
 		return -EBADMSG;
 	p = skip_space(p + 1);
-	end = pt_json_skip(p);
+	end = pt_json_skip(p, PT_JSON_NESTING_MAX);
 	if (!end)
 		return -EBADMSG;
 	member->value = (struct pt_json_span){p, (size_t)(end - p)};

@@ -22,9 +22,11 @@ struct pt_json_member {
 	struct pt_json_span value;
 };
 
+#define PT_JSON_NESTING_MAX 32 /* of what pt_json_next() walks; enough for what is ours */
+
 /* What follows the value at p (white space before it is passed over), or NULL. Nesting deeper than
- * 32 is refused. */
-const char *pt_json_skip(const char *p);
+ * nesting_max is refused. */
+const char *pt_json_skip(const char *p, int nesting_max);
 
 /* Walks an object: *p is at its '{' the first time. 1: member is set; 0: the object has ended and
  * *p is behind its '}'; -EBADMSG. */

@@ -107,13 +107,13 @@ static bool take_line(const char *line, struct pt_json_member *member)
 	const char *end;
 
 	line += strspn(line, " ");
-	if (*line != '"' || !(end = pt_json_skip(line)) || end[0] != ':')
+	if (*line != '"' || !(end = pt_json_skip(line, PT_JSON_NESTING_MAX)) || end[0] != ':')
 		return false;
 	member->key = (struct pt_json_span){line + 1, (size_t)(end - line - 2)};
 	end++;
 	end += strspn(end, " ");
 	member->value.text = end;
-	end = pt_json_skip(end);
+	end = pt_json_skip(end, PT_JSON_NESTING_MAX);
 	member->value.len = end ? (size_t)(end - member->value.text) : 0;
 	return true;
 }

@@ -296,7 +296,7 @@ static int put_quoted_id(struct pt_merge_ids *ids, const struct pt_merge_file *f
 int pt_merge_frame(struct pt_merge_ids *ids, const struct pt_merge_file *file, const char *text,
 		   const char **end, struct pt_buf *out)
 {
-	const char *key_end = text[0] == '"' ? pt_json_skip(text) : NULL;
+	const char *key_end = text[0] == '"' ? pt_json_skip(text, PT_JSON_NESTING_MAX) : NULL;
 	struct pt_json_span key = {text, key_end ? (size_t)(key_end - text) : 0};
 	struct pt_json_member member;
 	bool first = true;

@@ -219,7 +219,21 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 	return ferror(out) ? -EIO : 0;
 }
 
-static cJSON *functions_json(const struct pt_report *report, compare_fn compare, size_t top)
+static void add_calls(cJSON *item, const struct report_function *function)
+{
+	cJSON_AddNumberToObject(item, "calls", (double)function->calls);
+	cJSON_AddNumberToObject(item, "self_ns", (double)function->self_ns);
+	cJSON_AddNumberToObject(item, "total_ns", (double)function->total_ns);
+}
+
+static void add_samples(cJSON *item, const struct report_function *function)
+{
+	cJSON_AddNumberToObject(item, "self_samples", (double)function->self_samples);
+	cJSON_AddNumberToObject(item, "total_samples", (double)function->total_samples);
+}
+
+static cJSON *functions_json(const struct pt_report *report, compare_fn compare, size_t top,
+			     void (*add)(cJSON *item, const struct report_function *function))
 {
 	cJSON *array = cJSON_CreateArray(), *item;
 	const struct report_function **list;
@@ -234,32 +248,7 @@ static cJSON *functions_json(const struct pt_report *report, compare_fn compare,
 		cJSON_AddStringToObject(item, "file", list[i]->file);
 		cJSON_AddNumberToObject(item, "line", list[i]->line);
 		cJSON_AddStringToObject(item, "name", list[i]->qualname);
-		cJSON_AddNumberToObject(item, "calls", (double)list[i]->calls);
-		cJSON_AddNumberToObject(item, "self_ns", (double)list[i]->self_ns);
-		cJSON_AddNumberToObject(item, "total_ns", (double)list[i]->total_ns);
-		cJSON_AddItemToArray(array, item);
-	}
-	free(list);
-	return array;
-}
-
-static cJSON *samples_json(const struct pt_report *report, size_t top)
-{
-	cJSON *array = cJSON_CreateArray(), *item;
-	const struct report_function **list;
-	size_t count;
-
-	if (!array || sorted(report, by_samples, &list, &count)) {
-		cJSON_Delete(array);
-		return NULL;
-	}
-	for (size_t i = 0; i < count && i < top; i++) {
-		item = cJSON_CreateObject();
-		cJSON_AddStringToObject(item, "file", list[i]->file);
-		cJSON_AddNumberToObject(item, "line", list[i]->line);
-		cJSON_AddStringToObject(item, "name", list[i]->qualname);
-		cJSON_AddNumberToObject(item, "self_samples", (double)list[i]->self_samples);
-		cJSON_AddNumberToObject(item, "total_samples", (double)list[i]->total_samples);
+		add(item, list[i]);
 		cJSON_AddItemToArray(array, item);
 	}
 	free(list);
@@ -299,11 +288,12 @@ int pt_report_print_json(const struct pt_report *report, const struct pt_totals 
 	cJSON_AddNumberToObject(root, "lost_records", (double)totals->lost_records);
 	cJSON_AddNumberToObject(root, "damaged_records", (double)totals->bad_records);
 	cJSON_AddBoolToObject(root, "cut_short", totals->cut_short);
-	cJSON_AddItemToObject(root, "by_self", functions_json(report, by_self, top));
-	cJSON_AddItemToObject(root, "by_total", functions_json(report, by_total, top));
+	cJSON_AddItemToObject(root, "by_self", functions_json(report, by_self, top, add_calls));
+	cJSON_AddItemToObject(root, "by_total", functions_json(report, by_total, top, add_calls));
 	if (report->samples) {
 		cJSON_AddNumberToObject(root, "samples", (double)report->samples);
-		cJSON_AddItemToObject(root, "by_samples", samples_json(report, top));
+		cJSON_AddItemToObject(root, "by_samples",
+				      functions_json(report, by_samples, top, add_samples));
 	}
 	cJSON_AddItemToObject(root, "threads", threads_json(report));
 	text = cJSON_Print(root);

@@ -11,6 +11,7 @@
 
 #include "base/map.h"
 #include "base/utf8.h"
+#include "sink/json_scan.h"
 #include "sink/report.h"
 #include "sink/sink.h"
 
@@ -161,36 +162,9 @@ static char *take_u64(char *p, uint64_t *value)
 
 static char *skip_value(char *p)
 {
-	int nesting = 0;
-	char *text;
+	const char *end = pt_json_skip(p, NESTING_MAX);
 
-	do {
-		p = skip_space(p);
-		if (*p == '"') {
-			p = take_string(p, &text);
-			if (!p)
-				return NULL;
-		} else if (*p == '{' || *p == '[') {
-			if (++nesting > NESTING_MAX)
-				return NULL;
-			p++;
-		} else if (*p == '}' || *p == ']') {
-			if (--nesting < 0)
-				return NULL;
-			p++;
-		} else if (nesting && (*p == ',' || *p == ':')) {
-			p++;
-		} else {
-			char *start = p;
-
-			while ((*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'z') || *p == '-' ||
-			       *p == '+' || *p == '.' || *p == 'E')
-				p++;
-			if (p == start)
-				return NULL;
-		}
-	} while (nesting);
-	return p;
+	return end ? p + (end - p) : NULL;
 }
 
 typedef char *(*member_fn)(const char *key, char *value, struct event *event);
