@@ -49,12 +49,6 @@ static double cpu_used_ns(struct session *session)
 	return (double)sum_ns;
 }
 
-/* Are C functions recorded where they are called? Only then it helps to leave them out. */
-static bool has_c_calls(const struct session *session)
-{
-	return session->options->tracer.c_functions && !session->methods;
-}
-
 int overhead_begin(struct session *session, struct pt_err *err)
 {
 	double limit = session->options->max_overhead;
@@ -71,7 +65,7 @@ int overhead_begin(struct session *session, struct pt_err *err)
 	session->overhead = calloc(1, sizeof(*session->overhead));
 	if (!session->overhead)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	governor_init(&session->overhead->governor, limit, has_c_calls(session), session->gate_ns);
+	governor_init(&session->overhead->governor, limit, session->c_calls, session->gate_ns);
 	cpu_used_ns(session);
 	session->overhead->cost_ns = pt_tracer_cost_ns(session->tracer, session->trap_ns);
 	session->overhead->next_ns = session->gate_ns + STEP_NS;

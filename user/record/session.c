@@ -324,6 +324,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		drop_calls(&options);
 	}
 	rc = load_tracer(session, &options, err);
+	session->c_calls = options.c_functions && !options.methods;
 	if (!rc && wants_calls(&options))
 		rc = cuda_new(session, err);
 	return rc || !options.stacks ? rc : make_callstacks(session, err);

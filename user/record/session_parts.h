@@ -76,8 +76,9 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
-	struct overhead *overhead;    /* NULL: no limit */
-	double trap_ns;               /* what a hit costs beside the program */
+	struct overhead *overhead; /* NULL: no limit */
+	double trap_ns;            /* what a hit costs beside the program */
+	bool c_calls; /* C functions are recorded where they are called; the rest can do without */
 	uint64_t stale_ns;            /* when to copy out what rests */
 	uint64_t complete_until_ns;   /* what is to be said of it then; 0: nothing */
 	struct cuda_session *cuda;    /* NULL: not wanted */
