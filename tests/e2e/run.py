@@ -24,8 +24,9 @@ RCU_EXPEDITED = "/sys/kernel/rcu_expedited"  # Documentation/ABI/testing/sysfs-k
 
 @contextlib.contextmanager
 def hurried_kernel():
-    """Removing probes waits for RCU grace periods, which is most of what many tests do: shorter ones
-    save a third of the time. (The guests of tests/vm run without.)"""
+    """Removing probes waits for RCU grace periods: with shorter ones 28 tests take 22 s instead of 26.
+    It is put back at the end; after a kill -9 of this program it stays until the next boot. (The
+    guests of tests/vm run without.)"""
     try:
         with open(RCU_EXPEDITED, "r+") as file:
             before = file.read()
