@@ -24,7 +24,7 @@ matrix=(
 )
 every="host bullseye:/usr/bin/python3.9 trixie:/usr/bin/python3.13 sid:/usr/bin/python3.13
     sid:/usr/bin/python3.14 sid:/usr/bin/python3.15"
-guest_limit_s=${VM_TIMEOUT:-1200}
+guest_limit_s=${VM_TIMEOUT:-2400}
 roots=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
 passed=0 failed=0 skipped=0
 
