@@ -99,18 +99,24 @@ enum pt_word_kind {
  *        as the function's PT_REC_CUDA_FN says, then one word PT_CUDA_DESC with the low three bits
  *        0: which function, how many other calls of CUDA it was made in, and at the end, what it
  *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
+ *
  * STACK  1 payload word: the number of the PT_REC_CALL_STACK of the same thread, which comes before
  *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN or BLOCK that follows was
- * called. No event. BLOCK  3 payload words: an address, bytes, and a PT_BLOCK_DESC shifted left by
- * PT_RT_SHIFT. An allocator of PyTorch's gives out (bytes > 0) or takes back (bytes <= 0; 0: not
- * known how many) what lies there. A STACK may come before it. Only with --torch-memory. No event.
+ *        called. No event.
+ *
+ * BLOCK  3 payload words: an address, bytes, and a PT_BLOCK_DESC shifted left by PT_RT_SHIFT. An
+ *        allocator of PyTorch's gives out (bytes > 0) or takes back (bytes <= 0; 0: not known how
+ *        many) what lies there. A STACK may come before it. Only with --torch-memory. No event.
+ *
  * CORO   1 payload word: the enter that follows (a LINE and a DEPTH may lie between) starts or
- * resumes the coroutine or asynchronous generator at this address. PT_CORO_FIRST: it has not run
- *        before; PT_CORO_UNKNOWN: whether it has is not known. Only with --async. No event.
+ *        resumes the coroutine or asynchronous generator at this address. PT_CORO_FIRST: it has not
+ *        run before; PT_CORO_UNKNOWN: whether it has is not known. Only with --async. No event.
+ *
  * TASK   1 payload word: the frame that was just entered is asked to make a task of the coroutine
- * at this address, which has not run yet. Only with --async. No event. SWITCH 1 payload word: the
- * thread runs on another stack now, a greenlet's, which has this number; it is the one before if
- * the number is the same. A SNAP follows at once. Only with --async.
+ *        at this address, which has not run yet. Only with --async. No event.
+ *
+ * SWITCH 1 payload word: the thread runs on another stack now, a greenlet's, which has this number;
+ *        it is the one before if the number is the same. A SNAP follows at once. Only with --async.
  */
 enum pt_ext {
 	PT_X_DEPTH = 1,
