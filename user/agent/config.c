@@ -77,8 +77,9 @@ static int take_text(struct reader *reader, const struct field *field,
 	*text = NULL;
 	if (!string || !*string) {
 		cJSON_Delete(item);
-		return wrong(reader, value->text, "\"%s\" must be a string that is not empty",
-			     field->name);
+		wrong(reader, value->text, "\"%s\" must be a string that is not empty",
+		      field->name);
+		return -EINVAL;
 	}
 	*text = strdup(string);
 	cJSON_Delete(item);

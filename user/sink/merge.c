@@ -182,9 +182,11 @@ int pt_merge_start(const char *path, uint64_t *base_ns, struct pt_err *err)
 {
 	struct merge_input input = {0};
 	char *line = malloc(LINE_MAX_BYTES);
-	int rc = line ? input_open(path, path, &input, err)
-		      : pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	int rc;
 
+	if (!line)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	rc = input_open(path, path, &input, err);
 	if (!rc) {
 		rc = read_head(&input, line, err);
 		gzclose(input.file);

@@ -7,6 +7,7 @@
  * Memory: 8 bytes a sample or less; samples of the same stack in a row are one with more weight.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +81,7 @@ static int add_sample(struct speedscope *s, const struct pt_op_sample *sample)
 		last->samples++;
 		return 0;
 	}
-	if (profile->count == profile->room) {
+	if (!profile->runs || profile->count == profile->room) {
 		size_t room = profile->room ? 2 * profile->room : 256;
 		struct run *bigger = reallocarray(profile->runs, room, sizeof(*bigger));
 
@@ -185,8 +186,9 @@ static void add_profile(const struct speedscope *s, const struct pt_map *places,
 	pt_buf_add_str(buf, "\n{\"type\":\"sampled\",\"name\":");
 	pt_json_string(buf, name);
 	pt_buf_printf(buf,
-		      ",\"unit\":\"nanoseconds\",\"startValue\":0,\"endValue\":%llu,\"samples\":[",
-		      (unsigned long long)(samples * profile->period_ns));
+		      ",\"unit\":\"nanoseconds\",\"startValue\":0,\"endValue\":%" PRIu64
+		      ",\"samples\":[",
+		      samples * profile->period_ns);
 	for (size_t i = 0; i < profile->count; i++) {
 		if (i)
 			pt_buf_add_str(buf, ",\n");
@@ -194,8 +196,8 @@ static void add_profile(const struct speedscope *s, const struct pt_map *places,
 	}
 	pt_buf_add_str(buf, "],\"weights\":[");
 	for (size_t i = 0; i < profile->count; i++)
-		pt_buf_printf(buf, "%s%llu", i ? "," : "",
-			      (unsigned long long)(profile->runs[i].samples * profile->period_ns));
+		pt_buf_printf(buf, "%s%" PRIu64, i ? "," : "",
+			      profile->runs[i].samples * profile->period_ns);
 	pt_buf_add_str(buf, "]}");
 }
 
