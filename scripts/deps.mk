@@ -22,6 +22,9 @@ endif
 ifeq ($(BPFTOOL),)
 $(error bpftool is needed to build the BPF skeletons. Run scripts/setup.sh)
 endif
+ifeq ($(PROTOC_C),)
+$(error protoc-c is needed to build the messages of proto/ (protobuf-c-compiler). Run scripts/setup.sh)
+endif
 endif
 
 LIBBPF_CFLAGS := $(shell $(LIBBPF_PC) --cflags libbpf)

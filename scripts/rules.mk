@@ -55,7 +55,7 @@ lint-cppcheck:
 		-D'LIBBPF_OPTS(TYPE, NAME, ...)=struct TYPE NAME = {0}' -DPT_VERSION='""' \
 		-Iinclude -Iuser $(USER_SRC)
 
-lint-tidy: $(SKEL)
+lint-tidy: $(SKEL) $(PROTO_HDR)
 	@test -n "$(CLANG_TIDY)" || { \
 		echo "lint: clang-tidy is not installed (scripts/setup.sh test does that)" >&2; exit 1; }
 	$(CLANG_TIDY) --quiet --warnings-as-errors='*' --checks='$(TIDY_CHECKS)' $(USER_SRC) -- \

@@ -9,9 +9,13 @@ FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_NAMES := $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%)
 FUZZ_OBJ := $(LIB_OBJ:$(BUILD)/%.o=$(FUZZ)/%.o)
 
-$(FUZZ)/user/%.o: user/%.c $(SKEL)
+$(FUZZ)/user/%.o: user/%.c $(SKEL) | $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+
+$(FUZZ)/proto/%.o: $(BUILD)/proto/%.c | $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(CPPFLAGS_ALL) $(FUZZ_FLAGS) -c -o $@ $<
 
 $(FUZZ)/libpytrace.a: $(FUZZ_OBJ)
 	rm -f $@

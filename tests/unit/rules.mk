@@ -10,15 +10,19 @@ UNIT_HELP := $(ASAN)/unit/rec_builder.o $(ASAN)/unit/op_recorder.o $(ASAN)/unit/
 	$(ASAN)/unit/golden_outputs.o $(ASAN)/unit/interpreters.o
 CMOCKA := $(shell $(PKG_CONFIG) --libs cmocka 2>/dev/null || echo -lcmocka)
 
-$(ASAN)/user/%.o: user/%.c $(SKEL)
+$(ASAN)/user/%.o: user/%.c $(SKEL) | $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(ASAN_FLAGS) -MMD -MP -c -o $@ $<
+
+$(ASAN)/proto/%.o: $(BUILD)/proto/%.c | $(PROTO_HDR)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(ASAN_FLAGS) -c -o $@ $<
 
 $(ASAN)/libpytrace.a: $(ASAN_OBJ)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-$(ASAN)/unit/%.o: tests/unit/%.c
+$(ASAN)/unit/%.o: tests/unit/%.c | $(PROTO_HDR)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itests/unit $(ASAN_FLAGS) -MMD -MP -c -o $@ $<
 
