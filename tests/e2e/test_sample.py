@@ -2,6 +2,7 @@
 """Sampling (--engine sample). The witness is the program: it knows how much CPU time its functions
 had, and which stacks it can have at all: one that never existed is an error, however rare."""
 import collections
+import gzip
 import json
 import os
 import signal
@@ -124,6 +125,89 @@ def check_speedscope(t, path, stacks):
     t.equal(seen, expected, "speedscope's stacks")
 
 
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7f) << shift
+        shift, at = shift + 7, at + 1
+        if not data[at - 1] & 0x80:
+            return value, at
+
+
+def message(data):
+    """{field: [values]} of a message on the wire: numbers, or bytes."""
+    fields, at = collections.defaultdict(list), 0
+    while at < len(data):
+        key, at = varint(data, at)
+        value, at = varint(data, at)
+        if key & 7 == 2:
+            value, at = data[at:at + value], at + value
+        elif key & 7:
+            raise ValueError("wire type %d" % (key & 7))
+        fields[key >> 3].append(value)
+    return fields
+
+
+def packed(items):
+    """Of a repeated number, packed or not."""
+    numbers = []
+    for item in items:
+        at = 0
+        while isinstance(item, bytes) and at < len(item):
+            number, at = varint(item, at)
+            numbers.append(number)
+        if not isinstance(item, bytes):
+            numbers.append(item)
+    return numbers
+
+
+class Pprof:
+    """As profile.proto of pprof has it, by its field numbers; nothing of ours."""
+
+    def __init__(self, path):
+        with gzip.open(path) as file:
+            profile = message(file.read())
+        self.texts = [text.decode() for text in profile[6]]
+        self.types = [tuple(self.texts[message(one)[n][0]] for n in (1, 2)) for one in profile[1]]
+        self.functions = {m[1][0]: m for m in map(message, profile[5])}
+        self.locations = {m[1][0]: m for m in map(message, profile[4])}
+        self.mappings = {m[1][0]: m for m in map(message, profile[3])}
+        self.period, self.duration = profile[12][0], profile[10][0]
+        self.samples = [message(one) for one in profile[2]]
+
+    def frame(self, location):
+        function = self.functions[message(self.locations[location][4][0])[1][0]]
+        return tuple(self.texts[(function[n] or [0])[0]] for n in (2, 4))
+
+    def stack(self, sample):
+        return tuple(self.frame(number) for number in reversed(packed(sample[1])))
+
+    def labels(self, sample):
+        labels = map(message, sample[3])
+        return {self.texts[m[1][0]]: m[3][0] if m[3] else self.texts[m[2][0]] for m in labels}
+
+
+def check_pprof(t, path, stacks, pid):
+    """The same stacks, of this process."""
+    profile = Pprof(path)
+    t.equal(profile.texts[0], "", "the first text")
+    t.equal(profile.types, [("samples", "count"), ("cpu", "nanoseconds")], "types")
+    t.equal(profile.period, PERIOD_NS, "period")
+    seen = collections.Counter()
+    for sample in profile.samples:
+        count, ns = packed(sample[2])
+        labels = profile.labels(sample)
+        t.equal(ns, count * PERIOD_NS, "time of %d samples" % count)
+        t.equal((labels["pid"], set(labels)), (pid, {"pid", "tid", "thread"}), "labels")
+        stack = profile.stack(sample)
+        seen[tuple((name.split(".")[-1], file) for name, file in stack)] += count
+    t.check(all(m[2][0] in profile.mappings for m in profile.locations.values()), "mappings")
+    expected = collections.Counter()
+    for (_, stack), count in stacks.items():
+        expected[stack] += count
+    t.equal(seen, expected, "pprof's stacks")
+
+
 def check_reports(t, stacks, names):
     own = collections.Counter()
     for (_, stack), count in stacks.items():
@@ -150,7 +234,7 @@ def test_samples(t, interp):
     parts = target.done()
     t.has(tracer.expect(0, stop=True), "samples", "nothing lost")
     t.equal(target.finish(), 0, "exit status of the target")
-    for name in ("a.json", "a.folded", "a.speedscope.json"):
+    for name in ("a.json", "a.folded", "a.speedscope.json", "a.pb.gz"):
         process.run_tool("replay", t.path("a.ptcap"), "-o", t.path(name))
     stacks = folded(t.path("a.folded"))
     total = sum(stacks.values())
@@ -162,6 +246,7 @@ def test_samples(t, interp):
     with open(t.path("a.json")) as file:
         check_spans(t, json.load(file, parse_float=trace._number), total)
     check_speedscope(t, t.path("a.speedscope.json"), stacks)
+    check_pprof(t, t.path("a.pb.gz"), stacks, target.pid)
     check_reports(t, stacks, ("a.json", "a.ptcap"))
 
 

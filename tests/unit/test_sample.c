@@ -11,9 +11,11 @@
 
 #include <cjson/cJSON.h>
 #include <cmocka.h>
+#include <zlib.h>
 
 #include "ingest/decode.h"
 #include "op_recorder.h"
+#include "pprof.pb-c.h"
 #include "scratch.h"
 #include "sink/report.h"
 #include "sink/sink.h"
@@ -284,6 +286,71 @@ static void test_speedscope(void **state)
 	free(text);
 }
 
+/* What protobuf-c makes of the file; the caller frees. */
+static Pprof__Profile *read_pprof(const char *path)
+{
+	static uint8_t bytes[1 << 16];
+	gzFile file = gzopen(path, "r");
+	Pprof__Profile *profile;
+	int len;
+
+	assert_non_null(file);
+	len = gzread(file, bytes, sizeof(bytes));
+	assert_in_range(len, 1, sizeof(bytes) - 1);
+	assert_int_equal(gzclose(file), Z_OK);
+	profile = pprof__profile__unpack(NULL, (size_t)len, bytes);
+	assert_non_null(profile);
+	return profile;
+}
+
+static void test_pprof(void **state)
+{
+	Pprof__Profile *profile;
+	Pprof__Sample *sample;
+
+	free(write_format("a.pb.gz", NULL, 0));
+	profile = read_pprof(scratch_path("a.pb.gz"));
+#define TEXT(index) profile->string_table[index]
+	assert_string_equal(TEXT(0), "");
+	assert_int_equal(profile->n_sample_type, 2);
+	assert_string_equal(TEXT(profile->sample_type[0]->type), "samples");
+	assert_string_equal(TEXT(profile->sample_type[1]->unit), "nanoseconds");
+	assert_string_equal(TEXT(profile->default_sample_type), "cpu");
+	assert_int_equal(profile->period, 100);
+	assert_int_equal(profile->time_nanos, 5000);
+	assert_int_equal(profile->duration_nanos, 1300);
+	assert_int_equal(profile->n_mapping, 1);
+	assert_string_equal(TEXT(profile->mapping[0]->filename), "py;thon");
+	/* each function, and its place, once: a, f, and what stands for no frame */
+	assert_int_equal(profile->n_function, 3);
+	assert_int_equal(profile->n_location, 3);
+	/* thread 11: [f a] twice, [a], none; thread 12: [f f a] */
+	assert_int_equal(profile->n_sample, 4);
+	sample = profile->sample[0];
+	assert_int_equal(sample->n_location_id, 2);
+	assert_int_equal(sample->value[0], 2);
+	assert_int_equal(sample->value[1], 200);
+	assert_int_equal(sample->n_label, 3);
+	assert_string_equal(TEXT(sample->label[1]->key), "tid");
+	assert_int_equal(sample->label[1]->num, 11);
+	assert_string_equal(TEXT(sample->label[2]->str), "main");
+	for (size_t i = 0; i < profile->n_location; i++) {
+		const Pprof__Location *location = profile->location[i];
+
+		assert_int_equal(location->id, i + 1);
+		assert_int_equal(location->mapping_id, 1);
+		assert_int_equal(location->n_line, 1);
+		if (location->id != sample->location_id[0])
+			continue;
+		/* innermost first */
+		assert_string_equal(
+		    TEXT(profile->function[location->line[0]->function_id - 1]->name), "C.f");
+		assert_int_equal(location->line[0]->line, 7);
+	}
+#undef TEXT
+	pprof__profile__free_unpacked(profile, NULL);
+}
+
 /* What the trace says is what the samples said, in both dialects. */
 static void test_report_of_trace(void **state)
 {
@@ -305,13 +372,10 @@ static void test_report_of_trace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_join),
-	    cmocka_unit_test(test_what_is_missing),
-	    cmocka_unit_test(test_control),
-	    cmocka_unit_test(test_damage),
-	    cmocka_unit_test(test_folded),
-	    cmocka_unit_test(test_speedscope),
-	    cmocka_unit_test(test_report_of_trace),
+	    cmocka_unit_test(test_join),    cmocka_unit_test(test_what_is_missing),
+	    cmocka_unit_test(test_control), cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_folded),  cmocka_unit_test(test_speedscope),
+	    cmocka_unit_test(test_pprof),   cmocka_unit_test(test_report_of_trace),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -134,8 +134,8 @@ static const struct row rows[] = {
 	ROW("all", 'a', FLAG, NULL, all, TRACERS,
 	 "trace every Python process of this host, those started later too", .only_flag = true),
 	ROW("output", 'o', STRING, "FILE", output, WRITERS | APP_MERGE | APP_CAPTURE,
-	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; of samples also .folded and "
-	 ".speedscope.json; - is standard output); default pytrace-COMM-PID.json.gz; capture: the "
+	 "write FILE (.json, .json.gz, or .ptcap for the raw capture; of samples also .folded, "
+	 ".speedscope.json, and .pprof or .pb.gz for pprof; - is standard output); default pytrace-COMM-PID.json.gz; capture: the "
 	 "folder for captures, default '.'"),
 	ROW("duration", 'd', TIME, "TIME", duration_ns, TRACERS,
 	 "stop after TIME (500ms, 10s, 2m); default: Ctrl-C or the target's end"),

@@ -119,8 +119,8 @@ int pt_output_check(const char *path, struct pt_err *err)
 	if (!pt_sink_knows(path) && !pt_output_is_capture(path))
 		return pt_err_set(
 		    err, -EINVAL, PT_EXIT_USAGE,
-		    "end it in .json, .json.gz, .folded, .speedscope.json or .ptcap; the suffix "
-		    "chooses the format",
+		    "end it in .json, .json.gz, .folded, .pprof, .pb.gz, .speedscope.json or "
+		    ".ptcap; the suffix chooses the format",
 		    "'%s' has no known suffix", path);
 	return pt_output_check_writable(path, err);
 }
@@ -391,7 +391,7 @@ int pt_output_check_copy(const struct pt_output_options *options, const char *pa
 			 struct pt_err *err)
 {
 	static const char *const suffixes[] = {".json.gz", ".speedscope.json", ".json", ".folded",
-					       ".ptcap"};
+					       ".pprof",   ".pb.gz",           ".ptcap"};
 	int rc = pt_output_check_rewrite(options->path, err);
 
 	if (rc)

@@ -31,6 +31,6 @@ struct pt_format {
 };
 
 extern const struct pt_format pt_format_chrome, pt_format_chrome_gzip, pt_format_folded,
-    pt_format_speedscope;
+    pt_format_speedscope, pt_format_pprof, pt_format_pprof_gzip;
 
 #endif

@@ -10,10 +10,8 @@
 
 /* The registry: the first whose suffix fits. */
 static const struct pt_format *const formats[] = {
-    &pt_format_speedscope,
-    &pt_format_folded,
-    &pt_format_chrome_gzip,
-    &pt_format_chrome,
+    &pt_format_speedscope, &pt_format_folded,      &pt_format_pprof,
+    &pt_format_pprof_gzip, &pt_format_chrome_gzip, &pt_format_chrome,
 };
 
 struct pt_sink {
@@ -83,7 +81,8 @@ int pt_sink_open(const char *path, const struct pt_capture_info *info,
 		free(sink);
 		return pt_err_set(
 		    err, -EINVAL, PT_EXIT_USAGE,
-		    "Use a name that ends in .json, .json.gz, .folded or .speedscope.json.",
+		    "Use a name that ends in .json, .json.gz, .folded, .pprof, .pb.gz or "
+		    ".speedscope.json.",
 		    "no output format has the suffix of '%s'", path);
 	}
 	where.gzip = sink->format->gzip;
