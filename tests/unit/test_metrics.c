@@ -66,8 +66,9 @@ static void call(struct pt_metrics *metrics, pid_t pid, unsigned int function, u
 static char *text(struct pt_metrics *metrics, uint64_t now_ns)
 {
 	struct pt_buf buf = {0};
+	struct pt_series_sink sink = pt_series_text(&buf);
 
-	pt_metrics_text(metrics, now_ns, &buf);
+	pt_metrics_walk(metrics, now_ns, &sink);
 	pt_buf_add(&buf, "", 1);
 	assert_false(buf.failed);
 	return buf.data;

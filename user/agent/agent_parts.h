@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * agent_parts.h - what agent.c and pages.c share; nobody else includes it.
+ * agent_parts.h - what agent.c, pages.c and series.c share; nobody else includes it.
  */
 #ifndef PT_AGENT_AGENT_PARTS_H
 #define PT_AGENT_AGENT_PARTS_H
@@ -55,6 +55,8 @@ struct agent {
 };
 
 uint64_t agent_now_ns(void);
+/* series.c */
+void agent_series(struct agent *agent, const struct pt_series_sink *sink);
 /* pages.c: suits agent_answer_fn with the agent as ctx. */
 unsigned int agent_answer(enum agent_page page, struct pt_buf *text, void *agent);
 

@@ -30,24 +30,32 @@ enum counter {
 	COUNTERS
 };
 
-static const struct {
-	const char *name, *help;
-	bool seconds;
-} counter_texts[COUNTERS] = {
-    [CALLS] = {"pytrace_calls_total", "Calls of Python functions that have ended.", false},
+static const struct pt_series_name counter_names[COUNTERS] = {
+    [CALLS] = {"pytrace_calls_total", "Calls of Python functions that have ended.",
+	       PT_SERIES_COUNTER, PT_SERIES_PLAIN},
     [CALL_NS] = {"pytrace_self_seconds_total",
-		 "Time in Python functions that have ended, without what they called.", true},
-    [GC_COUNT] = {"pytrace_gc_collections_total", "Garbage collections.", false},
-    [GC_NS] = {"pytrace_gc_seconds_total", "Time in garbage collections.", true},
-    [GIL_COUNT] = {"pytrace_gil_waits_total", "Waits for the global interpreter lock.", false},
-    [GIL_NS] = {"pytrace_gil_wait_seconds_total", "Time threads waited for the GIL.", true},
-    [EXCEPTIONS] = {"pytrace_exceptions_total", "Exceptions that reached Python code.", false},
-    [CUDA_CALLS] = {"pytrace_cuda_calls_total", "Calls of CUDA functions and of NCCL.", false},
+		 "Time in Python functions that have ended, without what they called.",
+		 PT_SERIES_COUNTER, PT_SERIES_NS},
+    [GC_COUNT] = {"pytrace_gc_collections_total", "Garbage collections.", PT_SERIES_COUNTER,
+		  PT_SERIES_PLAIN},
+    [GC_NS] = {"pytrace_gc_seconds_total", "Time in garbage collections.", PT_SERIES_COUNTER,
+	       PT_SERIES_NS},
+    [GIL_COUNT] = {"pytrace_gil_waits_total", "Waits for the global interpreter lock.",
+		   PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+    [GIL_NS] = {"pytrace_gil_wait_seconds_total", "Time threads waited for the GIL.",
+		PT_SERIES_COUNTER, PT_SERIES_NS},
+    [EXCEPTIONS] = {"pytrace_exceptions_total", "Exceptions that reached Python code.",
+		    PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+    [CUDA_CALLS] = {"pytrace_cuda_calls_total", "Calls of CUDA functions and of NCCL.",
+		    PT_SERIES_COUNTER, PT_SERIES_PLAIN},
     [CUDA_LAUNCHES] = {"pytrace_cuda_launches_total",
-		       "Calls that launch CUDA kernels, graphs or host functions.", false},
-    [CUDA_ERRORS] = {"pytrace_cuda_errors_total", "Calls of CUDA functions that failed.", false},
+		       "Calls that launch CUDA kernels, graphs or host functions.",
+		       PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+    [CUDA_ERRORS] = {"pytrace_cuda_errors_total", "Calls of CUDA functions that failed.",
+		     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
     [LOST_EVENTS] = {"pytrace_lost_events_total",
-		     "Calls and returns that are missing in what is counted here.", false},
+		     "Calls and returns that are missing in what is counted here.",
+		     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
 };
 
 /* A name, once for all processes. */
@@ -66,6 +74,7 @@ struct function_count {
 struct metric_process {
 	pid_t pid;
 	char name[64];
+	uint64_t began_ns; /* its series do; of those for several processes 0 */
 	uint64_t ended_ns; /* 0: it runs */
 	uint64_t counters[COUNTERS];
 	struct function_count *functions;
@@ -280,7 +289,7 @@ static int add_process(struct pt_metrics *metrics, const struct pt_op_process *o
 		return -ENOMEM;
 	metrics->processes = bigger;
 	process = &bigger[metrics->process_count++];
-	*process = (struct metric_process){.pid = op->pid};
+	*process = (struct metric_process){.pid = op->pid, .began_ns = op->time_ns};
 	memcpy(process->name, name, sizeof(name));
 	return 0;
 }
@@ -509,55 +518,31 @@ uint64_t pt_metrics_model_size(struct pt_metrics *metrics)
 	return size;
 }
 
-/* ---- the text ---- */
+/* ---- the series ---- */
 
-void pt_metrics_label(struct pt_buf *buf, const char *text)
+static void give(const struct pt_series_sink *sink, const struct pt_series_name *name,
+		 const struct metric_process *process, struct pt_series_sample *sample)
 {
-	for (const char *p = text; *p; p++) {
-		if (*p == '\\' || *p == '"')
-			pt_buf_add_str(buf, "\\");
-		if (*p == '\n')
-			pt_buf_add_str(buf, "\\n");
-		else
-			pt_buf_add(buf, p, 1);
-	}
+	sample->process = process->name;
+	sample->pid = process->pid;
+	sample->since_ns = process->began_ns;
+	sink->sample(name, sample, sink->ctx);
 }
 
-/* The labels of a process, without the closing brace. */
-static void add_labels(struct pt_buf *buf, const char *name, const struct metric_process *process)
+static void give_counter(const struct pt_metrics *metrics, int counter,
+			 const struct pt_series_sink *sink)
 {
-	pt_buf_printf(buf, "%s{process=\"", name);
-	pt_metrics_label(buf, process->name);
-	if (process->pid)
-		pt_buf_printf(buf, "\",pid=\"%d\"", process->pid);
-	else
-		pt_buf_printf(buf, "\",pid=\"%s\"", process->name);
-}
+	const struct pt_series_name *name = &counter_names[counter];
 
-static void add_value(struct pt_buf *buf, uint64_t value, bool seconds)
-{
-	if (seconds)
-		pt_buf_printf(buf, " %llu.%09llu\n", (unsigned long long)(value / 1000000000),
-			      (unsigned long long)(value % 1000000000));
-	else
-		pt_buf_printf(buf, " %llu\n", (unsigned long long)value);
-}
-
-static void add_counter(const struct pt_metrics *metrics, int counter, struct pt_buf *buf)
-{
-	const char *name = counter_texts[counter].name;
-
-	pt_buf_printf(buf, "# HELP %s %s\n# TYPE %s counter\n", name, counter_texts[counter].help,
-		      name);
+	sink->name(name, sink->ctx);
 	for (size_t i = 0; i < metrics->process_count + 2; i++) {
 		const struct metric_process *process = i == metrics->process_count ? &metrics->other
 						       : i > metrics->process_count
 							   ? &metrics->ended
 							   : &metrics->processes[i];
+		struct pt_series_sample sample = {.value = process->counters[counter]};
 
-		add_labels(buf, name, process);
-		pt_buf_add_str(buf, "}");
-		add_value(buf, process->counters[counter], counter_texts[counter].seconds);
+		give(sink, name, process, &sample);
 	}
 }
 
@@ -590,71 +575,72 @@ static const struct function_count **top(const struct pt_metrics *metrics,
 	return list;
 }
 
-static void add_functions(const struct pt_metrics *metrics, const char *name,
-			  const struct metric_process *process, bool self, struct pt_buf *buf)
+static void give_functions(const struct pt_metrics *metrics, const struct pt_series_name *name,
+			   const struct metric_process *process, const struct pt_series_sink *sink)
 {
 	size_t count;
 	const struct function_count **list = top(metrics, process, &count);
 
 	for (size_t i = 0; i < count; i++) {
 		const struct metric_function *function = &metrics->functions[list[i]->function - 1];
+		struct pt_series_sample sample = {
+		    .labels = {{"function", function->name}, {"file", function->file}}};
+		char line[16];
 
-		add_labels(buf, name, process);
-		pt_buf_add_str(buf, ",function=\"");
-		pt_metrics_label(buf, function->name);
-		pt_buf_add_str(buf, "\",file=\"");
-		pt_metrics_label(buf, function->file);
-		pt_buf_printf(buf, "\",line=\"%u\"}", function->line);
-		add_value(buf, self ? list[i]->self_ns : list[i]->calls, self);
+		snprintf(line, sizeof(line), "%u", function->line);
+		sample.labels[2] = (struct pt_series_label){"line", line};
+		sample.value = name->unit == PT_SERIES_NS ? list[i]->self_ns : list[i]->calls;
+		give(sink, name, process, &sample);
 	}
 	free(list);
 }
 
-static void add_all_functions(const struct pt_metrics *metrics, bool self, struct pt_buf *buf)
+static void give_all_functions(const struct pt_metrics *metrics, const struct pt_series_sink *sink)
 {
-	const char *name = self ? "pytrace_function_self_seconds_total"
-				: "pytrace_function_calls_total";
+	static const struct pt_series_name names[] = {
+	    {"pytrace_function_self_seconds_total",
+	     "Self time of the functions with most self time.", PT_SERIES_COUNTER, PT_SERIES_NS},
+	    {"pytrace_function_calls_total", "Calls of the functions with most self time.",
+	     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+	};
 
-	pt_buf_printf(buf,
-		      "# HELP %s %s of the functions with most self time.\n# TYPE %s counter\n",
-		      name, self ? "Self time" : "Calls", name);
-	for (size_t i = 0; i < metrics->process_count; i++)
-		add_functions(metrics, name, &metrics->processes[i], self, buf);
+	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+		sink->name(&names[n], sink->ctx);
+		for (size_t i = 0; i < metrics->process_count; i++)
+			give_functions(metrics, &names[n], &metrics->processes[i], sink);
+	}
 }
 
 /* A gauge, since it falls when a function gets series of its own. */
-static void add_rest(const struct pt_metrics *metrics, struct pt_buf *buf)
+static void give_rest(const struct pt_metrics *metrics, const struct pt_series_sink *sink)
 {
-	const char *name = "pytrace_other_functions_self_seconds";
+	static const struct pt_series_name name = {
+	    "pytrace_other_functions_self_seconds",
+	    "Self time of the functions that have no series of their own now.", PT_SERIES_GAUGE,
+	    PT_SERIES_NS};
 
-	pt_buf_printf(buf,
-		      "# HELP %s Self time of the functions that have no series of their own now.\n"
-		      "# TYPE %s gauge\n",
-		      name, name);
+	sink->name(&name, sink->ctx);
 	for (size_t i = 0; i < metrics->process_count; i++) {
 		const struct metric_process *process = &metrics->processes[i];
-		uint64_t rest_ns = process->counters[CALL_NS];
+		struct pt_series_sample sample = {.value = process->counters[CALL_NS]};
 		size_t count;
 		const struct function_count **list = top(metrics, process, &count);
 
 		for (size_t f = 0; f < count; f++)
-			rest_ns -= list[f]->self_ns;
+			sample.value -= list[f]->self_ns;
 		free(list);
-		add_labels(buf, name, process);
-		pt_buf_add_str(buf, "}");
-		add_value(buf, rest_ns, true);
+		give(sink, &name, process, &sample);
 	}
 }
 
-void pt_metrics_text(struct pt_metrics *metrics, uint64_t now_ns, struct pt_buf *text)
+void pt_metrics_walk(struct pt_metrics *metrics, uint64_t now_ns, const struct pt_series_sink *sink)
 {
 	pthread_mutex_lock(&metrics->lock);
 	fold_ended(metrics, now_ns);
 	for (int i = 0; i < COUNTERS; i++)
-		add_counter(metrics, i, text);
-	add_all_functions(metrics, true, text);
-	add_all_functions(metrics, false, text);
-	add_rest(metrics, text);
+		give_counter(metrics, i, sink);
+	give_all_functions(metrics, sink);
+	give_rest(metrics, sink);
 	pthread_mutex_unlock(&metrics->lock);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * metrics.h - adds trace ops up to counters, for Prometheus; no trace is kept.
+ * metrics.h - adds trace ops up to counters; no trace is kept.
  *
  * What is counted is exact, and nothing is counted twice or dropped: the sum over all series of a
  * name is what all processes did. A process that runs has series of its own while there is room
@@ -8,7 +8,7 @@
  * that has ended, options.keep_ns later, to those with pid="ended". A call is counted when it ends,
  * if it was seen to begin. Memory: bounded by the options: up to FUNCTIONS_PER_PROCESS functions a
  * process, FUNCTIONS_MAX names in all (user/sink/metrics.c); what is beyond adds to its process
- * alone. Thread-safe: one thread gives ops while another asks for the text.
+ * alone. Thread-safe: one thread gives ops while another walks.
  */
 #ifndef PT_SINK_METRICS_H
 #define PT_SINK_METRICS_H
@@ -16,8 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "model/op.h"
+#include "sink/series.h"
 
 struct pt_metrics;
 
@@ -35,13 +35,11 @@ void pt_metrics_set_options(struct pt_metrics *metrics, const struct pt_metrics_
 void pt_metrics_begin(struct pt_metrics *metrics, uint64_t now_ns);
 /* Suits pt_op_fn with the metrics as ctx. */
 int pt_metrics_op(const struct pt_op *op, void *metrics);
-/* The text of all series, in Prometheus' format. */
-void pt_metrics_text(struct pt_metrics *metrics, uint64_t now_ns, struct pt_buf *text);
+/* Gives all series to sink, which must not call back. */
+void pt_metrics_walk(struct pt_metrics *metrics, uint64_t now_ns,
+		     const struct pt_series_sink *sink);
 /* Threads, processes and functions that the model at work has announced. */
 uint64_t pt_metrics_model_size(struct pt_metrics *metrics);
 void pt_metrics_free(struct pt_metrics *metrics);
-
-/* Adds text (valid UTF-8) as the value of a label, without its quotes. */
-void pt_metrics_label(struct pt_buf *buf, const char *text);
 
 #endif

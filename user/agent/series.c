@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* All that the agent tells in numbers: of itself, and of what it records. Suits any thread. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "agent/agent_parts.h"
+#include "target/maps.h"
+
+/* Who gets them, and the name that they are of. */
+struct out {
+	const struct pt_series_sink *sink;
+	struct pt_series_name name;
+};
+
+static void add_name(struct out *out, const char *name, enum pt_series_kind kind,
+		     enum pt_series_unit unit, const char *help)
+{
+	out->name = (struct pt_series_name){name, help, kind, unit};
+	out->sink->name(&out->name, out->sink->ctx);
+}
+
+static void add_labelled(struct out *out, const char *label, const char *value, uint64_t number)
+{
+	const struct pt_series_sample sample = {.labels = {{label, value}}, .value = number};
+
+	out->sink->sample(&out->name, &sample, out->sink->ctx);
+}
+
+static void add_counter(struct out *out, const char *name, uint64_t value, const char *help)
+{
+	add_name(out, name, PT_SERIES_COUNTER, PT_SERIES_PLAIN, help);
+	add_labelled(out, NULL, NULL, value);
+}
+
+static void add_gauge(struct out *out, const char *name, enum pt_series_unit unit, uint64_t value,
+		      const char *help)
+{
+	add_name(out, name, PT_SERIES_GAUGE, unit, help);
+	add_labelled(out, NULL, NULL, value);
+}
+
+static void add_losses(const struct agent *agent, struct out *out)
+{
+	const struct pt_tracer_stats *a = &agent->before, *b = &agent->stats;
+
+	add_counter(out, "pytrace_agent_events_total", a->events + b->events,
+		    "Calls and returns that were met, lost ones included.");
+	add_name(out, "pytrace_agent_lost_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "What could not be recorded: events, by cause, and records beside them.");
+	add_labelled(out, "cause", "buffer_full", a->lost_events + b->lost_events);
+	add_labelled(out, "cause", "records", a->lost_records + b->lost_records);
+	add_labelled(out, "cause", "no_thread_memory", a->missed + b->missed);
+	add_labelled(out, "cause", "cuda_nested_too_deep", a->cuda_missed + b->cuda_missed);
+}
+
+static void add_attaching(const struct agent *agent, struct out *out)
+{
+	static const char *const failures[FAILURES] = {[FAILED_PERMISSION] = "permission",
+						       [FAILED_UNSUPPORTED] = "unsupported",
+						       [FAILED_ENDED] = "ended",
+						       [FAILED_OTHER] = "other"};
+
+	add_gauge(out, "pytrace_agent_processes", PT_SERIES_PLAIN,
+		  agent->recording ? agent->process_count : 0, "Processes that are recorded now.");
+	add_counter(out, "pytrace_agent_attached_total", agent->attached,
+		    "Processes that were attached to.");
+	add_name(out, "pytrace_agent_attach_failures_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Processes that a rule includes and that are not recorded.");
+	for (int i = 0; i < FAILURES; i++)
+		add_labelled(out, "reason", failures[i], agent->failures[i]);
+}
+
+static void add_sessions(const struct agent *agent, struct out *out)
+{
+	static const char *const whys[WHYS] = {[WHY_START] = "start",
+					       [WHY_RELOAD] = "reload",
+					       [WHY_ROTATE] = "rotate",
+					       [WHY_BACKLOG] = "backlog",
+					       [WHY_ERROR] = "error"};
+
+	add_name(out, "pytrace_agent_sessions_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Recordings that were begun, by reason; between two of them nothing is counted.");
+	for (int i = 0; i < WHYS; i++)
+		add_labelled(out, "reason", whys[i], agent->whys[i]);
+	add_counter(out, "pytrace_agent_reloads_total", agent->reloads,
+		    "How often the configuration was to be read anew.");
+	add_counter(out, "pytrace_agent_reload_failures_total", agent->bad_reloads,
+		    "Of these, how often it was wrong, and stayed as it was.");
+	add_gauge(out, "pytrace_agent_backlog_bytes", PT_SERIES_BYTES, agent->backlog_bytes,
+		  "Records that wait to be counted.");
+}
+
+static uint64_t resident_bytes(void)
+{
+	unsigned long pages = 0;
+	char *text;
+	size_t size;
+
+	if (pt_proc_read("/proc/self/statm", 4096, &text, &size))
+		return 0;
+	if (sscanf(text, "%*u %lu", &pages) != 1)
+		pages = 0;
+	free(text);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	uint64_t count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	if (dir)
+		closedir(dir);
+	return count > 3 ? count - 3 : 0; /* ".", ".." and this one */
+}
+
+static uint64_t time_ns(const struct timeval *time)
+{
+	return (uint64_t)time->tv_sec * 1000000000ull + (uint64_t)time->tv_usec * 1000ull;
+}
+
+static void add_own(struct out *out)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	add_name(out, "pytrace_agent_cpu_seconds_total", PT_SERIES_COUNTER, PT_SERIES_NS,
+		 "CPU time of the agent.");
+	add_labelled(out, NULL, NULL, time_ns(&usage.ru_utime) + time_ns(&usage.ru_stime));
+	add_gauge(out, "pytrace_agent_resident_bytes", PT_SERIES_BYTES, resident_bytes(),
+		  "Memory of the agent.");
+	add_gauge(out, "pytrace_agent_open_files", PT_SERIES_PLAIN, open_files(),
+		  "Descriptors of the agent; probes take most.");
+	add_name(out, "pytrace_agent_info", PT_SERIES_GAUGE, PT_SERIES_PLAIN,
+		 "The version of the agent.");
+	add_labelled(out, "version", PT_VERSION, 1);
+}
+
+void agent_series(struct agent *agent, const struct pt_series_sink *sink)
+{
+	struct out out = {.sink = sink};
+
+	pthread_mutex_lock(&agent->lock);
+	add_losses(agent, &out);
+	add_attaching(agent, &out);
+	add_sessions(agent, &out);
+	pthread_mutex_unlock(&agent->lock);
+	add_own(&out);
+	pt_metrics_walk(agent->metrics, agent_now_ns(), sink);
+}
