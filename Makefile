@@ -28,7 +28,7 @@ PKG_CONFIG ?= pkg-config
 
 # Minimum versions; the build stops with a clear message if one is missing.
 LIBBPF_MIN := 1.4.0
-DEPS := libelf:0.180 zlib:1.2.11 capstone:4.0 libcjson:1.7.14 libmicrohttpd:0.9.71 libprotobuf-c:1.4.0
+DEPS := libelf:0.180 zlib:1.2.11 capstone:4.0 libcjson:1.7.14 libmicrohttpd:0.9.71 libprotobuf-c:1.4.0 libcurl:7.85.0
 DEP_NAMES := $(foreach d,$(DEPS),$(firstword $(subst :, ,$(d))))
 
 include scripts/deps.mk

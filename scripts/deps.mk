@@ -30,4 +30,5 @@ endif
 LIBBPF_CFLAGS := $(shell $(LIBBPF_PC) --cflags libbpf)
 LIBBPF_LIBS := $(shell $(LIBBPF_PC) --variable=libdir libbpf)/libbpf.a
 DEP_CFLAGS := $(LIBBPF_CFLAGS) $(shell $(PKG_CONFIG) --cflags $(DEP_NAMES))
-DEP_LIBS := $(shell $(PKG_CONFIG) --libs $(DEP_NAMES))
+# libcurl is loaded when it is needed (user/base/curl.h).
+DEP_LIBS := $(shell $(PKG_CONFIG) --libs $(filter-out libcurl,$(DEP_NAMES)))

@@ -46,7 +46,7 @@ has_candidate() { apt-cache policy "$1" 2>/dev/null | awk '/^  Candidate: [0-9]/
 packages() {
     echo make gcc libc6-dev pkg-config 'clang-19|clang' 'llvm-19|llvm' libelf-dev zlib1g-dev
     echo libcapstone-dev libcjson-dev libmicrohttpd-dev libiberty-dev binutils python3
-    echo libprotobuf-c-dev protobuf-c-compiler
+    echo libprotobuf-c-dev protobuf-c-compiler libcurl4-openssl-dev
     case $release in
     noble) echo linux-tools-common linux-tools-generic ;;
     *) echo bpftool libbpf-dev ;;

@@ -43,6 +43,11 @@ static void test_all_keys(void **state)
 	    "\"none\",\n"
 	    "              \"buffer\": \"64M\"},\n"
 	    " \"metrics\": {\"processes\": 7, \"functions\": 3, \"keep_ended\": \"2m\"},\n"
+	    " \"otlp\": {\"endpoint\": \"https://c:4318/x\", \"interval\": \"5s\", \"timeout\": "
+	    "\"2s\",\n"
+	    "            \"headers_file\": \"h\", \"ca_file\": \"ca\", \"spool\": {\"dir\": \"d\", "
+	    "\"max_size\": "
+	    "\"3M\"}},\n"
 	    " \"rules\": [{\"action\": \"exclude\", \"name\": \"n\", \"command\": \"*\\u0061*\"},\n"
 	    "             {\"user\": \"root\", \"exe\": \"/usr/*\", \"cgroup\": \"*kube*\"},\n"
 	    "             {\"user\": 12}]}\n";
@@ -57,6 +62,13 @@ static void test_all_keys(void **state)
 	assert_int_equal(config->functions, 3);
 	assert_int_equal(config->cuda, PT_CUDA_NONE);
 	assert_true(!config->gc && !config->gil && config->exceptions);
+	assert_string_equal(config->otlp.endpoint, "https://c:4318/x");
+	assert_int_equal(config->otlp.interval_ns, 5000000000ull);
+	assert_int_equal(config->otlp.timeout_ns, 2000000000ull);
+	assert_string_equal(config->otlp.headers_file, "h");
+	assert_string_equal(config->otlp.ca_file, "ca");
+	assert_string_equal(config->otlp.spool_dir, "d");
+	assert_int_equal(config->otlp.spool_bytes, 3u << 20);
 	assert_int_equal(config->rule_count, 3);
 	assert_false(config->rules[0].include);
 	assert_string_equal(config->rules[0].command, "*a*");
@@ -95,6 +107,21 @@ static void test_wrong(void **state)
 	    {"{" RULES ", \"metrics\": {\"processes\": 0}}", "a number from 1 to 1000"},
 	    {"{" RULES ", \"metrics\": {\"functions\": -1}}", "a number from 1 to 1000"},
 	    {"{" RULES ", \"metrics\": {\"functions\": 1e3}}", "a number from 1 to 1000"},
+	    {"{" RULES ",\n\"otlp\": {\"interval\": \"1s\"}}",
+	     "f:2: \"otlp\" needs an \"endpoint\""},
+	    {"{" RULES ",\n\"otlp\": \"http://a\"}", "f:2: an object"},
+	    {"{" RULES ", \"otlp\": {\n\"endpoint\": \"c:4318\"}}",
+	     "f:2: \"endpoint\": 'c:4318' is no http"},
+	    {"{" RULES ", \"otlp\": {\"endpoint\": \"http://\"}}", "is no http"},
+	    {"{" RULES ", \"otlp\": {\"endpoint\": \"ftp://a\"}}", "is no http"},
+	    {"{" RULES ", \"otlp\": {\"endpoint\": \"http://u:p@a\"}}", "holds a user"},
+	    {"{" RULES ", \"otlp\": {\"endpoint\": \"http://a/?x=1\"}}",
+	     "has something behind its path"},
+	    {"{" RULES ", \"otlp\": {\"endpoint\": \"http://a\", \"spool\": {\n\"size\": 1}}}",
+	     "f:2: there is no key \"size\""},
+	    {"{" RULES
+	     ", \"otlp\": {\"endpoint\": \"http://a\", \"spool\": {\"max_size\": \"1K\"}}}",
+	     "'1K' is not a size"},
 	    {"{\"rules\": {}}", "\"rules\" must be a list"},
 	    {"{\"rules\": [\n1]}", "f:2: an object"},
 	    {"{\"rules\": [{},\n{\"action\": \"maybe\"}]}", "f:2: \"action\" must be"},
@@ -176,6 +203,49 @@ static void test_token(void **state)
 	assert_int_equal(agent_config_load("/nonexistent", &config, &err), -ENOENT);
 }
 
+/* "" for what is right. */
+static void headers(const char *text, mode_t mode, size_t count, const char *what)
+{
+	char config_text[1024], path[512];
+	struct agent_config *config;
+	struct pt_err err = {0};
+	int rc;
+
+	snprintf(path, sizeof(path), "%s", scratch_path("headers"));
+	unlink(path);
+	scratch_write(path, text, strlen(text));
+	chmod(path, mode);
+	snprintf(config_text, sizeof(config_text),
+		 "{" RULES ", \"otlp\": {\"endpoint\": \"http://a\", \"headers_file\": \"%s\"}}",
+		 path);
+	scratch_write(scratch_path("config.json"), config_text, strlen(config_text));
+	rc = agent_config_load(scratch_path("config.json"), &config, &err);
+	if (*what) {
+		assert_true(rc < 0);
+		if (!strstr(err.what, what))
+			fail_msg("said '%s', not '%s'", err.what, what);
+		return;
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(config->otlp.header_count, count);
+	if (count)
+		assert_string_equal(config->otlp.headers[0], "Authorization: Bearer x");
+	agent_config_free(config);
+}
+
+static void test_headers(void **state)
+{
+	headers("", 0600, 0, "");
+	headers("Authorization: Bearer x\r\n\nX-Scope: a\n", 0600, 2, "");
+	headers("A: b\n", 0644, 0, "everybody may read the headers");
+	headers("A: b\nno header\n", 0600, 0, "headers:2: this is no header");
+	headers("A:\n", 0600, 0, ":1: this is no header");
+	headers("A b: c\n", 0600, 0, ":1: this is no header");
+	headers("A: b\rc\n", 0600, 0, ":1: this is no header");
+	headers("A: \001\n", 0600, 0, ":1: this is no header");
+	headers("content-Type: text/plain\n", 0600, 0, ":1: this is no header");
+}
+
 static void test_rules(void **state)
 {
 	static const char text[] =
@@ -206,6 +276,7 @@ int main(void)
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_all_keys),
 	    cmocka_unit_test(test_wrong),    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_token),    cmocka_unit_test(test_rules),
+	    cmocka_unit_test(test_headers),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

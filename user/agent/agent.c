@@ -30,6 +30,14 @@ uint64_t agent_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t realtime_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
 /* ---- processes ---- */
 
 static struct agent_process *process_find(struct agent *agent, pid_t pid)
@@ -212,35 +220,84 @@ static int start_http(const struct agent_config *config, struct agent *agent,
 	return agent_http_start(&options, http, err);
 }
 
+/* Suits struct agent_otlp_options. */
+static void collect(const struct pt_series_sink *sink, void *ctx)
+{
+	agent_series(ctx, sink);
+}
+
+/* With the configuration that holds; without an endpoint there is nothing to do. */
+static int start_otlp(struct agent *agent, struct pt_err *err)
+{
+	const struct agent_otlp_options options = {.config = &agent->config->otlp,
+						   .stats = &agent->otlp_stats,
+						   .start_ns = agent->start_ns,
+						   .since_1970_ns = agent->since_1970_ns,
+						   .collect = collect,
+						   .ctx = agent};
+
+	return agent->config->otlp.endpoint ? agent_otlp_start(&options, &agent->otlp, err) : 0;
+}
+
+static void stop_otlp(struct agent *agent, bool last)
+{
+	agent_otlp_stop(agent->otlp, last);
+	agent->otlp = NULL;
+}
+
 static bool same_text(const char *a, const char *b)
 {
 	return a == b || (a && b && !strcmp(a, b));
 }
 
-/* Takes the next configuration. Where it cannot listen, the old one stays. */
-static void take_next(struct agent *agent)
+/* The server of the next configuration; NULL: the one that is there serves it as well. */
+static int next_http(struct agent *agent, struct agent_http **http, struct pt_err *err)
 {
 	const struct agent_config *old = agent->config, *next = agent->next;
 	bool same_place = same_text(old->listen, next->listen);
-	struct agent_http *http = NULL;
-	struct pt_err err = {0};
-	int rc = 0;
 
-	if (!same_place || !same_text(old->token, next->token)) {
-		if (same_place) {
-			agent_http_stop(agent->http);
-			agent->http = NULL;
-		}
-		rc = start_http(next, agent, &http, &err);
+	if (same_place && same_text(old->token, next->token))
+		return 0;
+	if (same_place) {
+		agent_http_stop(agent->http);
+		agent->http = NULL;
 	}
+	return start_http(next, agent, http, err);
+}
+
+static void swap_configs(struct agent *agent)
+{
+	struct agent_config *old = agent->config;
+
+	agent->config = agent->next;
+	agent->next = old;
+}
+
+/* Takes the next configuration. Where it cannot listen, or send, the old one stays. */
+static void take_next(struct agent *agent)
+{
+	struct agent_http *http = NULL;
+	struct pt_err err = {0}, ignored = {0};
+	int rc;
+
+	stop_otlp(agent, false); /* a folder is for one */
+	rc = next_http(agent, &http, &err);
+	swap_configs(agent);
+	if (!rc)
+		rc = start_otlp(agent, &err);
 	if (rc) {
+		swap_configs(agent);
+		agent_http_stop(http);
+		http = NULL;
 		pt_error("the configuration stays as it was: %s", err.what);
-		agent_config_free(agent->next);
+		if (!agent->http && start_http(agent->config, agent, &agent->http, &ignored))
+			pt_error("%s", ignored.what);
+		if (start_otlp(agent, &ignored))
+			pt_error("%s", ignored.what);
 	} else {
-		agent_config_free(agent->config);
-		agent->config = agent->next;
 		pt_info("the configuration was read anew: %zu rules", agent->config->rule_count);
 	}
+	agent_config_free(agent->next);
 	agent->next = NULL;
 	if (http) {
 		agent_http_stop(agent->http);
@@ -384,6 +441,8 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	agent->config_path = config_path;
 	agent->config = config;
 	agent->cache_dir = cache_dir;
+	agent->start_ns = agent_now_ns();
+	agent->since_1970_ns = realtime_ns() - agent->start_ns;
 	pthread_mutex_init(&agent->lock, NULL);
 	block_signals();
 	metrics_options(config, &options);
@@ -391,7 +450,10 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	if (!rc)
 		rc = start_http(config, agent, &agent->http, err);
 	if (!rc)
+		rc = start_otlp(agent, err);
+	if (!rc)
 		rc = run(agent, err);
+	stop_otlp(agent, true);
 	agent_http_stop(agent->http);
 	pt_metrics_free(agent->metrics);
 	agent_config_free(agent->config);

@@ -13,6 +13,7 @@
 
 #include "agent/config.h"
 #include "agent/http.h"
+#include "agent/otlp.h"
 #include "record/session.h"
 #include "sink/metrics.h"
 
@@ -36,7 +37,10 @@ struct agent {
 	/* the main thread's own */
 	struct agent_config *config, *next; /* next: takes its place */
 	struct agent_http *http;
+	struct agent_otlp *otlp; /* NULL: nothing is sent */
 	struct pt_metrics *metrics;
+	uint64_t start_ns, since_1970_ns; /* CLOCK_MONOTONIC, and what it lacks */
+	struct agent_otlp_stats otlp_stats;
 	bool stop, opened;
 	uint64_t notified_ns;
 

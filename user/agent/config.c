@@ -7,19 +7,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include <cjson/cJSON.h>
 
+#include "agent/post.h"
 #include "base/parse.h"
 #include "record/cuda.h"
 #include "sink/json_scan.h"
 #include "target/maps.h"
 
-#define CONFIG_MAX_BYTES (1u << 20)
-#define TOKEN_MAX_BYTES  4096
-#define TOKEN_MIN_CHARS  16
-#define RULES_MAX        1000
+#define CONFIG_MAX_BYTES  (1u << 20)
+#define TOKEN_MAX_BYTES   4096
+#define TOKEN_MIN_CHARS   16
+#define HEADERS_MAX_BYTES 16384
+#define RULES_MAX         1000
 
 struct reader {
 	const char *path, *text;
@@ -182,6 +185,15 @@ static int take_listen(struct reader *reader, const struct field *field,
 	return 0;
 }
 
+static int take_endpoint(struct reader *reader, const struct field *field,
+			 const struct pt_json_span *value, void *at)
+{
+	int rc = take_string(reader, field, value, at);
+	const char *text = *(char **)at, *what = rc ? NULL : agent_post_check_url(text);
+
+	return what ? wrong(reader, value->text, "\"endpoint\": '%.80s' %s", text, what) : rc;
+}
+
 static int take_user(struct reader *reader, const struct field *field,
 		     const struct pt_json_span *value, void *at)
 {
@@ -317,12 +329,39 @@ static const struct field metrics_fields[] = {
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
+static const struct field spool_fields[] = {
+    {"dir", take_string, CONFIG(otlp.spool_dir), 0, 0, NULL},
+    {"max_size", take_size, CONFIG(otlp.spool_bytes), 1u << 20, 1u << 30, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static const struct field otlp_fields[] = {
+    {"endpoint", take_endpoint, CONFIG(otlp.endpoint), 0, 0, NULL},
+    {"interval", take_time, CONFIG(otlp.interval_ns), 100000000, 24 * HOUR_NS, NULL},
+    {"timeout", take_time, CONFIG(otlp.timeout_ns), 100000000, 24 * HOUR_NS, NULL},
+    {"headers_file", take_string, CONFIG(otlp.headers_file), 0, 0, NULL},
+    {"ca_file", take_string, CONFIG(otlp.ca_file), 0, 0, NULL},
+    {"spool", take_object, 0, 0, 0, spool_fields},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_otlp(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	int rc = take_object(reader, field, value, at);
+
+	if (!rc && !reader->config->otlp.endpoint)
+		rc = wrong(reader, value->text, "\"otlp\" needs an \"endpoint\"");
+	return rc;
+}
+
 static const struct field top_fields[] = {
     {"listen", take_listen, CONFIG(listen), 0, 0, NULL},
     {"token_file", take_string, CONFIG(token_file), 0, 0, NULL},
     {"scan", take_time, CONFIG(scan_ns), 100000000, 24 * HOUR_NS, NULL},
     {"record", take_object, 0, 0, 0, record_fields},
     {"metrics", take_object, 0, 0, 0, metrics_fields},
+    {"otlp", take_otlp, 0, 0, 0, otlp_fields},
     {"rules", take_rules, 0, 0, 0, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
@@ -367,6 +406,9 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 	    .gc = true,
 	    .gil = true,
 	    .cuda = PT_CUDA_AUTO,
+	    .otlp = {.interval_ns = 60000000000ull,
+		     .timeout_ns = 10000000000ull,
+		     .spool_bytes = 64u << 20},
 	};
 	rc = reader.config->listen ? parse(&reader) : no_memory(&reader);
 	if (rc) {
@@ -376,29 +418,88 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 	return rc;
 }
 
-/* Others must not be able to read it: it would be no secret. */
+/* Reads a file with a secret (what) in it. Others must not be able to read it: it would be none. */
+static int read_secret(const char *path, const char *what, size_t max_bytes, char **text,
+		       struct pt_err *err)
+{
+	struct stat st;
+	size_t size;
+	int rc = pt_proc_read(path, max_bytes, text, &size);
+
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_USAGE, "", "cannot read %s in '%s': %s", what,
+				  path, strerror(-rc));
+	if (strlen(*text) != size)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "", "'%s' has a NUL in it", path);
+	if (stat(path, &st) || st.st_mode & 0007)
+		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "chmod o= it",
+				  "everybody may read %s in '%s'", what, path);
+	return 0;
+}
+
 static int read_token(struct agent_config *config, struct pt_err *err)
 {
 	const char *path = config->token_file;
-	struct stat st;
-	size_t size;
-	int rc;
+	int rc = path ? read_secret(path, "the token", TOKEN_MAX_BYTES, &config->token, err) : 0;
 
-	if (!path)
-		return 0;
-	rc = pt_proc_read(path, TOKEN_MAX_BYTES, &config->token, &size);
-	if (rc)
-		return pt_err_set(err, rc, PT_EXIT_USAGE, "", "cannot read the token in '%s': %s",
-				  path, strerror(-rc));
+	if (rc || !path)
+		return rc;
 	config->token[strcspn(config->token, "\r\n")] = '\0';
 	if (strlen(config->token) < TOKEN_MIN_CHARS)
 		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "openssl rand -hex 32 makes one",
 				  "the token in '%s' has fewer than %d characters", path,
 				  TOKEN_MIN_CHARS);
-	if (stat(path, &st) || st.st_mode & 0007)
-		return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, "chmod o= it",
-				  "everybody may read the token in '%s'", path);
 	return 0;
+}
+
+/* Those that say what the body is are ours. */
+static bool is_header(const char *line)
+{
+	static const char *const ours[] = {
+	    "content-type:", "content-encoding:", "content-length:", "transfer-encoding:"};
+	size_t name = strspn(line, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789!#$%&'*+-.^_`|~"); /* RFC 9110, token */
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (!strncasecmp(line, ours[i], strlen(ours[i])))
+			return false;
+	if (!name || line[name] != ':' || !line[name + 1 + strspn(line + name + 1, " \t")])
+		return false;
+	for (const char *p = line + name; *p; p++)
+		if ((unsigned char)*p < ' ' && *p != '\t')
+			return false;
+	return true;
+}
+
+static int read_headers(struct agent_otlp_config *otlp, struct pt_err *err)
+{
+	char *text = NULL, *rest, *line;
+	unsigned int number = 0;
+	int rc = otlp->headers_file
+		     ? read_secret(otlp->headers_file, "the headers", HEADERS_MAX_BYTES, &text, err)
+		     : 0;
+
+	rest = text;
+	while (!rc && (line = strsep(&rest, "\n"))) {
+		size_t len = strlen(line);
+
+		number++;
+		if (len && line[len - 1] == '\r')
+			line[--len] = '\0';
+		if (!len)
+			continue;
+		if (!is_header(line) || otlp->header_count == AGENT_HEADERS_MAX)
+			rc = pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
+					"a line is \"Name: value\", up to 32 of them; those of the "
+					"content are not for you",
+					"%s:%u: this is no header", otlp->headers_file, number);
+		else if (!(otlp->headers[otlp->header_count] = strdup(line)))
+			rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+		else
+			otlp->header_count++;
+	}
+	free(text);
+	return rc;
 }
 
 int agent_config_load(const char *path, struct agent_config **config, struct pt_err *err)
@@ -417,6 +518,8 @@ int agent_config_load(const char *path, struct agent_config **config, struct pt_
 		rc = agent_config_parse(path, text, config, err);
 	if (!rc)
 		rc = read_token(*config, err);
+	if (!rc)
+		rc = read_headers(&(*config)->otlp, err);
 	free(text);
 	if (rc) {
 		agent_config_free(*config);
@@ -436,6 +539,12 @@ void agent_config_free(struct agent_config *config)
 		free(config->rules[i].cgroup);
 	}
 	free(config->rules);
+	for (size_t i = 0; i < config->otlp.header_count; i++)
+		free(config->otlp.headers[i]);
+	free(config->otlp.headers_file);
+	free(config->otlp.endpoint);
+	free(config->otlp.ca_file);
+	free(config->otlp.spool_dir);
 	free(config->listen);
 	free(config->token_file);
 	free(config->token);

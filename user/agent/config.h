@@ -28,6 +28,20 @@ struct agent_rule {
 	uid_t user;
 };
 
+#define AGENT_HEADERS_MAX 32
+
+/* Where to send metrics; otlp.h. */
+struct agent_otlp_config {
+	char *endpoint; /* NULL: nowhere */
+	uint64_t interval_ns, timeout_ns;
+	char *headers_file;               /* or NULL */
+	char *headers[AGENT_HEADERS_MAX]; /* what stands in it: "Name: value" */
+	size_t header_count;
+	char *ca_file;   /* NULL: the system's authorities */
+	char *spool_dir; /* NULL: what waits does so in memory */
+	uint64_t spool_bytes;
+};
+
 struct agent_config {
 	char *listen;     /* ADDRESS:PORT; [..] around an IPv6 address */
 	char *token_file; /* NULL: nothing that changes anything can be asked for */
@@ -37,6 +51,7 @@ struct agent_config {
 	uint64_t processes, functions; /* with series of their own */
 	bool gc, gil, exceptions;
 	int cuda; /* enum pt_cuda_mode */
+	struct agent_otlp_config otlp;
 	struct agent_rule *rules;
 	size_t rule_count;
 };

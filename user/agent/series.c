@@ -141,6 +141,38 @@ static void add_own(struct out *out)
 	add_labelled(out, "version", PT_VERSION, 1);
 }
 
+static void add_otlp(struct agent_otlp_stats *stats, struct out *out)
+{
+	static const char *const causes[AGENT_OTLP_RETRIES] = {
+	    [AGENT_OTLP_UNREACHABLE] = "unreachable",
+	    [AGENT_OTLP_SLOW] = "slow",
+	    [AGENT_OTLP_BUSY] = "busy"};
+	struct agent_outbox_stats *outbox = &stats->outbox;
+
+	add_name(out, "pytrace_agent_otlp_messages_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Messages for the collector that are done with, by what became of them.");
+	add_labelled(out, "result", "sent", atomic_load(&stats->sent));
+	add_labelled(out, "result", "refused", atomic_load(&stats->refused));
+	add_labelled(out, "result", "dropped", atomic_load(&outbox->dropped));
+	add_labelled(out, "result", "corrupt", atomic_load(&outbox->corrupt));
+	add_counter(out, "pytrace_agent_otlp_sent_bytes_total", atomic_load(&stats->sent_bytes),
+		    "Of the messages that were sent, compressed.");
+	add_counter(out, "pytrace_agent_otlp_refused_points_total",
+		    atomic_load(&stats->refused_points),
+		    "Values that the collector refused of messages that it took.");
+	add_name(out, "pytrace_agent_otlp_retries_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Messages that are to be sent again, by cause.");
+	for (int i = 0; i < AGENT_OTLP_RETRIES; i++)
+		add_labelled(out, "cause", causes[i], atomic_load(&stats->retries[i]));
+	add_counter(out, "pytrace_agent_otlp_spool_errors_total",
+		    atomic_load(&outbox->write_errors),
+		    "Messages that could not be written to the spool, and waited in memory.");
+	add_gauge(out, "pytrace_agent_otlp_waiting_messages", PT_SERIES_PLAIN,
+		  atomic_load(&outbox->messages), "Messages that wait to be sent.");
+	add_gauge(out, "pytrace_agent_otlp_waiting_bytes", PT_SERIES_BYTES,
+		  atomic_load(&outbox->bytes), "Of these.");
+}
+
 void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 {
 	struct out out = {.sink = sink};
@@ -150,6 +182,8 @@ void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 	add_attaching(agent, &out);
 	add_sessions(agent, &out);
 	pthread_mutex_unlock(&agent->lock);
+	if (atomic_load(&agent->otlp_stats.used))
+		add_otlp(&agent->otlp_stats, &out);
 	add_own(&out);
 	pt_metrics_walk(agent->metrics, agent_now_ns(), sink);
 }
