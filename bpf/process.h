@@ -273,6 +273,7 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 
 	if (tgid == parent_tgid)
 		return 0;
+	count_add(&counters.arrivals, 1);
 	/* whatever a process of the same number left behind */
 	bpf_map_delete_elem(&procs, &tgid);
 	from = bpf_map_lookup_elem(&procs, &parent_tgid);
@@ -323,6 +324,7 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 	struct pt_proc *proc;
 	struct thread *t;
 
+	count_add(&counters.arrivals, 1);
 	proc = bpf_map_lookup_elem(&procs, &tgid);
 	if (!proc)
 		return 0;

@@ -351,6 +351,7 @@ struct pt_counters {
 	__u64 stacks_missed; /* calls whose stacks were not sent: no room, or no memory */
 	__u64 stop_on;       /* 1: a call that ends the recording has returned */
 	__u64 sched_full;    /* threads whose states are not recorded: there was no room */
+	__u64 arrivals;      /* forks and execs of any process of the host */
 };
 
 #endif /* PT_MAPS_H */

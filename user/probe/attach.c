@@ -975,6 +975,16 @@ int pt_tracer_flush_complete(struct pt_tracer *tracer, uint64_t *until_ns)
 	return 0;
 }
 
+int pt_tracer_poll_fd(const struct pt_tracer *tracer)
+{
+	return ring_buffer__epoll_fd(tracer->ring);
+}
+
+uint64_t pt_tracer_arrivals(const struct pt_tracer *tracer)
+{
+	return __atomic_load_n(&tracer->skel->bss->counters.arrivals, __ATOMIC_ACQUIRE);
+}
+
 bool pt_tracer_emptied(const struct pt_tracer *tracer)
 {
 	return tracer->emptied;

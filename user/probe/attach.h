@@ -230,6 +230,10 @@ int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns);
 /* Likewise, of all that rest at all. Once the ring buffer has been empty a second later, all that
  * happened before *until_ns has come, or was lost; 0: that cannot be said this time. */
 int pt_tracer_flush_complete(struct pt_tracer *tracer, uint64_t *until_ns);
+/* Readable once much is pending in the ring buffer; pt_tracer_poll() then takes it. */
+int pt_tracer_poll_fd(const struct pt_tracer *tracer);
+/* How many processes of the host have begun, or changed their program, so far. */
+uint64_t pt_tracer_arrivals(const struct pt_tracer *tracer);
 /* Whether the last poll took all that there was. */
 bool pt_tracer_emptied(const struct pt_tracer *tracer);
 /* After the gate was closed, at time_ns: in what state the threads were then. */

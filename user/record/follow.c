@@ -169,16 +169,38 @@ static int trace_exec(struct session *session, const struct task *task,
 	return target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
 }
 
+/* Has it mapped no other code since the last look? Without CPU time it has done nothing at all. */
+static bool is_the_same(struct task *task)
+{
+	uint64_t cpu_ns = pt_process_cpu_ns(task->pid), before_ns = task->cpu_ns;
+	bool idle = cpu_ns && cpu_ns == before_ns, changed;
+
+	task->cpu_ns = cpu_ns;
+	changed = !idle && mapped_changed(task->pid, &task->lib_kb);
+	return task->tries && !changed;
+}
+
+static int look_later(struct task *task)
+{
+	uint64_t wait_ns = FIRST_LOOK_NS << (task->tries < 12 ? task->tries : 12);
+
+	task->next_ns = session_now_ns() + (wait_ns < LOOK_MAX_NS ? wait_ns : LOOK_MAX_NS);
+	return task->next_ns > task->deadline_ns;
+}
+
 /* Returns 1 when the task is done, 0 to look again later, -errno. */
 static int follow_exec(struct session *session, struct task *task)
 {
 	struct target *target = target_find(session, task->pid);
-	struct pt_code_identity identity;
 	struct pt_process *process;
-	uint64_t wait_ns;
+	uint64_t start_stack = 0;
 	int rc;
 
-	if (session->options->choice && pt_process_code(task->pid, &identity))
+	if (is_the_same(task)) {
+		task->tries++;
+		return look_later(task);
+	}
+	if (session->options->choice && pt_process_start_stack(task->pid, &start_stack))
 		return 1;
 	if (!task->tries++ && target && task->image_id) {
 		target->runs_python = false;
@@ -191,7 +213,7 @@ static int follow_exec(struct session *session, struct task *task)
 		if (target && !pt_tracer_refuse_process(session->tracer, task->pid))
 			target_drop(session, task->pid);
 		pt_process_free(process);
-		rc = scan_unwanted(session, task->pid, &identity);
+		rc = scan_unwanted(session, task->pid, start_stack);
 		return rc ? rc : 1;
 	}
 	if (process->interpreter >= 0) {
@@ -200,9 +222,7 @@ static int follow_exec(struct session *session, struct task *task)
 		return rc ? rc : 1;
 	}
 	pt_process_free(process);
-	wait_ns = FIRST_LOOK_NS << (task->tries < 12 ? task->tries : 12);
-	task->next_ns = session_now_ns() + (wait_ns < LOOK_MAX_NS ? wait_ns : LOOK_MAX_NS);
-	return task->next_ns > task->deadline_ns;
+	return look_later(task);
 }
 
 static int do_task(struct session *session, struct task *task)

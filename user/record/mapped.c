@@ -10,20 +10,21 @@
 #include "record/session_parts.h"
 #include "target/maps.h"
 
-/* With more processes than this, each is looked at at every fifth tick only. */
+/* With more processes than this, each is looked at twice a second only. */
 #define PROCESSES_FAST 16
-#define SLOW_TICKS     5
+#define SLOW_NS        500000000ull
 
 struct mapped_process {
 	pid_t pid;
 	uint32_t image_id;
+	uint64_t cpu_ns; /* what it had used at the last look: without more it has mapped nothing */
 	long lib_kb;
 };
 
 struct mapped {
 	struct mapped_process *processes;
 	size_t count;
-	unsigned int ticks;
+	uint64_t next_ns;
 };
 
 bool mapped_changed(pid_t pid, long *lib_kb)
@@ -79,6 +80,7 @@ static int look_again(struct session *session, pid_t pid)
 
 int mapped_poll(struct session *session)
 {
+	uint64_t now_ns = session_now_ns();
 	bool news;
 	int rc = 0;
 
@@ -88,18 +90,24 @@ int mapped_poll(struct session *session)
 		session->mapped = calloc(1, sizeof(*session->mapped));
 	if (!session->mapped)
 		return -ENOMEM;
-	if (session->target_count > PROCESSES_FAST && ++session->mapped->ticks % SLOW_TICKS)
+	if (session->target_count > PROCESSES_FAST && now_ns < session->mapped->next_ns)
 		return 0;
+	session->mapped->next_ns = now_ns + SLOW_NS;
 	news = cuda_news(session);
 	for (size_t i = 0; i < session->target_count && !rc; i++) {
 		const struct target *target = &session->targets[i];
 		struct mapped_process *process;
+		uint64_t cpu_ns;
 
 		if (!target->runs_python)
 			continue;
 		process = process_of(session->mapped, target);
 		if (!process)
 			return -ENOMEM;
+		cpu_ns = pt_process_cpu_ns(target->pid);
+		if (cpu_ns == process->cpu_ns && !news)
+			continue;
+		process->cpu_ns = cpu_ns;
 		if (mapped_changed(target->pid, &process->lib_kb) || news)
 			rc = look_again(session, target->pid);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
  * mapped.h - notices that a traced process maps more files than before, by the size of its mapped
- * libraries (VmLib), ten times a second, and has them looked at for what is probed in files.
+ * libraries (VmLib), ten times a second (twice if there are many), and has them looked at for what
+ * is probed in files.
  */
 #ifndef PT_RECORD_MAPPED_H
 #define PT_RECORD_MAPPED_H

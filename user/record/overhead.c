@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "record/governor.h"
@@ -22,16 +21,6 @@ struct overhead {
 	uint64_t next_ns;
 };
 
-static uint64_t cpu_ns(pid_t pid)
-{
-	struct timespec used;
-	clockid_t clock;
-
-	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
-		return 0; /* it has ended */
-	return (uint64_t)used.tv_sec * 1000000000ull + (uint64_t)used.tv_nsec;
-}
-
 /* What the targets have used since the last call. */
 static double cpu_used_ns(struct session *session)
 {
@@ -39,7 +28,7 @@ static double cpu_used_ns(struct session *session)
 
 	for (size_t i = 0; i < session->target_count; i++) {
 		struct target *target = &session->targets[i];
-		uint64_t now_ns = cpu_ns(target->pid);
+		uint64_t now_ns = pt_process_cpu_ns(target->pid);
 
 		if (target->cpu_ns && now_ns > target->cpu_ns)
 			sum_ns += now_ns - target->cpu_ns;

@@ -2,7 +2,8 @@
 /*
  * With -a, a process that starts on an interpreter file with probes is met by BPF at its first
  * call. Interpreter files that nobody ran so far are found here: /proc is walked now and then, and
- * a process that is new, or runs another program than last time, is looked at for a second.
+ * a process that is new, or runs another program than last time, is looked at for a second. Where
+ * none began or executed anything since, there is nothing to find.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +22,7 @@ struct seen_process {
 /* Chosen one by one, a process is not judged by its program alone. */
 struct unwanted_process {
 	pid_t pid;
-	struct pt_code_identity identity;
+	uint64_t start_stack;
 };
 
 static int compare_pids(const void *a, const void *b)
@@ -57,7 +58,7 @@ static int look_if_changed(struct session *session, const struct seen_process *n
 	return follow_look_at(session, PT_PROC_EXEC, now->pid, 0, 0);
 }
 
-int scan_unwanted(struct session *session, pid_t pid, const struct pt_code_identity *identity)
+int scan_unwanted(struct session *session, pid_t pid, uint64_t start_stack)
 {
 	struct unwanted_process *bigger = reallocarray(
 	    session->unwanted, session->unwanted_count + 1, sizeof(*bigger));
@@ -65,7 +66,7 @@ int scan_unwanted(struct session *session, pid_t pid, const struct pt_code_ident
 	if (!bigger)
 		return -ENOMEM;
 	session->unwanted = bigger;
-	bigger[session->unwanted_count++] = (struct unwanted_process){pid, *identity};
+	bigger[session->unwanted_count++] = (struct unwanted_process){pid, start_stack};
 	return 0;
 }
 
@@ -75,10 +76,10 @@ static int look_at_unwanted(struct session *session)
 
 	for (size_t i = session->unwanted_count; !rc && i-- > 0;) {
 		struct unwanted_process *process = &session->unwanted[i];
-		struct pt_code_identity now;
-		int gone = pt_process_code(process->pid, &now);
+		uint64_t now;
+		int gone = pt_process_start_stack(process->pid, &now);
 
-		if (!gone && now.start_stack == process->identity.start_stack)
+		if (!gone && now == process->start_stack)
 			continue;
 		if (!gone)
 			rc = follow_look_at(session, PT_PROC_EXEC, process->pid, 0, 0);
@@ -92,9 +93,14 @@ int scan_processes(struct session *session, bool first)
 	struct seen_process *list = NULL;
 	size_t count = 0, capacity = 0;
 	struct dirent *entry;
-	DIR *dir = opendir("/proc");
+	uint64_t arrivals = pt_tracer_arrivals(session->tracer);
 	int rc = 0;
+	DIR *dir;
 
+	if (!first && arrivals == session->arrivals)
+		return 0;
+	session->arrivals = arrivals;
+	dir = opendir("/proc");
 	if (!dir)
 		return -errno;
 	while (!rc && (entry = readdir(dir))) {

@@ -24,6 +24,7 @@
 #define POLL_WATCHING_MS  1
 #define POLL_OVERHEAD_MS  10
 #define TICK_NS           100000000ull /* look at limits and ends */
+#define TICK_CHOSEN_NS    250000000ull /* the same of a session that is never over */
 #define SCAN_NS           200000000ull /* look for new processes (-a) */
 #define PROGRESS_NS       500000000ull
 #define STALE_NS          1000000000ull /* copy out batches that have lain for so long */
@@ -491,7 +492,7 @@ static int attach_found(const struct pt_process *process, void *ctx)
 
 	/* it may have executed something since it was looked at */
 	if (!session_wants(session, process))
-		return scan_unwanted(session, process->pid, &(struct pt_code_identity){0});
+		return scan_unwanted(session, process->pid, 0);
 	rc = target_attach(session, process, false, &err);
 	if (rc == -ENOMEM)
 		return rc;
@@ -550,7 +551,7 @@ static int look_at_launched(pid_t pid, void *ctx)
 
 /* ---- signals ---- */
 
-static void signals_block(sigset_t *set, sigset_t *before)
+void session_signals(sigset_t *set)
 {
 	sigemptyset(set);
 	sigaddset(set, SIGINT);
@@ -558,6 +559,11 @@ static void signals_block(sigset_t *set, sigset_t *before)
 	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGUSR1);
 	sigaddset(set, SIGUSR2);
+}
+
+static void signals_block(sigset_t *set, sigset_t *before)
+{
+	session_signals(set);
 	sigprocmask(SIG_BLOCK, set, before);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -569,12 +575,7 @@ static bool signal_says_stop(struct session *session, unsigned int *forwarded)
 	siginfo_t info;
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR1);
-	sigaddset(&set, SIGUSR2);
+	session_signals(&set);
 	if (sigtimedwait(&set, &info, &no_wait) < 0)
 		return false;
 	if (session->options->choice)
@@ -626,6 +627,21 @@ static int poll_ms(const struct session *session)
 	if (next_ns < POLL_MS * NS_PER_MS)
 		return (int)(next_ns / NS_PER_MS) + 1;
 	return POLL_MS;
+}
+
+/* Records wait in the ring buffer until due_ns, unless there are many. */
+static int poll_chosen(struct session *session, uint64_t due_ns)
+{
+	uint64_t now_ns = session_now_ns(), next_ns = follow_next_ns(session);
+	uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 0;
+	int rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
+
+	if (rc < 0 || (rc > 0 && !pt_tracer_emptied(session->tracer)))
+		return rc;
+	if (next_ns < wait_ns)
+		wait_ns = next_ns;
+	rc = rest_wait(session, wait_ns ? (int)(wait_ns / NS_PER_MS) + 1 : 0);
+	return rc ? rc : pt_tracer_poll(session->tracer, 0, session_on_record, session);
 }
 
 /* Takes what the recording comes to at this moment to who watches; true: it is to end. */
@@ -680,9 +696,11 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 	return stats.stopped || stats.triggered;
 }
 
-static int step(struct session *session)
+static int step(struct session *session, uint64_t due_ns)
 {
-	int rc = pt_tracer_poll(session->tracer, poll_ms(session), session_on_record, session);
+	int rc = session->options->choice ? poll_chosen(session, due_ns)
+					  : pt_tracer_poll(session->tracer, poll_ms(session),
+							   session_on_record, session);
 
 	if (rc < 0 && rc != -EINTR)
 		return rc;
@@ -697,7 +715,8 @@ static int step(struct session *session)
 /* Wakes up in time for the end of -d. */
 static uint64_t next_tick(const struct session *session, uint64_t now_ns)
 {
-	uint64_t tick_ns = now_ns + TICK_NS, duration_ns = session->options->duration_ns;
+	uint64_t duration_ns = session->options->duration_ns;
+	uint64_t tick_ns = now_ns + (session->options->choice ? TICK_CHOSEN_NS : TICK_NS);
 
 	if (duration_ns && session->gate_ns + duration_ns < tick_ns)
 		return session->gate_ns + duration_ns;
@@ -738,6 +757,11 @@ static int flush_stale(struct session *session, uint64_t now_ns)
 	return 0;
 }
 
+static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
+{
+	return a < b ? (a < c ? a : c) : (b < c ? b : c);
+}
+
 static int record_until_stop(struct session *session, enum pt_session_stop *stop,
 			     struct pt_err *err)
 {
@@ -750,10 +774,12 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 
 	session->stale_ns = now_ns + STALE_NS;
 	for (;;) {
-		int rc = step(session);
+		int rc = step(session, min3(tick_ns, scan_ns, session->stale_ns));
 
 		if (rc)
 			return rc;
+		if (session->rest.ended)
+			tick_ns = 0;
 		if (signal_says_stop(session, &forwarded)) {
 			*stop = PT_STOP_SIGNAL;
 			return 0;
@@ -999,7 +1025,14 @@ static int prepare(struct session *session, struct pt_err *err)
 		rc = commands_open(session, err);
 	if (!rc && pt_images_new(&session->images_options, &session->images))
 		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	return rc ? rc : make_tracer(session, err);
+	if (!rc)
+		rc = make_tracer(session, err);
+	if (rc || !options->choice)
+		return rc;
+	rc = rest_open(session);
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot wait for events: %s",
+			       strerror(-rc))
+		  : 0;
 }
 
 static int run(struct session *session, enum pt_session_stop *stop, struct pt_err *err)
@@ -1037,6 +1070,7 @@ static void release(struct session *session)
 	if (session->marks && session->result->opened)
 		pt_marks_warn_unused(session->marks);
 	pt_marks_free(session->marks);
+	rest_close(session);
 	pt_launch_free(session->launch);
 	targets_release(session);
 	free(session->tasks);
@@ -1054,6 +1088,7 @@ int pt_session_run(const struct pt_session_options *options, const struct pt_ses
 	    .watch = watch,
 	    .result = result,
 	    .next_code_id = PT_CODE_ID_USER,
+	    .rest = {.epoll_fd = -1, .signal_fd = -1},
 	    .begin_ns = session_now_ns(),
 	};
 	enum pt_session_stop stop = PT_STOP_ERROR;

@@ -5,6 +5,7 @@
 #ifndef PT_RECORD_SESSION_PARTS_H
 #define PT_RECORD_SESSION_PARTS_H
 
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "record/callstacks.h"
@@ -37,7 +38,17 @@ struct task {
 	pid_t pid, parent;
 	uint32_t image_id;
 	uint64_t next_ns, deadline_ns; /* EXEC: when to look again, when to give up */
+	/* at the last look; see is_the_same() */
+	uint64_t cpu_ns;
+	long lib_kb;
 	unsigned int tries;
+};
+
+/* Of rest.c. */
+struct rest {
+	int epoll_fd, signal_fd; /* -1: it is not used */
+	bool ended;              /* a target, since somebody last asked */
+	bool unwatched;          /* a target could not be watched: look at them all */
 };
 
 /* Of commands.c. */
@@ -76,6 +87,7 @@ struct session {
 	struct pt_output *output;
 	struct pt_spool *spool;
 	struct commands commands;
+	struct rest rest;
 	struct overhead *overhead; /* NULL: no limit */
 	double trap_ns;            /* what a hit costs beside the program */
 	bool c_calls; /* C functions are recorded where they are called; the rest can do without */
@@ -95,6 +107,7 @@ struct session {
 	size_t seen_count;
 	struct unwanted_process *unwanted; /* likewise */
 	size_t unwanted_count;
+	uint64_t arrivals; /* of the host, before the last walk through /proc */
 
 	char folder[4096];
 	uint32_t next_code_id;
@@ -106,6 +119,8 @@ struct session {
 };
 
 uint64_t session_now_ns(void);
+/* Those that are blocked and waited for. */
+void session_signals(sigset_t *set);
 /* Is this one to be traced? */
 bool session_wants(const struct session *session, const struct pt_process *process);
 /* A process was attached to (rc 0), or why it was not; image may be NULL. */
@@ -176,6 +191,16 @@ void commands_close(struct session *session, const struct pt_err *err);
 int session_put_control(struct session *session, enum pt_control_what what, uint32_t why,
 			uint64_t time_ns);
 
+/* rest.c: only with options->choice */
+int rest_open(struct session *session);
+void rest_watch(struct session *session, const struct target *target);
+/* Until timeout_ms are over, much is in the ring buffer, a signal is there or a target has ended.
+ */
+int rest_wait(struct session *session, int timeout_ms);
+/* Asks, and forgets it; true without rest_open(). */
+bool rest_may_have_ended(struct session *session);
+void rest_close(struct session *session);
+
 /* overhead.c: --max-overhead. All of it does nothing without the option. */
 int overhead_begin(struct session *session, struct pt_err *err);
 int overhead_step(struct session *session, uint64_t now_ns);
@@ -187,8 +212,8 @@ void overhead_end(struct session *session);
 /* scan.c: with -a, processes that began or changed their program since the last call are looked
  * at. */
 int scan_processes(struct session *session, bool first);
-/* A Python process that is not wanted, as it was when it had this identity: looked at again once it
- * has another. A child that is about to execute something still is what its parent is. */
-int scan_unwanted(struct session *session, pid_t pid, const struct pt_code_identity *identity);
+/* A Python process that is not wanted, as it was when its stack began there: looked at again once
+ * it has another. A child that is about to execute something still is what its parent is. */
+int scan_unwanted(struct session *session, pid_t pid, uint64_t start_stack);
 
 #endif

@@ -51,6 +51,7 @@ struct target *target_add(struct session *session, pid_t pid, uint32_t image_id)
 	target = &session->targets[session->target_count++];
 	*target = (struct target){.pid = pid, .image_id = image_id};
 	target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	rest_watch(session, target);
 	session->had_target = true;
 	return target;
 }
@@ -90,6 +91,8 @@ int targets_forget_ended(struct session *session)
 	size_t ended = 0;
 	int rc;
 
+	if (!rest_may_have_ended(session))
+		return 0;
 	for (size_t i = 0; i < session->target_count; i++) {
 		session->targets[i].ended = has_ended(&session->targets[i]);
 		ended += session->targets[i].ended;

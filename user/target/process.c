@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "target/elf.h"
@@ -346,24 +347,40 @@ static int count_code(pid_t pid, uint64_t *pages)
 	return 0;
 }
 
-int pt_process_code(pid_t pid, struct pt_code_identity *identity)
+int pt_process_start_stack(pid_t pid, uint64_t *start_stack)
 {
 	char path[64], *text, *at;
 	size_t size;
-	int rc = count_code(pid, &identity->exec_pages);
+	int rc;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (!rc)
-		rc = pt_proc_read(path, STATUS_MAX_BYTES, &text, &size);
+	rc = pt_proc_read(path, STATUS_MAX_BYTES, &text, &size);
 	if (rc)
 		return rc;
 	/* startstack is field 28 (fs/proc/array.c); field 2, and what may stand in it, ends at ) */
 	at = strrchr(text, ')');
 	for (int field = 2; at && field < 28; field++)
 		at = strchr(at + 1, ' ');
-	identity->start_stack = at ? strtoull(at + 1, NULL, 10) : 0;
+	*start_stack = at ? strtoull(at + 1, NULL, 10) : 0;
 	free(text);
-	return identity->start_stack ? 0 : -ESRCH;
+	return *start_stack ? 0 : -ESRCH;
+}
+
+int pt_process_code(pid_t pid, struct pt_code_identity *identity)
+{
+	int rc = count_code(pid, &identity->exec_pages);
+
+	return rc ? rc : pt_process_start_stack(pid, &identity->start_stack);
+}
+
+uint64_t pt_process_cpu_ns(pid_t pid)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000ull + (uint64_t)used.tv_nsec;
 }
 
 uint64_t pt_module_bias(const struct pt_module *module)

@@ -66,6 +66,12 @@ struct pt_code_identity {
 	uint64_t start_stack, exec_pages;
 };
 int pt_process_code(pid_t pid, struct pt_code_identity *identity);
+/* Half of it, for little: it is another after an exec. */
+int pt_process_start_stack(pid_t pid, uint64_t *start_stack);
+
+/* The CPU time that all its threads have used; 0: it has ended. Costs less than a look into /proc.
+ */
+uint64_t pt_process_cpu_ns(pid_t pid);
 
 /* Where the module's file address 0 lies (start - p_vaddr), or 0 if it cannot be told. */
 uint64_t pt_module_bias(const struct pt_module *module);
