@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Writes user/cuda/table_data.c: what the CUDA runtime, driver and NCCL functions are called and what
-arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) by clang's AST;
-with --libs user/cuda/table_libs.c: the same of cuBLAS, cuBLASLt and cuDNN (13.1 and 9 were used).
+arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) and of one of
+CUDA 12 (12.4: nvidia-cuda-dev and libcupti-dev of Debian 13, non-free) by clang's AST; with --libs
+user/cuda/table_libs.c: the same of cuBLAS, cuBLASLt and cuDNN (13.1 and 9 were used).
 
-    scripts/gen-cuda-table.py --include /usr/local/cuda/include > user/cuda/table_data.c
+    scripts/gen-cuda-table.py --include /usr/local/cuda/include --include12 CUDA12/usr/include \
+        > user/cuda/table_data.c
     scripts/gen-cuda-table.py --libs > user/cuda/table_libs.c
 
-Only facts come out: names, types, numbers. What CUDA 12 had under the same name with other
-arguments stands in the toolkit's generated_cudart_removed_meta.h; it becomes a row for 12.
+Only facts come out: names, types, numbers. What is otherwise in CUDA 12, be it the number, becomes a
+row for 12. What 12.4 did not have yet, or no longer, stands in generated_cudart_removed_meta.h of
+13's toolkit, with its last arguments before 13; those of before 12, where 12 changed them, become
+one for 11.
 """
 import argparse
 import json
@@ -60,11 +64,11 @@ def clang_ast(clang, include, text):
     return json.loads(out.stdout)["inner"]
 
 
-def sizes_of(clang, include, types):
+def sizes_of(clang, include, types, headers):
     """The sizes of types, from an array of each that clang lays out."""
     # NCCL's structs have no name of their own
     plain = [re.sub("^struct (?=nccl)", "", t) for t in types]
-    text = HEADERS + LIB_HEADERS + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(plain))
+    text = headers + "".join(f"char size_{i}[sizeof({t})];\n" for i, t in enumerate(plain))
     sizes = {}
     for node in clang_ast(clang, include, text):
         found = re.fullmatch(r"size_(\d+)", node.get("name", ""))
@@ -221,13 +225,14 @@ def functions(nodes, coder, pattern):
     return rows
 
 
-def removed(path, types_text=HEADERS):
-    """Prototypes of what CUDA 12 had otherwise, from the structs of their arguments."""
+def removed(path, before, types_text=HEADERS):
+    """Prototypes of what versions before this one had otherwise, from the structs of their
+    arguments."""
     text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
     best = {}
     for body, name, version in re.findall(
             r"typedef struct \w+ \{(.*?)\} (\w+)_v(\d+)_params;", text, flags=re.S):
-        if int(version) < 13000 and int(version) > best.get(name, (0, ""))[0]:
+        if int(version) < before and int(version) > best.get(name, (0, ""))[0]:
             body = re.sub(r"__d(v|parm\(\w*\))", "", body)
             fields = [" ".join(f.split()) for f in body.split(";") if f.strip()]
             best[name] = (int(version), ", ".join(fields))
@@ -264,10 +269,9 @@ def cbids(include, header, prefix):
     return {symbol: sorted(ids) for symbol, ids in found.items()}
 
 
-def cbid_of(ids, symbol, before_13):
-    usable = [number for version, number in ids.get(symbol, [])
-              if not before_13 or version < 13000]
-    return (usable[0] if before_13 else usable[-1]) if usable else 0
+def cbid_of(ids, symbol, oldest=False):
+    numbers = [number for _, number in ids.get(symbol, [])]
+    return numbers[0 if oldest else -1] if numbers else 0
 
 
 def base_name(name):
@@ -282,20 +286,47 @@ def later_name(name, known):
     return f"{plain}_v{version}{twin}"
 
 
-def collect(args):
-    nodes = clang_ast(args.clang, args.include, HEADERS)
-    coder = Coder(Types(nodes))
-    old_text = removed(Path(args.include) / "generated_cudart_removed_meta.h")
-    old_nodes = clang_ast(args.clang, args.include, old_text)
+def prototypes(nodes, coder, sizes):
+    """(runtime, driver) of these headers; sizes: of the types that are met."""
     for _ in range(2):  # the second time with the sizes of what the first one met
         runtime = functions(nodes, coder, r"cuda[A-Z]")
         driver = functions(nodes, coder, r"cu(?!da)[A-Z]")
-        coder.bytes = BYTES - {"count"}  # NCCL counts elements
+        coder.sizes.update(sizes(sorted(coder.missing)))
+    return runtime, driver
+
+
+def collect_12(args, coder):
+    """Of CUDA 12: {name: arguments}, with the numbers of enums that 13's have."""
+    text = HEADERS.replace("#include <nccl.h>\n", "")
+    nodes = clang_ast(args.clang, args.include12, text)
+    own = Coder(Types(nodes))
+    own.used_enums = coder.used_enums
+    runtime, driver = prototypes(nodes, own,
+                                 lambda types: sizes_of(args.clang, args.include12, types, text))
+    for name, values in own.types.enums.items():
+        coder.types.enums.setdefault(name, values)
+    return runtime, driver
+
+
+def collect_removed(args, coder, before):
+    path = Path(args.include) / "generated_cudart_removed_meta.h"
+    nodes = clang_ast(args.clang, args.include, removed(path, before))
+    return {n[5:]: a for n, a in functions(nodes, coder, r"pt12_cuda").items()}
+
+
+def collect(args):
+    nodes = clang_ast(args.clang, args.include, HEADERS)
+    coder = Coder(Types(nodes))
+
+    def sizes(types):
+        return sizes_of(args.clang, args.include, types, HEADERS + LIB_HEADERS)
+    runtime, driver = prototypes(nodes, coder, sizes)
+    coder.bytes = BYTES - {"count"}  # NCCL counts elements
+    for _ in range(2):
         nccl = functions(nodes, coder, r"nccl[A-Z]")
-        coder.bytes = BYTES
-        old = {n[5:]: a for n, a in functions(old_nodes, coder, r"pt12_cuda").items()}
-        coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing)))
-    return coder, runtime, driver, nccl, old
+        coder.sizes.update(sizes(sorted(coder.missing)))
+    coder.bytes = BYTES
+    return coder, runtime, driver, nccl
 
 
 def c_string(text):
@@ -341,6 +372,51 @@ def emit_row(symbol, major, api, group, cbid, arguments):
           f"{c_string(arguments)}}},")
 
 
+def runtime_rows(new, old, until_12, until_11):
+    """new, old: of 13 and 12, each with arguments, numbers and groups; until_: arguments of what was
+    replaced or removed."""
+    def category(version, name):
+        return version["groups"].get(name) or version["groups"].get(base_name(name), "")
+
+    def row(version, major, name, arguments, oldest=False):
+        return (name, major, "RUNTIME", category(new, name) or category(old, name),
+                cbid_of(version["ids"], name, oldest), arguments)
+    rows = []
+    numbers_12 = {number for ids in old["ids"].values() for _, number in ids}
+    for name, arguments in new["args"].items():
+        at_13 = row(new, 0, name, arguments)
+        at_12 = row(old, 0, name, old["args"][name]) if name in old["args"] else None
+        if not at_12 and name in until_12:
+            at_12 = row(new, 0, name, until_12[name], oldest=True)
+        if not at_12 or (at_12[5] == at_13[5] and at_12[4] in (0, at_13[4])):
+            rows.append(at_13)
+            continue
+        rows += [at_13[:1] + (13,) + at_13[2:], at_12[:1] + (12,) + at_12[2:]]
+        if at_13[4] not in numbers_12:  # a 12 later than 12.4 may have it
+            rows.append((later_name(name, until_12), 12) + at_13[2:])
+    named = {name for name, *_ in rows}
+    rows += [row(old, 12, name, arguments) for name, arguments in old["args"].items()
+             if name not in named]
+    named |= set(old["args"])
+    rows += [row(new, 12, name, arguments, oldest=True) for name, arguments in until_12.items()
+             if name not in named]
+    # from which number on 12 has it otherwise
+    for name, arguments in until_11.items():
+        numbers = old["ids"].get(name, [])
+        if name in old["args"] and numbers and numbers[-1][0] >= 12000 > numbers[0][0]:
+            rows.append(row(old, 11, name, arguments, oldest=True))
+    return rows
+
+
+def driver_rows(driver, driver_12, ids, group):
+    """The driver has a new name for each form, so that one row will do."""
+    for name, arguments in driver_12.items():
+        assert [a.split(":")[1] for a in driver[name].split()] == \
+            [a.split(":")[1] for a in arguments.split()], name
+    return [(name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
+             cbid_of(ids, name), arguments) for name, arguments in driver.items()]
+
+
 def write_libs(args):
     nodes = clang_ast(args.clang, args.include, LIB_HEADERS)
     coder = LibCoder(Types(nodes), LIB_ENUMS)
@@ -348,7 +424,8 @@ def write_libs(args):
     for _ in range(2):  # the second time with the sizes of what the first one met
         cublas = functions(nodes, coder, r"cublas[A-Z]")
         cudnn = functions(nodes, coder, r"cudnn[A-Z]")
-        coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing)))
+        coder.sizes.update(sizes_of(args.clang, args.include, sorted(coder.missing),
+                                    HEADERS + LIB_HEADERS))
     emit_head("cuBLAS 13.1 and cuDNN 9", " --libs")
     emit_enums(coder, "pt_cuda_lib", [("cublas_errors", "cublasStatus_t"),
                                       ("cudnn_errors", "cudnnStatus_t")])
@@ -359,43 +436,40 @@ def write_libs(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--include", default="/usr/local/cuda/include")
+    parser.add_argument("--include12", metavar="DIR", help="the headers of CUDA 12")
     parser.add_argument("--clang", default="clang-19")
     parser.add_argument("--libs", action="store_true", help="cuBLAS and cuDNN")
     args = parser.parse_args()
     if args.libs:
         write_libs(args)
         return
-    coder, runtime, driver, nccl, old = collect(args)
+    if not args.include12:
+        parser.error("--include12 is needed")
+    coder, runtime, driver, nccl = collect(args)
+    runtime_12, driver_12 = collect_12(args, coder)
     group = groups(args.include)
-    runtime_ids = cbids(args.include, "cupti_runtime_cbid.h", "CUPTI_RUNTIME_TRACE_CBID")
-    driver_ids = cbids(args.include, "cupti_driver_cbid.h", "CUPTI_DRIVER_TRACE_CBID")
-    emit_head("CUDA 13.0 and NCCL 2.28", "")
+    group_12 = groups(args.include12)
+
+    def ids(include, what):
+        return cbids(include, f"cupti_{what}_cbid.h", f"CUPTI_{what.upper()}_TRACE_CBID")
+    rows = runtime_rows(
+        {"args": runtime, "ids": ids(args.include, "runtime"), "groups": group},
+        {"args": runtime_12, "ids": ids(args.include12, "runtime"), "groups": group_12},
+        collect_removed(args, coder, 13000), collect_removed(args, coder, 12000))
+    rows += driver_rows(driver, driver_12, ids(args.include, "driver"), group)
+    rows += [(name, 0, "NCCL", "", 0, arguments) for name, arguments in nccl.items()]
+    emit_head("CUDA 13.0, CUDA 12.4 and NCCL 2.28", "")
     emit_enums(coder, "pt_cuda", [
         ("runtime_errors", "cudaError"), ("driver_errors", "cudaError_enum"),
         ("nccl_errors", "ncclResult_t"), ("nccl_types", "ncclDataType_t"),
         ("memcpy_kinds", "cudaMemcpyKind")])
-    rows = []
-    for name in runtime:
-        changed = name in old and old[name] != runtime[name]
-        category = group.get(name) or group.get(base_name(name), "")
-        newest = cbid_of(runtime_ids, name, False)
-        rows.append((name, 13 if changed else 0, "RUNTIME", category, newest, runtime[name]))
-        if changed:
-            rows.append((name, 12, "RUNTIME", category, cbid_of(runtime_ids, name, True),
-                         old[name]))
-            rows.append((later_name(name, old), 12, "RUNTIME", category, newest, runtime[name]))
-    for name in set(old) - set(runtime):
-        rows.append((name, 12, "RUNTIME", group.get(base_name(name), ""),
-                     cbid_of(runtime_ids, name, True), old[name]))
-    for name in driver:
-        rows.append((name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
-                     cbid_of(driver_ids, name, False), driver[name]))
-    rows += [(name, 0, "NCCL", "", 0, arguments) for name, arguments in nccl.items()]
     emit_rows("pt_cuda", rows)
-    print(f"gen-cuda-table.py: {len(runtime)} runtime, {len(old)} of CUDA 12, {len(driver)} "
-          f"driver functions, {len(nccl)} of NCCL", file=sys.stderr)
+    print(f"gen-cuda-table.py: {len(runtime)} runtime and {len(driver)} driver functions, "
+          f"{len(runtime_12)} and {len(driver_12)} of CUDA 12, {len(nccl)} of NCCL",
+          file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,71 @@ def test_real(t, interp):
     print("%d calls" % len(spans))
 
 
+CUDA_12 = """
+import ctypes, json, sys
+lib = ctypes.CDLL(sys.argv[1])
+p, n = ctypes.c_void_p, ctypes.c_size_t
+out, status, number = p(), ctypes.c_int(), ctypes.c_ulonglong()
+def calls():
+    return [lib.cudaMemAdvise(p(0x1000), n(4096), 3, 2),
+            lib.cudaMemPrefetchAsync(p(0x1000), n(64), 1, p(0x50)),
+            lib.cudaGraphInstantiate(ctypes.byref(out), p(0x60), ctypes.c_ulonglong(5)),
+            lib.cudaStreamGetCaptureInfo(p(0x50), ctypes.byref(status), ctypes.byref(number)),
+            lib.cudaSignalExternalSemaphoresAsync_v2(p(0x70), p(0x80), 9, p(0x50)),
+            lib.cudaThreadSynchronize()]
+print("ready", flush=True)
+sys.stdin.readline()
+print(json.dumps(calls()), flush=True)
+sys.stdin.readline()
+"""
+SHOWN_12 = [
+    ("cudaMemAdvise", {"devPtr": "0x1000", "count (bytes)": 4096, "device": 2,
+                       "advice": "cudaMemAdviseSetPreferredLocation"}, {}),
+    ("cudaMemPrefetchAsync", {"devPtr": "0x1000", "count (bytes)": 64, "dstDevice": 1,
+                              "stream": "0x50"}, {}),
+    ("cudaGraphInstantiate", {"graph": "0x60", "flags": 5}, {"pGraphExec": "0x8000"}),
+    ("cudaStreamGetCaptureInfo", {"stream": "0x50"}, {
+        "captureStatus_out": "cudaStreamCaptureStatusActive", "id_out": 77}),
+    ("cudaSignalExternalSemaphoresAsync_v2", {
+        "extSemArray": "0x70", "paramsArray": "0x80", "numExtSems": 9, "stream": "0x50"}, {}),
+    ("cudaThreadSynchronize", {}, {})]
+
+
+def cuda_12(t, kind):
+    if kind == "real":
+        cache = os.environ.get("PYTRACE_CACHE", "/var/cache/pytrace-bpf")
+        found = glob.glob(cache + "/cuda12/usr/lib/*/libcudart.so.12")
+        if not found:
+            raise Skip("no CUDA 12: scripts/cudart12.sh fetches its libcudart")
+        return found[0]
+    library, version = t.path("double.so"), t.path("version")
+    with open(version, "w") as file:
+        file.write("libcudart.so.12 { global: *; };\n")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-Wl,--version-script=" + version, "-o", library,
+                    os.path.join(process.PROGRAMS, "cuda12_double.c")], check=True)
+    return library
+
+
+@each(kind=["double", "real"])
+def test_cuda_12(t, kind):
+    """Functions that have other arguments in CUDA 13 under the same name, or are not there."""
+    target = subprocess.Popen(interpreters.one().command("-c", CUDA_12, cuda_12(t, kind)),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    t.equal(target.stdout.readline(), "ready\n", "the target")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer.recording()
+    say(target)
+    codes = json.loads(target.stdout.readline())
+    tracer.expect(0, stop=True)
+    target.communicate("\n")
+    t.equal(set(codes), {0 if kind == "double" else 35}, "what the calls returned")
+    spans = cuda_spans(trace.load(t.path("trace.json")))
+    about = {"External id", "correlation", "cbid", "return"}
+    t.equal([(s.name, {k: v for k, v in s.args.items() if k not in about}) for s in spans],
+            [(name, {**given, **(back if kind == "double" else {})})
+             for name, given, back in SHOWN_12], "calls with their arguments")
+
+
 @each(mode=["auto", "runtime", "driver", "all", "none"])
 def test_modes(t, mode):
     """Which calls are seen where the runtime calls the driver; success, failure, and what is given

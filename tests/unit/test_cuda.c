@@ -156,6 +156,18 @@ static void test_majors(void **state)
 	assert_null(pt_cuda_row_find("cudaMemPrefetchAsync_v2", 13));
 	assert_ptr_equal(pt_cuda_row_find("cudaMalloc", 11), pt_cuda_row_find("cudaMalloc", 13));
 	assert_null(pt_cuda_row_find("cudaNoSuchThing", 13));
+	/* three forms, of which one is for any but 11 */
+	assert_string_equal(pt_cuda_row_find("cudaGraphInstantiate", 11)->arguments,
+			    "pGraphExec:op graph:p pErrorNode:op pLogBuffer:p bufferSize:n");
+	assert_string_equal(pt_cuda_row_find("cudaGraphInstantiate", 12)->arguments,
+			    "pGraphExec:op graph:p flags:n");
+	assert_ptr_equal(pt_cuda_row_find("cudaGraphInstantiate", 12),
+			 pt_cuda_row_find("cudaGraphInstantiate", 14));
+	/* the same arguments, but another number */
+	assert_int_equal(pt_cuda_row_find("cudaEventElapsedTime", 12)->cbid, 139);
+	assert_int_equal(pt_cuda_row_find("cudaEventElapsedTime", 13)->cbid, 486);
+	assert_non_null(pt_cuda_row_find("cudaThreadSynchronize", 12));
+	assert_null(pt_cuda_row_find("cudaThreadSynchronize", 13));
 }
 
 static void test_errors(void **state)

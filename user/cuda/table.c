@@ -240,14 +240,20 @@ const struct pt_cuda_row *pt_cuda_row_find(const char *symbol, unsigned int majo
 	const struct pt_cuda_row *row = bsearch(symbol, pt_cuda_rows, pt_cuda_row_count,
 						sizeof(*row), compare_symbol);
 
+	const struct pt_cuda_row *any = NULL;
+
 	if (!row)
 		return NULL;
+	if (major > PT_CUDA_ROW_MAJOR_MAX)
+		major = PT_CUDA_ROW_MAJOR_MAX;
 	while (row > pt_cuda_rows && !strcmp(row[-1].symbol, symbol))
 		row--;
-	for (; row < pt_cuda_rows + pt_cuda_row_count && !strcmp(row->symbol, symbol); row++)
-		if (!row->major || (row->major >= 13) == (major >= 13))
+	for (; row < pt_cuda_rows + pt_cuda_row_count && !strcmp(row->symbol, symbol); row++) {
+		if (row->major >= major && row->major)
 			return row;
-	return NULL;
+		any = row->major ? any : row;
+	}
+	return any;
 }
 
 const struct pt_cuda_row *pt_cuda_lib_row_find(const char *symbol)

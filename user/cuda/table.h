@@ -4,8 +4,8 @@
  * given; and those of cuBLAS and cuDNN.
  *
  * table_data.c, and table_libs.c for cuBLAS and cuDNN, have one row a function, made by
- * scripts/gen-cuda-table.py from a toolkit's headers. The same symbol took other arguments in CUDA
- * 12 and 13, so a row may hold for one of them only.
+ * scripts/gen-cuda-table.py from the headers of toolkits. The same symbol took other arguments in
+ * CUDA 11, 12 and 13, so a row may hold for some of them only.
  *
  * A row's arguments are NAME:CODE, separated by spaces, in order:
  *
@@ -39,9 +39,11 @@ struct pt_cuda_name {
 	const char *name; /* NULL: behind the last */
 };
 
+#define PT_CUDA_ROW_MAJOR_MAX 13
+
 struct pt_cuda_row {
 	uint8_t api;   /* enum pt_cuda_api */
-	uint8_t major; /* 0: any; 12: up to 12, 13: from 13 on */
+	uint8_t major; /* 11: up to 11; 12: up to 12; 13: from 13 on; 0: any without one of these */
 	uint16_t cbid; /* what CUPTI numbers it as; 0 unknown */
 	const char *symbol;
 	const char *category; /* memory, stream, execution ..; "" none */
