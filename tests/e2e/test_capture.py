@@ -20,11 +20,11 @@ FILES = ["meta.json", "report.txt", "stacks.txt", "trace.json.gz"]
 class Recorder:
     """The tool's capture verb on a target of programs/flight.py."""
 
-    def __init__(self, t, minor, *options, folder=None):
+    def __init__(self, t, minor, *options, folder=None, **env):
         self.t, self.folder = t, folder or t.path("captures")
         interp = interpreters.one(minor)
         self.target = process.Target(interp, "flight", command=process.script(
-            interp, "flight.py", "--password=secret"))
+            interp, "flight.py", "--password=secret"), env=process.environment(**env))
         self.target.rests()
         self.tool = process.Tracer("capture", "-p", self.target.pid, "-o", self.folder, *options)
         self.tool.recording()
@@ -69,6 +69,15 @@ class Capture:
 
 
 
+def cuda_double(t):
+    library, version = t.path("double.so"), t.path("version")
+    with open(version, "w") as file:
+        file.write("libcudart.so.13 { global: *; };\n")
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-Wl,--version-script=" + version, "-o", library,
+                    os.path.join(process.PROGRAMS, "flight_double.c")], check=True)
+    return library
+
+
 def short(s):
     return s.name.rpartition(": ")[2]
 
@@ -85,14 +94,16 @@ def test_triggers(t, minor):
     """All causes in one capture, or few; then where the threads stand; then a crash."""
     appears = t.path("appears")
     wanted = ["slow:slow_call:200ms", "exception:Flight*", "gc:1ns", "gil:1ns", "signal:USR1",
-              "file:" + appears, "memory:host:56M", "hang:1s"]
+              "file:" + appears, "memory:host:56M", "hang:1s", "cuda:cudaDeviceSync*:10ms",
+              "cuda-error"]
     never = ["slow:inner:1h", "slow:nobody:1ns", "exception:OtherError", "gc:1h", "gil:1h",
-             "file:" + t.path("never"), "cuda-error", "cuda:*:1ns",
+             "file:" + t.path("never"), "cuda:cudaDeviceSync*:1h", "cuda:nobody:1ns",
              "memory:host:100G"]
     later = ["signal:USR2", "crash", "exit"]
     options = [word for text in wanted + never + later for word in ("--on", text)]
-    r = Recorder(t, minor, *options, "--last", "20s", "--after", "1s", "--cool-down", "1h")
-    r.do(b"g", b"l", b"e", b"m", b"s")
+    r = Recorder(t, minor, *options, "--last", "20s", "--after", "1s", "--cool-down", "1h",
+                 CUDA_LIB=cuda_double(t))
+    r.do(b"g", b"l", b"e", b"m", b"d", b"f", b"s")
     r.tool.popen.send_signal(signal.SIGUSR1)
     open(appears, "w").close()
     fired = {}  # trigger: the capture that it made, or has a part in
@@ -110,6 +121,14 @@ def test_triggers(t, minor):
     marks = [e["name"] for e in fired["exception:Flight*"].trace.events
              if e["ph"] == "i" and e["cat"] == "exception"]
     t.check("FlightError" in marks, "no FlightError in %s", marks)
+    cuda = [s for s in fired["cuda:cudaDeviceSync*:10ms"].trace.spans
+            if s.name == "cudaDeviceSynchronize"]
+    t.equal([s.parent.name.rpartition(": ")[2] for s in cuda], ["wait_for_device"], "who waited")
+    t.check(cuda[0].end - cuda[0].begin >= 30 * 10**6, "it took %d ns", cuda[0].end - cuda[0].begin)
+    wrong = [e for e in fired["cuda-error"].trace.events
+             if e["ph"] == "i" and e["cat"] == "cuda_error"]
+    t.equal([(e["name"], e["args"]["function"]) for e in wrong],
+            [("cudaErrorMemoryAllocation", "cudaMalloc")], "what failed")
     # a call that has run for a second is seen, also if it is the last thing that its thread did
     r.target.rests()
     time.sleep(1.1)

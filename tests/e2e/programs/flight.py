@@ -6,7 +6,9 @@ n: numbered calls, without end until the next byte; it writes down when each beg
 e: an exception     s: a slow call     g: a garbage collection with something to do
 m: it takes 64 MB
 l: two threads want the GIL            c: it crashes      q: it ends, and says what it wrote down
+d: a call of CUDA that takes 30 ms     f: one that fails  (of the library CUDA_LIB)
 """
+import ctypes
 import gc
 import json
 import os
@@ -90,12 +92,25 @@ def grow():
 kept = []
 
 
+CUDA = ctypes.CDLL(os.environ["CUDA_LIB"]) if "CUDA_LIB" in os.environ else None
+
+
+def wait_for_device():
+    CUDA.cudaEventQuery(None)  # "not yet": neither long nor a failure
+    CUDA.cudaDeviceSynchronize()
+
+
+def fail_to_allocate():
+    CUDA.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(1))
+
+
 def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
 
 
-DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"m": grow, b"c": crash}
+DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"m": grow, b"c": crash,
+      b"d": wait_for_device, b"f": fail_to_allocate}
 
 
 def wait_here():
