@@ -13,6 +13,7 @@
 
 #include "frame.h"
 #include "runtime.h"
+#include "task.h"
 
 /* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR: Include/cpython/code.h */
 #define CORO_FLAGS (0x80u | 0x100u | 0x200u)
@@ -48,6 +49,15 @@ static __always_inline __u64 coro_bits(const struct pt_image *image, __u64 frame
 	return PT_CORO_UNKNOWN;
 }
 
+static __always_inline __u64 coro_object(const struct pt_image *image, __u64 frame)
+{
+	if (image->rt.gen_frame == PT_NO_FIELD)
+		return 0;
+	if (image->layout.code_adaptive == PT_NO_FIELD)
+		return user_u64(frame + image->rt.gen_frame);
+	return frame - image->rt.gen_frame;
+}
+
 /* A coroutine's frame is entered; its enter follows. */
 __noinline int async_coroutine(__u64 frame, __u32 layout_index, __u64 now)
 {
@@ -55,12 +65,9 @@ __noinline int async_coroutine(__u64 frame, __u32 layout_index, __u64 now)
 	struct thread *t = thread_get();
 	__u64 object;
 
-	if (!t || image->rt.gen_frame == PT_NO_FIELD)
+	if (!t)
 		return 0;
-	if (image->layout.code_adaptive == PT_NO_FIELD)
-		object = user_u64(frame + image->rt.gen_frame);
-	else
-		object = frame - image->rt.gen_frame;
+	object = coro_object(image, frame);
 	if (!object || object & PT_CORO_BITS)
 		return 0;
 	return put_ext(t, now, PT_X_CORO, object | coro_bits(image, frame));
@@ -185,10 +192,15 @@ __noinline int async_task(__u64 frame, __u32 layout_index, __u64 now)
 static __always_inline void async_entered(struct thread *t, __u64 frame, __u32 flags,
 					  __u32 layout_index, __u64 now)
 {
-	if (flags & CORO_FLAGS)
+	if (flags & CORO_FLAGS) {
 		brief_item(t);
+		if (t->task_depth && !(t->task & TASK_FOUND))
+			task_step(coro_object(image_at(layout_index), frame), layout_index, now);
+	}
 	if (flags & CODE_TASK)
 		async_task(frame, layout_index, now);
+	if (flags & CODE_HANDLE)
+		task_handle(frame, layout_index);
 }
 
 /*

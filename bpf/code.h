@@ -180,6 +180,15 @@ __noinline int code_makes_task(void)
 	       file_ends_with(t, "/asyncio/taskgroups.py", 22);
 }
 
+/* t->code is asyncio's Handle._run(), which calls back what a loop was asked to. */
+__noinline int code_runs_handle(void)
+{
+	struct thread *t = thread_get();
+
+	return t && t->code.rec.str[PT_STR_NAME].bytes == 4 && text_is(t->code.data, "_run", 4) &&
+	       file_ends_with(t, "/asyncio/events.py", 18);
+}
+
 /*
  * The id in the low and co_flags in the high half; 0 if there is no id to be had. Costs one to two
  * microseconds where the code object is new. A global function: verified once, apart from callers.
@@ -216,6 +225,8 @@ __noinline __u64 code_define(__u64 addr, __u32 layout_index, __u64 now)
 		value.flags |= CODE_IMPORT;
 	if (want_async && code_makes_task())
 		value.flags |= CODE_TASK;
+	if (want_async && code_runs_handle())
+		value.flags |= CODE_HANDLE;
 	if (rc && !known)
 		count_add(&counters.lost_records, 1); /* until it is sent after all */
 	if (!rc && known)

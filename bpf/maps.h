@@ -152,6 +152,10 @@ struct thread {
 	/* of --async: the piece of the data stack that was in use, and the first piece, which tells
 	 * greenlets apart; 0: not known yet */
 	__u64 stack_chunk, stack_root;
+	/* task.h: the task whose handle runs, in the call at this depth (0: none) */
+	__u64 task;
+	__u32 task_depth;
+	__u32 task_salt; /* another one whenever the reader may have lost a name */
 	struct walk walk;
 	__u16 hidden[HIDDEN_MAX]; /* how far below hidden_top the one before it lies; 0: none */
 	__u64 near_valid;         /* near_codes() for which near[] holds */
@@ -228,8 +232,11 @@ struct code_key {
 /* It makes a task of a coroutine, its first or second argument. In the place of CO_HAS_DOCSTRING
  * (3.14+), which nobody here asks for. */
 #define CODE_TASK    0x04000000u
+/* asyncio's Handle._run(). In the place of CO_FUTURE_BARRY_AS_BDFL, likewise. */
+#define CODE_HANDLE  0x00400000u
 #define CODE_OWN_FLAGS                                                                             \
-	(CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP | CODE_VALUES | CODE_TASK)
+	(CODE_PENDING | CODE_IMPORT | CODE_START | CODE_STOP | CODE_VALUES | CODE_TASK |           \
+	 CODE_HANDLE)
 struct code_value {
 	__u32 id;
 	__u32 flags; /* co_flags, and the above */

@@ -139,6 +139,7 @@ static __always_inline void thread_unseen(struct thread *t)
 	t->hidden_count = 0;
 	t->stack_chunk = 0;
 	t->stack_root = 0;
+	t->task_depth = 0;
 	t->value_depth = 0; /* what value_calls has is replaced by the next call at that depth */
 	nest_forget(t);
 	trigger_depth(t, 0, false);
@@ -171,6 +172,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->gc_at = 0;
 	t->stack_chunk = 0;
 	t->stack_root = 0;
+	t->task_depth = 0;
 	t->pause_from = 0;
 	t->value_depth = 0;
 	trigger_depth(t, 0, false);

@@ -282,17 +282,20 @@ static __always_inline int details_send(struct thread *t, __u32 end, __u64 now)
 /* Sends the details and appends the word that they belong to; event has the values behind the
  * first.
  */
-static __always_inline void put_detailed_event(struct thread *t, struct rt_event *event, __u32 end,
-					       __u64 now)
+static __always_inline int put_detailed_event(struct thread *t, struct rt_event *event, __u32 end,
+					      __u64 now)
 {
+	int lost;
+
 	event->what = t->rt.rec.what;
 	event->flags = PT_RT_DETAILS;
 	event->values++;
 	event->value[0] = t->rt.rec.serial;
 	if (trigger_silent(t))
-		return;
-	details_send(t, end, now);
+		return 1;
+	lost = details_send(t, end, now);
 	put_runtime(t, event, now);
+	return lost;
 }
 
 static __always_inline void put_detailed(struct thread *t, __u32 type, __u32 end, __u64 now)

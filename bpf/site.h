@@ -145,6 +145,8 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 	__u32 at = depth;
 	int lost;
 
+	if (want_async)
+		task_restart(t);
 	if (!frame && tstate)
 		frame = frame_current(layout, tstate);
 	if (!frame && (counting || direction == EV_ENTER)) {
@@ -362,7 +364,7 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 		t->ext_end = t->head.word_count; /* not to be taken back: its values are out */
 	if (want_imports && unlikely(flags & CODE_IMPORT))
 		runtime_import(frame, layout_index, now);
-	if (want_async && unlikely(flags & (CORO_FLAGS | CODE_TASK)))
+	if (want_async && unlikely(flags & (CORO_FLAGS | CODE_TASK | CODE_HANDLE)))
 		async_entered(t, frame, flags, layout_index, now);
 	return 0;
 }
@@ -419,6 +421,7 @@ static __always_inline int event_exit(struct thread *t, __u32 depth, __u32 layou
 			values_exit(layout_index, bpf_ktime_get_ns());
 		values_settle(depth);
 	}
+	task_left(t, depth, layout_index);
 	rc = put_exit(t, depth);
 	trigger_depth(t, depth, true);
 	return rc;

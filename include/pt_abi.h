@@ -173,9 +173,10 @@ enum pt_rt_what {
 	 * with its begin. Only a PT_MARK_SLICE begins and ends on the stack, all others are
 	 * instants. */
 	PT_RT_MARK = 10,
-	/* The program gives a name to the task that it makes of a coroutine that has not run yet.
-	 * An instant behind the PT_X_TASK. Two values: the number of the details, which are the
-	 * name, and the coroutine's address. */
+	/* A task has a name. An instant: behind the PT_X_TASK, of a coroutine that has not run yet
+	 * and is given this name; or of one that has begun, whose task has this name from now on.
+	 * Two values: the number of the details, which are the name (text, or N for "Task-N"), and
+	 * the coroutine's address. */
 	PT_RT_TASK_NAME = 33,
 };
 #define PT_RT_VALUES_MAX 3

@@ -134,7 +134,10 @@ struct pt_rt_layout {
 	__u16 gen_frame;
 	/* RESUME, INSTRUMENTED_RESUME, RESUME_CHECK, RESUME_CHECK_JIT; 0: none. 3.11+ */
 	__u8 resume[4];
-	__u16 reserved[3];
+	/* of _asyncio's Task: its coroutine; behind that comes its name. What is read there counts
+	 * if it is the coroutine that was entered. PT_NO_FIELD unknown */
+	__u16 task_coro;
+	__u16 reserved[2];
 };
 _Static_assert(sizeof(struct pt_rt_layout) == 40, "runtime layout");
 

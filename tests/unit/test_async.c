@@ -166,6 +166,38 @@ static void test_names(void **state)
 	ops_release(&ops);
 }
 
+/* A name that comes once the coroutine runs is that of its task from then on, whether the track was
+ * announced or not, and also behind the last step; one that is the same is not told again. */
+static void test_named_later(void **state)
+{
+	static const char *const number[] = {"#12", NULL}, *const text[] = {"worker", NULL};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	batch_end(&ops.builder, 0);
+	for (uint32_t i = 1; i <= 4; i++)
+		rec_runtime(&ops.builder, &t, i, PT_RT_TASK_NAME, i == 1 ? number : text, 2000);
+	batch_begin(&ops.builder, &t, 2050);
+	made(&ops, A, 2100);
+	enter(&ops, A | PT_CORO_FIRST, OUTER, 2200);
+	named(&ops, A, 1, 2200);
+	batch_exit(&ops.builder, 2250);
+	call(&ops, 2300); /* the step is told */
+	named(&ops, B, 2, 2400);
+	named(&ops, A, 3, 2400);
+	named(&ops, A, 4, 2410);
+	named(&ops, A, 9, 2420); /* its details were lost */
+	finish(&ops);
+	assert_int_equal(ops.span_count, 1);
+	assert_int_equal(ops.instant_count, 0);
+	assert_int_equal(ops.thread_count, 3);
+	assert_string_equal(ops.threads[1].name, "task Task-12 (outer #1)");
+	assert_string_equal(ops.threads[2].name, "task worker (outer #1)");
+	assert_int_equal(ops.threads[1].tid, ops.threads[2].tid);
+	ops_release(&ops);
+}
+
 /* The frames come innermost first, with a generator between. */
 static void test_exception_in_pieces(void **state)
 {
@@ -480,6 +512,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_steps_and_waits),
 	    cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_named_later),
 	    cmocka_unit_test(test_exception_in_pieces),
 	    cmocka_unit_test(test_addresses_are_used_again),
 	    cmocka_unit_test(test_not_made),

@@ -166,7 +166,7 @@ static const struct row rows[] = {
 	ROW("async", 0, FLAG, NULL, async, TRACERS,
 	 "give each asyncio task (each coroutine that nothing awaits) a track of its own, with its "
 	 "steps, the waits between them, and an arrow from where it was created; and each greenlet "
-	 "(CPython 3.12 and later) a track with its calls"),
+	 "(CPython 3.11 and later) a track with its calls"),
 	ROW("audit", 0, EVENTS, "EVENT[,EVENT...]", audit, TRACERS,
 	 "record these audit events (open, socket.*, *) as instants, with what simple arguments "
 	 "they have (may be repeated)"),

@@ -37,7 +37,7 @@
 
 struct model_task {
 	uint32_t refs;
-	char *name; /* that the program gave it when it made it; NULL: none that is known */
+	char *name; /* as last read; NULL: none that is known */
 	struct model_code *code;
 	uint64_t object;   /* the coroutine */
 	uint32_t instance; /* of those that began with the same function; 0: not shown */
@@ -567,23 +567,55 @@ void model_async_made(struct pt_model *model, struct model_thread *thread, uint6
 	}
 }
 
+/* The name that a record has; NULL: none. */
+static char *name_from(const struct pt_rec_runtime *record)
+{
+	char text[MODEL_TEXT_MAX];
+
+	if (record->items[0].type == PT_RT_INT) {
+		snprintf(text, sizeof(text), "Task-%lld", (long long)record->items[0].number);
+		return strdup(text);
+	}
+	pt_rt_item_utf8(record, 0, text, sizeof(text) - 4);
+	if (record->items[0].truncated)
+		strcat(text, "\u2026");
+	return strdup(text);
+}
+
+/* From now on; a track that has been announced is announced once more. */
+static void rename_task(struct pt_model *model, const struct model_thread *thread,
+			struct model_task *task, char *name)
+{
+	struct model_function *function = model_code_function(model, task->code);
+
+	if (task->name && !strcmp(task->name, name)) {
+		free(name);
+		return;
+	}
+	free(task->name);
+	task->name = name;
+	if (!task->told_ns || !function)
+		return;
+	task->told_ns = 0;
+	announce(model, thread, task, function);
+}
+
 void model_async_named(struct pt_model *model, struct model_thread *thread, uint64_t object,
 		       const struct pt_rec_runtime *record)
 {
 	struct model_coroutine *coroutine = thread->async
 						? pt_map_get(&thread->async->coroutines, object, 0)
 						: NULL;
-	char text[MODEL_TEXT_MAX], *name;
+	char *name;
 
-	if (!coroutine || !coroutine->made_ns || !record || !record->item_count ||
-	    record->items[0].truncated == 2)
+	if (!coroutine || !record || !record->item_count || record->items[0].truncated == 2 ||
+	    (!coroutine->made_ns && !coroutine->task))
 		return;
-	pt_rt_item_utf8(record, 0, text, sizeof(text) - 4);
-	if (record->items[0].truncated)
-		strcat(text, "\u2026");
-	name = strdup(text);
-	if (name)
+	name = name_from(record);
+	if (!name)
+		model_fail(model, -ENOMEM);
+	else if (coroutine->made_ns)
 		set_name(coroutine, name);
 	else
-		model_fail(model, -ENOMEM);
+		rename_task(model, thread, coroutine->task, name);
 }

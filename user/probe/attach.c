@@ -157,6 +157,7 @@ static void configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.threads, tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.threads_by_tid, !tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.audit_names, tracer->options.audit != NULL);
+	bpf_map__set_autocreate(skel->maps.task_names, tracer->options.async);
 	bpf_map__set_autocreate(skel->maps.thread_template, !tracer->task_storage);
 	bpf_map__set_autocreate(skel->maps.sched, tracer->options.sched);
 	bpf_program__set_autoload(skel->progs.pt_switch, tracer->options.sched);

@@ -20,12 +20,14 @@ struct row {
 	uint8_t exception;    /* PyThreadState.current_exception; up to 3.11 curexc_type */
 	uint8_t gen_frame;    /* gi_iframe of a generator; up to 3.10 PyFrameObject.f_gen */
 	uint8_t coro_bytes;   /* sizeof(PyCoroObject), 3.11+: up to the frame's localsplus */
+	uint8_t task_coro;    /* TaskObj.task_coro (Modules/_asynciomodule.c), as seen in a run */
 };
 
 static const struct row rows[] = {
-    {8, 472, 360, 0, 88, 96, 104}, {9, 744, 360, 0, 88, 96, 104}, {10, 744, 352, 0, 88, 88, 96},
-    {11, 776, 72, 0, 96, 80, 152}, {12, 240, 72, 0, 96, 72, 144}, {13, 7528, 72, 32, 112, 72, 144},
-    {14, 0, 80, 35, 112, 72, 152}, {15, 0, 80, 43, 136, 72, 152},
+    {8, 472, 360, 0, 88, 96, 104, 112}, {9, 744, 360, 0, 88, 96, 104, 152},
+    {10, 744, 352, 0, 88, 88, 96, 160}, {11, 776, 72, 0, 96, 80, 152, 136},
+    {12, 240, 72, 0, 96, 72, 144, 136}, {13, 7528, 72, 32, 112, 72, 144, 120},
+    {14, 0, 80, 35, 112, 72, 152, 128}, {15, 0, 80, 43, 136, 72, 152, 128},
 };
 
 /* PyBaseExceptionObject: behind ob_base and dict; in 3.11+ notes come before traceback */
@@ -133,6 +135,7 @@ void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 	    .ts_exception = PT_NO_FIELD,
 	    .ts_native_id = rt->ts_native_id, /* of py_layout_fill() */
 	    .gen_frame = PT_NO_FIELD,
+	    .task_coro = PT_NO_FIELD,
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].minor == (image->version >> 16 & 0xff))
@@ -141,6 +144,7 @@ void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder)
 		return;
 	fill_gc(image, elf, row);
 	fill_coroutine(image, elf, row);
+	rt->task_coro = row->task_coro;
 	if (!row->locals_index || debug_offset(image, elf, row->locals_index) == row->locals)
 		rt->frame_locals = row->locals;
 	if (exception_fits(image, finder, row->exception))

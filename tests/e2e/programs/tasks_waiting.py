@@ -14,8 +14,9 @@ async def outer(event):
 
 async def main():
     loop, event = asyncio.get_running_loop(), asyncio.Event()
-    tasks = [asyncio.create_task(outer(event)) for _ in range(3)]
+    tasks = [asyncio.create_task(outer(event), name=name) for name in ("first", "second", None)]
     await asyncio.sleep(0)
+    tasks[1].set_name("renamed")
     print("waiting", flush=True)
     await loop.run_in_executor(None, os.read, 0, 1)
     for task in tasks:
@@ -23,6 +24,8 @@ async def main():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+    return [task.get_name() for task in tasks]
+
+
 def workload():
-    asyncio.new_event_loop().run_until_complete(main())
-    return {}
+    return {"names": asyncio.new_event_loop().run_until_complete(main())}
