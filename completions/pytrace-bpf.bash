@@ -60,6 +60,10 @@ _pytrace_bpf() {
             hang: memory:host: signal:USR1 signal:USR2 file: at:" -- "$cur")
         return
         ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W "folder tar.gz" -- "$cur")
+        return
+        ;;
     --follow)
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return

@@ -2,11 +2,13 @@
 """The flight recorder: each trigger fires for what it waits for and for nothing else, and what it
 captured holds the cause."""
 import datetime
+import html.parser
 import json
 import os
 import signal
 import stat
 import subprocess
+import tarfile
 import time
 
 from harness import interpreters, process, trace
@@ -14,7 +16,7 @@ from harness.runner import Skip, each
 
 # The clocks are read at different times, and fewer than a hundred calls fit into it.
 MARGIN_NS = 5 * 10**6
-FILES = ["meta.json", "report.txt", "stacks.txt", "trace.json.gz"]
+FILES = ["meta.json", "report.html", "report.txt", "stacks.txt", "trace.json.gz"]
 
 
 class Recorder:
@@ -44,8 +46,43 @@ class Recorder:
         return Capture(self.t, line.split("captured ", 1)[1].split(": ", 1)[0])
 
 
+class Page(html.parser.HTMLParser):
+    """Well-formed, and nothing in it is fetched or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text = [], ""
+        self.feed(text)
+        assert not self.open, "never closed: %s" % self.open
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "img", "link", "iframe", "object"), tag
+        assert not {"src", "href", "onload"} & {name for name, _ in attrs}, attrs
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def unpacked(t, path):
+    """The folder that an archive holds; everything in it is for its owner alone."""
+    t.equal(stat.S_IMODE(os.stat(path).st_mode), 0o600, "mode of %s" % path)
+    into = path + ".unpacked"
+    with tarfile.open(path) as tar:
+        name = os.path.basename(path)[:-len(".tar.gz")]
+        t.equal(tar.getnames(), [name] + [name + "/" + file for file in FILES], "members")
+        tar.extractall(into)
+    return os.path.join(into, name)
+
+
 class Capture:
     def __init__(self, t, path):
+        if path.endswith(".tar.gz"):
+            path = unpacked(t, path)
         self.t, self.path = t, path
         t.equal(stat.S_IMODE(os.stat(path).st_mode), 0o700, "mode of %s" % path)
         t.equal(sorted(os.listdir(path)), FILES, "files of %s" % path)
@@ -56,7 +93,9 @@ class Capture:
         self.trace = trace.load(os.path.join(path, "trace.json.gz"))
         for name in ("lost events", "lost records", "damaged records", "stack jumps"):
             t.equal(self.meta[name], 0, name)
-        for name in FILES[:3]:
+        self.page = Page(self.text("report.html")).text
+        t.has(self.page, self.meta["trigger"], self.meta["what"])
+        for name in FILES[:4]:
             t.check("secret" not in self.text(name), "%s has the command line", name)
         t.check("secret" not in json.dumps(self.trace.document), "the trace has the command line")
 
@@ -154,7 +193,7 @@ def test_window(t, minor):
         raise Skip("no tmpfs can be mounted")
     try:
         r = Recorder(t, minor, "--on", "signal:USR1", "--on", "signal:USR2", "--last", "1s",
-                     folder=folder)
+                     "--format", "tar.gz", folder=folder)
         r.tool.popen.send_signal(signal.SIGUSR1)
         line = r.tool.err.wait("error", "the recorder")
         t.has(line, "no capture of 'signal:USR1'", "No space left", "recording goes on")

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "flight/containers.h"
 #include "flight/flight.h"
+#include "flight/html.h"
 #include "flight/ring.h"
 #include "flight/store.h"
 #include "flight/watch.h"
@@ -647,9 +648,104 @@ static void test_capture(void **state)
 	text = capture_file(folder, 0, "report.txt", &count);
 	assert_non_null(strstr(text, "/app/main.py(3): slow"));
 	free(text);
+	text = capture_file(folder, 0, "report.html", &count);
+	assert_non_null(strstr(text, "<h1>a call of slow took 250.000 ms</h1>"));
+	assert_non_null(strstr(text, "<td>slow:slow:200ms</td>"));
+	assert_non_null(strstr(text, "tick <small>/app/main.py:2</small>"));
+	assert_non_null(strstr(text, "\n  main (/app/main.py:1), for at least"));
+	assert_null(strstr(text, "password"));
+	assert_null(strstr(text, "http://"));
+	assert_null(strstr(text, "https://"));
+	free(text);
 	pt_store_trim(folder, 1, 1);
 	free(capture_file(folder, 0, "meta.json", &count));
 	assert_int_equal(count, 1); /* the newest stays */
+	remove_folder(folder);
+}
+
+static void make_capture(const char *folder, uint64_t real_ns, const char *file)
+{
+	char name[128], path[512];
+
+	pt_store_name(real_ns, 7, "slow", name, sizeof(name));
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/%s/%s", folder, name, file);
+	scratch_write(path, name, sizeof(name));
+}
+
+/* Names that want to be markup, or to move the cursor, are text. */
+static void test_html(void **state)
+{
+	static const char text[] = "<script>alert('&\"')</script>\x1b[2J\xc2\x9b\xc3\xa9\n";
+	char *got = NULL;
+	size_t size;
+	FILE *out = open_memstream(&got, &size);
+
+	assert_non_null(out);
+	pt_html_text(text, out);
+	assert_int_equal(fclose(out), 0);
+	assert_string_equal(got, "&lt;script&gt;alert(&#39;&amp;&quot;&#39;)&lt;/script&gt;?[2J?"
+				 "\xc3\xa9\n");
+	free(got);
+}
+
+/* The archive's members, by its headers, whose checksums are right: "NAME/ NAME/FILE:SIZE .." */
+static void read_tar(const char *path, char *members, size_t size)
+{
+	size_t len, at = 0, used = 0;
+	unsigned char *tar = (unsigned char *)scratch_read(path, &len);
+
+	assert_int_equal(len % 512, 0);
+	for (; at + 1024 < len && tar[at]; at += 512) {
+		const char *header = (const char *)tar + at;
+		size_t bytes = strtoul(header + 124, NULL, 8), sum = 8 * ' ';
+
+		for (size_t i = 0; i < 512; i++)
+			sum += i >= 148 && i < 156 ? 0 : tar[at + i];
+		assert_int_equal(strtoul(header + 148, NULL, 8), sum);
+		assert_memory_equal(header + 257, "ustar\00000", 8);
+		used += (size_t)snprintf(members + used, size - used, "%s%s%s:%s ", header + 345,
+					 header[345] ? "/" : "", header, bytes ? "full" : "empty");
+		at += (bytes + 511) / 512 * 512;
+	}
+	assert_int_equal(at + 1024, len); /* two empty blocks end it */
+	free(tar);
+}
+
+static void test_tar(void **state)
+{
+	static const char *const texts[] = {"slow:slow:200ms", NULL};
+	struct recorder r = {.options = {.tar = true}};
+	char folder[256], path[600], members[1024] = "";
+	struct dirent **entries;
+	struct stat st;
+
+	snprintf(folder, sizeof(folder), "%s", scratch_path("packed"));
+	flight_start(&r, folder, texts);
+	slow_call(&r, 10 * S);
+	ticks(&r, 11 * S, 15 * S);
+	rec_note(&r.builder, PT_NOTE_GATE_CLOSE, 15 * S, 0);
+	flight_end(&r, 1, 0);
+	assert_int_equal(scandir(folder, &entries, NULL, alphasort), 3); /* with "." and ".." */
+	assert_string_equal(entries[2]->d_name, "capture-20300101T120009.250Z-10-slow.tar.gz");
+	snprintf(path, sizeof(path), "%s/%s", folder, entries[2]->d_name);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	read_tar(path, members, sizeof(members));
+#define IN "capture-20300101T120009.250Z-10-slow/"
+	assert_string_equal(members,
+			    IN ":empty " IN "meta.json:full " IN "report.html:full " IN
+			       "report.txt:full " IN "stacks.txt:full " IN "trace.json.gz:full ");
+	make_capture(folder, 1893499200 * S, "meta.json");
+	assert_int_equal(pt_store_trim(folder, 1, 0), 1); /* the folder was older */
+	assert_int_equal(access(path, F_OK), 0);
+	make_capture(folder, 1893499300 * S, "meta.json");
+	assert_int_equal(pt_store_trim(folder, 0, 1), 1);
+	assert_int_equal(access(path, F_OK), -1);
+	for (int i = 0; i < 3; i++)
+		free(entries[i]);
+	free(entries);
 	remove_folder(folder);
 }
 
@@ -701,17 +797,6 @@ static void test_capture_fails(void **state)
 }
 
 /* ---- the folder, containers ---- */
-
-static void make_capture(const char *folder, uint64_t real_ns, const char *file)
-{
-	char name[128], path[512];
-
-	pt_store_name(real_ns, 7, "slow", name, sizeof(name));
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	assert_int_equal(mkdir(path, 0700), 0);
-	snprintf(path, sizeof(path), "%s/%s/%s", folder, name, file);
-	scratch_write(path, name, sizeof(name));
-}
 
 static size_t captures(const char *folder)
 {
@@ -778,7 +863,8 @@ int main(void)
 	    cmocka_unit_test(test_memory),        cmocka_unit_test(test_outside),
 	    cmocka_unit_test(test_capture),       cmocka_unit_test(test_capture_again),
 	    cmocka_unit_test(test_capture_fails), cmocka_unit_test(test_store),
-	    cmocka_unit_test(test_container_id),
+	    cmocka_unit_test(test_container_id),  cmocka_unit_test(test_html),
+	    cmocka_unit_test(test_tar),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -81,6 +81,7 @@ int app_capture(const struct app_options *options, struct pt_err *err)
 	    .count = options->count,
 	    .keep_count = options->max_captures,
 	    .keep_bytes = options->max_disk_bytes,
+	    .tar = options->format == 1,
 	    .command_line = options->command_line,
 	};
 	int rc = take_triggers(options, triggers, &flight.trigger_count, err);

@@ -119,6 +119,12 @@ static const struct choice stack_groups[] = {
     {NULL, 0},
 };
 
+static const struct choice formats[] = {
+    {"folder", 0},
+    {"tar.gz", 1},
+    {NULL, 0},
+};
+
 static const struct choice follows[] = {
     {"auto", PT_FOLLOW_AUTO},
     {"exact", PT_FOLLOW_EXACT},
@@ -278,6 +284,8 @@ static const struct row rows[] = {
 	ROW("max-disk", 0, SIZE, "SIZE", max_disk_bytes, APP_CAPTURE,
 	 "delete the oldest captures in the folder when all take more than SIZE; default 1G, 0 is no "
 	 "limit"),
+	ROW("format", 0, CHOICE, "FORMAT", format, APP_CAPTURE,
+	 "each capture is a folder (the default) or one tar.gz", .choices = formats),
 	ROW("command-line", 0, FLAG, NULL, command_line, APP_CAPTURE,
 	 "write down the command lines of the processes, which may hold secrets"),
 	ROW("control", 0, STRING, "PATH", control, APP_RECORD,

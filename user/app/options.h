@@ -57,6 +57,7 @@ struct app_options {
 	struct app_list triggers; /* pt_trigger_parse() took them */
 	uint64_t last_ns, after_ns, cool_down_ns;
 	uint64_t window_bytes, max_captures, max_disk_bytes;
+	int format; /* of captures: 0 a folder, 1 tar.gz */
 	bool command_line;
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */

@@ -12,8 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "flight/html.h"
 #include "flight/stacks_text.h"
 #include "flight/store.h"
+#include "flight/tar.h"
 #include "sink/json_text.h"
 #include "sink/report.h"
 
@@ -25,6 +27,8 @@ struct pt_dump_writing {
 	struct pt_report *report;
 	struct pt_stacks_text stacks;
 	struct pt_totals totals;
+	struct pt_buf meta;   /* the text of meta.json */
+	char *stacks_content; /* that of stacks.txt */
 	char folder[PATH_MAX];
 };
 
@@ -145,16 +149,30 @@ static int write_report(struct pt_dump_writing *writing)
 		      pt_report_print_text(writing->report, &writing->totals, REPORT_TOP, file));
 }
 
-static int write_stacks(const struct pt_dump *dump)
+static int write_text(const struct pt_dump_writing *writing, const char *name, const char *text)
 {
-	FILE *file = create(dump->writing, "stacks.txt");
+	FILE *file = create(writing, name);
 
 	if (!file)
 		return -errno;
+	fputs(text, file);
+	return finish(file, 0);
+}
+
+static int write_stacks(const struct pt_dump *dump)
+{
+	struct pt_dump_writing *writing = dump->writing;
+	size_t size;
+	FILE *text = open_memstream(&writing->stacks_content, &size);
+	int rc;
+
+	if (!text)
+		return -errno;
 	for (size_t i = 0; i < dump->cause_count; i++)
-		fprintf(file, "%s: %s\n", dump->causes[i].trigger->text,
+		fprintf(text, "%s: %s\n", dump->causes[i].trigger->text,
 			dump->causes[i].fired.text);
-	return finish(file, pt_stacks_text_print(&dump->writing->stacks, dump->end_ns, file));
+	rc = finish(text, pt_stacks_text_print(&writing->stacks, dump->end_ns, text));
+	return rc ? rc : write_text(writing, "stacks.txt", writing->stacks_content);
 }
 
 static void add_text(struct pt_buf *buf, const char *key, const char *text)
@@ -206,54 +224,56 @@ static void add_causes(struct pt_buf *buf, const struct pt_dump *dump)
 	add_number(buf, "triggers passed over before", dump->passed_over);
 }
 
-static int write_meta(const struct pt_dump *dump)
+static void add_trace(struct pt_buf *buf, const struct pt_dump *dump)
 {
 	const struct pt_totals *totals = &dump->writing->totals;
-	struct pt_buf buf = {0};
 	uint64_t fired_ns = dump->causes[0].fired.time_ns;
-	struct rusage usage = {0};
-	FILE *file;
-	int rc;
 
-	pt_buf_add_str(&buf, "{\n");
-	add_causes(&buf, dump);
-	add_text(&buf, "host", dump->info->host);
-	add_text(&buf, "kernel", dump->info->kernel);
-	add_text(&buf, "interpreter", dump->info->interpreter);
-	add_text(&buf, "engine", dump->info->engine);
-	add_text(&buf, "pytrace-bpf", dump->info->tool_version);
-	add_time(&buf, dump, "window begins", dump->begin_ns);
-	add_time(&buf, dump, "window ends", dump->end_ns);
-	add_seconds(&buf, "seconds before the trigger",
+	add_time(buf, dump, "window begins", dump->begin_ns);
+	add_time(buf, dump, "window ends", dump->end_ns);
+	add_seconds(buf, "seconds before the trigger",
 		    fired_ns > dump->begin_ns ? fired_ns - dump->begin_ns : 0);
-	add_seconds(&buf, "seconds asked for", dump->options->last_ns);
-	add_number(&buf, "events", totals->events);
-	add_number(&buf, "calls", totals->slices);
-	add_number(&buf, "lost events", totals->lost_events);
-	add_number(&buf, "lost records", totals->lost_records);
-	add_number(&buf, "damaged records", totals->bad_records);
-	add_number(&buf, "stack jumps", totals->stack_jumps);
-	add_seconds(&buf, "recorder seconds", dump->recorded_ns);
-	add_seconds(&buf, "recorder cpu seconds", dump->recorder_cpu_ns);
-	add_number(&buf, "recorder records bytes", pt_ring_bytes(dump->ring));
+	add_seconds(buf, "seconds asked for", dump->options->last_ns);
+	add_number(buf, "events", totals->events);
+	add_number(buf, "calls", totals->slices);
+	add_number(buf, "lost events", totals->lost_events);
+	add_number(buf, "lost records", totals->lost_records);
+	add_number(buf, "damaged records", totals->bad_records);
+	add_number(buf, "stack jumps", totals->stack_jumps);
+}
+
+static int write_meta(const struct pt_dump *dump)
+{
+	struct pt_buf *buf = &dump->writing->meta;
+	struct rusage usage = {0};
+
+	pt_buf_add_str(buf, "{\n");
+	add_causes(buf, dump);
+	add_text(buf, "host", dump->info->host);
+	add_text(buf, "kernel", dump->info->kernel);
+	add_text(buf, "interpreter", dump->info->interpreter);
+	add_text(buf, "engine", dump->info->engine);
+	add_text(buf, "pytrace-bpf", dump->info->tool_version);
+	add_trace(buf, dump);
+	add_seconds(buf, "recorder seconds", dump->recorded_ns);
+	add_seconds(buf, "recorder cpu seconds", dump->recorder_cpu_ns);
+	add_number(buf, "recorder records bytes", pt_ring_bytes(dump->ring));
 	if (!getrusage(RUSAGE_SELF, &usage))
-		add_number(&buf, "writing cpu ms",
+		add_number(buf, "writing cpu ms",
 			   (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
 			       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
-	pt_buf_add_str(&buf, "\n}\n");
-	if (buf.failed) {
-		pt_buf_release(&buf);
-		return -ENOMEM;
-	}
-	file = create(dump->writing, "meta.json");
-	if (!file) {
-		rc = -errno;
-	} else {
-		fwrite(buf.data, 1, buf.len, file);
-		rc = finish(file, 0);
-	}
-	pt_buf_release(&buf);
-	return rc;
+	pt_buf_add(buf, "\n}\n", sizeof("\n}\n")); /* with the NUL */
+	return buf->failed ? -ENOMEM : write_text(dump->writing, "meta.json", buf->data);
+}
+
+static int write_html(const struct pt_dump_writing *writing)
+{
+	FILE *file = create(writing, "report.html");
+
+	if (!file)
+		return -errno;
+	return finish(file, pt_html_report(writing->meta.data, writing->report,
+					   writing->stacks_content, REPORT_TOP, file));
 }
 
 static int write_trace(struct pt_dump *dump, struct pt_err *err)
@@ -296,7 +316,36 @@ static int write_files(struct pt_dump *dump, struct pt_err *err)
 		rc = write_stacks(dump);
 	if (!rc)
 		rc = write_meta(dump);
-	return rc ? rc : give_to_owner(dump);
+	return rc ? rc : write_html(dump->writing);
+}
+
+/* Packs the finished folder, which goes. */
+static int pack(const struct pt_dump *dump, const char *last)
+{
+	char temporary[PATH_MAX + 16];
+	int rc;
+
+	snprintf(temporary, sizeof(temporary), "%s.gz", dump->writing->folder);
+	rc = pt_tar_gz(dump->writing->folder, dump->name, pt_store_files, temporary);
+	if (rc)
+		return rc;
+	if (dump->owner_uid != (uid_t)-1 && lchown(temporary, dump->owner_uid, dump->owner_gid))
+		rc = -errno;
+	if (!rc && rename(temporary, last))
+		rc = -errno;
+	if (rc)
+		unlink(temporary);
+	return rc;
+}
+
+static int show(const struct pt_dump *dump, const char *last)
+{
+	int rc;
+
+	if (dump->options->tar)
+		return pack(dump, last);
+	rc = give_to_owner(dump);
+	return !rc && rename(dump->writing->folder, last) ? -errno : rc;
 }
 
 int pt_dump_write(struct pt_dump *dump, struct pt_err *err)
@@ -308,8 +357,8 @@ int pt_dump_write(struct pt_dump *dump, struct pt_err *err)
 	snprintf(temporary, sizeof(temporary), ".%s.tmp", dump->name);
 	if (snprintf(writing.folder, sizeof(writing.folder), "%s/%s", dump->options->folder,
 		     temporary) >= (int)sizeof(writing.folder) ||
-	    snprintf(last, sizeof(last), "%s/%s", dump->options->folder, dump->name) >=
-		(int)sizeof(last))
+	    snprintf(last, sizeof(last), "%s/%s%s", dump->options->folder, dump->name,
+		     dump->options->tar ? PT_STORE_TAR : "") >= (int)sizeof(last))
 		return pt_err_set(err, -ENAMETOOLONG, PT_EXIT_FAILED, "",
 				  "the name of the folder of captures is too long");
 	rc = pt_report_new(&writing.report);
@@ -318,14 +367,16 @@ int pt_dump_write(struct pt_dump *dump, struct pt_err *err)
 	if (!rc) {
 		dump->writing = &writing;
 		rc = write_files(dump, err);
+		if (!rc)
+			rc = show(dump, last);
 		dump->writing = NULL;
-		if (!rc && rename(writing.folder, last))
-			rc = -errno;
-		if (rc)
+		if (rc || dump->options->tar)
 			pt_store_remove(dump->options->folder, temporary);
 	}
 	pt_report_free(writing.report);
 	pt_stacks_text_release(&writing.stacks);
+	pt_buf_release(&writing.meta);
+	free(writing.stacks_content);
 	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot write '%s': %s", last,
 			       strerror(-rc))
 		  : 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * dump.h - writes one capture: a folder with trace.json.gz, report.txt, stacks.txt and meta.json.
+ * dump.h - writes one capture: a folder with trace.json.gz, report.txt, report.html, stacks.txt and
+ * meta.json, or one .tar.gz of it.
  *
- * Runs in a child of the recorder, which has the model and the ring of that instant. The folder
+ * Runs in a child of the recorder, which has the model and the ring of that instant. The capture
  * appears under its name only when it is whole. Files 0600, folder 0700.
  */
 #ifndef PT_FLIGHT_DUMP_H

@@ -224,8 +224,8 @@ static void end_capture(struct pt_flight *flight, bool wait)
 		flight->failed++;
 		return;
 	}
-	pt_info("captured %s/%s: %s", options->folder, flight->dump.name,
-		flight->dump.causes[0].fired.text);
+	pt_info("captured %s/%s%s: %s", options->folder, flight->dump.name,
+		options->tar ? PT_STORE_TAR : "", flight->dump.causes[0].fired.text);
 	if (flight->dump.cut)
 		pt_warn("it begins only %.3f s before its end: older records were gone "
 			"(--window-memory)",

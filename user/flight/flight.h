@@ -44,6 +44,7 @@ struct pt_flight_options {
 	uint64_t count;        /* captures, then it is done; 0: no end */
 	uint64_t keep_count;   /* in the folder, the newest; 0: all */
 	uint64_t keep_bytes;   /* likewise; 0: no limit */
+	bool tar;              /* each capture is one .tar.gz, and no folder */
 	bool command_line;     /* write down what the processes were started with */
 };
 

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 /* Those that end in .tmp are there while the one before them is written (base/outfile.h). */
 const char *const pt_store_files[] = {
     "meta.json",
+    "report.html",
     "report.txt",
     "stacks.txt",
     "trace.json.gz",
@@ -41,10 +43,19 @@ static int open_capture(int folder, const char *name)
 	return openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+static bool is_tar(const char *name)
+{
+	size_t len = strlen(name), end = strlen(PT_STORE_TAR);
+
+	return len > end && !strcmp(name + len - end, PT_STORE_TAR);
+}
+
 static int remove_at(int folder, const char *name)
 {
-	int fd = open_capture(folder, name);
+	int fd = is_tar(name) ? -1 : open_capture(folder, name);
 
+	if (is_tar(name))
+		return unlinkat(folder, name, 0) ? -errno : 0;
 	if (fd < 0)
 		return -errno;
 	for (size_t i = 0; pt_store_files[i]; i++)
@@ -66,10 +77,15 @@ int pt_store_remove(const char *folder, const char *name)
 
 static uint64_t capture_bytes(int folder, const char *name)
 {
-	int fd = open_capture(folder, name);
 	uint64_t bytes = 0;
 	struct stat st;
+	int fd;
 
+	if (is_tar(name))
+		return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW)
+			   ? 0
+			   : (uint64_t)st.st_blocks * 512;
+	fd = open_capture(folder, name);
 	if (fd < 0)
 		return 0;
 	for (size_t i = 0; pt_store_files[i]; i++)

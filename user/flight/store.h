@@ -3,8 +3,8 @@
  * store.h - the folder of captures: their names, and which of them go when there are too many.
  *
  * A capture is a folder whose name begins with PT_STORE_PREFIX and a time, so that names sort by
- * age. Only such folders are ever removed, and of them only the files that a capture consists of; a
- * folder with anything else in it stays.
+ * age, or a file whose name ends in PT_STORE_TAR besides. Only such are ever removed, and of
+ * folders only the files that a capture consists of; one with anything else in it stays.
  */
 #ifndef PT_FLIGHT_STORE_H
 #define PT_FLIGHT_STORE_H
@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #define PT_STORE_PREFIX "capture-"
+#define PT_STORE_TAR    ".tar.gz"
 
 extern const char *const pt_store_files[]; /* NULL-terminated */
 

@@ -147,6 +147,29 @@ static int print_table(const struct pt_report *report, const char *title, compar
 	return 0;
 }
 
+int pt_report_each(const struct pt_report *report, bool by_total_time, size_t top,
+		   void (*fn)(const struct pt_report_row *row, void *ctx), void *ctx)
+{
+	const struct report_function **list;
+	size_t count;
+	int rc = sorted(report, by_total_time ? by_total : by_self, &list, &count);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < count && i < top; i++) {
+		const struct pt_report_row row = {.file = list[i]->file,
+						  .qualname = list[i]->qualname,
+						  .line = list[i]->line,
+						  .calls = list[i]->calls,
+						  .self_ns = list[i]->self_ns,
+						  .total_ns = list[i]->total_ns};
+
+		fn(&row, ctx);
+	}
+	free(list);
+	return 0;
+}
+
 /* by enum pt_state */
 static const char *const state_titles[PT_STATE_COUNT] = {"running (ms)", "runnable (ms)",
 							 "blocked (ms)", "unknown (ms)"};

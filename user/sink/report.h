@@ -6,7 +6,9 @@
 #ifndef PT_SINK_REPORT_H
 #define PT_SINK_REPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/err.h"
@@ -26,6 +28,16 @@ int pt_report_print_memory_text(const struct pt_report *report, const struct pt_
 				size_t top, FILE *out);
 int pt_report_print_memory_json(const struct pt_report *report, const struct pt_totals *totals,
 				size_t top, FILE *out);
+
+struct pt_report_row {
+	const char *file, *qualname;
+	uint32_t line;
+	uint64_t calls, self_ns, total_ns;
+};
+
+/* The functions with the most self time, or total time, in that order; top: how many. -ENOMEM. */
+int pt_report_each(const struct pt_report *report, bool by_total_time, size_t top,
+		   void (*fn)(const struct pt_report_row *row, void *ctx), void *ctx);
 void pt_report_free(struct pt_report *report);
 
 /* Reads a trace (.json, .json.gz as this tool writes them) back into ops; .ptcap goes through
