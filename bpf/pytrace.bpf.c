@@ -30,15 +30,16 @@
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
  *   sample.h   what threads run when a clock ticks
+ *   offcpu.h   how long they are blocked, and where
  */
 #include "block.h"
 #include "cfunc.h"
 #include "cuda.h"
 #include "mark.h"
 #include "method.h"
+#include "offcpu.h"
 #include "peek.h"
 #include "process.h"
-#include "sample.h"
 #include "site.h"
 #include "torch.h"
 
@@ -162,6 +163,13 @@ SEC("perf_event")
 int pt_sample(void *ctx)
 {
 	return sample_take();
+}
+
+SEC("tp_btf/sched_switch")
+int pt_off_cpu(__u64 *ctx)
+{
+	return off_cpu_switched((bool)ctx[0], (struct task_struct *)ctx[1],
+				(struct task_struct *)ctx[2]);
 }
 
 SEC("iter/task")

@@ -4,8 +4,9 @@
  *
  * The program runs in the interrupt of a timer: it may come in the middle of anything, the
  * interpreter's own changes of its frames and our other programs included. So
- *  - all state is per CPU and this program's own (the interrupt does not interrupt itself), and
- *    maps are hashes, whose locks are safe here; task storage is not touched;
+ *  - all state is per CPU and this program's own (the interrupt does not interrupt itself, and what
+ *    else uses it, offcpu.h, runs with interrupts off), and maps are hashes, whose locks are safe
+ * here; task storage is not touched;
  *  - memory that is not there now cannot be brought in: the stack ends there, and says so;
  *  - a chain of frames that is being changed must not be taken for another. The innermost frame
  *    must lie below the top of the thread's data stack (what lies above is left over from calls
@@ -40,6 +41,7 @@
 #define SAMPLE_NO_MEMORY  (~0ull) /* or cannot be read */
 
 const volatile __u64 sample_period_ns; /* 0: no sampling */
+const volatile bool want_off_cpu;      /* offcpu.h */
 
 struct sample_state {
 	struct pt_rec_sample rec; /* as it is sent .. */
@@ -549,6 +551,24 @@ static __always_inline void sample_send(struct sample_state *s)
 		rec_send(&s->rec, len);
 }
 
+/* What the current thread is in. */
+static __always_inline void sample_look(struct sample_state *s, struct task_struct *task, __u64 id,
+					const struct pt_proc *proc, __u64 now)
+{
+	int found = -1;
+
+	rec_init(&s->rec.hdr, PT_REC_SAMPLE, 0, id, proc->image_id, now);
+	s->rec.frame_count = 0;
+	s->image_index = proc->image_index;
+	s->bias = proc->bias;
+	if (proc->flags & PT_PF_LOCATED)
+		found = sample_find(s, task, (__u32)id);
+	if (found < 0)
+		s->rec.hdr.flags = PT_SAMPLE_UNKNOWN;
+	if (found > 0)
+		sample_python();
+}
+
 static __always_inline int sample_take(void)
 {
 	__u64 id = bpf_get_current_pid_tgid(), now = bpf_ktime_get_ns();
@@ -556,7 +576,6 @@ static __always_inline int sample_take(void)
 	__u32 tgid = id >> 32;
 	struct sample_state *s;
 	struct pt_proc *proc;
-	int found = -1;
 
 	if (!tgid || *(volatile __u32 *)&control.gate != PT_GATE_OPEN)
 		return 0;
@@ -566,19 +585,12 @@ static __always_inline int sample_take(void)
 	s = sample_get();
 	if (!s)
 		return 0;
-	rec_init(&s->rec.hdr, PT_REC_SAMPLE, 0, id, proc->image_id, now);
 	s->rec.period_ns = sample_period_ns;
 	s->rec.cpu = bpf_get_smp_processor_id();
-	s->rec.frame_count = 0;
 	bpf_get_current_comm(s->rec.comm, sizeof(s->rec.comm));
-	s->image_index = proc->image_index;
-	s->bias = proc->bias;
-	if (proc->flags & PT_PF_LOCATED)
-		found = sample_find(s, task, (__u32)id);
-	if (found < 0)
-		s->rec.hdr.flags = PT_SAMPLE_UNKNOWN;
-	if (found > 0)
-		sample_python();
+	sample_look(s, task, id, proc, now);
+	if (want_off_cpu)
+		s->rec.hdr.flags |= PT_SAMPLE_BESIDE;
 	sample_send(s);
 	count_add(&counters.events, 1);
 	return 0;

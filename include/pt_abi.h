@@ -232,6 +232,7 @@ enum pt_rt_what {
 	  "the driver loaded a kernel; only from BPF to the recorder")                             \
 	X(CALL_STACK, 20, pt_rec_call_stack, "the stack on which a call was made")                 \
 	X(SAMPLE, 21, pt_rec_sample, "what a thread ran when the clock of its CPU ticked")         \
+	X(BLOCKED, 24, pt_rec_blocked, "a thread was blocked for some time, and where")            \
 	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
 
 enum pt_rec_kind {
@@ -506,6 +507,10 @@ struct pt_rec_call_stack {
 #define PT_SAMPLE_TORN    0x4
 /* Where the interpreter or this thread's state lies is not known (yet): no frames. */
 #define PT_SAMPLE_UNKNOWN 0x8
+/* Of a PT_REC_BLOCKED: its stack was not read, since there were too many: no frames. */
+#define PT_SAMPLE_SKIPPED 0x10
+/* Of a PT_REC_SAMPLE: blocked time is recorded, too. Nothing is missing. */
+#define PT_SAMPLE_BESIDE  0x20
 #define PT_SAMPLE_FLAGS   0xf
 
 /* A thread was on a CPU when that CPU's clock ticked; it stands for period_ns of CPU time. Without
@@ -517,6 +522,22 @@ struct pt_rec_sample {
 	__u32 frame_count;
 	char comm[16];  /* the thread's name */
 	__u32 frames[]; /* ids of code objects, innermost first; padded to 8 bytes */
+};
+
+/* ---- PT_REC_BLOCKED ---- */
+/* A thread was switched out at out_ns to wait, and was given a CPU again at hdr.time_ns, or the
+ * recording ended then. Comes at that time. Flags are PT_SAMPLE_*. Only with --off-cpu. */
+struct pt_rec_blocked {
+	struct pt_rec hdr;
+	__u64 out_ns;
+	__u64 period_ns; /* of the samples beside it */
+	__u16 state;     /* in the kernel's bits (TASK_*, below 0x100); 0xff: not known */
+	__s16 syscall;   /* its number; PT_SCHED_NO_CALL, PT_SCHED_CALL_UNKNOWN */
+	__u32 why;       /* PT_SCHED_IO */
+	__u32 frame_count;
+	__u32 reserved;
+	char comm[16];
+	__u32 frames[]; /* as in pt_rec_sample */
 };
 
 /* ---- PT_REC_NOTE ---- */
@@ -708,6 +729,7 @@ _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C funct
 _Static_assert(sizeof(struct pt_call_frame) == 24, "frame of a call stack");
 _Static_assert(sizeof(struct pt_rec_call_stack) == 48, "call stack record");
 _Static_assert(sizeof(struct pt_rec_sample) == 64, "sample record");
+_Static_assert(sizeof(struct pt_rec_blocked) == 80, "blocked record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");
 _Static_assert(sizeof(struct pt_rec_runtime) == 144, "runtime record");

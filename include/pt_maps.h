@@ -337,6 +337,10 @@ struct pt_value_code {
 #define PT_LOCAL_NONE 0xff
 
 /* Written by BPF, once a batch or less. */
+/* A thread that is blocked (--off-cpu): a PT_REC_BLOCKED, as it will be told. */
+#define PT_OFF_CPU_MAX   4096 /* threads at a time */
+#define PT_OFF_CPU_BYTES (sizeof(struct pt_rec_blocked) + 4 * PT_SAMPLE_FRAMES_MAX)
+
 struct pt_counters {
 	__u64 events, lost_events, lost_records, resyncs, batches;
 	__u64 missed; /* hits that found no memory for their thread's state */
@@ -351,6 +355,7 @@ struct pt_counters {
 	__u64 stacks_missed; /* calls whose stacks were not sent: no room, or no memory */
 	__u64 stop_on;       /* 1: a call that ends the recording has returned */
 	__u64 sched_full;    /* threads whose states are not recorded: there was no room */
+	__u64 off_cpu_full;  /* times that a thread was blocked, likewise */
 	__u64 arrivals;      /* forks and execs of any process of the host */
 };
 

@@ -306,7 +306,7 @@ def test_sample_stopped(t):
     tracer.expect(0)
     with open(t.path("a.json")) as file:
         document = json.load(file, parse_float=trace._number)
-    base = document["baseTimeNanoseconds"] - (time.time_ns() - time.monotonic_ns())
+    base = monotonic(document)
     spans = [(e["ts"] + base, e["ts"] + e["dur"] + base) for e in document["traceEvents"]
              if e["ph"] == "X"]
     before = [s for s in spans if s[0] < since]
@@ -314,6 +314,95 @@ def test_sample_stopped(t):
     t.check(before and after, "%d and %d slices", len(before), len(after))
     t.check(all(end < since for _, end in before), "goes on in a stop")
     t.check(all(begin > until - PERIOD_NS for begin, _ in after), "begins in a stop")
+
+
+def monotonic(document):
+    """What to add to the trace's times."""
+    return document["baseTimeNanoseconds"] - (time.time_ns() - time.monotonic_ns())
+
+
+def around(spans, span):
+    """The innermost sampled slice that the span lies in."""
+    fit = [s for s in spans if s["tid"] == span["tid"] and s["ts"] <= span["ts"] and
+           s["ts"] + s["dur"] >= span["ts"] + span["dur"]]
+    return min(fit, key=lambda s: s["dur"], default=None)
+
+
+def check_waits(t, document, waits, pid):
+    """Each wait is there, where and as long as the program saw it; and the one that lasts."""
+    base, slack = monotonic(document), 2000000
+    events = [e for e in document["traceEvents"] if e["ph"] == "X"]
+    t.equal({e["cat"] for e in events}, {"python_sample", "off_cpu"}, "categories")
+    spans = [e for e in events if e["cat"] == "python_sample"]
+    blocks = [e for e in events if e["cat"] == "off_cpu"]
+    for wait in waits:
+        fit = [b for b in blocks if b["tid"] == wait["tid"] and
+               b["ts"] + base <= wait["seen"] + slack and
+               b["ts"] + b["dur"] + base >= wait["until"] - slack]
+        t.equal([b["name"] for b in fit], ["blocked: " + wait["call"]], "blocks of %s" % wait)
+        where = around(spans, fit[0])
+        t.check(where and where["name"].endswith(": " + wait["function"]), "%s is in %s", wait,
+                where)
+        t.check(where["args"]["blocked ns"] >= fit[0]["dur"], "%s", where)
+    last = max((b for b in blocks if b["tid"] == pid), key=lambda b: b["ts"])
+    end = max(e["ts"] + e["dur"] for e in events)
+    t.equal(last["name"], "blocked: read", "the main thread, in the end")
+    t.check(last["ts"] + last["dur"] >= end - slack, "ends before the recording does")
+    t.check(around(spans, last)["name"].endswith(": main"), "the main thread, in the end")
+    for b in blocks:
+        t.check(b["dur"] >= 499000, "shorter than --min-block: %s", b)
+        t.check(not any(c is not b and c["tid"] == b["tid"] and c["ts"] <= b["ts"] and
+                        b["ts"] < c["ts"] + c["dur"] for c in blocks), "overlaps: %s", b)
+    return blocks
+
+
+def check_blocked_formats(t, blocks, samples):
+    """CPU time and blocked time never in one number, and the same ones everywhere."""
+    total = sum(b["dur"] for b in blocks)
+    stacks = folded(t.path("b.folded"))
+    off = {key: us for key, us in stacks.items() if key[1][-1][0].startswith("[blocked: ")}
+    near = len(off) + len(blocks) / 50  # of us; boundaries are a nanosecond or some apart
+    t.check(abs(sum(off.values()) - total / 1000) <= near, "folded: %d us", sum(off.values()))
+    t.check(abs(sum(stacks.values()) - sum(off.values()) - samples * PERIOD_NS / 1000) <=
+            len(stacks), "folded: CPU time")
+    profile = Pprof(t.path("b.pprof"))
+    t.equal([name for name, _ in profile.types], ["samples", "cpu", "blocked", "off-cpu"], "types")
+    sums = [0, 0, 0, 0]
+    for sample in profile.samples:
+        values = packed(sample[2])
+        blocked = profile.stack(sample)[-1][0].startswith("[blocked: ")
+        t.check(not any(values[:2] if blocked else values[2:]), "mixed: %s", values)
+        sums = [a + b for a, b in zip(sums, values)]
+    t.equal(sums[:3], [samples, samples * PERIOD_NS, len(blocks)], "pprof's sums")
+    t.check(abs(sums[3] - total) <= 1000 * len(blocks), "pprof: %d ns of %d", sums[3], total)
+    with open(t.path("b.speedscope.json")) as file:
+        profiles = json.load(file)["profiles"]
+    t.equal(sum(p["endValue"] for p in profiles if p["name"].endswith(", blocked")), sums[3],
+            "speedscope's blocked time")
+    t.equal(sum(p["endValue"] for p in profiles if not p["name"].endswith(", blocked")), sums[1],
+            "speedscope's CPU time")
+
+
+def test_sample_off_cpu(t):
+    """--off-cpu: each wait that the program saw, in its function and system call, at its time."""
+    interp = interpreters.one()
+    target = process.Target(interp, "waits", "2")
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "-F", HZ, "--off-cpu",
+                            "--min-block", "500us", "-o", t.path("b.ptcap"))
+    tracer.recording()
+    target.go()
+    waits = target.done()
+    target.rests("read")
+    time.sleep(0.01)  # longer than --min-block, once it was seen to wait
+    t.has(tracer.expect(0, stop=True), "nothing lost")
+    for name in ("b.json", "b.folded", "b.pprof", "b.speedscope.json"):
+        process.run_tool("replay", t.path("b.ptcap"), "-o", t.path(name))
+    t.equal(target.finish(), 0, "exit status of the target")
+    with open(t.path("b.json")) as file:
+        document = json.load(file, parse_float=trace._number)
+    blocks = check_waits(t, document, waits, target.pid)
+    t.equal(document["pytrace-bpf summary"]["times blocked"], len(blocks), "times blocked")
+    check_blocked_formats(t, blocks, document["pytrace-bpf summary"].get("samples", 0))
 
 
 def test_sample_refuses(t):
@@ -325,5 +414,7 @@ def test_sample_refuses(t):
             (("-F", "99"), "-F goes with --engine sample"),
             (("-o", t.path("a.folded")), "needs --engine sample"),
             (("--engine", "sample", "-F", "10001"), "too large"),
+            (("--off-cpu",), "--off-cpu goes with --engine sample"),
+            (("--engine", "sample", "--min-block", "1ms"), "--min-block goes with --off-cpu"),
             (("--engine", "sample", "-o", t.path("a.txt")), "no known suffix")):
         t.has(process.run_tool("-p", pid, *options, code=2)[1], text)

@@ -201,6 +201,31 @@ void rec_sample(struct rec_builder *b, const struct rec_thread *t, uint64_t time
 	emit(b, &record->hdr);
 }
 
+void rec_blocked(struct rec_builder *b, const struct rec_thread *t, uint64_t out_ns,
+		 uint64_t time_ns, const uint32_t *ids, uint32_t count, uint16_t flags)
+{
+	_Alignas(8) char space[sizeof(struct pt_rec_blocked) + 4 * (PT_SAMPLE_FRAMES_MAX + 1)] = {
+	    0};
+	struct pt_rec_blocked *record = (struct pt_rec_blocked *)(void *)space;
+
+	record->hdr = (struct pt_rec){.kind = PT_REC_BLOCKED,
+				      .flags = flags,
+				      .len = (uint32_t)(sizeof(*record) + 4 * count + 7) & ~7u,
+				      .tgid = t->tgid,
+				      .tid = t->tid,
+				      .image_id = t->image_id,
+				      .time_ns = time_ns};
+	record->out_ns = out_ns;
+	record->period_ns = 100;
+	record->state = 1;
+	record->syscall = 270;
+	record->frame_count = count;
+	memcpy(record->comm, t->comm, sizeof(record->comm));
+	if (count)
+		memcpy(record->frames, ids, 4 * count);
+	emit(b, &record->hdr);
+}
+
 void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record)
 {
 	uint64_t last_ns = record.in_ns     ? record.in_ns

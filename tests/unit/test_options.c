@@ -98,6 +98,8 @@ static void test_samples(void **state)
 	    {"-p 1 -o a.folded", "needs --engine sample"},
 	    {"-p 1 -o a.speedscope.json --engine frame", "needs --engine sample"},
 	    {"-p 1 -o a.pb.gz", "needs --engine sample"},
+	    {"-p 1 --off-cpu", "--off-cpu goes with --engine sample"},
+	    {"-p 1 --engine sample --min-block 5ms", "--min-block goes with --off-cpu"},
 	    {"-p 1 --engine sample --gil", "--gil needs an exact engine"},
 	    {"-p 1 --engine sample --args f", "--args needs an exact engine"},
 	    {"-p 1 --engine sample --cuda all", "--cuda needs an exact engine"},

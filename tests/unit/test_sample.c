@@ -58,6 +58,19 @@ static void assert_span(const struct op_recorder *ops, size_t i, const char *nam
 	assert_string_equal(op->category, PT_SAMPLE_CATEGORY);
 }
 
+static void assert_off_cpu(const struct op_recorder *ops, size_t i, uint64_t begin_ns,
+			   uint64_t end_ns)
+{
+	const struct pt_op_span *op = &ops->spans[i].op;
+
+	assert_true(i < ops->span_count);
+	assert_string_equal(op->category, PT_OFF_CPU_CATEGORY);
+	assert_string_equal(ops->spans[i].name, "blocked: pselect6");
+	assert_string_equal(ops->spans[i].args, "state=S");
+	assert_in_range(op->begin_ns, begin_ns, begin_ns + 8);
+	assert_in_range(op->end_ns, end_ns, end_ns + 8);
+}
+
 static void test_join(void **state)
 {
 	struct op_recorder ops;
@@ -148,6 +161,42 @@ static void test_control(void **state)
 	ops_release(&ops);
 }
 
+/* Blocked time goes on from the sample before, and what comes next from it. */
+static void test_blocked(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, NULL);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), PT_SAMPLE_BESIDE);
+	rec_blocked(&ops.builder, &t, 2100, 9000, IDS(C, A), 0);
+	rec_blocked(&ops.builder, &t, 9050, 9900, IDS(C, A), 0);
+	rec_sample(&ops.builder, &t, 10000, IDS(A), PT_SAMPLE_BESIDE);
+	/* it did something else in between */
+	rec_blocked(&ops.builder, &t, 20000, 30000, NULL, 0, PT_SAMPLE_SKIPPED);
+	rec_blocked(&ops.builder, &t, 29000, 31000, IDS(A), 0); /* that cannot be */
+	finish(&ops);
+	assert_int_equal(ops.span_count, 7);
+	assert_span(&ops, 0, "b", 1900, 2000, "samples=1 self samples=1");
+	assert_off_cpu(&ops, 1, 2100, 9000);
+	assert_off_cpu(&ops, 2, 9050, 9900);
+	assert_span(&ops, 3, "c", 2000, 9900, "samples=0 self samples=0 blocked ns=7750");
+	assert_span(&ops, 4, "a", 1900, 10000, "samples=2 self samples=1 blocked ns=7750");
+	assert_off_cpu(&ops, 5, 20000, 30000);
+	assert_span(&ops, 6, "[not looked at]", 20000, 30000,
+		    "samples=0 self samples=0 blocked ns=10000");
+	assert_int_equal(ops.sample_count, 5);
+	assert_string_equal(ops.samples[1].functions, "[blocked: pselect6] c a");
+	assert_int_equal(ops.samples[1].op.period_ns, 0);
+	assert_int_equal(ops.samples[1].op.blocked_ns, 6900);
+	assert_true(ops.samples[0].op.beside);
+	assert_int_equal(ops.totals.samples, 2);
+	assert_int_equal(ops.totals.blocks, 3);
+	assert_int_equal(ops.totals.blocks_incomplete, 1);
+	assert_int_equal(ops.totals.bad_records, 1);
+	ops_release(&ops);
+}
+
 /* ---- damage ---- */
 
 static uint64_t space[512];
@@ -182,6 +231,34 @@ static void test_damage(void **state)
 	BAD(record->period_ns = PT_SAMPLE_PERIOD_MAX + 1);
 	BAD(record->period_ns = 5001);
 	BAD(record->hdr.tid = UINT32_MAX);
+#undef BAD
+}
+
+static void test_damage_of_blocked(void **state)
+{
+	struct pt_rec_blocked *record = (struct pt_rec_blocked *)(void *)space;
+	struct rec_thread t = rec_thread(1, 2, 3, "x");
+	struct rec_builder b;
+
+	rec_init(&b, keep, NULL);
+#define BAD(what)                                                                                  \
+	do {                                                                                       \
+		rec_blocked(&b, &t, 4000, 5000, IDS(1, 2, 3), 0);                                  \
+		assert_int_equal(pt_record_check(&record->hdr, record->hdr.len), 0);               \
+		what;                                                                              \
+		assert_int_equal(pt_record_check(&record->hdr, record->hdr.len), -EBADMSG);        \
+	} while (0)
+	BAD(record->frame_count = 5);
+	BAD(record->frames[1] = 0);
+	BAD(record->hdr.flags = PT_SAMPLE_SKIPPED);
+	BAD(record->hdr.flags = PT_SAMPLE_BESIDE);
+	BAD(record->out_ns = 5001);
+	BAD(record->out_ns = 0);
+	BAD(record->state = 0);
+	BAD(record->state = 0x100);
+	BAD(record->syscall = -3);
+	BAD(record->why = 2);
+	BAD(record->period_ns = 0);
 #undef BAD
 }
 
@@ -373,7 +450,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_join),    cmocka_unit_test(test_what_is_missing),
-	    cmocka_unit_test(test_control), cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_control), cmocka_unit_test(test_blocked),
+	    cmocka_unit_test(test_damage),  cmocka_unit_test(test_damage_of_blocked),
 	    cmocka_unit_test(test_folded),  cmocka_unit_test(test_speedscope),
 	    cmocka_unit_test(test_pprof),   cmocka_unit_test(test_report_of_trace),
 	};

@@ -152,6 +152,11 @@ static const struct row rows[] = {
 	ROW("frequency", 'F', NUMBER, "HZ", frequency, APP_RECORD,
 	 "with --engine sample: so many samples a second of each CPU; default 99",
 	 .max = FREQUENCY_MAX),
+	ROW("off-cpu", 0, FLAG, NULL, off_cpu, APP_RECORD,
+	 "with --engine sample: also record where threads are blocked, for how long, and in which "
+	 "system call"),
+	ROW("min-block", 0, TIME, "TIME", min_block_ns, APP_RECORD,
+	 "with --off-cpu: leave out what is shorter than TIME; default 1ms"),
 	ROW("follow", 0, CHOICE, "auto|exact|late|no", follow, TRACERS,
 	 "children: exact traces them from their first call, but other processes of the same "
 	 "interpreter pay for the probes too; late attaches about a millisecond after the fork; "
@@ -866,6 +871,10 @@ static int check_samples(struct app_options *options, struct pt_err *err)
 		return usage(err, "%s needs an exact engine: it excludes --engine sample", exact);
 	if (options->frequency != UINT64_MAX && !sampling)
 		return usage(err, "-F goes with --engine sample");
+	if (options->off_cpu && !sampling)
+		return usage(err, "--off-cpu goes with --engine sample");
+	if (options->min_block_ns != UINT64_MAX && !options->off_cpu)
+		return usage(err, "--min-block goes with --off-cpu");
 	if (!options->frequency)
 		return usage(err, "-F: no samples would be taken");
 	only = options->output && pt_sink_wants_samples(options->output);
@@ -1034,6 +1043,7 @@ int app_options_parse(int argc, char **argv, struct app_options *options, struct
 	*options = (struct app_options){.top = DEFAULT_TOP,
 					.buffer_bytes = DEFAULT_BUFFER_BYTES,
 					.frequency = UINT64_MAX,
+					.min_block_ns = UINT64_MAX,
 					.last_ns = DEFAULT_LAST_NS,
 					.cool_down_ns = DEFAULT_COOL_DOWN_NS,
 					.window_bytes = DEFAULT_WINDOW_BYTES,

@@ -14,7 +14,8 @@
 
 /* Of --engine sample. Not 100: a program that does something a hundred times a second would always
  * be met in the same part of it. */
-#define DEFAULT_HZ 99
+#define DEFAULT_HZ           99
+#define DEFAULT_MIN_BLOCK_NS 1000000 /* of --off-cpu */
 
 struct screen {
 	bool is_command; /* Ctrl-C goes to it */
@@ -106,7 +107,8 @@ static uint64_t lost(const struct pt_session_result *result)
 static bool incomplete(const struct pt_session_result *result)
 {
 	return lost(result) || result->stats.lost_records || result->stats.missed ||
-	       result->stats.sched_full || result->stats.cuda_missed || result->stats.torch_missed;
+	       result->stats.sched_full || result->stats.off_cpu_full ||
+	       result->stats.cuda_missed || result->stats.torch_missed;
 }
 
 static void tell_overhead(const struct pt_session_overhead *overhead)
@@ -140,6 +142,9 @@ static void tell_summary(const struct pt_session_result *result, bool samples)
 	if (result->stats.sched_full)
 		pt_warn("the states of %s threads are missing: there were too many",
 			grouped(result->stats.sched_full, number, sizeof(number)));
+	if (result->stats.off_cpu_full)
+		pt_warn("%s times that a thread was blocked are missing: too many were at once",
+			grouped(result->stats.off_cpu_full, number, sizeof(number)));
 	if (result->totals.lost_states && !result->stats.lost_records)
 		pt_warn("the kernel did not tell of %s switches of threads: the states around them "
 			"are shown as lost",
@@ -186,6 +191,12 @@ static void tell_lacking(const struct pt_session_result *result)
 	if (result->totals.samples_incomplete)
 		pt_info("%s samples are without all or some of their frames",
 			grouped(result->totals.samples_incomplete, number, sizeof(number)));
+	if (result->totals.blocks)
+		pt_info("%s times that a thread was blocked are recorded",
+			grouped(result->totals.blocks, number, sizeof(number)));
+	if (result->totals.blocks_incomplete)
+		pt_info("%s of them are without all or some of their frames",
+			grouped(result->totals.blocks_incomplete, number, sizeof(number)));
 	if (result->totals.left_out)
 		pt_info("%s older entries were left out (--tracer-entries)",
 			grouped(result->totals.left_out, number, sizeof(number)));
@@ -264,6 +275,10 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 		session->tracer.sample_hz = options->frequency == UINT64_MAX
 						? DEFAULT_HZ
 						: (unsigned int)options->frequency;
+		session->tracer.off_cpu = options->off_cpu;
+		session->tracer.off_cpu_min_ns = options->min_block_ns == UINT64_MAX
+						     ? DEFAULT_MIN_BLOCK_NS
+						     : options->min_block_ns;
 		session->features = session->features_asked = 0;
 		session->cuda = PT_CUDA_NONE;
 	}

@@ -222,21 +222,43 @@ static int check_call_stack(const struct pt_rec_call_stack *record, size_t len)
 	return memchr(&record->frames[record->frame_count], 0, used) ? -EBADMSG : 0;
 }
 
+/* What samples and what blocked threads have in common; room: for so many frames. */
+static int check_sampled(const struct pt_rec *hdr, uint64_t period_ns, const __u32 *frames,
+			 uint32_t count, size_t room)
+{
+	if (!hdr->image_id || hdr->tid > TID_MAX || !period_ns ||
+	    period_ns > PT_SAMPLE_PERIOD_MAX || hdr->time_ns < period_ns ||
+	    count > PT_SAMPLE_FRAMES_MAX || count > room)
+		return -EBADMSG;
+	if (hdr->flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN | PT_SAMPLE_SKIPPED) && count)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < count; i++)
+		if (!frames[i])
+			return -EBADMSG;
+	return 0;
+}
+
 static int check_sample(const struct pt_rec_sample *sample, size_t len)
 {
 	size_t room = (len - sizeof(*sample)) / sizeof(sample->frames[0]);
 
-	if (!sample->hdr.image_id || sample->hdr.tid > TID_MAX ||
-	    sample->hdr.flags & ~PT_SAMPLE_FLAGS || !sample->period_ns ||
-	    sample->period_ns > PT_SAMPLE_PERIOD_MAX || sample->hdr.time_ns < sample->period_ns ||
-	    sample->frame_count > PT_SAMPLE_FRAMES_MAX || sample->frame_count > room)
+	if (sample->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_BESIDE))
 		return -EBADMSG;
-	if (sample->hdr.flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN) && sample->frame_count)
+	return check_sampled(&sample->hdr, sample->period_ns, sample->frames, sample->frame_count,
+			     room);
+}
+
+static int check_blocked(const struct pt_rec_blocked *blocked, size_t len)
+{
+	size_t room = (len - sizeof(*blocked)) / sizeof(blocked->frames[0]);
+
+	if (blocked->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_SKIPPED) || !blocked->state ||
+	    blocked->state > 0xff || blocked->syscall < PT_SCHED_CALL_UNKNOWN ||
+	    blocked->why & ~PT_SCHED_IO || !blocked->out_ns ||
+	    blocked->out_ns > blocked->hdr.time_ns)
 		return -EBADMSG;
-	for (uint32_t i = 0; i < sample->frame_count; i++)
-		if (!sample->frames[i])
-			return -EBADMSG;
-	return 0;
+	return check_sampled(&blocked->hdr, blocked->period_ns, blocked->frames,
+			     blocked->frame_count, room);
 }
 
 static int check_mark(const struct pt_rec_mark *mark)
@@ -392,6 +414,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_call_stack((const struct pt_rec_call_stack *)record, len);
 	case PT_REC_SAMPLE:
 		return check_sample((const struct pt_rec_sample *)record, len);
+	case PT_REC_BLOCKED:
+		return check_blocked((const struct pt_rec_blocked *)record, len);
 	case PT_REC_MARK:
 		return check_mark((const struct pt_rec_mark *)record);
 	case PT_REC_LINES:

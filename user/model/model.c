@@ -81,6 +81,8 @@ static uint64_t record_begin_ns(const struct pt_rec *record)
 		return ((const struct pt_rec_batch *)record)->base_ns;
 	if (record->kind == PT_REC_SCHED)
 		return ((const struct pt_rec_sched *)record)->run_ns;
+	if (record->kind == PT_REC_BLOCKED)
+		return ((const struct pt_rec_blocked *)record)->out_ns;
 	return record->time_ns;
 }
 
@@ -450,6 +452,12 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		if (!thread)
 			return -EBADMSG;
 		model_sample_record(model, thread, (const struct pt_rec_sample *)record);
+		return 0;
+	case PT_REC_BLOCKED:
+		thread = thread_get(model, record);
+		if (!thread)
+			return -EBADMSG;
+		model_blocked_record(model, thread, (const struct pt_rec_blocked *)record);
 		return 0;
 	case PT_REC_VALUES:
 		thread = thread_get(model, record);

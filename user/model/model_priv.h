@@ -422,6 +422,14 @@ void model_thread_drop_frames(struct pt_model *model, struct model_thread *threa
 void model_thread_reset(struct pt_model *model, struct model_thread *thread);
 
 /* ---- sched.c ---- */
+/* Why a thread is blocked. args refer to letter. */
+struct model_cause {
+	char name[64]; /* "blocked: futex" */
+	char letter[2];
+	struct pt_arg args[2];
+	uint32_t arg_count;
+};
+void model_sched_cause(uint16_t state, int16_t syscall, uint32_t flags, struct model_cause *cause);
 void model_sched_record(struct pt_model *model, struct model_thread *thread,
 			const struct pt_rec_sched *record);
 
@@ -543,6 +551,8 @@ void model_runtime_release(struct pt_model *model, struct model_thread *thread);
 /* ---- sample.c ---- */
 void model_sample_record(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_rec_sample *record);
+void model_blocked_record(struct pt_model *model, struct model_thread *thread,
+			  const struct pt_rec_blocked *record);
 /* Ends what the thread's samples have open. */
 void model_samples_end(struct pt_model *model, struct model_thread *thread);
 /* What model_samples_end() would emit now goes to fn instead; nothing changes. */

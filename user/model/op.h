@@ -33,7 +33,8 @@ enum pt_op_kind {
 	PT_OP_FLOW,      /* one thing leads to another, perhaps on another track: a fork, a task */
 	PT_OP_GPU_BOUND, /* a GPU worked at some time between begin and end, as the host knows */
 	PT_OP_MEMORY,    /* CUDA memory was allocated or freed, or is still there at the end */
-	PT_OP_SAMPLE,    /* what a thread ran when the clock ticked; spans show the same */
+	PT_OP_SAMPLE,    /* what a thread ran when the clock ticked, or where it was blocked;
+			    spans show the same */
 	PT_OP_LOSS,      /* events of a thread are missing between begin and end */
 	PT_OP_CLEAR, /* all ops so far are to be forgotten; what is needed again is sent again */
 };
@@ -115,10 +116,14 @@ struct pt_op_span {
 /* Spans that were put together of samples: from the sample before the first one that has the
  * function at this place of the stack to the last one. Their arguments say how many samples have
  * it, and in how many of these nothing was called below. */
-#define PT_SAMPLE_CATEGORY "python_sample"
-#define PT_SAMPLE_ARG      "samples"
-#define PT_SAMPLE_ARG_SELF "self samples"
-#define PT_SAMPLE_ARG_WHOM "inside of itself" /* a span of the same function lies around it */
+#define PT_SAMPLE_CATEGORY    "python_sample"
+#define PT_SAMPLE_ARG         "samples"
+#define PT_SAMPLE_ARG_SELF    "self samples"
+#define PT_SAMPLE_ARG_WHOM    "inside of itself" /* a span of the same function lies around it */
+/* In how much of it the thread was blocked; only where it was (--off-cpu). */
+#define PT_SAMPLE_ARG_BLOCKED "blocked ns"
+/* Spans of blocked time, within those: measured, but for where there are none around it. */
+#define PT_OFF_CPU_CATEGORY   "off_cpu"
 
 enum pt_stack_frame_kind {
 	PT_STACK_PYTHON, /* name: qualname; file and line: where it stands, line 0 unknown */
@@ -246,12 +251,15 @@ struct pt_op_memory {
 	const struct pt_stack *stack; /* of the call; NULL: none is known */
 };
 
-/* Functions innermost first; what is no function (no Python code; frames that are missing) is one
- * without a file, named in brackets. Never empty. They have been announced. */
+/* Functions innermost first; what is no function (no Python code; frames that are missing; why a
+ * thread is blocked) is one without a file, named in brackets. Never empty. They have been
+ * announced. */
 struct pt_op_sample {
 	pid_t pid, tid;
 	uint64_t time_ns;
-	uint64_t period_ns; /* of CPU time, that it stands for */
+	uint64_t period_ns;  /* of CPU time, that it stands for; 0: it was blocked .. */
+	uint64_t blocked_ns; /* .. for so long, until time_ns */
+	bool beside;         /* blocked time is recorded, so that CPU time is not all there is */
 	const struct pt_function *const *functions;
 	uint32_t function_count;
 	bool complete; /* no frame is missing */
@@ -300,6 +308,7 @@ struct pt_totals {
 	uint64_t gpu_unbounded;   /* and that of which they are not known */
 	uint64_t states, lost_states;         /* of threads; records that are missing */
 	uint64_t samples, samples_incomplete; /* the latter of these: frames are missing */
+	uint64_t blocks, blocks_incomplete;   /* likewise: threads were blocked */
 	uint64_t left_out;                    /* older entries, by --tracer-entries */
 	uint64_t captures, captures_failed;   /* of a flight recorder */
 	bool open_left_out; /* calls that were still running at the end are not there */

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * Samples (--engine sample), and the spans that are put together of them.
+ * Samples (--engine sample), what blocks beside them (--off-cpu), and the spans that are put
+ * together of them.
  *
  * A sample says what a thread ran when the clock of its CPU ticked, so it stands for the time since
  * the thread's sample before. What consecutive samples have in common, from the outermost frame on,
  * is taken to have gone on from one to the next: that is a guess, and so a category of its own.
  * Where a thread had no sample for longer than it takes to move to another CPU, whose clock ticks
  * at other times, it did not run: everything ends at the last sample.
+ *
+ * While a thread is blocked its stack is known, and goes on for as long: it counts as a sample at
+ * the time it lost the CPU, and as one when it got it back.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +26,7 @@
 struct sample_frame {
 	struct model_function *function;
 	uint64_t begin_ns;
-	uint64_t samples, self;
+	uint64_t samples, self, blocked_ns;
 	bool inside; /* of another of the same function */
 };
 
@@ -48,12 +53,11 @@ static uint64_t boundary(uint64_t *last_ns, uint64_t ns)
 static void emit(struct pt_model *model, const struct model_thread *thread,
 		 const struct sample_frame *frame, uint64_t end_ns, struct emitter *to)
 {
-	const struct pt_arg args[] = {
+	struct pt_arg args[4] = {
 	    {.key = PT_SAMPLE_ARG, .number = (int64_t)frame->samples},
 	    {.key = PT_SAMPLE_ARG_SELF, .number = (int64_t)frame->self},
-	    {.key = PT_SAMPLE_ARG_WHOM, .number = 1},
 	};
-	const struct pt_op op = {
+	struct pt_op op = {
 	    .kind = PT_OP_SPAN,
 	    .span =
 		{
@@ -64,10 +68,15 @@ static void emit(struct pt_model *model, const struct model_thread *thread,
 		    .category = PT_SAMPLE_CATEGORY,
 		    .function = &frame->function->pub,
 		    .args = args,
-		    .arg_count = frame->inside ? 3 : 2,
+		    .arg_count = 2,
 		},
 	};
 
+	if (frame->inside)
+		args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_WHOM, .number = 1};
+	if (frame->blocked_ns)
+		args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_BLOCKED,
+							    .number = (int64_t)frame->blocked_ns};
 	if (!to->fn)
 		model_emit(model, &op);
 	else if (!to->rc)
@@ -117,29 +126,43 @@ static struct model_samples *samples_get(struct pt_model *model, struct model_th
 
 /* ---- one sample ---- */
 
+/* Of either record. */
+struct seen {
+	const struct pt_rec *hdr;
+	uint64_t begin_ns; /* it was so from then, */
+	uint64_t end_ns;   /* and until then */
+	uint64_t period_ns;
+	const char *comm;
+	const __u32 *frames;
+	uint32_t frame_count;
+	unsigned int missing; /* PT_SAMPLE_* */
+};
+
+/* What stands around the frames at most: what is missing outside, why it is blocked inside. */
 struct stack {
-	struct model_function *functions[PT_SAMPLE_FRAMES_MAX + 1]; /* outermost first */
+	struct model_function *functions[PT_SAMPLE_FRAMES_MAX + 2]; /* outermost first */
 	uint32_t count;
 };
 
-static const char *what_is_missing(const struct pt_rec_sample *record)
+static const char *what_is_missing(const struct seen *seen)
 {
-	unsigned int flags = record->hdr.flags;
+	unsigned int flags = seen->missing;
 
+	if (flags & PT_SAMPLE_SKIPPED)
+		return "[not looked at]";
 	if (flags & PT_SAMPLE_TORN)
 		return "[between two frames]";
 	if (flags & PT_SAMPLE_UNKNOWN)
 		return "[not known]";
 	if (flags)
 		return "[outer frames missing]";
-	return record->frame_count ? NULL : "[no Python frame]";
+	return seen->frame_count ? NULL : "[no Python frame]";
 }
 
 /* -ENOMEM is the only error. */
-static int name_frames(struct pt_model *model, const struct pt_rec_sample *record,
-		       struct stack *stack)
+static int name_frames(struct pt_model *model, const struct seen *seen, struct stack *stack)
 {
-	const char *missing = what_is_missing(record);
+	const char *missing = what_is_missing(seen);
 	uint32_t most = model->options.max_stack_depth;
 
 	stack->count = 0;
@@ -148,8 +171,8 @@ static int name_frames(struct pt_model *model, const struct pt_rec_sample *recor
 		if (!stack->functions[stack->count++])
 			return -ENOMEM;
 	}
-	for (uint32_t i = record->frame_count; i-- > 0 && (!most || stack->count < most);) {
-		struct model_code *code = model_code_get(model, record->frames[i]);
+	for (uint32_t i = seen->frame_count; i-- > 0 && (!most || stack->count < most);) {
+		struct model_code *code = model_code_get(model, seen->frames[i]);
 		struct model_function *function = code ? model_code_function(model, code) : NULL;
 
 		if (!function)
@@ -161,20 +184,23 @@ static int name_frames(struct pt_model *model, const struct pt_rec_sample *recor
 }
 
 static void emit_sample(struct pt_model *model, const struct model_thread *thread,
-			const struct pt_rec_sample *record, const struct stack *stack)
+			const struct seen *seen, const struct stack *stack)
 {
-	const struct pt_function *functions[PT_SAMPLE_FRAMES_MAX + 1];
+	const struct pt_function *functions[PT_SAMPLE_FRAMES_MAX + 2];
+	bool blocked = seen->hdr->kind == PT_REC_BLOCKED;
 	struct pt_op op = {
 	    .kind = PT_OP_SAMPLE,
 	    .sample =
 		{
 		    .pid = thread->process->pid,
 		    .tid = thread->tid,
-		    .time_ns = record->hdr.time_ns,
-		    .period_ns = record->period_ns,
+		    .time_ns = seen->end_ns,
+		    .period_ns = blocked ? 0 : seen->period_ns,
+		    .blocked_ns = seen->end_ns - seen->begin_ns,
+		    .beside = blocked || seen->hdr->flags & PT_SAMPLE_BESIDE,
 		    .functions = functions,
 		    .function_count = stack->count,
-		    .complete = !record->hdr.flags,
+		    .complete = !seen->missing,
 		},
 	};
 
@@ -204,10 +230,10 @@ static bool reserve(struct pt_model *model, struct model_samples *samples, uint3
 
 /* Did the thread run on since its last sample? */
 static bool follows(const struct pt_model *model, const struct model_samples *samples,
-		    const struct pt_rec_sample *record)
+		    const struct seen *seen)
 {
 	return samples->last_ns && model->last_pause_ns <= samples->last_ns &&
-	       record->hdr.time_ns - samples->last_ns <= record->period_ns / 2 * JOIN_HALVES;
+	       seen->begin_ns - samples->last_ns <= seen->period_ns / 2 * JOIN_HALVES;
 }
 
 /* How many of the open frames go on. */
@@ -231,22 +257,24 @@ static bool lies_inside(const struct stack *stack, uint32_t at)
 
 /* Where what is new began, if the thread did not run on. */
 static uint64_t begin_of(const struct pt_model *model, const struct model_samples *samples,
-			 const struct pt_rec_sample *record)
+			 const struct seen *seen)
 {
-	uint64_t begin_ns = record->hdr.time_ns - record->period_ns;
+	uint64_t begin_ns = seen->begin_ns;
 
+	if (seen->hdr->kind == PT_REC_SAMPLE)
+		begin_ns -= seen->period_ns;
 	if (begin_ns < model->gate_open_ns)
 		begin_ns = model->gate_open_ns;
 	return begin_ns > samples->last_ns ? begin_ns : samples->last_ns;
 }
 
-static void join(struct pt_model *model, struct model_thread *thread,
-		 const struct pt_rec_sample *record, const struct stack *stack)
+static void join(struct pt_model *model, struct model_thread *thread, const struct seen *seen,
+		 const struct stack *stack)
 {
 	struct model_samples *samples = thread->samples;
-	bool on = follows(model, samples, record);
+	bool on = follows(model, samples, seen);
 	uint32_t common = on ? in_common(samples, stack) : 0;
-	uint64_t begin_ns = on ? samples->last_ns : begin_of(model, samples, record);
+	uint64_t begin_ns = on ? samples->last_ns : begin_of(model, samples, seen);
 	struct emitter own = {0};
 
 	close_above(model, thread, common, &samples->boundary_ns, &own);
@@ -260,43 +288,130 @@ static void join(struct pt_model *model, struct model_thread *thread,
 	}
 	model->open_frames += stack->count - common;
 	samples->count = stack->count;
+	samples->last_ns = seen->end_ns;
+}
+
+/* The thread's stack from the record; false: there is nothing to show. */
+static bool take(struct pt_model *model, struct model_thread *thread, const struct seen *seen,
+		 struct stack *stack)
+{
+	struct model_samples *samples;
+
+	if (thread->ended)
+		model_thread_reset(model, thread);
+	if (seen->begin_ns <= model->clear_ns || seen->begin_ns <= thread->floor_ns)
+		return false;
+	samples = samples_get(model, thread);
+	if (!samples)
+		return false;
+	if (seen->begin_ns <= samples->last_ns || name_frames(model, seen, stack) ||
+	    !reserve(model, samples, stack->count)) {
+		model->totals.bad_records++;
+		return false;
+	}
+	if (seen->end_ns > model->totals.last_ns)
+		model->totals.last_ns = seen->end_ns;
+	model_thread_name(model, thread, seen->comm);
+	return true;
+}
+
+static void announce(struct pt_model *model, struct model_thread *thread, const struct stack *stack)
+{
+	if (!thread->announced)
+		model_thread_announce(model, thread);
 	for (uint32_t i = 0; i < stack->count; i++)
-		samples->frames[i].samples++;
-	samples->frames[stack->count - 1].self++;
-	samples->last_ns = record->hdr.time_ns;
+		model_function_announce(model, stack->functions[i]);
 }
 
 void model_sample_record(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_rec_sample *record)
 {
-	struct model_samples *samples;
+	const struct seen seen = {
+	    .hdr = &record->hdr,
+	    .begin_ns = record->hdr.time_ns,
+	    .end_ns = record->hdr.time_ns,
+	    .period_ns = record->period_ns,
+	    .comm = record->comm,
+	    .frames = record->frames,
+	    .frame_count = record->frame_count,
+	    .missing = record->hdr.flags & PT_SAMPLE_FLAGS,
+	};
 	struct stack stack;
 
-	if (thread->ended)
-		model_thread_reset(model, thread);
-	if (record->hdr.time_ns <= model->clear_ns || record->hdr.time_ns <= thread->floor_ns)
+	if (!take(model, thread, &seen, &stack))
 		return;
-	samples = samples_get(model, thread);
-	if (!samples)
-		return;
-	if (record->hdr.time_ns <= samples->last_ns || name_frames(model, record, &stack) ||
-	    !reserve(model, samples, stack.count)) {
-		model->totals.bad_records++;
-		return;
-	}
 	model->totals.samples++;
-	model->totals.samples_incomplete += record->hdr.flags != 0;
-	if (record->hdr.time_ns > model->totals.last_ns)
-		model->totals.last_ns = record->hdr.time_ns;
-	model_thread_name(model, thread, record->comm);
+	model->totals.samples_incomplete += seen.missing != 0;
 	if (!stack.count)
 		return; /* all of it is left out */
-	if (!thread->announced)
-		model_thread_announce(model, thread);
+	announce(model, thread, &stack);
+	emit_sample(model, thread, &seen, &stack);
+	join(model, thread, &seen, &stack);
 	for (uint32_t i = 0; i < stack.count; i++)
-		model_function_announce(model, stack.functions[i]);
-	emit_sample(model, thread, record, &stack);
-	join(model, thread, record, &stack);
+		thread->samples->frames[i].samples++;
+	thread->samples->frames[stack.count - 1].self++;
+}
+
+/* ---- off the CPU ---- */
+
+static void emit_off_cpu(struct pt_model *model, const struct model_thread *thread,
+			 const struct seen *seen, const struct model_cause *cause)
+{
+	struct pt_op op = {
+	    .kind = PT_OP_SPAN,
+	    .span =
+		{
+		    .pid = thread->process->pid,
+		    .tid = thread->tid,
+		    .category = PT_OFF_CPU_CATEGORY,
+		    .name = cause->name,
+		    .args = cause->args,
+		    .arg_count = cause->arg_count,
+		},
+	};
+
+	op.span.begin_ns = boundary(&thread->samples->boundary_ns, seen->begin_ns);
+	op.span.end_ns = boundary(&thread->samples->boundary_ns, seen->end_ns);
+	model_emit(model, &op);
+}
+
+void model_blocked_record(struct pt_model *model, struct model_thread *thread,
+			  const struct pt_rec_blocked *record)
+{
+	const struct seen seen = {
+	    .hdr = &record->hdr,
+	    .begin_ns = record->out_ns,
+	    .end_ns = record->hdr.time_ns,
+	    .period_ns = record->period_ns,
+	    .comm = record->comm,
+	    .frames = record->frames,
+	    .frame_count = record->frame_count,
+	    .missing = record->hdr.flags,
+	};
+	struct model_function *why;
+	struct model_cause cause;
+	char bracketed[sizeof(cause.name) + 2];
+	struct stack stack;
+
+	if (!take(model, thread, &seen, &stack))
+		return;
+	model->totals.blocks++;
+	model->totals.blocks_incomplete += seen.missing != 0;
+	if (!stack.count)
+		return;
+	model_sched_cause(record->state, record->syscall, record->why, &cause);
+	snprintf(bracketed, sizeof(bracketed), "[%s]", cause.name);
+	why = model_function_named(model, bracketed);
+	if (!why)
+		return;
+	announce(model, thread, &stack);
+	model_function_announce(model, why);
+	join(model, thread, &seen, &stack);
+	for (uint32_t i = 0; i < stack.count; i++)
+		thread->samples->frames[i].blocked_ns += seen.end_ns - seen.begin_ns;
+	emit_off_cpu(model, thread, &seen, &cause);
+	stack.functions[stack.count++] = why;
+	emit_sample(model, thread, &seen, &stack);
 }
 
 /* ---- the end ---- */

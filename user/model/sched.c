@@ -16,7 +16,7 @@
 #define STATE_UNKNOWN 0xff
 static const char state_letters[] = {'S', 'D', 'T', 't', 'X', 'Z', 'P', 'X'};
 
-static const char *state_letter(uint16_t state, char letter[2])
+static void state_letter(uint16_t state, char letter[2])
 {
 	letter[0] = '?';
 	letter[1] = '\0';
@@ -26,7 +26,6 @@ static const char *state_letter(uint16_t state, char letter[2])
 			break;
 		}
 	}
-	return letter;
 }
 
 static void emit(struct pt_model *model, struct model_thread *thread, struct pt_op_state *state)
@@ -48,33 +47,40 @@ static void emit(struct pt_model *model, struct model_thread *thread, struct pt_
 	model_emit(model, &op);
 }
 
+void model_sched_cause(uint16_t state, int16_t syscall, uint32_t flags, struct model_cause *cause)
+{
+	const char *call = pt_syscall_name(syscall);
+	char number[24];
+
+	state_letter(state, cause->letter);
+	cause->args[0] = (struct pt_arg){.key = "state", .text = cause->letter};
+	cause->args[1] = (struct pt_arg){.key = "waits for a device", .number = 1};
+	cause->arg_count = flags & PT_SCHED_IO ? 2 : 1;
+	snprintf(number, sizeof(number), "system call %d", syscall);
+	if (syscall == PT_SCHED_CALL_UNKNOWN)
+		call = "?";
+	else if (syscall == PT_SCHED_NO_CALL)
+		call = "no system call";
+	else if (!call)
+		call = number;
+	snprintf(cause->name, sizeof(cause->name),
+		 cause->letter[0] == 'S' ? "blocked: %s" : "blocked: %s (%s)", call, cause->letter);
+}
+
 static void emit_blocked(struct pt_model *model, struct model_thread *thread,
 			 const struct pt_rec_sched *record, uint64_t end_ns)
 {
-	const char *call = pt_syscall_name(record->syscall);
-	char letter[2], name[64], number[24];
-	struct pt_arg args[2] = {
-	    {.key = "state", .text = state_letter(record->state, letter)},
-	    {.key = "waits for a device", .number = 1},
-	};
+	struct model_cause cause;
 	struct pt_op_state state = {
 	    .begin_ns = record->out_ns,
 	    .end_ns = end_ns,
 	    .state = PT_STATE_BLOCKED,
-	    .name = name,
-	    .args = args,
-	    .arg_count = record->flags & PT_SCHED_IO ? 2 : 1,
+	    .name = cause.name,
+	    .args = cause.args,
 	};
 
-	snprintf(number, sizeof(number), "system call %d", record->syscall);
-	if (record->syscall == PT_SCHED_CALL_UNKNOWN)
-		call = "?";
-	else if (record->syscall == PT_SCHED_NO_CALL)
-		call = "no system call";
-	else if (!call)
-		call = number;
-	snprintf(name, sizeof(name), letter[0] == 'S' ? "blocked: %s" : "blocked: %s (%s)", call,
-		 letter);
+	model_sched_cause(record->state, record->syscall, record->flags, &cause);
+	state.arg_count = cause.arg_count;
 	emit(model, thread, &state);
 }
 

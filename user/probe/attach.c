@@ -1006,6 +1006,7 @@ void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *sta
 	stats->missed = counters->missed;
 	stats->c_too_deep = counters->c_too_deep;
 	stats->sched_full = counters->sched_full;
+	stats->off_cpu_full = counters->off_cpu_full;
 	stats->cuda_missed = counters->cuda_missed;
 	stats->torch_missed = counters->torch_missed;
 	stats->stacks_missed = counters->stacks_missed;

@@ -40,7 +40,10 @@ struct pt_tracer_options {
 	/* Stop recording after so many; 0: no limit. Checked when a batch is sent, so up to one
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
-	unsigned int sample_hz; /* no probes, but so many samples a second and CPU; 0: probes */
+	unsigned int sample_hz;  /* no probes, but so many samples a second and CPU; 0: probes */
+	bool off_cpu;            /* with sample_hz: and where threads are blocked; needs
+				    pt_tracer_sched_supported() */
+	uint64_t off_cpu_min_ns; /* what is shorter is left out */
 	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
 	/* Shorter calls are not sent, but for those whose enter went out with a full batch. */
 	uint64_t min_duration_ns;
@@ -91,6 +94,7 @@ struct pt_tracer_stats {
 	uint64_t c_too_deep; /* calls of C functions that were nested too deep to be recorded */
 	uint64_t
 	    sched_full; /* threads whose states were not recorded, because there were too many */
+	uint64_t off_cpu_full;  /* times that a thread was blocked, likewise */
 	uint64_t cuda_missed;   /* calls of CUDA functions: nested too deep, or no memory */
 	uint64_t torch_missed;  /* likewise of PyTorch's operators */
 	uint64_t stacks_missed; /* calls whose stacks were not sent, since they came too fast */
@@ -238,6 +242,8 @@ uint64_t pt_tracer_arrivals(const struct pt_tracer *tracer);
 bool pt_tracer_emptied(const struct pt_tracer *tracer);
 /* After the gate was closed, at time_ns: in what state the threads were then. */
 int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx);
+/* Likewise: who was blocked then, and has been for so long. */
+int pt_tracer_off_cpu_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx);
 void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats);
 /* What the tracer uses, for the status line: "uprobe.multi", "perf uprobes". */
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * The clock of --engine sample: one perf event a CPU, of the kernel's own timers
- * (PERF_COUNT_SW_CPU_CLOCK), so it needs no counters of the processor and is there in any virtual
- * machine. Whose samples they are is decided in BPF (bpf/sample.h).
+ * What --off-cpu takes, and the clock of --engine sample: one perf event a CPU, of the kernel's own
+ * timers (PERF_COUNT_SW_CPU_CLOCK), so it needs no counters of the processor and is there in any
+ * virtual machine. Whose samples they are is decided in BPF (bpf/sample.h).
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -27,6 +27,11 @@ void pt_sample_configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.sample_threads, hz);
 	bpf_map__set_autocreate(skel->maps.sample_codes, hz);
 	bpf_program__set_autoload(skel->progs.pt_sample, hz);
+	skel->rodata->want_off_cpu = tracer->options.off_cpu;
+	skel->rodata->off_cpu_min_ns = tracer->options.off_cpu_min_ns;
+	bpf_map__set_autocreate(skel->maps.off_cpu, tracer->options.off_cpu);
+	bpf_map__set_autocreate(skel->maps.off_cpu_states, tracer->options.off_cpu);
+	bpf_program__set_autoload(skel->progs.pt_off_cpu, tracer->options.off_cpu);
 }
 
 int pt_sample_set_image(struct pt_tracer *tracer, int image_index)
@@ -77,9 +82,16 @@ int pt_sample_attach(struct pt_tracer *tracer, struct pt_err *err)
 	int cpus = libbpf_num_possible_cpus();
 	struct link_set *set = &tracer->samples;
 
-	set->links = cpus > 0 ? calloc((size_t)cpus, sizeof(*set->links)) : NULL;
+	/* and one link for --off-cpu */
+	set->links = cpus > 0 ? calloc((size_t)cpus + 1, sizeof(*set->links)) : NULL;
 	if (!set->links)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	if (tracer->options.off_cpu) {
+		set->links[0] = bpf_program__attach(tracer->skel->progs.pt_off_cpu);
+		if (!set->links[0])
+			return pt_probe_error(err, -errno, "attach to sched_switch", false);
+		set->count = 1;
+	}
 	for (int cpu = 0; cpu < cpus; cpu++) {
 		struct bpf_link *link = attach_cpu(tracer, cpu);
 
@@ -89,4 +101,32 @@ int pt_sample_attach(struct pt_tracer *tracer, struct pt_err *err)
 			return pt_probe_error(err, -errno, "start the clocks of the CPUs", false);
 	}
 	return 0;
+}
+
+/* What was in the map when the gate was closed; nothing changes it then. */
+int pt_tracer_off_cpu_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx)
+{
+	int fd = tracer->options.off_cpu ? bpf_map__fd(tracer->skel->maps.off_cpu) : -1, rc = 0;
+	uint64_t since_ns = tracer->skel->bss->control.pause_ns;
+	_Alignas(8) char value[PT_OFF_CPU_BYTES];
+	struct pt_rec_blocked *rec = (struct pt_rec_blocked *)(void *)value;
+	uint32_t tid, *before = NULL;
+
+	while (fd >= 0 && !rc && !bpf_map_get_next_key(fd, before, &tid)) {
+		size_t len;
+
+		before = &tid;
+		if (bpf_map_lookup_elem(fd, &tid, value) ||
+		    rec->frame_count > PT_SAMPLE_FRAMES_MAX || rec->out_ns <= since_ns ||
+		    rec->out_ns >= time_ns ||
+		    time_ns - rec->out_ns < tracer->options.off_cpu_min_ns)
+			continue;
+		len = (sizeof(*rec) + 4 * (size_t)rec->frame_count + 7) & ~(size_t)7;
+		if (rec->frame_count % 2)
+			rec->frames[rec->frame_count] = 0;
+		rec->hdr.len = (uint32_t)len;
+		rec->hdr.time_ns = time_ns;
+		rc = fn(&rec->hdr, len, ctx);
+	}
+	return rc;
 }

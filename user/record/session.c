@@ -318,6 +318,11 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		pt_warn("--sched: not recorded: %s", why.what);
 		options.sched = false;
 	}
+	pt_err_clear(&why);
+	if (options.off_cpu && !pt_tracer_sched_supported(&why)) {
+		pt_warn("--off-cpu: not recorded: %s", why.what);
+		options.off_cpu = false;
+	}
 	options.marks = session->marks != NULL;
 	pt_err_clear(&why);
 	if (wants_calls(&options) && !pt_tracer_cuda_supported(&options, &why)) {
@@ -895,6 +900,7 @@ static void stop_recording(struct session *session)
 	overhead_end(session);
 	drain(session); /* an error here is the spool's and is told below */
 	pt_tracer_sched_rest(session->tracer, end_ns, session_on_record, session); /* so is this */
+	pt_tracer_off_cpu_rest(session->tracer, end_ns, session_on_record, session);
 	commands_stats(session, stats);
 	stats->lost_records += session->stuck; /* one at least */
 	commands_drop_open(session, end_ns);

@@ -1090,6 +1090,12 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 		pt_buf_printf(tail, "    \"samples\": %llu,\n    \"incomplete samples\": %llu,\n",
 			      (unsigned long long)totals->samples,
 			      (unsigned long long)totals->samples_incomplete);
+	if (totals->blocks)
+		pt_buf_printf(tail,
+			      "    \"times blocked\": %llu,\n"
+			      "    \"incomplete times blocked\": %llu,\n",
+			      (unsigned long long)totals->blocks,
+			      (unsigned long long)totals->blocks_incomplete);
 	if (totals->left_out)
 		pt_buf_printf(tail, "    \"older entries left out\": %llu,\n",
 			      (unsigned long long)totals->left_out);

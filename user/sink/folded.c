@@ -4,6 +4,9 @@
  * stack, outermost first, with ';' between, and how many samples had it:
  *
  *     python3 1234;<module> (/app/main.py:1);work (/app/main.py:7) 42
+ *
+ * With --off-cpu the numbers are microseconds, of CPU time as of blocked time, so that the two can
+ * be compared.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +16,8 @@
 #include "sink/format.h"
 #include "sink/stack_tree.h"
 
+#define NS_PER_US 1000
+
 struct folded {
 	struct stack_tree tree;
 	struct pt_map names; /* pid -> a copy of its process's name */
@@ -21,6 +26,7 @@ struct folded {
 		char text[];
 	} * name_list;
 	char process_name[256]; /* of all; "": their own */
+	bool beside;            /* with blocked time */
 };
 
 static int folded_open(struct pt_destination *destination, const struct pt_capture_info *info,
@@ -58,8 +64,11 @@ static int folded_op(void *state, const struct pt_op *op)
 		return add_process(folded, &op->process);
 	if (op->kind == PT_OP_CLEAR)
 		stack_tree_release(&folded->tree);
-	if (op->kind == PT_OP_SAMPLE && !stack_tree_add(&folded->tree, &op->sample))
-		return -ENOMEM;
+	if (op->kind == PT_OP_SAMPLE) {
+		folded->beside |= op->sample.beside;
+		if (!stack_tree_add(&folded->tree, &op->sample))
+			return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -88,8 +97,11 @@ static void add_stack(const struct folded *folded, uint32_t number, struct pt_bu
 	const struct stack_node *node = &folded->tree.nodes[number - 1];
 	const char *name = pt_map_get(&folded->names, (uint32_t)node->pid, 0);
 	uint32_t path[STACK_TREE_DEPTH], count;
+	uint64_t number_of = node->samples;
 
-	if (!node->samples)
+	if (folded->beside)
+		number_of = (node->cpu_ns + node->blocked_ns + NS_PER_US / 2) / NS_PER_US;
+	if (!number_of)
 		return;
 	count = stack_tree_path(&folded->tree, number, path);
 	add_clean(buf, folded->process_name[0] ? folded->process_name : name ? name : "python");
@@ -98,7 +110,7 @@ static void add_stack(const struct folded *folded, uint32_t number, struct pt_bu
 		pt_buf_add_str(buf, ";");
 		add_function(buf, folded->tree.nodes[path[i] - 1].function);
 	}
-	pt_buf_printf(buf, " %llu\n", (unsigned long long)node->samples);
+	pt_buf_printf(buf, " %llu\n", (unsigned long long)number_of);
 }
 
 static void folded_extra(void *state, struct pt_buf *extra)

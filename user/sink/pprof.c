@@ -16,12 +16,14 @@
 #include "sink/format.h"
 #include "sink/stack_tree.h"
 
-#define LABELS 3
+#define LABELS    3
+#define TYPES     4 /* of values */
+#define TYPES_CPU 2 /* without --off-cpu */
 
 struct row {
 	uint32_t stack; /* number in the tree */
 	pid_t tid;
-	uint64_t samples, cpu_ns;
+	uint64_t samples, cpu_ns, blocks, blocked_ns;
 };
 
 struct name { /* of a process, or of a thread */
@@ -39,6 +41,7 @@ struct pprof {
 	struct name *names;
 	char *process_name; /* of all; NULL: their own */
 	uint64_t period_ns, start_mono_ns, start_real_ns;
+	bool beside; /* with blocked time */
 	char version[48];
 };
 
@@ -108,9 +111,13 @@ static int add_sample(struct pprof *pprof, const struct pt_op_sample *sample)
 
 	if (!row)
 		return -ENOMEM;
-	pprof->period_ns = sample->period_ns;
-	row->samples++;
+	if (sample->period_ns)
+		pprof->period_ns = sample->period_ns;
+	pprof->beside |= sample->beside;
+	row->samples += sample->period_ns != 0;
 	row->cpu_ns += sample->period_ns;
+	row->blocks += sample->period_ns == 0;
+	row->blocked_ns += sample->blocked_ns;
 	return 0;
 }
 
@@ -298,7 +305,8 @@ static void put_row(struct writer *w, const struct row *row)
 {
 	const struct stack_tree *tree = &w->pprof->tree;
 	pid_t pid = tree->nodes[row->stack - 1].pid;
-	int64_t values[] = {(int64_t)row->samples, (int64_t)row->cpu_ns};
+	int64_t values[TYPES] = {(int64_t)row->samples, (int64_t)row->cpu_ns, (int64_t)row->blocks,
+				 (int64_t)row->blocked_ns};
 	Pprof__Label labels[LABELS], *label[LABELS];
 	Pprof__Sample sample = PPROF__SAMPLE__INIT, *one[] = {&sample};
 	Pprof__Profile piece = PPROF__PROFILE__INIT;
@@ -312,7 +320,7 @@ static void put_row(struct writer *w, const struct row *row)
 		label[i] = &labels[i];
 	sample.n_location_id = count;
 	sample.location_id = locations;
-	sample.n_value = sizeof(values) / sizeof(values[0]);
+	sample.n_value = w->pprof->beside ? TYPES : TYPES_CPU;
 	sample.value = values;
 	sample.n_label = LABELS;
 	sample.label = label;
@@ -323,22 +331,26 @@ static void put_row(struct writer *w, const struct row *row)
 
 static void put_head(struct writer *w, const struct pt_totals *totals)
 {
+	static const char *const names[TYPES] = {"samples", "cpu", "blocked", "off-cpu"};
 	const struct pprof *pprof = w->pprof;
-	Pprof__ValueType samples = PPROF__VALUE_TYPE__INIT, cpu = PPROF__VALUE_TYPE__INIT;
-	Pprof__ValueType *types[] = {&samples, &cpu};
+	Pprof__ValueType types[TYPES], *type[TYPES];
 	Pprof__Profile piece = PPROF__PROFILE__INIT;
 	int64_t comment;
 
 	text_index(w, ""); /* the first one must be that */
-	samples.type = text_index(w, "samples");
-	samples.unit = text_index(w, "count");
-	cpu.type = text_index(w, "cpu");
-	cpu.unit = text_index(w, "nanoseconds");
+	for (unsigned int i = 0; i < TYPES; i++) {
+		pprof__value_type__init(&types[i]);
+		type[i] = &types[i];
+		if (i >= TYPES_CPU && !pprof->beside)
+			continue;
+		types[i].type = text_index(w, names[i]);
+		types[i].unit = text_index(w, i % 2 ? "nanoseconds" : "count");
+	}
 	comment = text_index(w, pprof->version);
-	piece.n_sample_type = sizeof(types) / sizeof(types[0]);
-	piece.sample_type = types;
-	piece.default_sample_type = cpu.type;
-	piece.period_type = &cpu;
+	piece.n_sample_type = pprof->beside ? TYPES : TYPES_CPU;
+	piece.sample_type = type;
+	piece.default_sample_type = types[1].type;
+	piece.period_type = &types[1];
 	piece.period = (int64_t)pprof->period_ns;
 	piece.time_nanos = (int64_t)pprof->start_real_ns;
 	if (totals->last_ns > pprof->start_mono_ns)

@@ -2,9 +2,9 @@
 /*
  * The file format of speedscope (https://www.speedscope.app/file-format-schema.json): a profile of
  * the type "sampled" for each thread. Its time is CPU time: each sample has the weight of a period,
- * and what lies between is left out.
+ * and what lies between is left out. Blocked time (--off-cpu) has a profile of its own beside it.
  *
- * Memory: 8 bytes a sample or less; samples of the same stack in a row are one with more weight.
+ * Memory: 16 bytes a sample or less; samples of the same stack in a row are one with more weight.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,23 +17,26 @@
 #include "sink/json_text.h"
 #include "sink/stack_tree.h"
 
+/* Above all thread ids. */
+#define BLOCKED_KEY (1ull << 32)
+
 struct run {
 	uint32_t stack; /* number */
-	uint32_t samples;
+	uint64_t ns;
 };
 
 struct profile {
 	struct profile *next;
 	pid_t pid, tid;
+	bool blocked;
 	char *name;
-	uint64_t period_ns;
 	struct run *runs;
 	size_t count, room;
 };
 
 struct speedscope {
 	struct stack_tree tree;
-	struct pt_map by_thread; /* (pid, tid) */
+	struct pt_map by_thread; /* (pid, tid, and BLOCKED_KEY) */
 	struct profile *list, **tail;
 	char version[32];
 };
@@ -51,9 +54,10 @@ static int speedscope_open(struct pt_destination *destination, const struct pt_c
 	return 0;
 }
 
-static struct profile *profile_get(struct speedscope *s, pid_t pid, pid_t tid)
+static struct profile *profile_get(struct speedscope *s, pid_t pid, pid_t tid, bool blocked)
 {
-	struct profile *profile = pt_map_get(&s->by_thread, (uint32_t)pid, (uint32_t)tid);
+	uint64_t key = (uint32_t)tid | (blocked ? BLOCKED_KEY : 0);
+	struct profile *profile = pt_map_get(&s->by_thread, (uint32_t)pid, key);
 
 	if (profile)
 		return profile;
@@ -62,23 +66,24 @@ static struct profile *profile_get(struct speedscope *s, pid_t pid, pid_t tid)
 		return NULL;
 	profile->pid = pid;
 	profile->tid = tid;
+	profile->blocked = blocked;
 	*s->tail = profile;
 	s->tail = &profile->next;
-	return pt_map_put(&s->by_thread, (uint32_t)pid, (uint32_t)tid, profile) ? NULL : profile;
+	return pt_map_put(&s->by_thread, (uint32_t)pid, key, profile) ? NULL : profile;
 }
 
 static int add_sample(struct speedscope *s, const struct pt_op_sample *sample)
 {
-	struct profile *profile = profile_get(s, sample->pid, sample->tid);
+	struct profile *profile = profile_get(s, sample->pid, sample->tid, !sample->period_ns);
+	uint64_t ns = sample->period_ns + sample->blocked_ns;
 	uint32_t stack = stack_tree_add(&s->tree, sample);
 	struct run *last;
 
 	if (!profile || !stack)
 		return -ENOMEM;
-	profile->period_ns = sample->period_ns;
 	last = profile->count ? &profile->runs[profile->count - 1] : NULL;
-	if (last && last->stack == stack && last->samples < UINT32_MAX) {
-		last->samples++;
+	if (last && last->stack == stack) {
+		last->ns += ns;
 		return 0;
 	}
 	if (!profile->runs || profile->count == profile->room) {
@@ -90,13 +95,13 @@ static int add_sample(struct speedscope *s, const struct pt_op_sample *sample)
 		profile->runs = bigger;
 		profile->room = room;
 	}
-	profile->runs[profile->count++] = (struct run){stack, 1};
+	profile->runs[profile->count++] = (struct run){stack, ns};
 	return 0;
 }
 
-static int name_thread(struct speedscope *s, const struct pt_op_thread *thread)
+static int name_thread(struct speedscope *s, const struct pt_op_thread *thread, bool blocked)
 {
-	struct profile *profile = profile_get(s, thread->pid, thread->tid);
+	struct profile *profile = profile_get(s, thread->pid, thread->tid, blocked);
 	char *name = strdup(thread->name);
 
 	if (!profile || !name) {
@@ -128,7 +133,10 @@ static int speedscope_op(void *state, const struct pt_op *op)
 	if (op->kind == PT_OP_SAMPLE)
 		return add_sample(state, &op->sample);
 	if (op->kind == PT_OP_THREAD)
-		return name_thread(state, &op->thread);
+		return name_thread(state, &op->thread, false) ||
+			       name_thread(state, &op->thread, true)
+			   ? -ENOMEM
+			   : 0;
 	if (op->kind == PT_OP_CLEAR)
 		forget(state);
 	return 0;
@@ -175,20 +183,20 @@ static void add_stack(const struct speedscope *s, const struct pt_map *places, u
 static void add_profile(const struct speedscope *s, const struct pt_map *places,
 			const struct profile *profile, struct pt_buf *buf)
 {
-	uint64_t samples = 0;
+	uint64_t ns = 0;
 	char name[256];
 
-	snprintf(name, sizeof(name), "process %d, thread %d%s%s%s", profile->pid, profile->tid,
+	snprintf(name, sizeof(name), "process %d, thread %d%s%s%s%s", profile->pid, profile->tid,
 		 profile->name ? " (" : "", profile->name ? profile->name : "",
-		 profile->name ? ")" : "");
+		 profile->name ? ")" : "", profile->blocked ? ", blocked" : "");
 	for (size_t i = 0; i < profile->count; i++)
-		samples += profile->runs[i].samples;
+		ns += profile->runs[i].ns;
 	pt_buf_add_str(buf, "\n{\"type\":\"sampled\",\"name\":");
 	pt_json_string(buf, name);
 	pt_buf_printf(buf,
 		      ",\"unit\":\"nanoseconds\",\"startValue\":0,\"endValue\":%" PRIu64
 		      ",\"samples\":[",
-		      samples * profile->period_ns);
+		      ns);
 	for (size_t i = 0; i < profile->count; i++) {
 		if (i)
 			pt_buf_add_str(buf, ",\n");
@@ -196,8 +204,7 @@ static void add_profile(const struct speedscope *s, const struct pt_map *places,
 	}
 	pt_buf_add_str(buf, "],\"weights\":[");
 	for (size_t i = 0; i < profile->count; i++)
-		pt_buf_printf(buf, "%s%" PRIu64, i ? "," : "",
-			      profile->runs[i].samples * profile->period_ns);
+		pt_buf_printf(buf, "%s%" PRIu64, i ? "," : "", profile->runs[i].ns);
 	pt_buf_add_str(buf, "]}");
 }
 

@@ -36,6 +36,7 @@ static uint32_t child(struct stack_tree *tree, uint32_t parent, pid_t pid,
 
 uint32_t stack_tree_add(struct stack_tree *tree, const struct pt_op_sample *sample)
 {
+	struct stack_node *node;
 	uint32_t number = 0;
 
 	for (uint32_t i = sample->function_count; i-- > 0;) {
@@ -43,8 +44,13 @@ uint32_t stack_tree_add(struct stack_tree *tree, const struct pt_op_sample *samp
 		if (!number)
 			return 0;
 	}
-	if (number)
-		tree->nodes[number - 1].samples++;
+	if (!number)
+		return 0;
+	node = &tree->nodes[number - 1];
+	node->samples += sample->period_ns != 0;
+	node->cpu_ns += sample->period_ns;
+	node->blocks += sample->period_ns == 0;
+	node->blocked_ns += sample->blocked_ns;
 	return number;
 }
 

@@ -16,7 +16,8 @@ struct stack_node {
 	uint32_t parent; /* a number from 1; 0: it is the outermost */
 	pid_t pid;       /* of the outermost's process; the rest is the same below */
 	const struct pt_function *function;
-	uint64_t samples; /* that end here */
+	uint64_t samples, cpu_ns;    /* of those that end here */
+	uint64_t blocks, blocked_ns; /* likewise, of threads that were blocked */
 };
 
 struct stack_tree {
