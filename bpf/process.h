@@ -279,7 +279,12 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	/* whatever a process of the same number left behind */
 	bpf_map_delete_elem(&procs, &tgid);
 	from = bpf_map_lookup_elem(&procs, &parent_tgid);
-	if (!from || !(from->flags & PT_PF_FOLLOW))
+	if (!from)
+		return 0;
+	if ((from->flags & (PT_PF_FOLLOW | PT_PF_REFUSED)) != PT_PF_FOLLOW &&
+	    !(from->flags & PT_PF_FILE) && child->mm != parent->mm)
+		count_add(&counters.strays, 1);
+	if (!(from->flags & PT_PF_FOLLOW))
 		return 0;
 	proc = *from;
 	if (proc.flags & PT_PF_REFUSED) {

@@ -357,6 +357,7 @@ struct pt_counters {
 	__u64 sched_full;    /* threads whose states are not recorded: there was no room */
 	__u64 off_cpu_full;  /* times that a thread was blocked, likewise */
 	__u64 arrivals;      /* forks and execs of any process of the host */
+	__u64 strays;        /* children with breakpoints that they inherited and nobody wants */
 };
 
 #endif /* PT_MAPS_H */

@@ -55,6 +55,34 @@ def test_text_after_normal_end(t, minor):
     print("%d bytes differed while traced" % during)
 
 
+def child_differences(before, child):
+    """It may map more than its parent did."""
+    text = process.text_of(child)
+    return process.text_differences(before, {key: text[key] for key in before})
+
+
+@each(minor=["3.8", "3.12"])
+def test_text_of_child(t, minor):
+    """A child that is not followed loses the breakpoints that it inherits, and its parent none."""
+    target, _ = own(minor, "heavy.py")
+    before = process.text_of(target.pid)
+    tracer = process.Tracer("-p", target.pid, "--follow=no", "-o", t.path("trace.json.gz"))
+    tracer.recording()
+    during = process.text_differences(before, process.text_of(target.pid))
+    t.check(during > 0, "no byte changed while traced: this test sees nothing")
+    target.send(b"f")
+    child = int(target.out.wait("child", "the target").split()[1])
+    process.wait_until(lambda: child_differences(before, child) == 0,
+                       "a child without breakpoints")
+    t.equal(process.text_differences(before, process.text_of(target.pid)), during,
+            "bytes that differ in the parent")
+    t.equal(target.ask(b"e", "ended").split()[1], "0", "exit status of the child")
+    tracer.expect(0, stop=True)
+    t.equal(process.text_differences(before, process.text_of(target.pid)), 0, "bytes that differ")
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.equal(set(trace.load(t.path("trace.json.gz")).processes), {target.pid}, "traced processes")
+
+
 @each(sig=["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"])
 @each(minor=["3.10", "3.12"])
 def test_text_after_signal(t, minor, sig):

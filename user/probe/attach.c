@@ -36,7 +36,7 @@
 _Static_assert(PT_AUDIT_NAME_MAX == PT_AUDIT_NAME_BYTES - 1, "longest name");
 _Static_assert(PT_AUDIT_COUNT_MAX == PT_AUDIT_NAMES_MAX, "number of names");
 
-static uint64_t now_ns(void)
+uint64_t pt_now_ns(void)
 {
 	struct timespec now;
 
@@ -592,7 +592,7 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 	tracer->images[index] = (struct tracer_image){
 	    .image = image, .engine = engine, .reach = reach, .c_methods = c_methods, .fd = -1};
 	rc = register_image(tracer, index, err);
-	if (!rc && tracer->options.withdrawable) {
+	if (!rc && (tracer->options.withdrawable || reach == PT_REACH_PROCESS)) {
 		tracer->images[index].fd = open(open_path, O_RDONLY | O_CLOEXEC);
 		if (tracer->images[index].fd < 0)
 			rc = pt_err_set(err, -errno, PT_EXIT_FAILED, NULL, "cannot open '%s': %s",
@@ -679,7 +679,7 @@ static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint
 		proc.flags |= PT_PF_LOCATED;
 	proc.image_index = (uint32_t)image_index;
 	proc.bias = bias;
-	proc.since_ns = file ? now_ns() : PT_SINCE_UNKNOWN;
+	proc.since_ns = file ? pt_now_ns() : PT_SINCE_UNKNOWN;
 	*image_id = proc.image_id;
 	if (known && proc.flags == before.flags && proc.image_index == before.image_index &&
 	    proc.bias == before.bias && before.since_ns == proc.since_ns)
@@ -689,7 +689,7 @@ static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint
 
 static int set_since(struct pt_tracer *tracer, uint32_t image_id)
 {
-	uint64_t since_ns = now_ns();
+	uint64_t since_ns = pt_now_ns();
 
 	return bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.since), &image_id, &since_ns,
 				   BPF_ANY);
@@ -782,7 +782,7 @@ int pt_tracer_open_gate(struct pt_tracer *tracer, uint64_t *time_ns)
 
 	if (control->gate != PT_GATE_NOT_YET)
 		return -EALREADY;
-	*time_ns = now_ns();
+	*time_ns = pt_now_ns();
 	control->gate_open_ns = *time_ns;
 	__atomic_store_n(&control->gate, PT_GATE_OPEN, __ATOMIC_RELEASE);
 	return 0;
@@ -803,7 +803,7 @@ int pt_tracer_pause(struct pt_tracer *tracer, uint64_t *time_ns)
 
 	if (control->gate != PT_GATE_OPEN)
 		return -EALREADY;
-	*time_ns = now_ns();
+	*time_ns = pt_now_ns();
 	control->pause_ns = *time_ns;
 	return switch_gate(tracer, PT_GATE_OPEN, PT_GATE_PAUSED);
 }
@@ -814,7 +814,7 @@ int pt_tracer_resume(struct pt_tracer *tracer, uint64_t *time_ns)
 
 	if (control->gate != PT_GATE_PAUSED)
 		return -EALREADY;
-	*time_ns = now_ns();
+	*time_ns = pt_now_ns();
 	control->resume_ns = *time_ns;
 	return switch_gate(tracer, PT_GATE_PAUSED, PT_GATE_OPEN);
 }
@@ -850,9 +850,10 @@ int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns)
 
 	tracer->stopped = control->gate == PT_GATE_REACHED;
 	__atomic_store_n(&control->gate, PT_GATE_CLOSED, __ATOMIC_RELEASE);
-	*time_ns = now_ns();
+	*time_ns = pt_now_ns();
 	/* After this no program runs at a site any more: the kernel waits for those under way. */
 	release_site_links(tracer);
+	pt_cost_removed(tracer, *time_ns);
 	tracer->closing = true;
 	return peek(tracer, UINT64_MAX);
 }
@@ -949,7 +950,7 @@ int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, vo
 
 int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns)
 {
-	uint64_t now = now_ns();
+	uint64_t now = pt_now_ns();
 
 	if (older_than_ns < PEEK_MIN_AGE_NS)
 		older_than_ns = PEEK_MIN_AGE_NS;
@@ -963,7 +964,7 @@ int pt_tracer_flush_stale(struct pt_tracer *tracer, uint64_t older_than_ns)
 int pt_tracer_flush_complete(struct pt_tracer *tracer, uint64_t *until_ns)
 {
 	const struct pt_counters *counters = &tracer->skel->bss->counters;
-	uint64_t now = now_ns(), left_ns;
+	uint64_t now = pt_now_ns(), left_ns;
 	int rc = pt_tracer_flush_stale(tracer, 0);
 
 	*until_ns = 0;
@@ -1029,7 +1030,7 @@ const char *pt_tracer_link_kind(const struct pt_tracer *tracer)
 	if (tracer->options.sample_hz)
 		return "a clock of each CPU";
 	for (size_t i = 0; i < tracer->image_count; i++)
-		if (tracer->images[i].reach == PT_REACH_FILE && tracer->multi)
+		if (pt_links_multi(tracer, tracer->images[i].reach == PT_REACH_PROCESS))
 			return "uprobe.multi";
 	return "perf uprobes";
 }

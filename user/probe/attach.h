@@ -140,8 +140,9 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 
 /* Does this kernel have what recording CUDA functions takes? err says what is missing. */
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err);
-/* Can one process alone get such probes? If not they are to be for all who map the file. */
-bool pt_tracer_cuda_one_process(void);
+/* Can one process alone get probes by a uprobe.multi link? If not, those that need one are to be
+ * for all who map the file. */
+bool pt_tracer_multi_one_process(void);
 /* Does this kernel have what probing C functions at themselves takes? file_wide: no process will
  * get probes of its own. err says what is missing. */
 bool pt_tracer_methods_supported(const struct pt_tracer_options *options, bool file_wide,
@@ -180,9 +181,12 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
 /* Passes the process and what it forks over from now on, whichever probes it hits, until it
  * executes something else or pt_tracer_trace_process() is called for it. Probes of its own stay:
- * removing them takes the kernel a second or two. */
+ * removing them would make the reader of the ring buffer wait. */
 int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid);
 bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid);
+/* Removes the breakpoints that children inherited from processes with probes of their own and that
+ * nobody wants; only if there are new ones. Takes the kernel some 50 ms. Call it now and then. */
+int pt_tracer_sweep(struct pt_tracer *tracer);
 
 /* ---- marks.c: probes of the user's ---- */
 struct pt_mark;
@@ -210,8 +214,9 @@ int pt_tracer_pause(struct pt_tracer *tracer, uint64_t *time_ns);
 int pt_tracer_resume(struct pt_tracer *tracer, uint64_t *time_ns);
 /* ---- absent.c: a pause that costs the processes next to nothing; options.withdrawable ---- */
 /* Pauses and removes the probes of the interpreters' calls; those of libraries and of the user's
- * stay. What threads do then is not known, so no stack lasts over it. Takes the kernel some 20 ms,
- * more for a process's own probes. -EALREADY as above. */
+ * stay. What threads do then is not known, so no stack lasts over it. Takes the kernel some 30 ms,
+ * with perf events (before Linux 6.10) a process's own probes as much for each. -EALREADY as above.
+ */
 int pt_tracer_withdraw(struct pt_tracer *tracer, uint64_t *time_ns);
 /* Puts them back and resumes. c_functions: with those of the calls of C functions. On an error it
  * stays as it is. */
@@ -222,7 +227,7 @@ int pt_tracer_restore(struct pt_tracer *tracer, bool c_functions, uint64_t *time
 int pt_tracer_count_cost(struct pt_tracer *tracer, bool on);
 /* What all hits have taken of the processes' time while it was counted; trap_ns: what a hit costs
  * beside the program (struct pt_calibration). */
-uint64_t pt_tracer_cost_ns(const struct pt_tracer *tracer, double trap_ns);
+uint64_t pt_tracer_cost_ns(struct pt_tracer *tracer, double trap_ns);
 
 int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);
 

@@ -5,7 +5,7 @@
  *
  * A link for one process puts no breakpoints into others. A child that it forks inherits them, and
  * passes them over; CUDA does not work in such a child anyway. Before 6.10 such a link sees one
- * thread only (Linux commit 46ba0e49b642): pt_tracer_cuda_one_process().
+ * thread only (Linux commit 46ba0e49b642): pt_tracer_multi_one_process().
  */
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes)
 	bpf_program__set_autoload(skel->progs.pt_torch_leave, tracer->options.torch);
 }
 
-bool pt_tracer_cuda_one_process(void)
+bool pt_tracer_multi_one_process(void)
 {
 	unsigned int major = 0, minor = 0;
 	struct utsname uts;

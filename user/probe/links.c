@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * links.c - sites become links: one uprobe.multi link for a whole file where the kernel has it,
- * else one perf event a site. A process alone always gets perf events, because their breakpoints do
- * not survive a fork into the child.
+ * links.c - sites become links: one uprobe.multi link where the kernel has it (for one process
+ * alone since 6.10), else one perf event a site. Perf events take long to remove: the kernel waits
+ * for two grace periods for each, and has one lock around them (perf_uprobe_destroy()). But a
+ * forked child loses a perf event's breakpoint when it gets there, and keeps a link's until
+ * something is removed from that place: pt_tracer_sweep().
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "probe/features.h"
@@ -34,6 +37,11 @@ const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image
 		       plan->usable
 		   ? plan
 		   : NULL;
+}
+
+bool pt_links_multi(const struct pt_tracer *tracer, bool one_process)
+{
+	return tracer->multi && (!one_process || pt_tracer_multi_one_process());
 }
 
 static bool has_semaphore(const struct py_engine_plan *plan)
@@ -167,8 +175,8 @@ static int attach_perf(struct pt_tracer *tracer, int image_index, pid_t pid, con
 static int attach_share(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
 			const struct share *share, struct link_set *set, struct pt_err *err)
 {
-	if (pid < 0 && tracer->multi)
-		return attach_multi(image_index, -1, path, share, set, err);
+	if (pt_links_multi(tracer, pid >= 0))
+		return attach_multi(image_index, pid, path, share, set, err);
 	return attach_perf(tracer, image_index, pid, path, share, set, err);
 }
 
@@ -251,6 +259,39 @@ int pt_links_attach_image(struct pt_tracer *tracer, int image_index, pid_t pid, 
 	rc = pt_links_attach(tracer, image_index, pid, path, LINKS_WITHDRAWABLE, links, err);
 	if (rc)
 		pt_links_release(kept);
+	return rc;
+}
+
+static int sweep_image(struct pt_tracer *tracer, size_t i)
+{
+	struct link_set set = {0};
+	struct pt_err why = {0};
+	char path[64];
+	int rc;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", tracer->images[i].fd);
+	/* of a process that will not run it: this one */
+	rc = pt_links_attach(tracer, (int)i, getpid(), path, LINKS_ALL, &set, &why);
+	if (rc)
+		pt_verbose("children that are not traced keep breakpoints: %s", why.what);
+	pt_links_release(&set);
+	return rc;
+}
+
+int pt_tracer_sweep(struct pt_tracer *tracer)
+{
+	uint64_t strays = tracer->skel->bss->counters.strays;
+	int rc = 0;
+
+	if (strays == tracer->swept || !pt_links_multi(tracer, true))
+		return 0;
+	tracer->swept = strays;
+	/* when a probe is removed the kernel looks at all who map the file, and leaves a breakpoint
+	 * only where another probe wants one (register_for_each_vma()) */
+	for (size_t i = 0; i < tracer->image_count && !rc; i++)
+		if (tracer->images[i].reach == PT_REACH_PROCESS &&
+		    tracer->images[i].engine != PY_ENGINE_SAMPLE)
+			rc = sweep_image(tracer, i);
 	return rc;
 }
 

@@ -34,7 +34,7 @@ bool pt_tracer_methods_supported(const struct pt_tracer_options *options, bool f
 			   "uprobe.multi is switched off");
 		return false;
 	}
-	if (!file_wide && !pt_tracer_cuda_one_process()) {
+	if (!file_wide && !pt_tracer_multi_one_process()) {
 		pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED, NULL,
 			   "before Linux 6.10 uprobe.multi cannot serve one process alone");
 		return false;

@@ -2,8 +2,9 @@
 /*
  * parallel.h - does the same to many things at once.
  *
- * Closing a perf uprobe waits for RCU grace periods: 30 ms on an idle machine, half a second on a
- * busy one. Many at once wait for the same grace periods, one after the other each for its own.
+ * Closing a probe's link waits for RCU grace periods: 30 ms on an idle machine, half a second on a
+ * busy one. Many at once wait for the same grace periods, one after the other each for its own. (Of
+ * a perf event's three the last two are waited for under a lock, one event after the other.)
  */
 #ifndef PT_PROBE_PARALLEL_H
 #define PT_PROBE_PARALLEL_H

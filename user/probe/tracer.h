@@ -28,9 +28,8 @@ struct tracer_image {
 	enum pt_reach reach;
 	bool c_methods;        /* its C functions are probed at themselves, if at all */
 	struct link_set links; /* PT_REACH_FILE */
-	/* options.withdrawable: the probes that stay, and the file */
-	struct link_set kept;
-	int fd; /* -1: not open */
+	struct link_set kept;  /* options.withdrawable: the probes that stay */
+	int fd;                /* of the file, to attach to it again; -1: not open */
 };
 
 struct tracer_process {
@@ -75,16 +74,23 @@ struct pt_tracer {
 	void *fn_ctx;
 	int fn_rc;
 	unsigned int handed_out;
-	bool emptied;   /* the last poll took all that there was */
-	int stats_fd;   /* -1: cost is not counted */
+	bool emptied; /* the last poll took all that there was */
+	int stats_fd; /* -1: cost is not counted */
+	/* cost.c: hits of probes when they were last read, and how many come in a ns; hits that
+	 * came while perf events were removed, estimated */
+	uint64_t hits, hits_ns;
+	double hit_rate, unseen_hits;
 	bool withdrawn; /* by pt_tracer_withdraw() */
 	bool without_c; /* pt_tracer_restore() left C functions out */
+	uint64_t swept; /* pt_counters.strays at the last pt_tracer_sweep() */
 };
 
 /* Which sites. KEPT: those that say that a code object is freed; a name would be taken for another
  * one's if that was not known. */
 enum links_part { LINKS_ALL, LINKS_KEPT, LINKS_WITHDRAWABLE };
 
+/* Are the sites of a file, or of one process alone, a uprobe.multi link? Else perf events. */
+bool pt_links_multi(const struct pt_tracer *tracer, bool one_process);
 /* Attaches the sites of the engine: pid -1 with the whole file. Either all or nothing. */
 int pt_links_attach(struct pt_tracer *tracer, int image_index, pid_t pid, const char *path,
 		    enum links_part part, struct link_set *set, struct pt_err *err);
@@ -118,6 +124,11 @@ const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image
 void pt_values_configure(struct pt_tracer *tracer);
 /* pt_glob_check() was passed. */
 int pt_glob_parse(const char *text, struct pt_glob *glob);
+
+uint64_t pt_now_ns(void);
+/* Links have been removed since then. A perf event loses its program at once, and then the
+ * breakpoints go one after the other: until then they trap, and nobody counts. */
+void pt_cost_removed(struct pt_tracer *tracer, uint64_t begin_ns);
 
 /* Refuses unless the file has the bytes that were analysed. */
 int pt_text_check_file(const struct py_image *image, enum py_engine engine, const char *path,

@@ -391,7 +391,7 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 			  const struct pt_module *module)
 {
 	/* both kinds on one file would report a call twice */
-	bool for_all = !pt_tracer_cuda_one_process() ||
+	bool for_all = !pt_tracer_multi_one_process() ||
 		       (!file->pid_count && target_reach(session, module) == PT_REACH_FILE);
 	struct pt_err err = {0};
 	int rc = 0;

@@ -27,6 +27,7 @@
 #define TICK_CHOSEN_NS    250000000ull /* the same of a session that is never over */
 #define SCAN_NS           200000000ull /* look for new processes (-a) */
 #define PROGRESS_NS       500000000ull
+#define SWEEP_NS          1000000000ull /* at least from one sweep to the next */
 #define STALE_NS          1000000000ull /* copy out batches that have lain for so long */
 #define PATIENCE_NS       5000000000ull /* the ring buffer may not be empty for so long */
 #define NS_PER_MS         1000000ull
@@ -331,6 +332,8 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	}
 	rc = load_tracer(session, &options, err);
 	session->c_calls = options.c_functions && !options.methods;
+	if (!rc)
+		rc = overhead_prepare(session, err);
 	if (!rc && wants_calls(&options))
 		rc = cuda_new(session, err);
 	return rc || !options.stacks ? rc : make_callstacks(session, err);
@@ -468,7 +471,7 @@ int session_open_gate(struct session *session, struct pt_err *err)
 					 !session->options->tracer.start_on,
 				     session->gate_ns);
 	if (!rc)
-		rc = overhead_begin(session, err);
+		overhead_begin(session);
 	tell_opened(session, &info);
 	return rc;
 }
@@ -767,6 +770,15 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
 	return a < b ? (a < c ? a : c) : (b < c ? b : c);
 }
 
+/* Children that nobody wants get rid of the breakpoints that they inherited. */
+static void sweep(struct session *session, uint64_t now_ns)
+{
+	if (now_ns < session->sweep_ns)
+		return;
+	pt_tracer_sweep(session->tracer); /* says so if it fails; then they cost, and no more */
+	session->sweep_ns = now_ns + SWEEP_NS;
+}
+
 static int record_until_stop(struct session *session, enum pt_session_stop *stop,
 			     struct pt_err *err)
 {
@@ -811,6 +823,7 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 				rc = targets_look_for_marks(session);
 			if (rc)
 				return rc;
+			sweep(session, now_ns);
 			tick_ns = next_tick(session, now_ns);
 		}
 		if (now_ns >= scan_ns) {

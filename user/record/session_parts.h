@@ -92,6 +92,7 @@ struct session {
 	double trap_ns;            /* what a hit costs beside the program */
 	bool c_calls; /* C functions are recorded where they are called; the rest can do without */
 	uint64_t stale_ns;            /* when to copy out what rests */
+	uint64_t sweep_ns;            /* when to look for children with breakpoints again */
 	uint64_t complete_until_ns;   /* what is to be said of it then; 0: nothing */
 	struct cuda_session *cuda;    /* NULL: not wanted */
 	struct method_files *methods; /* NULL: no C functions are probed at themselves */
@@ -202,7 +203,10 @@ bool rest_may_have_ended(struct session *session);
 void rest_close(struct session *session);
 
 /* overhead.c: --max-overhead. All of it does nothing without the option. */
-int overhead_begin(struct session *session, struct pt_err *err);
+/* Before there are probes: what they cost is counted from now on. */
+int overhead_prepare(struct session *session, struct pt_err *err);
+/* The gate is open. */
+void overhead_begin(struct session *session);
 int overhead_step(struct session *session, uint64_t now_ns);
 /* Recording rests: there are no probes, and the gate is that of a pause. */
 bool overhead_resting(const struct session *session);
