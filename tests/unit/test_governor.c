@@ -16,6 +16,7 @@
 struct program {
 	double price, c_price; /* of a ns of its own work: by frames, by C functions */
 	double busy;           /* share of the time that it runs at all */
+	uint64_t change_ns;    /* how long it takes to put probes back, or away: half as dear */
 };
 
 static void run(struct governor *g, const struct program *p, uint64_t *now_ns, uint64_t for_ns)
@@ -25,7 +26,13 @@ static void run(struct governor *g, const struct program *p, uint64_t *now_ns, u
 		double cpu_ns = (double)STEP_NS * p->busy, own_ns = cpu_ns / (1 + price);
 
 		*now_ns += STEP_NS;
-		governor_step(g, *now_ns, cpu_ns - own_ns, cpu_ns);
+		if (governor_step(g, *now_ns, cpu_ns - own_ns, cpu_ns) == GOVERNOR_GO_ON ||
+		    !p->change_ns)
+			continue;
+		*now_ns += p->change_ns;
+		cpu_ns = (double)p->change_ns * p->busy;
+		own_ns = cpu_ns / (1 + p->price / 2);
+		governor_changed(g, *now_ns, cpu_ns - own_ns, cpu_ns);
 	}
 }
 
@@ -60,6 +67,42 @@ static void test_limit_holds(void **state)
 			assert_true(governor_share(&g) > limit * 0.7);
 		assert_true(g.recorded_ns > 0 && g.recorded_ns + g.rested_ns == 1000 * S);
 	}
+}
+
+/* A few seconds are enough, though there is nothing saved up at the start and though it takes time
+ * to take probes away. */
+static void test_limit_holds_soon(void **state)
+{
+	const struct program p = {.price = 1.5, .busy = 1, .change_ns = 30000000};
+	uint64_t now_ns = S;
+	struct governor g;
+
+	governor_init(&g, 0.01, false, now_ns);
+	run(&g, &p, &now_ns, S);
+	assert_int_equal(g.rests, 1);
+	assert_true(g.recorded_ns < GOVERNOR_WINDOW_NS);
+	run(&g, &p, &now_ns, 3 * S);
+	assert_true(governor_share(&g) < 0.01);
+	/* later windows are long enough, and are paid for with all that belongs to them */
+	while (g.resting)
+		run(&g, &p, &now_ns, STEP_NS);
+	assert_true(g.change_ns > 0.5 * 0.4 * 30e6);
+	assert_true(g.balance_ns > 0.05 * (double)GOVERNOR_WINDOW_NS);
+	run(&g, &p, &now_ns, 100 * S);
+	assert_true(governor_share(&g) < 0.0105); /* it may be in debt for a window */
+}
+
+/* A program that is a little too dear gets a whole window at once. */
+static void test_first_window(void **state)
+{
+	const struct program p = {.price = 0.03, .busy = 1};
+	uint64_t now_ns = S;
+	struct governor g;
+
+	governor_init(&g, 0.01, false, now_ns);
+	run(&g, &p, &now_ns, S / 2);
+	assert_int_equal(g.rests, 1);
+	assert_int_equal(g.recorded_ns, GOVERNOR_WINDOW_NS);
 }
 
 static void test_c_functions_go_first(void **state)
@@ -132,6 +175,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_cheap_is_left_alone),
 	    cmocka_unit_test(test_limit_holds),
+	    cmocka_unit_test(test_limit_holds_soon),
+	    cmocka_unit_test(test_first_window),
 	    cmocka_unit_test(test_c_functions_go_first),
 	    cmocka_unit_test(test_c_functions_come_back),
 	    cmocka_unit_test(test_credit),

@@ -47,6 +47,7 @@ int pt_tracer_withdraw(struct pt_tracer *tracer, uint64_t *time_ns)
 	}
 	tracer->withdrawn = true;
 	remove_all(tracer);
+	pt_cost_removed(tracer, *time_ns);
 	return 0;
 }
 

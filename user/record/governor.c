@@ -44,9 +44,15 @@ static enum governor_action wake(struct governor *g, uint64_t now_ns)
 	return GOVERNOR_WAKE;
 }
 
+/* Later windows begin when they can be paid for, and how long they are has to be relied upon. */
+static bool deep_in_debt(const struct governor *g)
+{
+	return !g->rests && g->balance_ns < -g->limit * GOVERNOR_DEBT_NS;
+}
+
 static enum governor_action step_recording(struct governor *g, uint64_t now_ns)
 {
-	if (g->balance_ns < 0 && now_ns - g->since_ns >= GOVERNOR_WINDOW_NS)
+	if (g->balance_ns < 0 && (now_ns - g->since_ns >= GOVERNOR_WINDOW_NS || deep_in_debt(g)))
 		return overdrawn(g, now_ns);
 	/* long without a rest: the C functions may come back, by way of a short one */
 	if (g->without_c && now_ns - g->since_ns >= g->retry_ns) {
@@ -60,7 +66,7 @@ static enum governor_action step_recording(struct governor *g, uint64_t now_ns)
 
 static enum governor_action step_resting(struct governor *g, uint64_t now_ns)
 {
-	double need_ns = g->price * (double)GOVERNOR_WINDOW_NS;
+	double need_ns = g->price * (double)GOVERNOR_WINDOW_NS + g->change_ns;
 	double credit_ns = g->limit * GOVERNOR_CREDIT_NS;
 
 	if (need_ns > credit_ns)
@@ -87,6 +93,18 @@ void governor_book(struct governor *g, uint64_t now_ns, double spent_ns, double 
 		g->recorded_ns += passed_ns;
 		g->window_spent_ns += spent_ns;
 	}
+}
+
+void governor_changed(struct governor *g, uint64_t now_ns, double spent_ns, double cpu_ns)
+{
+	governor_book(g, now_ns, spent_ns, cpu_ns);
+	if (g->resting) {
+		g->change_ns += spent_ns;
+		return;
+	}
+	g->change_ns = spent_ns;
+	g->window_spent_ns = 0;
+	g->since_ns = g->last_ns;
 }
 
 enum governor_action governor_step(struct governor *g, uint64_t now_ns, double spent_ns,

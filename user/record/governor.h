@@ -4,10 +4,11 @@
  *
  * An account: the processes' own time earns limit times as much, what the probes take of it is
  * spent. When it is overdrawn recording rests, without probes, until it can pay for the next window
- * at the price of the last one. Before there are rests, C functions are given up, if they are
- * recorded where they are called; after a while without a rest they are tried again, each time
- * later. So over any longer time the limit holds, but for one window that turns out dearer than the
- * one before.
+ * at the price of the last one, and for putting the probes back and taking them away as the last
+ * time. The first window has nothing saved up: it may be short. Before there are rests, C functions
+ * are given up, if they are recorded where they are called; after a while without a rest they are
+ * tried again, each time later. So over any longer time the limit holds, but for one window that
+ * turns out dearer than the one before.
  *
  * Pure: no clock, no BPF. All times are in ns.
  */
@@ -31,6 +32,7 @@ struct governor {
 	/* the account; not more than GOVERNOR_CREDIT_NS of the processes' time is saved up */
 	double balance_ns;
 	double price;               /* of a ns of recording, in the last window */
+	double change_ns;           /* spent while probes were put back and taken away, last time */
 	double window_spent_ns;     /* in the window under way */
 	uint64_t last_ns, since_ns; /* the last step; begin of the window, or of the rest */
 	bool tried;                 /* C functions, once more */
@@ -41,7 +43,8 @@ struct governor {
 };
 
 #define GOVERNOR_CREDIT_NS    10e9
-#define GOVERNOR_WINDOW_NS    100000000ull /* at least, but for one that is overdrawn by as much */
+#define GOVERNOR_WINDOW_NS    100000000ull /* at least, but for the first one */
+#define GOVERNOR_DEBT_NS      1e9 /* of the processes' time: it ends when that would pay for it */
 #define GOVERNOR_REST_NS      500000000ull /* at least: taking probes away and back costs, too */
 #define GOVERNOR_RETRY_NS     30000000000ull
 #define GOVERNOR_RETRY_MAX_NS 600000000000ull
@@ -53,6 +56,8 @@ enum governor_action governor_step(struct governor *governor, uint64_t now_ns, d
 				   double cpu_ns);
 /* Only enters it. */
 void governor_book(struct governor *governor, uint64_t now_ns, double spent_ns, double cpu_ns);
+/* Likewise, of the time since the last call, in which the probes were taken away or put back. */
+void governor_changed(struct governor *governor, uint64_t now_ns, double spent_ns, double cpu_ns);
 /* The probes' share of the processes' own time so far. */
 double governor_share(const struct governor *governor);
 

@@ -38,12 +38,11 @@ static double cpu_used_ns(struct session *session)
 	return (double)sum_ns;
 }
 
-int overhead_begin(struct session *session, struct pt_err *err)
+int overhead_prepare(struct session *session, struct pt_err *err)
 {
-	double limit = session->options->max_overhead;
 	int rc;
 
-	if (limit <= 0)
+	if (session->options->max_overhead <= 0)
 		return 0;
 	rc = pt_tracer_count_cost(session->tracer, true);
 	if (rc)
@@ -54,11 +53,19 @@ int overhead_begin(struct session *session, struct pt_err *err)
 	session->overhead = calloc(1, sizeof(*session->overhead));
 	if (!session->overhead)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	governor_init(&session->overhead->governor, limit, session->c_calls, session->gate_ns);
-	cpu_used_ns(session);
-	session->overhead->cost_ns = pt_tracer_cost_ns(session->tracer, session->trap_ns);
-	session->overhead->next_ns = session->gate_ns + STEP_NS;
 	return 0;
+}
+
+void overhead_begin(struct session *session)
+{
+	struct overhead *overhead = session->overhead;
+
+	if (!overhead)
+		return;
+	governor_init(&overhead->governor, session->options->max_overhead, session->c_calls,
+		      session->gate_ns);
+	cpu_used_ns(session);
+	overhead->next_ns = session->gate_ns + STEP_NS;
 }
 
 static void tell(const struct session *session, bool again, const char *what)
@@ -67,6 +74,24 @@ static void tell(const struct session *session, bool again, const char *what)
 		pt_verbose("--max-overhead: %s", what);
 	else
 		pt_info("--max-overhead: %s", what);
+}
+
+/* What it has cost since the last call. */
+static double spent(struct session *session)
+{
+	struct overhead *overhead = session->overhead;
+	uint64_t before_ns = overhead->cost_ns;
+
+	overhead->cost_ns = pt_tracer_cost_ns(session->tracer, session->trap_ns);
+	return (double)(overhead->cost_ns - before_ns);
+}
+
+/* Probes have been taken away or put back: what that cost. */
+static void changed(struct session *session)
+{
+	double spent_ns = spent(session), used_ns = cpu_used_ns(session);
+
+	governor_changed(&session->overhead->governor, session_now_ns(), spent_ns, used_ns);
 }
 
 static int begin_rest(struct session *session)
@@ -78,6 +103,7 @@ static int begin_rest(struct session *session)
 		g->resting = false; /* the gate is shut for good: the recording ends now */
 		return 0;
 	}
+	changed(session);
 	if (!session->commands.first_pause_ns)
 		session->commands.first_pause_ns = ns;
 	tell(session, g->rests > 1,
@@ -99,6 +125,7 @@ static int end_rest(struct session *session)
 			pt_err_is_set(&why) ? why.what : strerror(-rc));
 		return rc;
 	}
+	changed(session);
 	tell(session, g->rests > 1,
 	     g->without_c ? "recording goes on without C functions" : "recording goes on");
 	return session_put_control(
@@ -109,16 +136,6 @@ static int end_rest(struct session *session)
 bool overhead_resting(const struct session *session)
 {
 	return session->overhead && session->overhead->governor.resting;
-}
-
-/* What it has cost since the last call. */
-static double spent(struct session *session)
-{
-	struct overhead *overhead = session->overhead;
-	uint64_t before_ns = overhead->cost_ns;
-
-	overhead->cost_ns = pt_tracer_cost_ns(session->tracer, session->trap_ns);
-	return (double)(overhead->cost_ns - before_ns);
 }
 
 int overhead_step(struct session *session, uint64_t now_ns)
