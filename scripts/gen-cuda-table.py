@@ -353,10 +353,9 @@ def emit_enums(coder, prefix, named):
 
 
 def emit_head(what, with_option):
-    print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n"
+    print("// SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause\n/* clang-format off */\n"
           f"/* Made by scripts/gen-cuda-table.py{with_option} from the headers of {what}; do not "
-          "edit. */\n"
-          "/* clang-format off */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
+          "edit. */\n#include \"cuda/table.h\"\n\n#include <stddef.h>\n")
 
 
 def emit_rows(prefix, rows):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0, CUDA 12.4 and NCCL 2.28; do not edit. */
 /* clang-format off */
+/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0, CUDA 12.4 and NCCL 2.28; do not edit. */
 #include "cuda/table.h"
 
 #include <stddef.h>

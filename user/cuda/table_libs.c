@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
+/* clang-format off */
 /* Made by scripts/gen-cuda-table.py --libs from the headers of cuBLAS 13.1 and cuDNN 9; do not
  * edit. */
-/* clang-format off */
 #include "cuda/table.h"
 
 #include <stddef.h>
