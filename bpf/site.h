@@ -169,6 +169,7 @@ static __always_inline int resync(struct thread *t, __u64 tstate, __u64 frame, _
 	if (t->pause_from)
 		put_paused(t, now);
 	lost = put_stack(t, now);
+	t->walk.layout = info & 0xff;
 	if (snapshot(t, frame, &at, counting, now) || lost) {
 		t->depth = direction == EV_ENTER ? at + 1 : at;
 		t->tstate = tstate;

@@ -112,6 +112,10 @@ def test_two_pids(t):
         t.equal(target.finish(), 0, "exit status of the target")
         runs = [s for s in got.named("run_text") if s.event["pid"] == target.pid]
         t.equal(len(runs), 20, "slices of run_text() in %d" % target.pid)
+        # open when it was attached to: in the snapshot, each by its own interpreter's layout
+        held = {s.name for s in got.slices()
+                if s.event["pid"] == target.pid and s.file.endswith("/drive.py")}
+        t.check({"<module>", "main"} <= held, "of drive.py in %d: %s", target.pid, held)
 
 
 @alone
