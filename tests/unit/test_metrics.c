@@ -145,6 +145,26 @@ static void test_sessions(void **state)
 	pt_metrics_free(metrics);
 }
 
+/* A number that comes again after its process has ended is another process's. */
+static void test_number_again(void **state)
+{
+	struct pt_metrics *metrics;
+	char *all;
+
+	assert_int_equal(pt_metrics_new(&two, &metrics), 0);
+	define(metrics);
+	process(metrics, 7, "web");
+	call(metrics, 7, 0, 1, 0, 10, 0);
+	end_process(metrics, 7, 20);
+	process(metrics, 7, "web");
+	call(metrics, 7, 0, 1, 30, 40, 0);
+	all = text(metrics, 40);
+	has(all, "\npytrace_calls_total{process=\"web\",pid=\"7\"} 1\n");
+	has(all, "\npytrace_calls_total{process=\"ended\",pid=\"ended\"} 1\n");
+	free(all);
+	pt_metrics_free(metrics);
+}
+
 static void test_room(void **state)
 {
 	struct pt_metrics *metrics;
@@ -233,9 +253,8 @@ static void test_others(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_calls),
-	    cmocka_unit_test(test_sessions),
-	    cmocka_unit_test(test_room),
+	    cmocka_unit_test(test_calls),        cmocka_unit_test(test_sessions),
+	    cmocka_unit_test(test_number_again), cmocka_unit_test(test_room),
 	    cmocka_unit_test(test_others),
 	};
 

@@ -76,6 +76,7 @@ struct metric_process {
 	char name[64];
 	uint64_t began_ns; /* its series do; of those for several processes 0 */
 	uint64_t ended_ns; /* 0: it runs */
+	bool exited;       /* it, and not only the recording: its number may be another's next */
 	uint64_t counters[COUNTERS];
 	struct function_count *functions;
 	size_t function_count, function_room;
@@ -275,7 +276,7 @@ static int add_process(struct pt_metrics *metrics, const struct pt_op_process *o
 
 	metrics->model_size++;
 	snprintf(name, sizeof(name), "%s", op->name);
-	if (process && !strcmp(process->name, name)) {
+	if (process && !process->exited && !strcmp(process->name, name)) {
 		process->ended_ns = 0;
 		return 0;
 	}
@@ -458,8 +459,10 @@ static void add_instant(struct pt_metrics *metrics, const struct pt_op_instant *
 	else if (!strcmp(instant->category, "cuda_error"))
 		process->counters[CUDA_ERRORS]++;
 	else if (!strcmp(instant->category, "process") && !strcmp(instant->name, "process exit") &&
-		 process != &metrics->other)
+		 process != &metrics->other) {
 		process->ended_ns = instant->time_ns;
+		process->exited = true;
+	}
 }
 
 static int take_op(struct pt_metrics *metrics, const struct pt_op *op)
