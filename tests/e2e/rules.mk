@@ -16,3 +16,9 @@ SOAK_S ?= 600
 .PHONY: soak
 soak: $(BUILD)/pytrace-bpf
 	@PYTRACE_BPF=$(abspath $<) PYTRACE_SOAK_S=$(SOAK_S) tests/e2e/run.py memory.soak
+
+# Lots of 100 processes that start, work, crash and end under one agent, for so many seconds.
+SOAK_AGENT_S ?= 600
+.PHONY: soak-agent
+soak-agent: $(BUILD)/pytrace-bpf
+	@PYTRACE_BPF=$(abspath $<) PYTRACE_AGENT_SOAK_S=$(SOAK_AGENT_S) tests/e2e/run.py agent_soak
