@@ -12,10 +12,11 @@
 set -euo pipefail
 
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
-# suite | packages beside the minimal root
+# suite | packages beside the minimal root; with a "!": only what the package has in /usr/bin, without
+# what it depends on (programs that need nothing else: what the agent's metrics are sent to)
 suites=(
-    "bullseye|python3"
-    "trixie|python3,python3-numpy,python3-gevent,python3-uvloop,python3-gunicorn,python3-celery"
+    "bullseye|python3,prometheus!"
+    "trixie|python3,python3-numpy,python3-gevent,python3-uvloop,python3-gunicorn,python3-celery,python3-opentelemetry-proto,victoria-metrics!"
     "forky|python3,python3-torch"
     "sid|python3.13,python3.14,python3.15,python3.14-dbg"
 )
@@ -45,24 +46,35 @@ versions() {
 # What the host's apt was told about old mirrors holds for the roots too.
 apt_options() { apt-config dump Acquire::Check-Valid-Until | sed -n 's/^\(Acquire[^ ]*\) "\(.*\)";$/-o \1=\2/p'; }
 
+# take_programs ROOT PACKAGE
+take_programs() {
+    local root=$1 package=$2
+    # shellcheck disable=SC2046
+    chroot "$root" sh -c 'cd /tmp && apt-get -qq "$@"' - $(apt_options) download "$package"
+    dpkg --fsys-tarfile "$root"/tmp/"$package"_*.deb | tar -x -C "$root" ./usr/bin
+    rm "$root"/tmp/"$package"_*.deb
+}
+
 # install_in ROOT PACKAGE...: those that the suite has.
 install_in() {
-    local root=$1 package there=()
+    local root=$1 package there=() programs=()
     shift
     # shellcheck disable=SC2046
     chroot "$root" apt-get -qq $(apt_options) update
     for package; do
+        local name=${package%!}
         # (grep -q would end before apt-cache has written all, which pipefail takes for an error)
-        if chroot "$root" apt-cache policy "$package" |
+        if chroot "$root" apt-cache policy "$name" |
             awk '/^  Candidate: [0-9]/ { found = 1 } END { exit !found }'; then
-            there+=("$package")
+            if [ "$name" = "$package" ]; then there+=("$name"); else programs+=("$name"); fi
         else
-            say "$(basename "$root" .tmp) has no $package any more; it is not tested"
+            say "$(basename "$root" .tmp) has no $name any more; it is not tested"
         fi
     done
     [ ${#there[@]} -gt 0 ] || return 1
     DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -y -qq --no-install-recommends \
         -o Dpkg::Use-Pty=0 install "${there[@]}" </dev/null
+    for package in "${programs[@]}"; do take_programs "$root" "$package"; done
     chroot "$root" apt-get clean
     rm -rf "$root/var/lib/apt/lists"
 }
