@@ -15,6 +15,10 @@ $(BENCH_DIR)/replay_bench: bench/replay_bench.c $(BUILD)/libpytrace.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
 
+$(BENCH_DIR)/fleet_load: bench/fleet_load.c $(BUILD)/libpytrace.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS) -o $@ $^ $(LDLIBS_ALL)
+
 BENCH_NEEDS := $(BUILD)/pytrace-bpf $(BENCH_DIR)/event_cost $(BENCH_DIR)/replay_gen \
 	$(BENCH_DIR)/replay_bench
 
@@ -27,3 +31,8 @@ bench: $(BENCH_NEEDS)
 bench-quick: $(BENCH_NEEDS)
 	/usr/bin/python3 bench/run.py --quick --build $(BUILD) --results $(BENCH_DIR)/results.json \
 		--table $(BENCH_DIR)/BENCHMARKS.md $(BENCH_SECTIONS)
+
+# 500 agents' worth of OTLP and scrapes against one VictoriaMetrics, some four minutes: docs/SCALING.md.
+.PHONY: bench-fleet
+bench-fleet: $(BENCH_DIR)/fleet_load
+	/usr/bin/python3 bench/fleet.py --load $< $(FLEET)
