@@ -179,7 +179,7 @@ static void test_same_as_text(void **state)
 	struct pt_otlp *otlp;
 
 	walk(&text, NULL);
-	assert_int_equal(pt_otlp_new(&source, NOW, &otlp), 0);
+	assert_int_equal(pt_otlp_new(&source, SHIFT + NOW, &otlp), 0);
 	sink = pt_otlp_sink(otlp);
 	walk(&sink, NULL);
 	assert_int_equal(pt_otlp_finish(otlp, &messages, &count), 0);
@@ -209,7 +209,7 @@ static void test_split(void **state)
 	struct pt_otlp *otlp;
 	size_t count, all = 2 * PT_OTLP_POINTS_MAX + 5, found = 0;
 
-	assert_int_equal(pt_otlp_new(&source, NOW, &otlp), 0);
+	assert_int_equal(pt_otlp_new(&source, SHIFT + NOW, &otlp), 0);
 	sink = pt_otlp_sink(otlp);
 	sink.name(&calls, sink.ctx);
 	for (size_t i = 0; i < all; i++) {
@@ -229,9 +229,29 @@ static void test_split(void **state)
 	pt_buf_release(&text);
 	pt_otlp_free(otlp);
 
-	assert_int_equal(pt_otlp_new(&source, NOW, &otlp), 0);
+	assert_int_equal(pt_otlp_new(&source, SHIFT + NOW, &otlp), 0);
 	assert_int_equal(pt_otlp_finish(otlp, &messages, &count), 0);
 	assert_int_equal(count, 0);
+	pt_otlp_free(otlp);
+}
+
+/* Nothing begins after it is told. */
+static void test_clock_set_back(void **state)
+{
+	const struct pt_buf *messages;
+	struct pt_series_sink sink;
+	Otlp__Metrics *message;
+	struct pt_otlp *otlp;
+	size_t count;
+
+	assert_int_equal(pt_otlp_new(&source, SHIFT, &otlp), 0);
+	sink = pt_otlp_sink(otlp);
+	walk(&sink, NULL);
+	assert_int_equal(pt_otlp_finish(otlp, &messages, &count), 0);
+	message = otlp__metrics__unpack(NULL, messages[0].len, (const uint8_t *)messages[0].data);
+	assert_int_equal(message->resources[0]->scopes[0]->metrics[0]->sum->points[0]->start_ns,
+			 SHIFT);
+	otlp__metrics__free_unpacked(message, NULL);
 	pt_otlp_free(otlp);
 }
 
@@ -487,6 +507,7 @@ static void test_kept(void **state)
 {
 	struct agent_otlp *otlp;
 	size_t before, waiting;
+	char lock[600];
 
 	memset(&stats, 0, sizeof(stats));
 	memset(collector.statuses, 0, sizeof(collector.statuses));
@@ -510,6 +531,8 @@ static void test_kept(void **state)
 	assert_int_equal(stats.sent, taken() - before);
 	assert_false(collector.bad);
 	collector_stop();
+	snprintf(lock, sizeof(lock), "%s/lock", config.spool_dir);
+	unlink(lock);
 	rmdir(config.spool_dir);
 	free(config.spool_dir);
 	config.spool_dir = NULL;
@@ -518,10 +541,10 @@ static void test_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_same_as_text), cmocka_unit_test(test_split),
-	    cmocka_unit_test(test_answer),       cmocka_unit_test(test_resource),
-	    cmocka_unit_test(test_sent),         cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_kept),
+	    cmocka_unit_test(test_same_as_text),   cmocka_unit_test(test_split),
+	    cmocka_unit_test(test_clock_set_back), cmocka_unit_test(test_answer),
+	    cmocka_unit_test(test_resource),       cmocka_unit_test(test_sent),
+	    cmocka_unit_test(test_refused),        cmocka_unit_test(test_kept),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

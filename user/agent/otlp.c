@@ -39,12 +39,17 @@ struct agent_otlp {
 	uint64_t backoff_ns; /* the last one; 0: the last request was answered */
 };
 
-static uint64_t now(void)
+static uint64_t read_clock(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t now(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
 }
 
 static uint64_t below(uint64_t most)
@@ -99,7 +104,8 @@ static void collect(struct agent_otlp *otlp)
 	struct pt_otlp *writer;
 	size_t count = 0;
 
-	if (pt_otlp_new(&otlp->source, now(), &writer)) {
+	/* not our own clock and a shift: the host's may be set, and ours rests with the host */
+	if (pt_otlp_new(&otlp->source, read_clock(CLOCK_REALTIME), &writer)) {
 		atomic_fetch_add(&otlp->options.stats->outbox.dropped, 1);
 		return;
 	}

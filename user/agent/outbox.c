@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,8 +34,8 @@ struct entry {
 
 struct agent_outbox {
 	struct agent_outbox_stats *stats;
-	char *dir; /* or NULL */
-	int lock;  /* the folder, locked; or -1 */
+	char *dir;        /* or NULL */
+	int folder, lock; /* or -1 */
 	uint64_t max_bytes, bytes, memory_bytes, next;
 	struct entry *entries; /* by number */
 	size_t first, end, room;
@@ -226,10 +225,10 @@ static int take_found(struct agent_outbox *outbox, const char *name)
 	if (!parse_name(name, &entry.number, &unfinished))
 		return 0; /* not ours */
 	if (unfinished) {
-		unlinkat(outbox->lock, name, 0);
+		unlinkat(outbox->folder, name, 0);
 		return 0;
 	}
-	if (fstatat(outbox->lock, name, &st, AT_SYMLINK_NOFOLLOW))
+	if (fstatat(outbox->folder, name, &st, AT_SYMLINK_NOFOLLOW))
 		return 0;
 	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)(MESSAGE_MAX + sizeof(struct header)))
 		return 0;
@@ -255,6 +254,23 @@ static int find_old(struct agent_outbox *outbox)
 	return rc;
 }
 
+/* A lock of ours alone: what we fork does not have it, and may live on. */
+static int lock_folder(struct agent_outbox *outbox, struct pt_err *err)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	outbox->lock = openat(outbox->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+			      0600);
+	if (outbox->lock < 0)
+		return pt_err_set(err, -errno, PT_EXIT_FAILED, "", "cannot write into '%s': %s",
+				  outbox->dir, strerror(errno));
+	if (fcntl(outbox->lock, F_SETLK, &lock))
+		return pt_err_set(err, -EBUSY, PT_EXIT_FAILED,
+				  "give each agent a folder of its own",
+				  "another agent keeps its messages in '%s'", outbox->dir);
+	return 0;
+}
+
 /* Who may write there might take messages away, or have others' sent with our headers. */
 static int open_folder(struct agent_outbox *outbox, struct pt_err *err)
 {
@@ -264,18 +280,14 @@ static int open_folder(struct agent_outbox *outbox, struct pt_err *err)
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return pt_err_set(err, -errno, PT_EXIT_FAILED, "",
 				  "cannot make the folder '%s': %s", dir, strerror(errno));
-	outbox->lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (outbox->lock < 0 || fstat(outbox->lock, &st))
+	outbox->folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (outbox->folder < 0 || fstat(outbox->folder, &st))
 		return pt_err_set(err, -errno, PT_EXIT_FAILED, "",
 				  "cannot open the folder '%s': %s", dir, strerror(errno));
 	if (st.st_uid != geteuid() || st.st_mode & 0022)
 		return pt_err_set(err, -EPERM, PT_EXIT_FAILED, "chmod 700 it, and chown it",
 				  "others may write into the folder '%s'", dir);
-	if (flock(outbox->lock, LOCK_EX | LOCK_NB))
-		return pt_err_set(err, -EBUSY, PT_EXIT_FAILED,
-				  "give each agent a folder of its own",
-				  "another agent keeps its messages in '%s'", dir);
-	return 0;
+	return lock_folder(outbox, err);
 }
 
 /* ---- */
@@ -290,7 +302,7 @@ int agent_outbox_open(const char *dir, uint64_t max_bytes, struct agent_outbox_s
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	outbox->stats = stats;
 	outbox->max_bytes = max_bytes;
-	outbox->lock = -1;
+	outbox->folder = outbox->lock = -1;
 	if (dir && !(outbox->dir = strdup(dir)))
 		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	if (!rc && dir)
@@ -404,6 +416,8 @@ void agent_outbox_close(struct agent_outbox *outbox)
 	}
 	if (outbox->lock >= 0)
 		close(outbox->lock);
+	if (outbox->folder >= 0)
+		close(outbox->folder);
 	free(outbox->entries);
 	free(outbox->dir);
 	free(outbox);

@@ -29,7 +29,7 @@ struct part {
 
 struct pt_otlp {
 	const struct pt_otlp_source *source;
-	uint64_t now_ns;
+	uint64_t now_ns; /* since 1970 */
 	bool failed;
 	struct chunk *chunks;
 	Otlp__Metrics message;
@@ -270,10 +270,12 @@ static Otlp__Point *point(struct pt_otlp *otlp, const struct pt_series_name *nam
 	if (!item)
 		return NULL;
 	otlp__point__init(item);
-	item->time_ns = otlp->now_ns + source->since_1970_ns;
+	item->time_ns = otlp->now_ns;
 	if (name->kind == PT_SERIES_COUNTER)
 		item->start_ns = source->since_1970_ns +
 				 (sample->since_ns ? sample->since_ns : source->start_ns);
+	if (item->start_ns > item->time_ns) /* the clock was set back */
+		item->start_ns = item->time_ns;
 	if (name->unit == PT_SERIES_NS) {
 		item->value_case = OTLP__POINT__VALUE_REAL;
 		item->real = (double)sample->value / 1e9;

@@ -32,11 +32,11 @@ struct pt_otlp_source {
 	const struct pt_series_label *attributes; /* further ones of each resource */
 	size_t attribute_count;
 	uint64_t start_ns;      /* when the agent began to count; CLOCK_MONOTONIC */
-	uint64_t since_1970_ns; /* what that clock lacks; the same all the time, or counters would
-				   seem to begin anew */
+	uint64_t since_1970_ns; /* what that clock lacks, of start times; the same all the time, or
+				   counters would seem to begin anew */
 };
 
-/* Borrows source. now_ns: CLOCK_MONOTONIC, of all values. 0 or -ENOMEM. */
+/* Borrows source. now_ns: since 1970, of all values. 0 or -ENOMEM. */
 int pt_otlp_new(const struct pt_otlp_source *source, uint64_t now_ns, struct pt_otlp **otlp);
 struct pt_series_sink pt_otlp_sink(struct pt_otlp *otlp);
 /* The messages, until pt_otlp_free(). -ENOMEM. */
