@@ -23,8 +23,8 @@
 #define PT_BPF_VALUES_H
 
 #include "runtime.h"
+#include "tensor.h"
 
-#define TYPE_IS_HEAP (1u << 9) /* made by a class statement: Py_TPFLAGS_HEAPTYPE */
 #define TYPE_IS_LIST (1u << 25)
 #define TYPE_IS_DICT (1u << 29)
 
@@ -293,6 +293,31 @@ __noinline __u32 values_read(__u64 obj, __u32 layout_index, __u32 end)
 	return end;
 }
 
+/* What was read as an object may be a tensor: that takes the place of the type's name. Not called
+ * by values_read(), for the stack that it takes. */
+__noinline __u32 values_tensor(__u64 obj, __u32 end)
+{
+	__u64 type = user_u64(obj + OBJECT_TYPE), bytes;
+	struct thread *t = thread_get();
+	struct tensor tensor = {};
+	struct pt_value *value;
+	__u32 begin;
+
+	if (!t || !tensor_find(&tensor, obj, type))
+		return end;
+	value = values_last(t);
+	if (!value)
+		return end;
+	begin = end - value->bytes;
+	bytes = 8ull * tensor.dims;
+	if (!values_copy(t, tensor.lengths, bytes, 8 * PT_VALUE_DIMS_MAX, begin))
+		return end;
+	value->type = PT_V_TENSOR;
+	value->number = PT_TENSOR(tensor.dims, tensor.dtype);
+	value->bytes = bytes;
+	return value_name(t, value, user_u64(type + TYPE_NAME), begin + bytes);
+}
+
 /*
  * One more value; the new end. ref: as a frame has it, 0 for a variable without a value, or
  * VALUE_UNKNOWN. name: a str, or 0 for what is returned.
@@ -341,7 +366,8 @@ __noinline __u32 values_add(__u64 ref, __u64 name, __u32 layout_index, __u32 end
 		value->type = PT_V_UNBOUND;
 		return end;
 	}
-	return values_read(ref, layout_index, end);
+	end = values_read(ref, layout_index, end);
+	return value->type == PT_V_OBJECT ? values_tensor(ref, end) : end;
 }
 
 /* --local: the function has no such variable. */

@@ -612,7 +612,13 @@ enum pt_value_type {
 	PT_V_UNBOUND = 11,     /* the variable has no value */
 	PT_V_UNKNOWN = 12,     /* what is returned could not be told */
 	PT_V_NO_VARIABLE = 13, /* the function has none of this name */
+	PT_V_TENSOR = 14,      /* a tensor of PyTorch: its lengths of 8 bytes, and its type's name;
+				  number:      a PT_TENSOR */
 };
+/* the dimensions, at most PT_VALUE_DIMS_MAX, and the element type: c10::ScalarType */
+#define PT_TENSOR(dims, dtype)  ((dims) | (dtype) << 8)
+#define PT_TENSOR_DIMS(number)  ((__u64)(number)&0xff)
+#define PT_TENSOR_DTYPE(number) ((__u64)(number) >> 8)
 
 struct pt_value {
 	__u8 type;  /* enum pt_value_type */

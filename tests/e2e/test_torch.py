@@ -174,6 +174,25 @@ def test_operators(t):
     print("%d operators, %d names" % (len(ops), len({s.name for s in ops})))
 
 
+@limit(LIMIT_S)
+def test_tensors(t):
+    """--args, --retval: element type and shape of tensors, as PyTorch says; by address only of those whose
+    shape is not where it lies else, and of damaged ones."""
+    interp = with_torch()
+    target = process.Target(interp, "torch_values")
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), "--args", "take", "--retval",
+                            "take")
+    tracer.recording()
+    target.go()
+    expected = target.done()
+    tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    calls = sorted(trace.load(t.path("trace.json")).named("take"), key=lambda s: s.begin)
+    t.equal([s.args["func_args"]["x"] for s in calls], expected, "tensors")
+    t.equal([s.args["return_value"] for s in calls], expected, "results")
+    print("%d tensors" % len(calls))
+
+
 # How the double is compiled: as Debian does it; without anything that the kernel emulates at the
 # ends; with frames that do not move; and one that is loaded late.
 BUILDS = {

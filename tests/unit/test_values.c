@@ -121,6 +121,12 @@ static void test_texts(void **state)
 		     array, "<numpy.ndarray float64 (2, 3)>");
 	assert_shown((struct pt_value){.type = PT_V_ARRAY, .bytes = 13, .number = 0}, array + 16,
 		     "<numpy.ndarray float64 ()>");
+	memcpy(array + 16, "Parameter", 9);
+	assert_shown((struct pt_value){.type = PT_V_TENSOR, .bytes = 25, .number = PT_TENSOR(2, 6)},
+		     array, "<Parameter float32 (2, 3)>");
+	assert_shown(
+	    (struct pt_value){.type = PT_V_TENSOR, .bytes = 8, .number = PT_TENSOR(1, 999)}, array,
+	    "<Tensor ? (2,)>");
 	assert_shown((struct pt_value){.type = PT_V_UNREADABLE}, "", "<unreadable>");
 }
 
@@ -161,20 +167,23 @@ static void test_places(void **state)
 static void test_damage(void **state)
 {
 	const struct pt_value good = {.type = PT_V_TEXT, .width = 1, .name_width = 1, .bytes = 2};
-	struct pt_value bad[] = {good, good, good, good, good, good};
+	struct pt_value bad[] = {good, good, good, good, good, good, good, good};
 	struct op_recorder ops;
 	struct rec_thread t;
 
 	bad[0].width = 3;
-	bad[1].type = PT_V_NO_VARIABLE + 1;
+	bad[1].type = PT_V_TENSOR + 1;
 	bad[2].name_width = 0;
 	bad[3].type = PT_V_INT; /* and two bytes */
 	bad[4].type = PT_V_ARRAY;
 	bad[4].number = -1;
 	bad[5].bytes = 3;
 	bad[5].width = 2;
+	bad[6].type = bad[7].type = PT_V_TENSOR;
+	bad[6].number = PT_TENSOR(1, 6); /* in two bytes */
+	bad[7].number = -1;
 	start(&ops, &t);
-	for (unsigned int i = 0; i < 6; i++)
+	for (unsigned int i = 0; i < 8; i++)
 		rec_values(&ops.builder, &t, i + 1, &bad[i], 1, 0, "abc", 2000);
 	batch_begin(&ops.builder, &t, 2000);
 	batch_snap(&ops.builder, NULL, 0, 0, 2000);
@@ -184,7 +193,7 @@ static void test_damage(void **state)
 	batch_exit(&ops.builder, 2100);
 	batch_end(&ops.builder, 0);
 	finish(&ops);
-	assert_int_equal(ops.totals.bad_records, 6);
+	assert_int_equal(ops.totals.bad_records, 8);
 	assert_string_equal(ops_values(&ops, "f", 0), "");
 	ops_release(&ops);
 }

@@ -80,6 +80,9 @@ static bool value_fits(const struct pt_value *value)
 		if (dims > PT_VALUE_DIMS_MAX)
 			dims = PT_VALUE_DIMS_MAX;
 		return value->bytes >= 8 * dims;
+	case PT_V_TENSOR:
+		return PT_TENSOR_DIMS(dims) <= PT_VALUE_DIMS_MAX &&
+		       value->bytes >= 8 * PT_TENSOR_DIMS(dims);
 	case PT_V_BYTES:
 	case PT_V_SIZED:
 	case PT_V_OBJECT:
@@ -106,7 +109,7 @@ static int check_values(const struct pt_rec_values *record, size_t len)
 	for (unsigned int i = 0; i < record->count; i++) {
 		const struct pt_value *value = &record->values[i];
 
-		if (value->type > PT_V_NO_VARIABLE || value->bytes > PT_VALUE_MAX_BYTES ||
+		if (value->type > PT_V_TENSOR || value->bytes > PT_VALUE_MAX_BYTES ||
 		    value->name_bytes > PT_VALUE_NAME_MAX || !is_width(value->name_width) ||
 		    value->name_bytes % value->name_width || !value_fits(value))
 			return -EBADMSG;

@@ -184,6 +184,21 @@ static void big_int_text(const struct pt_value *value, const char *data, char *o
 	*out = '\0';
 }
 
+/* "(2, 3)>"; more: there are more than these. */
+static void lengths_text(const char *data, size_t dims, bool more, char *out)
+{
+	out += sprintf(out, "(");
+	for (size_t i = 0; i < dims; i++) {
+		int64_t length;
+
+		memcpy(&length, data + 8 * i, 8);
+		out += sprintf(out, "%s%lld", i ? ", " : "", (long long)length);
+	}
+	if (more)
+		out += sprintf(out, ", \u2026");
+	sprintf(out, dims == 1 ? ",)>" : ")>");
+}
+
 static void array_text(const struct pt_value *value, const char *data, char *out)
 {
 	size_t dims = value->number < 0 || value->number > PT_VALUE_DIMS_MAX
@@ -194,16 +209,73 @@ static void array_text(const struct pt_value *value, const char *data, char *out
 
 	pt_utf8_clean(type, sizeof(type), data + 8 * dims, value->bytes - 8 * dims);
 	dot = strrchr(type, '.'); /* "numpy.float64" */
-	out += sprintf(out, "<numpy.ndarray %s (", dot ? dot + 1 : type);
-	for (size_t i = 0; i < dims; i++) {
-		int64_t length;
+	out += sprintf(out, "<numpy.ndarray %s ", dot ? dot + 1 : type);
+	lengths_text(data, dims, value->number > PT_VALUE_DIMS_MAX, out);
+}
 
-		memcpy(&length, data + 8 * i, 8);
-		out += sprintf(out, "%s%lld", i ? ", " : "", (long long)length);
-	}
-	if (value->number > PT_VALUE_DIMS_MAX)
-		out += sprintf(out, ", \u2026");
-	sprintf(out, dims == 1 ? ",)>" : ")>");
+/* c10::ScalarType by torch's names of them: c10/core/ScalarType.h, 1.13 to 2.14, which only ever
+ * adds. */
+static const char *const tensor_types[] = {
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex32",
+    "complex64",
+    "complex128",
+    "bool",
+    "qint8",
+    "quint8",
+    "qint32",
+    "bfloat16",
+    "quint4x2",
+    "quint2x4",
+    "bits1x8",
+    "bits2x4",
+    "bits4x2",
+    "bits8",
+    "bits16",
+    "float8_e5m2",
+    "float8_e4m3fn",
+    "float8_e5m2fnuz",
+    "float8_e4m3fnuz",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint1",
+    "uint2",
+    "uint3",
+    "uint4",
+    "uint5",
+    "uint6",
+    "uint7",
+    "int1",
+    "int2",
+    "int3",
+    "int4",
+    "int5",
+    "int6",
+    "int7",
+    "float8_e8m0fnu",
+    "float4_e2m1fn_x2",
+    "bcomplex32",
+};
+
+static void tensor_text(const struct pt_value *value, const char *data, char *out)
+{
+	size_t dims = PT_TENSOR_DIMS(value->number);
+	uint64_t dtype = PT_TENSOR_DTYPE(value->number);
+	char type[3 * PT_VALUE_MAX_BYTES + 1];
+
+	pt_utf8_clean(type, sizeof(type), data + 8 * dims, value->bytes - 8 * dims);
+	out += sprintf(out, "<%s %s ", type[0] ? type : "Tensor",
+		       dtype < sizeof(tensor_types) / sizeof(tensor_types[0]) ? tensor_types[dtype]
+									      : "?");
+	lengths_text(data, dims, false, out);
 }
 
 static void value_text(const struct pt_value *value, const char *data, char *out)
@@ -242,6 +314,9 @@ static void value_text(const struct pt_value *value, const char *data, char *out
 		return;
 	case PT_V_ARRAY:
 		array_text(value, data, out);
+		return;
+	case PT_V_TENSOR:
+		tensor_text(value, data, out);
 		return;
 	case PT_V_UNREADABLE:
 		strcpy(out, "<unreadable>");
