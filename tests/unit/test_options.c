@@ -56,7 +56,8 @@ static void done(struct parsed *parsed)
 static void test_c_functions(void **state)
 {
 	static const char *const bad[] = {"-p 1 --c-functions ,", "-p 1 --c-functions a,,b",
-					  "-p 1 --c-functions all,x", "-p 1 --c-functions x,none"};
+					  "-p 1 --c-functions all,x", "-p 1 --c-functions x,none",
+					  "-p 1 --ignore-c --c-functions all"};
 	struct parsed p;
 
 	parse(&p, "-p 1");
@@ -68,6 +69,9 @@ static void test_c_functions(void **state)
 	parse(&p, "-p 1 --c-functions all");
 	assert_true(p.options.c_wanted);
 	assert_null(p.options.c_globs.items);
+	done(&p);
+	parse(&p, "replay x.ptcap -o y.json --ignore-c");
+	assert_false(p.options.c_wanted);
 	done(&p);
 	parse(&p, "-p 1 --c-functions none");
 	assert_false(p.options.c_wanted);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /* Functions of a libcudart inside of a file without symbols: found by name and number, or not. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -284,6 +286,19 @@ static void test_likely(void **state)
 	free(image);
 }
 
+/* It has the name because it exports the function. */
+static void test_not_libc(void **state)
+{
+	struct elf_file *elf;
+	struct pt_err err = {0};
+	Dl_info info;
+
+	assert_int_not_equal(dladdr((void *)(uintptr_t)getpid, &info), 0);
+	assert_int_equal(elf_file_open(info.dli_fname, &elf, &err), 0);
+	assert_false(pt_cuda_statics_likely(elf));
+	elf_file_close(elf);
+}
+
 /* What the cache has is believed as long as the file says the same. */
 static void test_cache(void **state)
 {
@@ -334,7 +349,8 @@ int main(void)
 	    cmocka_unit_test(test_found),      cmocka_unit_test(test_other_form),
 	    cmocka_unit_test(test_doubt),      cmocka_unit_test(test_all_in_doubt),
 	    cmocka_unit_test(test_moved_part), cmocka_unit_test(test_likely),
-	    cmocka_unit_test(test_cache),      cmocka_unit_test(test_bad),
+	    cmocka_unit_test(test_not_libc),   cmocka_unit_test(test_cache),
+	    cmocka_unit_test(test_bad),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

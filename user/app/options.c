@@ -220,6 +220,8 @@ static const struct row rows[] = {
 	 "GLOBs such as time.sleep,_socket.*; 'blocking' in it stands for what may wait or work "
 	 "long; what is not listed costs nothing where -v says 'probed at themselves'; default "
 	 "none (replay, report: all)"),
+	ROW("ignore-c", 0, FLAG, NULL, ignore_c, WRITERS | APP_REPORT | APP_CAPTURE,
+	 "leave C functions out: same as --c-functions=none"),
 	ROW("cuda", 0, CHOICE, "auto|runtime|driver|all|none", cuda, TRACERS,
 	 "record calls of CUDA functions with their arguments and what they returned: those of the "
 	 "runtime, of the driver, or (all) both and NCCL's with what they call among "
@@ -939,7 +941,9 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->verb & TRACERS && targets != 1)
 		return usage(err, targets ? "-p, -a and -- COMMAND exclude each other"
 					  : "what is to be traced? Give -p PID, -a or -- COMMAND");
-	options->c_wanted = !(options->verb & TRACERS);
+	options->c_wanted = !(options->verb & TRACERS) && !options->ignore_c;
+	if (options->ignore_c && options->c_functions && strcmp(options->c_functions, "none"))
+		return usage(err, "--ignore-c and --c-functions exclude each other");
 	if (options->c_functions && app_parse_c_functions(options->c_functions, &options->c_wanted,
 							  &options->c_globs, &options->c_named))
 		return usage(err, "--c-functions: '%s' is not a valid list", options->c_functions);

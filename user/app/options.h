@@ -70,7 +70,7 @@ struct app_options {
 	int cuda_libs; /* PT_CUDA_WANT_CUBLAS, _CUDNN */
 	int cuda;      /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
-	bool gc, no_gc, gil, imports, exceptions, sched, async;
+	bool gc, no_gc, gil, imports, exceptions, sched, async, ignore_c;
 	bool nvtx, memory, gpu_bounds, check_config;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */

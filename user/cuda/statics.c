@@ -296,12 +296,13 @@ void pt_cuda_statics_release(struct pt_cuda_statics *statics)
 	memset(statics, 0, sizeof(*statics));
 }
 
-/* The runtime looks the driver up by dlvsym(), which little else does; and kernels are of no use
- * without a runtime. */
+/* The runtime looks the driver up by dlvsym(), which little else does, but not libc, whose function
+ * it is; and kernels are of no use without a runtime. */
 bool pt_cuda_statics_likely(const struct elf_file *elf)
 {
 	static const char import[] = "\0dlvsym";
 	const struct elf_section *names = elf_section(elf, ".dynstr");
+	struct elf_symbol own;
 	const void *text;
 
 	if (elf->machine != EM_X86_64)
@@ -309,5 +310,6 @@ bool pt_cuda_statics_likely(const struct elf_file *elf)
 	if (pt_kernels_has_code(elf))
 		return true;
 	text = names ? elf_at(elf, names->offset, names->size) : NULL;
-	return text && memmem(text, names->size, import, sizeof(import));
+	return text && memmem(text, names->size, import, sizeof(import)) &&
+	       !elf_symbol(elf, "dlvsym", &own);
 }
