@@ -15,9 +15,8 @@
 #define PT_BPF_OFFCPU_H
 
 #include "sample.h"
-#include "sched.h"
 
-#define OFF_CPU_STACKS    1000 /* 14 us each: 1.4 % of a CPU */
+#define OFF_CPU_STACKS    1000 /* 25 us each (docs/SAMPLING.md): 2.5 % of a CPU */
 #define OFF_CPU_SECOND_NS 1000000000ull
 #define OFF_CPU_DEAD      0xb0u /* EXIT_DEAD, EXIT_ZOMBIE, TASK_DEAD (include/linux/sched.h) */
 

@@ -29,6 +29,7 @@
  *   mark.h     probes of the user's
  *   peek.h     copies of half-full batches
  *   sched.h    what the scheduler does with a thread
+ *   native.h   the native frames of that
  *   sample.h   what threads run when a clock ticks
  *   offcpu.h   how long they are blocked, and where
  */

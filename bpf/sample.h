@@ -4,9 +4,9 @@
  *
  * The program runs in the interrupt of a timer: it may come in the middle of anything, the
  * interpreter's own changes of its frames and our other programs included. So
- *  - all state is per CPU and this program's own (the interrupt does not interrupt itself, and what
- *    else uses it, offcpu.h, runs with interrupts off), and maps are hashes, whose locks are safe
- * here; task storage is not touched;
+ *  - all state is per CPU (the interrupt does not interrupt itself, and offcpu.h, which uses it
+ *    too, runs with interrupts off), and maps are hashes, whose locks are safe here; task storage
+ *    is not touched;
  *  - memory that is not there now cannot be brought in: the stack ends there, and says so;
  *  - a chain of frames that is being changed must not be taken for another. The innermost frame
  *    must lie below the top of the thread's data stack (what lies above is left over from calls
@@ -22,7 +22,7 @@
 #ifndef PT_BPF_SAMPLE_H
 #define PT_BPF_SAMPLE_H
 
-#include "frame.h"
+#include "native.h"
 
 /* In two loops, each verified once. */
 #define SAMPLE_INNER  32
@@ -297,7 +297,9 @@ __noinline int sample_step(void)
 	struct sample_state *s = sample_get();
 	const struct pt_layout *layout;
 	__u64 frame, code = 0, back = 0, id_flags;
+	__u32 before;
 	__u8 owner = 0;
+	int rc;
 
 	if (!s)
 		return 0;
@@ -313,15 +315,22 @@ __noinline int sample_step(void)
 		return sample_partly(s);
 	s->frame = back;
 	s->last_owner = owner;
-	if (layout->owner_hidden != 0xff && owner >= layout->owner_hidden)
+	if (layout->owner_hidden != 0xff && owner >= layout->owner_hidden) {
+		if (want_native)
+			native_hidden(frame);
 		return 1;
+	}
 	s->counted++;
 	id_flags = sample_code(code & ~(__u64)layout->frame_code_mask);
 	if (id_flags == SAMPLE_NO_CODE)
 		return sample_torn(s);
 	if (id_flags == SAMPLE_NO_MEMORY)
 		return sample_partly(s);
-	return sample_frame(s, layout, id_flags);
+	before = s->rec.frame_count;
+	rc = sample_frame(s, layout, id_flags);
+	if (want_native)
+		native_frame(layout, frame, s->rec.frame_count == before ? 0 : (__u32)id_flags);
+	return rc;
 }
 
 __noinline int sample_steps(void)
@@ -385,6 +394,8 @@ __noinline int sample_python(void)
 		return 0;
 	if (sample_stale(s, layout))
 		return sample_torn(s);
+	if (want_native)
+		native_python(layout, s->tstate);
 	s->counted = 0;
 	for (i = 0; i < SAMPLE_OUTER; i++)
 		if (!sample_steps())
@@ -559,6 +570,10 @@ static __always_inline void sample_look(struct sample_state *s, struct task_stru
 
 	rec_init(&s->rec.hdr, PT_REC_SAMPLE, 0, id, proc->image_id, now);
 	s->rec.frame_count = 0;
+	s->rec.stack = 0;
+	s->rec.reserved = 0;
+	if (want_native)
+		native_reset();
 	s->image_index = proc->image_index;
 	s->bias = proc->bias;
 	if (proc->flags & PT_PF_LOCATED)
@@ -567,6 +582,16 @@ static __always_inline void sample_look(struct sample_state *s, struct task_stru
 		s->rec.hdr.flags = PT_SAMPLE_UNKNOWN;
 	if (found > 0)
 		sample_python();
+}
+
+/* The stack's number: a thread has no two samples within a microsecond. */
+static __always_inline void sample_native(struct sample_state *s, struct task_struct *task,
+					  __u64 id, __u64 now)
+{
+	s->rec.stack = (__u32)(now >> 10) | 1;
+	native_send(task, id, s->rec.hdr.image_id, s->rec.stack,
+		    s->rec.hdr.flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN | PT_SAMPLE_PARTLY),
+		    now);
 }
 
 static __always_inline int sample_take(void)
@@ -591,6 +616,8 @@ static __always_inline int sample_take(void)
 	sample_look(s, task, id, proc, now);
 	if (want_off_cpu)
 		s->rec.hdr.flags |= PT_SAMPLE_BESIDE;
+	if (want_native)
+		sample_native(s, task, id, now);
 	sample_send(s);
 	count_add(&counters.events, 1);
 	return 0;

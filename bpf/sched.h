@@ -147,20 +147,35 @@ static __always_inline void sched_forget(__u32 tid)
 
 #if defined(__TARGET_ARCH_x86)
 
+/* Where the task's registers in user mode lie, if they do: regs, or 0. */
+static __always_inline __u64 sched_regs_checked(__u64 regs)
+{
+	__u64 cs = 0;
+
+	if (bpf_probe_read_kernel(&cs, 8, (void *)(regs + offsetof(struct pt_regs, cs))) ||
+	    (cs & 0xffff & ~USER_CS_MASK) != 0x30 || (cs & USER_CS_MASK) != USER_CS_MASK)
+		return 0;
+	return regs;
+}
+
+static __always_inline __u64 sched_regs_old(__u64 stack)
+{
+	return sched_regs_checked(stack + STACK_BYTES - sizeof(struct pt_regs));
+}
+
 /* The system call that the task is in: the kernel puts -1 there at exceptions and interrupts
  * (arch/x86/entry/entry_64.S, idtentry_body). */
 static __always_inline __s16 sched_syscall(struct task_struct *task)
 {
-	__u64 regs, cs = 0;
 	__s64 call = 0;
+	__u64 regs;
 
 	if (use_task_regs)
-		regs = (__u64)bpf_task_pt_regs(task);
+		regs = sched_regs_checked((__u64)bpf_task_pt_regs(task));
 	else
-		regs = (__u64)task->stack + STACK_BYTES - sizeof(struct pt_regs);
-	if (bpf_probe_read_kernel(&cs, 8, (void *)(regs + offsetof(struct pt_regs, cs))) ||
-	    bpf_probe_read_kernel(&call, 8, (void *)(regs + offsetof(struct pt_regs, orig_ax))) ||
-	    (cs & 0xffff & ~USER_CS_MASK) != 0x30 || (cs & USER_CS_MASK) != USER_CS_MASK)
+		regs = sched_regs_old((__u64)task->stack);
+	if (!regs ||
+	    bpf_probe_read_kernel(&call, 8, (void *)(regs + offsetof(struct pt_regs, orig_ax))))
 		return PT_SCHED_CALL_UNKNOWN;
 	if (call < 0)
 		return PT_SCHED_NO_CALL;
@@ -168,6 +183,16 @@ static __always_inline __s16 sched_syscall(struct task_struct *task)
 }
 
 #else
+
+static __always_inline __u64 sched_regs_checked(__u64 regs)
+{
+	return 0;
+}
+
+static __always_inline __u64 sched_regs_old(__u64 stack)
+{
+	return 0;
+}
 
 static __always_inline __s16 sched_syscall(struct task_struct *task)
 {

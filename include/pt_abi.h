@@ -520,7 +520,11 @@ struct pt_rec_sample {
 	__u64 period_ns;
 	__u32 cpu;
 	__u32 frame_count;
-	char comm[16];  /* the thread's name */
+	char comm[16]; /* the thread's name */
+	__u32
+	    stack; /* the serial of a PT_REC_CALL_STACK of this thread that came before, if it
+		      could be had: these frames and the native ones. Only with --native; else 0 */
+	__u32 reserved;
 	__u32 frames[]; /* ids of code objects, innermost first; padded to 8 bytes */
 };
 
@@ -734,7 +738,7 @@ _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");
 _Static_assert(sizeof(struct pt_call_frame) == 24, "frame of a call stack");
 _Static_assert(sizeof(struct pt_rec_call_stack) == 48, "call stack record");
-_Static_assert(sizeof(struct pt_rec_sample) == 64, "sample record");
+_Static_assert(sizeof(struct pt_rec_sample) == 72, "sample record");
 _Static_assert(sizeof(struct pt_rec_blocked) == 80, "blocked record");
 _Static_assert(sizeof(struct pt_rec_note) == 48, "note record");
 _Static_assert(sizeof(struct pt_rt_item) == 16, "runtime item");

@@ -253,6 +253,11 @@ struct pt_mark {
 #define PT_RAW_PYTHON_UNKNOWN 0x2 /* the thread's state is not known yet */
 #define PT_RAW_RETURNS_CUT    0x4
 #define PT_RAW_PYTHON_ONLY    0x8 /* native frames are not wanted: registers and stack are not set */
+/* It is no call's: the innermost frame belongs to it, too, and stack[] begins so far below the
+ * stack pointer, where at a function's end its caller's registers still lie (System V ABI, 3.2.2).
+ */
+#define PT_RAW_SAMPLE         0x10
+#define PT_RAW_RED_ZONE       128
 /*
  * Words of pt_raw_stack.python, innermost first. A frame: the code object's id in the low half, its
  * place (as in PT_W_LINE; more than PT_WORD_ARG_MASK: unknown) in the high one. A mark behind the
@@ -269,7 +274,7 @@ struct pt_raw_stack {
 	__u32 serial;
 	__u32 flags;
 	__u32 python_count, return_count;
-	__u32 stack_bytes; /* of stack[], which begins at the stack pointer */
+	__u32 stack_bytes; /* of stack[], which begins at the stack pointer (but PT_RAW_SAMPLE) */
 	__u32 objects;     /* the marks are PyFrameObjects */
 	__u64 start_stack; /* tells address spaces apart: mm_struct.start_stack */
 	__u64 exec_pages;  /* that the process maps executable (mm_struct.exec_vm), without the

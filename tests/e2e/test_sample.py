@@ -316,6 +316,39 @@ def test_sample_stopped(t):
     t.check(all(begin > until - PERIOD_NS for begin, _ in after), "begins in a stop")
 
 
+NATIVE_GAP = ("[native frames that are not known]", "")
+
+
+@each(version=("3.8", "3.11", "3.13"))
+def test_sample_native(t, version):
+    """--native: the Python frames among the native ones are a stack that the program can have; the
+    C function that sum() is lies above the function that calls it; all begins where programs do."""
+    target = process.Target(interpreters.one(version), "shares", "200")
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "--native", "-F", HZ, "-o",
+                            t.path("n.folded"))
+    tracer.recording()
+    target.go()
+    target.done()
+    t.has(tracer.expect(0, stop=True), "samples", "nothing lost")
+    t.equal(target.finish(), 0, "exit status of the target")
+    stacks = folded(t.path("n.folded"))
+    total, whole, sums, started = sum(stacks.values()), 0, 0, 0
+    for (_, stack), count in stacks.items():
+        python = [f for f in stack if f[1] or f[0].startswith("<")]
+        t.check(not python or is_legal(python) or ("[Python frames that are not known]", "") in
+                stack, "cannot be: %s", stack)
+        if NATIVE_GAP in stack:
+            continue
+        whole += count
+        started += count * (stack[0] not in python and not stack[0][0].startswith("["))
+        last = max((i for i, f in enumerate(stack) if f in python), default=0)
+        if stack[last][0] in ("heavy", "middle", "light"):
+            sums += count * any("sum" in name for name, _ in stack[last + 1:])
+    t.check(total >= 100 and whole >= 0.8 * total, "%d of %d samples are whole", whole, total)
+    t.check(started >= 0.9 * whole, "%d of %d begin where a thread does", started, whole)
+    t.check(sums >= 0.2 * total, "%d of %d samples are in sum()", sums, total)
+
+
 def monotonic(document):
     """What to add to the trace's times."""
     return document["baseTimeNanoseconds"] - (time.time_ns() - time.monotonic_ns())
@@ -414,6 +447,7 @@ def test_sample_refuses(t):
             (("-F", "99"), "-F goes with --engine sample"),
             (("-o", t.path("a.folded")), "needs --engine sample"),
             (("--engine", "sample", "-F", "10001"), "too large"),
+            (("--native",), "--native goes with --engine sample"),
             (("--off-cpu",), "--off-cpu goes with --engine sample"),
             (("--engine", "sample", "--min-block", "1ms"), "--min-block goes with --off-cpu"),
             (("--engine", "sample", "-o", t.path("a.txt")), "no known suffix")):

@@ -183,6 +183,12 @@ void rec_control_why(struct rec_builder *b, enum pt_control_what what, uint32_t 
 void rec_sample(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 		const uint32_t *ids, uint32_t count, uint16_t flags)
 {
+	rec_sample_native(b, t, time_ns, 0, ids, count, flags);
+}
+
+void rec_sample_native(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const uint32_t *ids, uint32_t count, uint16_t flags)
+{
 	_Alignas(8) char space[sizeof(struct pt_rec_sample) + 4 * (PT_SAMPLE_FRAMES_MAX + 1)] = {0};
 	struct pt_rec_sample *record = (struct pt_rec_sample *)(void *)space;
 
@@ -194,6 +200,7 @@ void rec_sample(struct rec_builder *b, const struct rec_thread *t, uint64_t time
 				      .image_id = t->image_id,
 				      .time_ns = time_ns};
 	record->period_ns = 100;
+	record->stack = serial;
 	record->frame_count = count;
 	memcpy(record->comm, t->comm, sizeof(record->comm));
 	if (count)

@@ -65,6 +65,9 @@ void rec_control_why(struct rec_builder *b, enum pt_control_what what, uint32_t 
 /* A turn of the thread that is like record, whose header is filled in. */
 void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record);
 /* ids[0 .. count): innermost first; flags: PT_SAMPLE_*. Its period is 100 ns. */
+/* serial: of the PT_REC_CALL_STACK that it stands in; 0: none. */
+void rec_sample_native(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const uint32_t *ids, uint32_t count, uint16_t flags);
 /* It was blocked from out_ns until time_ns, in pselect6. */
 void rec_blocked(struct rec_builder *b, const struct rec_thread *t, uint64_t out_ns,
 		 uint64_t time_ns, const uint32_t *ids, uint32_t count, uint16_t flags);

@@ -179,6 +179,39 @@ static void test_native(void **state)
 	close_world(&world);
 }
 
+/* A sample has the innermost function, and at another place of that the same stack. */
+static void test_sample(void **state)
+{
+	struct world world = {0};
+	const struct pt_call_frame *frames;
+	char name[256];
+
+	begin_raw();
+	level_one(2);
+	raw->flags = PT_RAW_SAMPLE;
+	memmove(raw->stack + PT_RAW_RED_ZONE, raw->stack, COPY_BYTES - PT_RAW_RED_ZONE);
+	raw->stack_bytes += raw->stack_bytes + PT_RAW_RED_ZONE <= COPY_BYTES ? PT_RAW_RED_ZONE : 0;
+	open_world(&world);
+	give(&world);
+	frames = world.named.last->frames;
+	assert_int_equal(world.named.last->frame_count, truth_count - truth_first + 1);
+	assert_string_equal(text_of(world.named.last, 0, name, sizeof(name)), "level_three");
+	assert_string_equal(text_of(world.named.last, 1, name, sizeof(name)), "level_two");
+	assert_int_equal(frames[2].where,
+			 frames[4].where); /* level_one(), called from two places */
+	raw->python_count = 2;
+	raw->python[0] = 7;
+	raw->python[1] = PT_RAW_MARK | marker_at;
+	give(&world);
+	assert_string_equal(text_of(world.named.last, 0, name, sizeof(name)), "level_three");
+	assert_int_equal(world.named.last->frames[1].kind, PT_CF_PYTHON);
+	/* the call in level_three() that gave the registers is not the last one there */
+	raw->regs[PT_RAW_IP]++;
+	give(&world);
+	assert_int_equal(world.raw.last_id, 2);
+	close_world(&world);
+}
+
 /* The same stack once more has no frames; another one has a number of its own. */
 static void test_distinct(void **state)
 {
@@ -402,11 +435,11 @@ static void test_damaged(void **state)
 int main(int argc, char **argv, char **envp)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_native),  cmocka_unit_test(test_distinct),
-	    cmocka_unit_test(test_merge),   cmocka_unit_test(test_python_only),
-	    cmocka_unit_test(test_cut),     cmocka_unit_test(test_replaced),
-	    cmocka_unit_test(test_hostile), cmocka_unit_test(test_groups),
-	    cmocka_unit_test(test_damaged),
+	    cmocka_unit_test(test_native),      cmocka_unit_test(test_sample),
+	    cmocka_unit_test(test_distinct),    cmocka_unit_test(test_merge),
+	    cmocka_unit_test(test_python_only), cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_replaced),    cmocka_unit_test(test_hostile),
+	    cmocka_unit_test(test_groups),      cmocka_unit_test(test_damaged),
 	};
 	int rc;
 

@@ -102,6 +102,8 @@ static void test_samples(void **state)
 	    {"-p 1 -o a.folded", "needs --engine sample"},
 	    {"-p 1 -o a.speedscope.json --engine frame", "needs --engine sample"},
 	    {"-p 1 -o a.pb.gz", "needs --engine sample"},
+	    {"-p 1 --native", "--native goes with --engine sample"},
+	    {"-p 1 --engine sample --native --off-cpu", "exclude each other"},
 	    {"-p 1 --off-cpu", "--off-cpu goes with --engine sample"},
 	    {"-p 1 --engine sample --min-block 5ms", "--min-block goes with --off-cpu"},
 	    {"-p 1 --engine sample --gil", "--gil needs an exact engine"},

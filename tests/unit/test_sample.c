@@ -197,6 +197,39 @@ static void test_blocked(void **state)
 	ops_release(&ops);
 }
 
+/* A stack with native frames is all there is to show; without it the Python frames are. */
+static void test_native(void **state)
+{
+	static const struct pt_call_frame frames[] = {
+	    {.kind = PT_CF_NATIVE, .where = 0x10, .name_bytes = 6, .path_bytes = 14},
+	    {.kind = PT_CF_PYTHON, .code_id = B, .where = PT_CF_NO_PLACE},
+	    {.kind = PT_CF_NATIVE, .where = 0x20, .path_bytes = 14},
+	    {.kind = PT_CF_NATIVE_UNKNOWN},
+	    {.kind = PT_CF_PYTHON, .code_id = A, .where = PT_CF_NO_PLACE},
+	};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, NULL);
+	rec_call_stack(&ops.builder, &t, 5, 1, frames, 5, "memcpy/lib/libc.so.6/lib/libc.so.6",
+		       2000);
+	rec_sample_native(&ops.builder, &t, 2000, 5, IDS(B, A), 0);
+	rec_call_stack(&ops.builder, &t, 7, 1, NULL, 0, "", 2100);
+	rec_call_stack(&ops.builder, &t, 9, 1, NULL, 0, "", 2100); /* its sample was lost */
+	rec_sample_native(&ops.builder, &t, 2100, 7, IDS(B, A), 0);
+	rec_sample_native(&ops.builder, &t, 2200, 11, IDS(B, A), 0);
+	finish(&ops);
+	assert_int_equal(ops.sample_count, 3);
+	assert_string_equal(ops.samples[1].functions,
+			    "memcpy (libc.so.6) b libc.so.6+0x20 [native frames that are not "
+			    "known] a");
+	assert_string_equal(ops.samples[2].functions, "[native frames that are not known] b a");
+	assert_span(&ops, 0, "memcpy (libc.so.6)", 1900, 2100, "samples=2 self samples=2");
+	assert_span(&ops, ops.span_count - 1, "a", 1900, 2200, "samples=3 self samples=0");
+	assert_int_equal(ops.totals.bad_records, 0);
+	ops_release(&ops);
+}
+
 /* ---- damage ---- */
 
 static uint64_t space[512];
@@ -449,11 +482,17 @@ static void test_report_of_trace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_join),    cmocka_unit_test(test_what_is_missing),
-	    cmocka_unit_test(test_control), cmocka_unit_test(test_blocked),
-	    cmocka_unit_test(test_damage),  cmocka_unit_test(test_damage_of_blocked),
-	    cmocka_unit_test(test_folded),  cmocka_unit_test(test_speedscope),
-	    cmocka_unit_test(test_pprof),   cmocka_unit_test(test_report_of_trace),
+	    cmocka_unit_test(test_join),
+	    cmocka_unit_test(test_what_is_missing),
+	    cmocka_unit_test(test_control),
+	    cmocka_unit_test(test_blocked),
+	    cmocka_unit_test(test_native),
+	    cmocka_unit_test(test_damage),
+	    cmocka_unit_test(test_damage_of_blocked),
+	    cmocka_unit_test(test_folded),
+	    cmocka_unit_test(test_speedscope),
+	    cmocka_unit_test(test_pprof),
+	    cmocka_unit_test(test_report_of_trace),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -342,10 +342,10 @@ def test_chosen_c_functions(interpreter):
     return said
 
 
-def test_samples(interpreter):
+def test_samples(interpreter, *options):
     """Sampling: this kernel takes the program, and the functions that have the time have samples."""
     target = Target(interpreter, "shares")
-    tracer = start_tracer(target, "/tmp/samples.folded", "--engine", "sample", "-F", "499")
+    tracer = start_tracer(target, "/tmp/samples.folded", "--engine", "sample", "-F", "499", *options)
     try:
         read_until(tracer.stderr, RECORDING, "the tracer")
         target.go()
@@ -364,6 +364,15 @@ def test_samples(interpreter):
         heavy = sum(n for stack, n in counts.items() if ";work (" in stack and ";heavy (" in stack)
         if total < 50 or heavy < total // 5:
             raise Failed("%d of %d samples in heavy()\n%s" % (heavy, total, "\n".join(counts)))
+        if "not recorded" in said:
+            raise Failed(said)
+        # its two threads wait for the GIL
+        if "--off-cpu" in options and not any(s.endswith("[blocked: futex]") for s in counts):
+            raise Failed("nothing is blocked\n%s" % "\n".join(counts))
+        whole = sum(n for stack, n in counts.items() if "that are not known" not in stack and
+                    "libc" in stack)
+        if "--native" in options and whole < total // 2:
+            raise Failed("%d of %d samples are whole\n%s" % (whole, total, "\n".join(counts)))
         return "%d samples, %d of them in heavy()" % (total, heavy)
     finally:
         if tracer.poll() is None:
@@ -477,6 +486,8 @@ def main():
         run_test("%s, values" % label, test_attach, interpreter, "callforms", *VALUES)
         run_test("%s, values by name" % label, test_attach, interpreter, "callforms", *VALUES,
                  *BY_NAME)
+    run_test("samples with native frames", test_samples, interpreters[0], "--native")
+    run_test("samples, and what blocks", test_samples, interpreters[0], "--off-cpu")
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
     run_test("C functions of a list", test_chosen_c_functions, interpreters[0])

@@ -152,6 +152,9 @@ static const struct row rows[] = {
 	ROW("frequency", 'F', NUMBER, "HZ", frequency, APP_RECORD,
 	 "with --engine sample: so many samples a second of each CPU; default 99",
 	 .max = FREQUENCY_MAX),
+	ROW("native", 0, FLAG, NULL, native, APP_RECORD,
+	 "with --engine sample: native frames between and above the Python ones, of threads without "
+	 "any, too"),
 	ROW("off-cpu", 0, FLAG, NULL, off_cpu, APP_RECORD,
 	 "with --engine sample: also record where threads are blocked, for how long, and in which "
 	 "system call"),
@@ -873,6 +876,10 @@ static int check_samples(struct app_options *options, struct pt_err *err)
 		return usage(err, "%s needs an exact engine: it excludes --engine sample", exact);
 	if (options->frequency != UINT64_MAX && !sampling)
 		return usage(err, "-F goes with --engine sample");
+	if (options->native && !sampling)
+		return usage(err, "--native goes with --engine sample");
+	if (options->native && options->off_cpu)
+		return usage(err, "--native and --off-cpu exclude each other");
 	if (options->off_cpu && !sampling)
 		return usage(err, "--off-cpu goes with --engine sample");
 	if (options->min_block_ns != UINT64_MAX && !options->off_cpu)

@@ -54,6 +54,7 @@ struct app_options {
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
 	uint64_t frequency;       /* of --engine sample; UINT64_MAX: not given */
+	bool native;              /* frames of samples */
 	bool off_cpu;             /* beside the samples */
 	uint64_t min_block_ns;    /* of --off-cpu; UINT64_MAX: not given */
 	struct app_list triggers; /* pt_trigger_parse() took them */

@@ -201,7 +201,7 @@ static void tell_lacking(const struct pt_session_result *result)
 		pt_info("%s older entries were left out (--tracer-entries)",
 			grouped(result->totals.left_out, number, sizeof(number)));
 	if (result->stats.stacks_missed)
-		pt_warn("%s calls have no stack: they came too fast (a larger --buffer may help)",
+		pt_warn("%s stacks are missing: they came too fast (a larger --buffer may help)",
 			grouped(result->stats.stacks_missed, number, sizeof(number)));
 	if (result->stacks_unmapped)
 		pt_warn("%s stacks are without native frames: what code the process mapped then is "
@@ -275,6 +275,7 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 		session->tracer.sample_hz = options->frequency == UINT64_MAX
 						? DEFAULT_HZ
 						: (unsigned int)options->frequency;
+		session->tracer.sample_native = session->native_stacks = options->native;
 		session->tracer.off_cpu = options->off_cpu;
 		session->tracer.off_cpu_min_ns = options->min_block_ns == UINT64_MAX
 						     ? DEFAULT_MIN_BLOCK_NS

@@ -215,7 +215,7 @@ static void show_frame(struct pt_model *model, const struct stack_frame *frame,
 		out->file = frame->path;
 		break;
 	case PT_CF_NATIVE_UNKNOWN:
-		out->name = "[native frames that are not known]";
+		out->name = NATIVE_UNKNOWN;
 		break;
 	case PT_CF_PYTHON_MORE:
 		out->name = "[Python frames that are not known]";

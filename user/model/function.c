@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/glob.h"
 #include "base/utf8.h"
 #include "model/model_priv.h"
@@ -201,6 +202,22 @@ void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *recor
 struct model_function *model_function_named(struct pt_model *model, const char *name)
 {
 	return function_intern(model, 0, 0, name, name, "");
+}
+
+struct model_function *model_function_native(struct pt_model *model, const char *name,
+					     const char *file)
+{
+	const char *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file;
+	struct model_function *function;
+	struct pt_buf text = {0};
+
+	/* without a symbol it is a place in the file, which is named */
+	pt_buf_printf(&text, strncmp(name, base, strlen(base)) ? "%s (%s)" : "%s", name, base);
+	function = text.failed ? NULL : function_intern(model, 0, 0, name, text.data, "");
+	if (text.failed)
+		model_fail(model, -ENOMEM);
+	pt_buf_release(&text);
+	return function;
 }
 
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code)

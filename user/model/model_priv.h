@@ -299,6 +299,9 @@ void model_code_define(struct pt_model *model, const struct pt_rec_code *record)
 void model_cfunc_define(struct pt_model *model, const struct pt_rec_cfunc *record);
 /* What is no function of the program; in brackets. NULL only for lack of memory. */
 struct model_function *model_function_named(struct pt_model *model, const char *name);
+/* A native function of that file. */
+struct model_function *model_function_native(struct pt_model *model, const char *name,
+					     const char *file);
 /* What was never defined gets a name of its own; NULL only for lack of memory. */
 struct model_function *model_code_function(struct pt_model *model, struct model_code *code);
 void model_function_announce(struct pt_model *model, struct model_function *function);
@@ -518,7 +521,7 @@ struct model_call_stack *model_stack_find(const struct model_thread *thread, uin
 /* Its frames, innermost first: how many, whether one is of Python, and what one is. */
 struct model_stack_frame {
 	struct pt_stack_frame shown;
-	const struct model_function *function; /* of a Python frame; NULL: not known */
+	struct model_function *function; /* of a Python frame; NULL: not known */
 };
 uint32_t model_stack_frames(const struct model_call_stack *stack);
 bool model_stack_has_python(const struct model_call_stack *stack);
@@ -547,6 +550,8 @@ void model_span_end(struct pt_model *model, struct model_thread *thread,
 		    const struct model_frame *frame, uint64_t end_ns, uint32_t flags);
 void model_span_free(struct model_span *span);
 void model_runtime_release(struct pt_model *model, struct model_thread *thread);
+
+#define NATIVE_UNKNOWN "[native frames that are not known]"
 
 /* ---- sample.c ---- */
 void model_sample_record(struct pt_model *model, struct model_thread *thread,

@@ -136,11 +136,15 @@ struct seen {
 	const __u32 *frames;
 	uint32_t frame_count;
 	unsigned int missing; /* PT_SAMPLE_* */
+	uint32_t stack;       /* with native frames; 0: none are wanted */
 };
 
-/* What stands around the frames at most: what is missing outside, why it is blocked inside. */
+/* Beside the frames at most: what is missing outside, why it is blocked inside. */
+#define FUNCTIONS_MAX (PT_CALL_FRAMES_MAX + 2)
+_Static_assert(PT_SAMPLE_FRAMES_MAX <= PT_CALL_FRAMES_MAX, "room for either");
+
 struct stack {
-	struct model_function *functions[PT_SAMPLE_FRAMES_MAX + 2]; /* outermost first */
+	struct model_function *functions[FUNCTIONS_MAX]; /* outermost first */
 	uint32_t count;
 };
 
@@ -183,10 +187,50 @@ static int name_frames(struct pt_model *model, const struct seen *seen, struct s
 	return 0;
 }
 
+static struct model_function *frame_function(struct pt_model *model,
+					     const struct model_call_stack *from, uint32_t i)
+{
+	struct model_stack_frame frame;
+
+	model_stack_frame(model, from, i, &frame);
+	if (frame.function)
+		return frame.function;
+	if (frame.shown.kind == PT_STACK_NATIVE)
+		return model_function_native(model, frame.shown.name, frame.shown.file);
+	return model_function_named(model, frame.shown.name);
+}
+
+/* Likewise with the native ones, as far as they are known. */
+static int name_all_frames(struct pt_model *model, struct model_thread *thread,
+			   const struct seen *seen, struct stack *stack)
+{
+	uint32_t most = model->options.max_stack_depth;
+	struct model_call_stack *from;
+	int rc = 0;
+
+	model_stack_event(model, thread, seen->stack);
+	from = model_stack_take(thread);
+	if (!from) {
+		rc = name_frames(model, seen, stack);
+		stack->functions[stack->count] = model_function_named(model, NATIVE_UNKNOWN);
+		return rc || !stack->functions[stack->count++] ? -ENOMEM : 0;
+	}
+	stack->count = 0;
+	for (uint32_t i = model_stack_frames(from); i-- > 0 && (!most || stack->count < most);) {
+		struct model_function *function = frame_function(model, from, i);
+
+		if (!function)
+			return -ENOMEM;
+		if (!function->excluded)
+			stack->functions[stack->count++] = function;
+	}
+	return 0;
+}
+
 static void emit_sample(struct pt_model *model, const struct model_thread *thread,
 			const struct seen *seen, const struct stack *stack)
 {
-	const struct pt_function *functions[PT_SAMPLE_FRAMES_MAX + 2];
+	const struct pt_function *functions[FUNCTIONS_MAX];
 	bool blocked = seen->hdr->kind == PT_REC_BLOCKED;
 	struct pt_op op = {
 	    .kind = PT_OP_SAMPLE,
@@ -296,6 +340,7 @@ static bool take(struct pt_model *model, struct model_thread *thread, const stru
 		 struct stack *stack)
 {
 	struct model_samples *samples;
+	int rc;
 
 	if (thread->ended)
 		model_thread_reset(model, thread);
@@ -304,8 +349,9 @@ static bool take(struct pt_model *model, struct model_thread *thread, const stru
 	samples = samples_get(model, thread);
 	if (!samples)
 		return false;
-	if (seen->begin_ns <= samples->last_ns || name_frames(model, seen, stack) ||
-	    !reserve(model, samples, stack->count)) {
+	rc = seen->stack ? name_all_frames(model, thread, seen, stack)
+			 : name_frames(model, seen, stack);
+	if (seen->begin_ns <= samples->last_ns || rc || !reserve(model, samples, stack->count)) {
 		model->totals.bad_records++;
 		return false;
 	}
@@ -335,6 +381,7 @@ void model_sample_record(struct pt_model *model, struct model_thread *thread,
 	    .frames = record->frames,
 	    .frame_count = record->frame_count,
 	    .missing = record->hdr.flags & PT_SAMPLE_FLAGS,
+	    .stack = record->stack,
 	};
 	struct stack stack;
 

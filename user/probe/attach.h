@@ -43,6 +43,7 @@ struct pt_tracer_options {
 	unsigned int sample_hz;  /* no probes, but so many samples a second and CPU; 0: probes */
 	bool off_cpu;            /* with sample_hz: and where threads are blocked; needs
 				    pt_tracer_sched_supported() */
+	bool sample_native;      /* the samples have native frames, too */
 	uint64_t off_cpu_min_ns; /* what is shorter is left out */
 	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
 	/* Shorter calls are not sent, but for those whose enter went out with a full batch. */

@@ -27,6 +27,10 @@ void pt_sample_configure(struct pt_tracer *tracer)
 	bpf_map__set_autocreate(skel->maps.sample_threads, hz);
 	bpf_map__set_autocreate(skel->maps.sample_codes, hz);
 	bpf_program__set_autoload(skel->progs.pt_sample, hz);
+	skel->rodata->want_native = tracer->options.sample_native;
+	if (tracer->options.sample_native)
+		skel->rodata->stacks_bytes = PT_RAW_STACK_BYTES_MAX;
+	bpf_map__set_autocreate(skel->maps.native_stacks, tracer->options.sample_native);
 	skel->rodata->want_off_cpu = tracer->options.off_cpu;
 	skel->rodata->off_cpu_min_ns = tracer->options.off_cpu_min_ns;
 	bpf_map__set_autocreate(skel->maps.off_cpu, tracer->options.off_cpu);

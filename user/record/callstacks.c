@@ -349,8 +349,8 @@ static int find_stack(struct callstacks *stacks, uint64_t image, const struct pt
 	*id = 0;
 	if (stacks->stack_count == STACKS_MAX) {
 		if (!stacks->told_full)
-			pt_warn("--stacks: there are more than %u different stacks: the others are "
-				"not recorded",
+			pt_warn("there are more than %u different stacks: the others are not "
+				"recorded",
 				STACKS_MAX);
 		stacks->told_full = true;
 		return 0;

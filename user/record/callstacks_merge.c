@@ -93,6 +93,17 @@ static void add(struct merge *m, uint32_t kind, uint32_t code_id, uint64_t where
 		    .kind = kind, .code_id = code_id, .where = where};
 }
 
+/* A sample may stand anywhere: for its stacks to be the same ones again and again, a frame is its
+ * function, which begins there. */
+static uint64_t place_of(const struct merge *m, struct code_file *file, uint64_t vaddr)
+{
+	uint64_t start, end;
+
+	if (m->raw->flags & PT_RAW_SAMPLE && unwind_function(file->unwind, vaddr, &start, &end))
+		return start;
+	return vaddr;
+}
+
 static void add_python(struct merge *m, uint64_t word)
 {
 	uint64_t place = word >> 32;
@@ -191,6 +202,7 @@ static void begin(struct merge *m, struct unwind_frame *frame)
 	    [PT_RAW_R12 + 2] = 14,   [PT_RAW_R12 + 3] = 15,
 	};
 	const struct pt_raw_stack *raw = m->raw;
+	uint64_t below = raw->flags & PT_RAW_SAMPLE ? PT_RAW_RED_ZONE : 0;
 
 	for (unsigned int i = 0; i < PT_RAW_REGS; i++) {
 		frame->reg[dwarf[i]] = raw->regs[i];
@@ -200,7 +212,7 @@ static void begin(struct merge *m, struct unwind_frame *frame)
 	for (uint32_t i = 0; i < raw->return_count; i++)
 		m->patches[i] = (struct unwind_patch){raw->returns[i].at, raw->returns[i].to};
 	m->memory = (struct unwind_memory){
-	    .start = raw->regs[PT_RAW_SP],
+	    .start = raw->regs[PT_RAW_SP] - below,
 	    .bytes = raw->stack,
 	    .size = raw->stack_bytes,
 	    .patches = m->patches,
@@ -216,7 +228,7 @@ static bool walk(struct merge *m, const struct code_look *look)
 	uint64_t bias = 0, vaddr;
 
 	begin(m, &frame);
-	/* the function that is called itself comes first, and is not shown */
+	/* the function that is called itself comes first, and is not shown; a sample's is */
 	for (uint32_t i = 0; i < PT_CALL_FRAMES_MAX; i++) {
 		int rc;
 
@@ -226,8 +238,9 @@ static bool walk(struct merge *m, const struct code_look *look)
 		vaddr = frame.reg[UNWIND_IP] - bias - !frame.interrupted;
 		caller = frame;
 		rc = unwind_step(file->unwind, bias, &m->memory, &caller);
-		if (i && (rc || !is_next_run(m, &frame, caller.cfa, file, vaddr) || !place_run(m)))
-			add(m, PT_CF_NATIVE, file->number, vaddr);
+		if ((i || m->raw->flags & PT_RAW_SAMPLE) &&
+		    (rc || !is_next_run(m, &frame, caller.cfa, file, vaddr) || !place_run(m)))
+			add(m, PT_CF_NATIVE, file->number, place_of(m, file, vaddr));
 		if (rc)
 			return rc == 1;
 		frame = caller;

@@ -336,7 +336,8 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		rc = overhead_prepare(session, err);
 	if (!rc && wants_calls(&options))
 		rc = cuda_new(session, err);
-	return rc || !options.stacks ? rc : make_callstacks(session, err);
+	return rc || !(options.stacks || options.sample_native) ? rc
+								: make_callstacks(session, err);
 }
 
 /* ---- the start ---- */

@@ -30,7 +30,7 @@ struct stack_tree {
 uint32_t stack_tree_add(struct stack_tree *tree, const struct pt_op_sample *sample);
 /* Writes the numbers from the outermost node to this one; returns how many there are. numbers has
  * room for STACK_TREE_DEPTH. */
-#define STACK_TREE_DEPTH 1024
+#define STACK_TREE_DEPTH 1040 /* what a sample may have at most, and some */
 uint32_t stack_tree_path(const struct stack_tree *tree, uint32_t number, uint32_t *numbers);
 void stack_tree_release(struct stack_tree *tree);
 
