@@ -16,6 +16,7 @@
 #include "pt_maps.h"
 #include "record/callstacks_parts.h"
 #include "target/symbols.h"
+#include "target/vdso.h"
 
 #define STACKS_MAX     (1u << 18) /* different ones; what comes then has none */
 #define PATH_MAX_BYTES 4096
@@ -40,6 +41,9 @@ struct callstacks {
 	pthread_mutex_t lock; /* of files, for the output's thread */
 	struct code_file **files;
 	size_t file_count;
+	uint32_t vdso; /* its number; 0: not opened yet, or there is none */
+	size_t vdso_bytes;
+	bool vdso_looked;
 	struct code_process **processes;
 	size_t process_count;
 	struct pt_map by_image; /* (pid, image_id): a process */
@@ -136,20 +140,11 @@ static struct code_file *file_new(const struct pt_module *module)
 	return file;
 }
 
-/* The file's number, from 1; 0: no memory. */
-static uint32_t file_number(struct callstacks *stacks, const struct pt_module *module)
+/* Its number, from 1, as it is one of them now; 0: no memory, and it is freed. */
+static uint32_t file_add(struct callstacks *stacks, struct code_file *file)
 {
-	struct code_file *file, **bigger;
+	struct code_file **bigger;
 
-	for (size_t i = 0; i < stacks->file_count; i++) {
-		file = stacks->files[i];
-		/* the inode of one that is not open may be another's by now */
-		if (file->dev == module->dev && file->inode == module->inode && file->fd >= 0)
-			return (uint32_t)i + 1;
-	}
-	file = file_new(module);
-	if (!file)
-		return 0;
 	file->number = (uint32_t)stacks->file_count + 1;
 	pthread_mutex_lock(&stacks->lock);
 	bigger = reallocarray(stacks->files, stacks->file_count + 1, sizeof(*bigger));
@@ -163,6 +158,57 @@ static uint32_t file_number(struct callstacks *stacks, const struct pt_module *m
 		return 0;
 	}
 	return file->number;
+}
+
+/* The file's number, from 1; 0: no memory. */
+static uint32_t file_number(struct callstacks *stacks, const struct pt_module *module)
+{
+	struct code_file *file;
+
+	for (size_t i = 0; i < stacks->file_count; i++) {
+		file = stacks->files[i];
+		/* the inode of one that is not open may be another's by now */
+		if (file->dev == module->dev && file->inode == module->inode && file->fd >= 0)
+			return (uint32_t)i + 1;
+	}
+	file = file_new(module);
+	return file ? file_add(stacks, file) : 0;
+}
+
+/* Opens it the first time; without it its frames are not known. */
+static void find_vdso(struct callstacks *stacks)
+{
+	int fd = stacks->vdso_looked ? -1 : vdso_open(&stacks->vdso_bytes);
+	struct code_file *file;
+
+	stacks->vdso_looked = true;
+	if (fd < 0)
+		return;
+	file = calloc(1, sizeof(*file));
+	if (!file) {
+		close(fd);
+		return;
+	}
+	file->fd = fd;
+	file->path = strdup("[vdso]");
+	if (file->path)
+		stacks->vdso = file_add(stacks, file);
+	else
+		file_free(file);
+}
+
+/* Where the process maps it, behind the count maps that there are. */
+static size_t add_vdso(struct callstacks *stacks, pid_t pid, struct code_map *maps, size_t count)
+{
+	uint64_t at;
+
+	find_vdso(stacks);
+	at = stacks->vdso ? vdso_address(pid) : 0;
+	if (!at)
+		return count;
+	maps[count] = (struct code_map){
+	    .file = stacks->files[stacks->vdso - 1], .start = at, .end = at + stacks->vdso_bytes};
+	return count + 1;
 }
 
 static struct code_process *process_get(struct callstacks *stacks, pid_t pid, uint32_t image_id)
@@ -186,7 +232,7 @@ static struct code_process *process_get(struct callstacks *stacks, pid_t pid, ui
 }
 
 static int make_maps(struct callstacks *stacks, const struct pt_process *from,
-		     struct code_map **out)
+		     struct code_map **out, size_t *count)
 {
 	struct code_map *maps = calloc(from->module_count + 1, sizeof(*maps));
 
@@ -208,6 +254,7 @@ static int make_maps(struct callstacks *stacks, const struct pt_process *from,
 		};
 	}
 	*out = maps;
+	*count = add_vdso(stacks, from->pid, maps, from->module_count);
 	return 0;
 }
 
@@ -247,8 +294,7 @@ int callstacks_look(struct callstacks *stacks, pid_t pid, uint32_t image_id)
 	if (!same(&look.identity, &after))
 		look.identity.exec_pages = PAGES_UNKNOWN;
 	look.end_ns = now_ns();
-	rc = make_maps(stacks, opened, &look.maps);
-	look.map_count = opened->module_count;
+	rc = make_maps(stacks, opened, &look.maps, &look.map_count);
 	pt_process_free(opened);
 	if (!rc)
 		add_look(process, &look);
