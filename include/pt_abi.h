@@ -101,8 +101,8 @@ enum pt_word_kind {
  *        returned. They lie on the thread's track as what RT_BEGIN and RT_END tell of does.
  *
  * STACK  1 payload word: the number of the PT_REC_CALL_STACK of the same thread, which comes before
- *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN or BLOCK that follows was
- *        called. No event.
+ *        the batch, shifted left by PT_RT_SHIFT: where the CUDA_BEGIN, BLOCK or PT_RT_MARK that
+ *        follows was called. No event.
  *
  * BLOCK  3 payload words: an address, bytes, and a PT_BLOCK_DESC shifted left by PT_RT_SHIFT. An
  *        allocator of PyTorch's gives out (bytes > 0) or takes back (bytes <= 0; 0: not known how
@@ -233,7 +233,8 @@ enum pt_rt_what {
 	X(CALL_STACK, 20, pt_rec_call_stack, "the stack on which a call was made")                 \
 	X(SAMPLE, 21, pt_rec_sample, "what a thread ran when the clock of its CPU ticked")         \
 	X(BLOCKED, 24, pt_rec_blocked, "a thread was blocked for some time, and where")            \
-	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")
+	X(MARK, 14, pt_rec_mark, "a probe of the user's: its name, kind and arguments")            \
+	X(RANK, 27, pt_rec_rank, "which rank of a distributed job a process is")
 
 enum pt_rec_kind {
 #define X(name, number, type, text) PT_REC_##name = (number),
@@ -318,6 +319,14 @@ struct pt_rec_proc {
 	__u32 reserved;
 	char comm[16];
 	char data[]; /* padded to 8 */
+};
+
+/* ---- PT_REC_RANK ---- */
+/* Written by user space, before the PT_REC_PROC of what the process runs: RANK and WORLD_SIZE of
+ * its environment. tid is 0. Of a process that has none there is no such record. */
+struct pt_rec_rank {
+	struct pt_rec hdr;
+	__u32 rank, world_size; /* rank < world_size <= INT32_MAX */
 };
 
 /* ---- PT_REC_THREAD ---- */
@@ -733,6 +742,7 @@ _Static_assert(sizeof(struct pt_rec_code) == 72, "code record");
 _Static_assert(__builtin_offsetof(struct pt_rec_code, data) == 72, "no padding before data");
 _Static_assert(__builtin_offsetof(struct pt_rec_proc, data) == 80, "no padding before data");
 _Static_assert(sizeof(struct pt_rec_proc) == 80, "process record");
+_Static_assert(sizeof(struct pt_rec_rank) == 40, "rank record");
 _Static_assert(sizeof(struct pt_rec_thread) == 64, "thread record");
 _Static_assert(sizeof(struct pt_rec_stack) == 40, "stack record");
 _Static_assert(sizeof(struct pt_rec_cfunc) == 64 + 2 * PT_C_NAME_BYTES, "C function record");

@@ -380,6 +380,10 @@ def test_nccl(t, mode):
     t.equal(target.finish(), 0, "exit status of the target")
     got = trace.load(t.path("trace.json"))
     spans = cuda_spans(got, "nccl")
+    t.equal(got.document["distributedInfo"], {"rank": 0, "rank from": "nothing: none is known"}
+            if mode == "runtime" else {"rank": 5, "world_size": 8,
+                                       "rank from": "the largest NCCL communicator"}, "its rank")
+    t.equal(hta.rank_of(t.path("trace.json")), got.document["distributedInfo"]["rank"], "by HTA")
     launches = [s for s in cuda_spans(got) if s.name == "cudaLaunchKernel"]
     t.equal(len(launches), sum(c[2] for c in calls), "launches")
     if mode == "runtime":

@@ -119,6 +119,7 @@ static int keep(const struct pt_op *op, void *ctx)
 
 			ops->processes[i].pid = op->process.pid;
 			ops->processes[i].parent = op->process.parent_pid;
+			ops->processes[i].rank = op->process.rank;
 			snprintf(ops->processes[i].name, 64, "%s", op->process.name);
 			snprintf(ops->processes[i].cmdline, 128, "%s",
 				 op->process.cmdline ? op->process.cmdline : "");

@@ -27,6 +27,7 @@ struct op_recorder {
 	struct {
 		pid_t pid;
 		char name[64], cmdline[128];
+		struct pt_op_rank rank;
 		pid_t parent;
 	} processes[64];
 	size_t process_count;

@@ -485,6 +485,17 @@ void rec_fork(struct rec_builder *b, const struct rec_thread *parent, uint32_t t
 	free(record);
 }
 
+void rec_rank(struct rec_builder *b, uint32_t tgid, uint32_t image_id, uint32_t rank,
+	      uint32_t world_size, uint64_t time_ns)
+{
+	struct pt_rec_rank *record = make(PT_REC_RANK, sizeof(*record), tgid, 0, image_id, time_ns);
+
+	record->rank = rank;
+	record->world_size = world_size;
+	emit(b, &record->hdr);
+	free(record);
+}
+
 void rec_cuda_lib(struct rec_builder *b, uint32_t tgid, const char *path, uint64_t ns)
 {
 	struct pt_rec_cuda_lib *record = make(PT_REC_CUDA_LIB, sizeof(*record) + 256, tgid, 0, 0,

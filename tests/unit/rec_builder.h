@@ -52,6 +52,8 @@ void rec_cfunc(struct rec_builder *b, uint32_t id, enum pt_cfunc_kind kind, cons
 void rec_proc(struct rec_builder *b, enum pt_proc_what what, uint32_t tgid, uint32_t image_id,
 	      uint64_t time_ns, uint32_t parent, const char *comm, const char *cmdline,
 	      int exit_code);
+void rec_rank(struct rec_builder *b, uint32_t tgid, uint32_t image_id, uint32_t rank,
+	      uint32_t world_size, uint64_t time_ns);
 void rec_thread_start(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
 void rec_thread_exit(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns);
 /* A piece of a line table: table[offset .. offset + bytes). */

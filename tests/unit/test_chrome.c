@@ -122,11 +122,14 @@ static void assert_in_order(const char *text, const char *const *keys)
 
 static void test_schema(void **state)
 {
-	static const char *const order[] = {
-	    "\"schemaVersion\": 1",    "\"deviceProperties\"",
-	    "\n    \"rank\": 0\n",     "\"displayTimeUnit\": \"ms\"",
-	    "\"baseTimeNanoseconds\"", "\"traceEvents\"",
-	    "\"traceName\"",           NULL};
+	static const char *const order[] = {"\"schemaVersion\": 1",
+					    "\"deviceProperties\"",
+					    "\"displayTimeUnit\": \"ms\"",
+					    "\"baseTimeNanoseconds\"",
+					    "\"traceEvents\"",
+					    "\n    \"rank\": 0,\n",
+					    "\"traceName\"",
+					    NULL};
 	const char *path = scratch_path("schema.json");
 	struct pt_sink *sink = open_sink(path, NULL);
 	struct pt_totals totals = {.lost_events = 7};

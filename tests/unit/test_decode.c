@@ -231,6 +231,12 @@ static void test_other_records(void **state)
 	assert_refused(record, record->len);
 	rec_note(&b, PT_NOTE_GATE_OPEN, 10, 0);
 	assert_int_equal(pt_record_check(record, record->len), 0);
+	rec_rank(&b, 1, 1, 7, 8, 10);
+	assert_int_equal(pt_record_check(record, record->len), 0);
+	((struct pt_rec_rank *)record)->rank = 8;
+	assert_refused(record, record->len);
+	((struct pt_rec_rank *)record)->world_size = 0x80000000;
+	assert_refused(record, record->len);
 }
 
 static void test_damaged_kernels(void **state)

@@ -27,6 +27,7 @@
 /* The stacks of calls of these groups (pt_cuda_group()), and of all. */
 #define PT_CUDA_WANT_STACK(group) (0x100u << (group))
 #define PT_CUDA_WANT_STACKS       PT_CUDA_WANT_STACK(PT_CUDA_GROUP_OTHER)
+#define PT_WANT_MARK_STACKS       PT_CUDA_WANT_STACK(PT_CUDA_GROUP_COUNT) /* of the user's probes */
 
 /* A function's number in the trace. bare: the arguments are not known, since its CUDA is newer than
  * the table, or its cuBLAS or cuDNN another one. */

@@ -119,6 +119,7 @@ enum pt_cuda_group {
 	PT_CUDA_GROUP_MALLOC, /* allocates or frees memory of any kind */
 	PT_CUDA_GROUP_MEMCPY, /* copies or sets memory */
 	PT_CUDA_GROUP_SYNC,   /* waits for the device, a stream or an event */
+	PT_CUDA_GROUP_COUNT,
 };
 
 enum pt_cuda_group pt_cuda_group(const char *symbol);

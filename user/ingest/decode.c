@@ -373,6 +373,11 @@ static int check_batch(const struct pt_rec_batch *batch, size_t len)
 	return 0;
 }
 
+static int check_rank(const struct pt_rec_rank *record)
+{
+	return record->rank < record->world_size && record->world_size <= INT32_MAX ? 0 : -EBADMSG;
+}
+
 int pt_record_check(const struct pt_rec *record, size_t len)
 {
 	static const size_t fixed_bytes[] = {
@@ -401,6 +406,8 @@ int pt_record_check(const struct pt_rec *record, size_t len)
 		return check_stack((const struct pt_rec_stack *)record, len);
 	case PT_REC_CFUNC:
 		return check_cfunc((const struct pt_rec_cfunc *)record);
+	case PT_REC_RANK:
+		return check_rank((const struct pt_rec_rank *)record);
 	case PT_REC_NOTE:
 		return 0; /* a remark that we do not know is no damage */
 	case PT_REC_RUNTIME:

@@ -245,7 +245,7 @@ void model_cuda_event(struct pt_model *model, struct model_thread *thread,
 
 struct shown {
 	struct pt_model *model;
-	const struct model_process *process;
+	struct model_process *process;
 	uint64_t begin_ns;
 	struct pt_arg args[ARGS_MAX];
 	uint32_t count;

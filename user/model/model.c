@@ -125,10 +125,19 @@ static void emit_process(struct pt_model *model, const struct model_process *pro
 		    .time_ns = process->start_ns ? process->start_ns : model->gate_open_ns,
 		    .name = process->name[0] ? process->name : "python",
 		    .cmdline = process->cmdline,
+		    .rank = process->rank,
 		},
 	};
 
 	model_emit(model, &op);
+}
+
+void model_process_rank(struct pt_model *model, struct model_process *process, int32_t rank,
+			int32_t world_size, bool from_nccl)
+{
+	process->rank = (struct pt_op_rank){rank, world_size, from_nccl};
+	if (process->announced)
+		emit_process(model, process);
 }
 
 void model_announce_process(struct pt_model *model, struct model_process *process)
@@ -249,6 +258,8 @@ static void process_forked(struct pt_model *model, struct model_process *process
 {
 	const struct model_process *parent = pt_map_get(&model->images, record->parent_tgid, 0);
 
+	if (parent && !parent->rank.from_nccl && !process->rank.world_size)
+		process->rank = parent->rank; /* it has the environment, too */
 	if (record->parent_tid)
 		process->forked_by = (struct pt_op_flow_end){
 		    (pid_t)record->parent_tgid, (pid_t)record->parent_tid, record->hdr.time_ns};
@@ -376,6 +387,15 @@ static void take_thread(struct pt_model *model, const struct pt_rec_thread *reco
 		model_fail(model, -ENOMEM);
 }
 
+static void take_rank(struct pt_model *model, const struct pt_rec_rank *record)
+{
+	struct model_process *process = process_get(model, &record->hdr);
+
+	if (process)
+		model_process_rank(model, process, (int32_t)record->rank,
+				   (int32_t)record->world_size, false);
+}
+
 static void take_note(struct pt_model *model, const struct pt_rec_note *note)
 {
 	switch (note->what) {
@@ -431,6 +451,9 @@ static int take_record(struct pt_model *model, const struct pt_rec *record, size
 		return 0;
 	case PT_REC_THREAD:
 		take_thread(model, (const struct pt_rec_thread *)record);
+		return 0;
+	case PT_REC_RANK:
+		take_rank(model, (const struct pt_rec_rank *)record);
 		return 0;
 	case PT_REC_NOTE:
 		take_note(model, (const struct pt_rec_note *)record);

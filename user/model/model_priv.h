@@ -61,6 +61,7 @@ struct model_span {
 	struct pt_ev_rt begin, end;     /* end.what 0: it did not come */
 	struct pt_rec_runtime *details; /* owned, or NULL */
 	struct model_cuda_call *cuda;   /* owned; what is SPAN_CUDA then */
+	struct model_call_stack *stack; /* of a PT_RT_MARK, or NULL */
 };
 
 /* model_span.what of a call of a CUDA function: no enum pt_rt_what */
@@ -88,7 +89,9 @@ struct model_process {
 	uint64_t start_ns; /* fork, exec, or when late probes arrived; 0: from the gate on */
 	char name[16 * 3 + 1];
 	char *cmdline;
-	uint64_t exit_ns; /* when it exited, or 0 */
+	struct pt_op_rank rank;
+	int32_t comm_size; /* of its largest communicator, if that says a rank */
+	uint64_t exit_ns;  /* when it exited, or 0 */
 	bool announced, ended;
 	bool threads_ended;
 	/* The fork that made it, or the shell that made it; pid 0: none. Its first call shows where
@@ -273,6 +276,9 @@ struct pt_model {
 void model_fail(struct pt_model *model, int error);
 void model_emit(struct pt_model *model, const struct pt_op *op);
 void model_announce_process(struct pt_model *model, struct model_process *process);
+/* It is this rank of so many; world_size 0: that is not known, after all. */
+void model_process_rank(struct pt_model *model, struct model_process *process, int32_t rank,
+			int32_t world_size, bool from_nccl);
 
 /* The process does something at last: the flow from the fork that made it leads there. */
 void model_flow(struct pt_model *model, struct model_thread *thread, uint64_t ns);
@@ -493,7 +499,7 @@ struct model_nccl { /* numbers: -1 not known */
 };
 
 /* A call that succeeded: it may tell of a communicator. */
-void model_nccl_learn(struct pt_model *model, const struct model_process *process,
+void model_nccl_learn(struct pt_model *model, struct model_process *process,
 		      const struct model_nccl_call *call);
 /* false: it sends nothing. */
 bool model_nccl_explain(const struct pt_model *model, const struct model_process *process,
@@ -581,7 +587,7 @@ void model_values_release(struct pt_model *model, struct model_thread *thread);
 
 struct model_mark_texts {
 	char name[MODEL_TEXT_MAX];
-	struct pt_arg args[PT_MARK_ARGS_MAX];
+	struct pt_arg args[PT_MARK_ARGS_MAX + 2]; /* and where it was called */
 	uint32_t arg_count;
 	char keys[PT_MARK_ARGS_MAX][3 * PT_MARK_ARG_NAME_BYTES];
 	char text[PT_MARK_ARGS_MAX][MODEL_TEXT_MAX];
@@ -599,6 +605,10 @@ void model_marks_left(struct pt_model *model, struct model_thread *thread,
 /* record: its details, or NULL. */
 void model_mark_texts(const struct pt_model *model, const struct pt_ev_rt *rt,
 		      const struct pt_rec_runtime *record, struct model_mark_texts *texts);
+/* Says where it was called, behind its arguments, and returns the stack's number; stack may be
+ * NULL. */
+uint32_t model_mark_stack(struct pt_model *model, struct model_call_stack *stack,
+			  struct model_mark_texts *texts);
 /* A word that is no slice. */
 void model_mark(struct pt_model *model, struct model_thread *thread, const struct pt_ev *event,
 		const struct pt_rec_runtime *record);

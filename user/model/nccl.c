@@ -103,7 +103,27 @@ static int32_t value_or(const struct model_nccl_call *call, const char *name, in
 	return word ? (int32_t)*word : otherwise;
 }
 
-void model_nccl_learn(struct pt_model *model, const struct model_process *process,
+/* Of a process whose environment has no rank, its largest communicator is taken for that of the
+ * whole job; one process may have several GPUs in it, and so no rank. */
+static void learn_rank(struct pt_model *model, struct model_process *process,
+		       const struct model_comm *comm)
+{
+	const struct pt_op_rank *before = &process->rank;
+	bool known = before->world_size != 0;
+
+	if (comm->rank < 0 || comm->rank >= comm->size || (known && !before->from_nccl))
+		return;
+	if (comm->size < process->comm_size)
+		return;
+	if (comm->size > process->comm_size) {
+		process->comm_size = comm->size;
+		model_process_rank(model, process, comm->rank, comm->size, true);
+	} else if (known && before->rank != comm->rank) {
+		model_process_rank(model, process, 0, 0, true);
+	}
+}
+
+void model_nccl_learn(struct pt_model *model, struct model_process *process,
 		      const struct model_nccl_call *call)
 {
 	const uint64_t *comm = call->word(call->ctx, "newcomm");
@@ -125,6 +145,7 @@ void model_nccl_learn(struct pt_model *model, const struct model_process *proces
 		return;
 	known->size = value_or(call, asked ? "count" : "nranks", known->size);
 	known->rank = value_or(call, "rank", value_or(call, "myrank", known->rank));
+	learn_rank(model, process, known);
 }
 
 void model_nccl_release(struct pt_model *model)

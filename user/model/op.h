@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 enum pt_op_kind {
-	PT_OP_PROCESS,  /* a process image becomes known, or its name or parent changes */
+	PT_OP_PROCESS,  /* a process image becomes known, or its name, parent or rank changes */
 	PT_OP_THREAD,   /* a thread becomes known, or its name changes */
 	PT_OP_FUNCTION, /* a code object, before the first slice of it */
 	PT_OP_STACK,    /* where something was called, before the first span that was */
@@ -47,11 +47,18 @@ enum pt_op_kind {
 #define PT_SLICE_AFTER_PAUSE   0x10 /* its real start lies within a pause; it begins at its end */
 #define PT_SLICE_INTO_PAUSE    0x20 /* its real end lies within a pause; it ends at its start */
 
+/* Which process of a distributed job it is. */
+struct pt_op_rank {
+	int32_t rank, world_size; /* world_size 0: not known */
+	bool from_nccl;           /* of its largest communicator, else of its environment */
+};
+
 struct pt_op_process {
 	pid_t pid, ns_pid, parent_pid;
 	uint32_t image_id;
 	uint64_t time_ns;
 	const char *name, *cmdline; /* cmdline may be NULL */
+	struct pt_op_rank rank;
 };
 
 /* Tracks that are no threads have numbers from here on, each one used once in a trace. pid_max is
@@ -171,7 +178,8 @@ struct pt_op_range {
 	const char *category, *name;
 	const struct pt_arg *args;
 	uint32_t arg_count;
-	uint32_t flags; /* PT_SLICE_* */
+	uint32_t flags;    /* PT_SLICE_* */
+	uint32_t stack_id; /* of a PT_OP_STACK, where it began; 0: none */
 };
 
 struct pt_op_instant {
@@ -180,6 +188,7 @@ struct pt_op_instant {
 	const char *name, *category, *detail; /* detail may be NULL */
 	const struct pt_arg *args;
 	uint32_t arg_count;
+	uint32_t stack_id; /* of a PT_OP_STACK; 0: none */
 };
 
 struct pt_op_counter {

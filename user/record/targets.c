@@ -16,6 +16,7 @@
 #include "record/sources.h"
 #include "record/stacks.h"
 #include "target/maps.h"
+#include "target/rank.h"
 
 #define CMDLINE_MAX_BYTES    4096
 /* Looking for probes of the user's rests for so many times as long as it took. */
@@ -264,6 +265,8 @@ static int attach_image(struct session *session, const struct pt_process *proces
 	rc = cuda_attach(session, process);
 	if (!rc)
 		rc = methods_attach(session, process, false);
+	if (!rc && session->callstacks && session->options->stacks & PT_WANT_MARK_STACKS)
+		rc = callstacks_look(session->callstacks, process->pid, image_id);
 	if (rc)
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot attach to process %d: %s",
 				  process->pid, strerror(-rc));
@@ -388,12 +391,27 @@ static int put_record(const struct pt_rec *record, size_t len, void *ctx)
 	return session_put(ctx, record, len);
 }
 
+static int put_rank(struct session *session, const struct target *target, uint64_t time_ns)
+{
+	struct pt_rec_rank record = {
+	    .hdr = {.kind = PT_REC_RANK,
+		    .len = sizeof(record),
+		    .tgid = (uint32_t)target->pid,
+		    .image_id = target->image_id,
+		    .time_ns = time_ns},
+	};
+
+	return pt_rank_read(target->pid, &record.rank, &record.world_size)
+		   ? session_put(session, &record.hdr, sizeof(record))
+		   : 0;
+}
+
 int target_announce(struct session *session, const struct target *target, enum pt_proc_what what,
 		    bool with_stacks, uint64_t time_ns)
 {
 	char path[64], *cmdline = NULL;
 	size_t size = 0;
-	int rc;
+	int rc = 0;
 
 	if (session->output_options.sources)
 		pt_sources_process(session->output_options.sources, target->pid);
@@ -402,8 +420,10 @@ int target_announce(struct session *session, const struct target *target, enum p
 	if (what == PT_PROC_ATTACH) {
 		snprintf(path, sizeof(path), "/proc/%d/cmdline", target->pid);
 		pt_proc_read(path, 4u << 20, &cmdline, &size);
+		rc = put_rank(session, target, time_ns);
 	}
-	rc = put_proc(session, target, what, cmdline, size, time_ns);
+	if (!rc)
+		rc = put_proc(session, target, what, cmdline, size, time_ns);
 	free(cmdline);
 	if (rc || !with_stacks || !target->runs_python ||
 	    session->options->engine == PT_ENGINE_SAMPLE)

@@ -18,6 +18,7 @@
 #include "base/utf8.h"
 #include "sink/format.h"
 #include "sink/json_text.h"
+#include "sink/ranks.h"
 
 /* Kineto's ChromeTraceBaseTime: times count from unix time floored to a multiple of three months
  * of 2629746 s (libkineto/src/time_since_epoch.h, ChromeTraceBaseTime.h), so that traces of several
@@ -72,7 +73,9 @@ struct chrome {
 	char process_name[256]; /* "": their own */
 	char version[32];       /* of the tool */
 	bool call_ids, any_event, own_any_event;
-	struct text head;
+	struct pt_capture_info info;
+	struct pt_ranks ranks;
+	int head_error;                    /* of a head that comes with the first event */
 	uint64_t base_ns;                  /* unix time */
 	uint64_t mono_base;                /* CLOCK_MONOTONIC at base_ns, modulo 2^64 */
 	struct chrome_function *functions; /* by id */
@@ -97,17 +100,12 @@ static void add_text(struct pt_buf *buf, const char *key, const char *value)
 	pt_json_string(buf, value);
 }
 
-static void write_head(struct chrome *chrome, const struct pt_capture_info *info,
-		       struct pt_buf *buf)
+static void write_head(struct chrome *chrome, struct pt_buf *buf)
 {
-	pt_buf_add_str(buf, "{\n");
+	const struct pt_capture_info *info = &chrome->info;
+
 	if (chrome->dialect == PT_DIALECT_PYTORCH)
-		pt_buf_add_str(buf, "  \"schemaVersion\": 1,\n"
-				    "  \"deviceProperties\": [],\n"
-				    /* Holistic Trace Analysis looks for this very line */
-				    "  \"distributedInfo\": {\n"
-				    "    \"rank\": 0\n"
-				    "  },\n");
+		pt_ranks_head(&chrome->ranks, buf);
 	pt_buf_add_str(buf, "  \"pytrace-bpf\": {\n");
 	add_text(buf, "version", info->tool_version);
 	pt_buf_add_str(buf, ",\n");
@@ -148,11 +146,30 @@ static int take(struct text *text, struct pt_buf *buf)
 	return 0;
 }
 
+/* What comes at once, so that it is known early where nothing can be written. */
+static int put_start(struct chrome *chrome)
+{
+	struct pt_buf start = {0};
+	int rc;
+
+	pt_buf_add_str(&start, "{\n");
+	if (chrome->dialect == PT_DIALECT_PYTORCH)
+		pt_buf_add_str(&start, "  \"schemaVersion\": 1,\n"
+				       "  \"deviceProperties\": [],\n");
+	rc = put_buf(chrome, &start);
+	pt_buf_release(&start);
+	return rc ? rc : pt_destination_flush(chrome->destination, true);
+}
+
+/* What comes with the first event, since by then ranks are known. */
 static int put_head(struct chrome *chrome)
 {
-	struct pt_buf head = {.data = chrome->head.data, .len = chrome->head.len};
-	int rc = put_buf(chrome, &head);
+	struct pt_buf head = {0};
+	int rc;
 
+	write_head(chrome, &head);
+	rc = put_buf(chrome, &head);
+	pt_buf_release(&head);
 	return rc ? rc : pt_destination_flush(chrome->destination, true);
 }
 
@@ -179,7 +196,7 @@ static void chrome_free(void *state)
 	free(chrome->stacks);
 	pt_map_release(&chrome->frame_by_hash);
 	pt_map_release(&chrome->threads);
-	free(chrome->head.data);
+	pt_ranks_release(&chrome->ranks);
 	free(chrome);
 }
 
@@ -187,12 +204,12 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 		       const struct pt_sink_options *options, void **state)
 {
 	struct chrome *chrome = calloc(1, sizeof(*chrome));
-	struct pt_buf head = {0};
 	int rc;
 
 	if (!chrome)
 		return -ENOMEM;
 	chrome->destination = destination;
+	chrome->info = *info;
 	chrome->dialect = options->dialect;
 	chrome->source = options->source;
 	chrome->source_ctx = options->source_ctx;
@@ -203,10 +220,7 @@ static int chrome_open(struct pt_destination *destination, const struct pt_captu
 	chrome->call_ids = !options->no_call_ids;
 	chrome->base_ns = pt_chrome_base_ns(info->start_real_ns);
 	chrome->mono_base = info->start_mono_ns - info->start_real_ns % BASE_INTERVAL_NS;
-	write_head(chrome, info, &head);
-	rc = take(&chrome->head, &head);
-	if (!rc)
-		rc = put_head(chrome);
+	rc = put_start(chrome);
 	if (rc)
 		chrome_free(chrome);
 	else
@@ -411,12 +425,13 @@ static char *slice_args(const struct chrome *chrome, const struct pt_op_slice *s
 	return out;
 }
 
-/* The first event of the document has no comma before it. */
+/* The first event of the document has no comma before it, but the head. */
 static const char *skip_comma(struct chrome *chrome, const char *text, size_t *len)
 {
 	if (chrome->any_event)
 		return text;
 	chrome->any_event = true;
+	chrome->head_error = put_head(chrome);
 	(*len)--;
 	return text + 1;
 }
@@ -530,9 +545,12 @@ static int put_sort_index(struct chrome *chrome, const char *name, pid_t pid, pi
 static int put_process(struct chrome *chrome, const struct pt_op_process *process)
 {
 	pid_t pid = process->pid;
+	const struct pt_op_rank *rank = &process->rank;
 	struct pt_buf labels = {0};
-	int rc;
+	int rc = pt_ranks_add(&chrome->ranks, process);
 
+	if (rc)
+		return rc;
 	rc = put_metadata_text(chrome, "process_name", pid, pid, process->time_ns, "name",
 			       chrome->process_name[0] ? chrome->process_name : process->name);
 	if (rc)
@@ -541,6 +559,9 @@ static int put_process(struct chrome *chrome, const struct pt_op_process *proces
 	if (process->ns_pid != pid)
 		pt_buf_printf(&labels, "%s(pid %d in its namespace)", labels.len ? " " : "",
 			      process->ns_pid);
+	if (rank->world_size)
+		pt_buf_printf(&labels, "%s(rank %d of %d)", labels.len ? " " : "", rank->rank,
+			      rank->world_size);
 	if (labels.len || labels.failed) {
 		pt_buf_add(&labels, "", 1);
 		rc = labels.failed ? -ENOMEM
@@ -717,6 +738,12 @@ static void write_frames(const struct chrome *chrome, struct pt_buf *buf)
 	pt_buf_add_str(buf, "}");
 }
 
+static void add_stack_frame(const struct chrome *chrome, struct pt_buf *buf, uint32_t stack_id)
+{
+	if (stack_id && stack_id < chrome->stack_room)
+		pt_buf_printf(buf, "\"sf\":%u,", chrome->stacks[stack_id]);
+}
+
 /* A slice that is no call. */
 static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 {
@@ -734,8 +761,7 @@ static int put_x(struct chrome *chrome, const struct pt_op_span *span)
 	}
 	begin_where(chrome, &buf, span->pid, span->tid, span->begin_ns);
 	pt_buf_printf(&buf, "\"dur\":%s,", dur);
-	if (span->stack_id && span->stack_id < chrome->stack_room)
-		pt_buf_printf(&buf, "\"sf\":%u,", chrome->stacks[span->stack_id]);
+	add_stack_frame(chrome, &buf, span->stack_id);
 	add_args(&buf, span->flags, NULL, span->args, span->arg_count);
 	pt_buf_add_str(&buf, "}");
 	return put_rare(chrome, &buf);
@@ -778,6 +804,7 @@ static int put_range(struct chrome *chrome, const struct pt_op_range *range)
 	begin_rare(chrome, &buf, "b", range->category, range->name, range->pid, range->tid,
 		   range->begin_ns);
 	pt_buf_printf(&buf, "\"id\":\"%d.%llx\",", range->tid, (unsigned long long)range->track);
+	add_stack_frame(chrome, &buf, range->stack_id);
 	add_args(&buf, range->flags, NULL, range->args, range->arg_count);
 	*pt_json_us(ts, since_base(chrome, range->end_ns)) = '\0';
 	pt_buf_add_str(&buf, "},\n{\"ph\":\"e\",\"cat\":");
@@ -885,6 +912,7 @@ static int put_instant(struct chrome *chrome, const struct pt_op_instant *instan
 	pt_buf_add_str(&buf, "\"s\":\"t\"");
 	if (instant->detail || instant->arg_count) {
 		pt_buf_add_str(&buf, ",");
+		add_stack_frame(chrome, &buf, instant->stack_id);
 		add_args(&buf, 0, instant->detail, instant->args, instant->arg_count);
 	}
 	pt_buf_add_str(&buf, "}");
@@ -927,13 +955,14 @@ static int clear(struct chrome *chrome)
 		chrome->functions[i].source = NULL;
 		chrome->functions[i].asked = false;
 	}
-	return rc ? rc : put_head(chrome);
+	return rc ? rc : put_start(chrome);
 }
 
 static int chrome_op(void *state, const struct pt_op *op)
 {
 	struct chrome *chrome = state;
-	int rc = pt_destination_error(chrome->destination);
+	int rc = chrome->head_error ? chrome->head_error
+				    : pt_destination_error(chrome->destination);
 
 	if (rc)
 		return rc;
@@ -1039,6 +1068,10 @@ static void write_sources(const struct chrome *chrome, struct pt_buf *buf)
 
 static void chrome_extra(void *state, struct pt_buf *buf)
 {
+	struct chrome *chrome = state;
+
+	if (!chrome->any_event && put_head(chrome))
+		buf->failed = true;
 	write_sources(state, buf);
 	write_frames(state, buf);
 }
@@ -1046,7 +1079,7 @@ static void chrome_extra(void *state, struct pt_buf *buf)
 static void chrome_tail(void *state, const char *path, const struct pt_totals *totals, bool extra,
 			struct pt_buf *tail)
 {
-	const struct chrome *chrome = state;
+	struct chrome *chrome = state;
 	bool limited = pt_destination_flush(chrome->destination, false) != 0;
 	char name[1024];
 
@@ -1054,6 +1087,8 @@ static void chrome_tail(void *state, const char *path, const struct pt_totals *t
 	pt_buf_add_str(tail, extra ? ",\n" : "\n  ],\n");
 	if (chrome->dialect == PT_DIALECT_VIZTRACER)
 		viztracer_metadata(chrome, totals, tail);
+	else
+		pt_ranks_tail(&chrome->ranks, tail);
 	pt_buf_add_str(tail, "  \"traceName\": ");
 	pt_json_string(tail, name);
 	pt_buf_printf(
