@@ -49,6 +49,7 @@ const volatile bool cuda_nested;        /* calls of CUDA functions made by other
 const volatile bool want_async;         /* --async */
 const volatile bool use_methods;        /* C functions are probed at themselves */
 const volatile bool use_stacks;         /* --stacks */
+const volatile bool mark_stacks;        /* --stacks mark */
 const volatile __u32 stacks_bytes;      /* of a stack, at most; 0: no native frames */
 const volatile __u64 stacks_ring_bytes; /* with more pending than this, stacks are not sent */
 

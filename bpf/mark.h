@@ -9,6 +9,7 @@
 #ifndef PT_BPF_MARK_H
 #define PT_BPF_MARK_H
 
+#include "cuda.h"
 #include "paused.h"
 #include "process.h"
 
@@ -106,6 +107,21 @@ static __always_inline void mark_send(struct thread *t, const struct rt_event *e
 	put_runtime(t, event, now);
 }
 
+/* The stack on which this probe fires, before all else that it tells. */
+static __always_inline void mark_stack(struct pt_regs *ctx, struct thread *t)
+{
+	__u32 stack = stack_take(ctx, t), n;
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!stack)
+		return;
+	n = cuda_place(t, now);
+	if (n > CUDA_ROOM)
+		return;
+	stack_word(t, n, stack, now);
+	brief_item(t);
+}
+
 static __always_inline int mark_hit(struct pt_regs *ctx)
 {
 	__u32 gate = *(volatile __u32 *)&control.gate, index = (__u32)bpf_get_attach_cookie(ctx);
@@ -120,6 +136,9 @@ static __always_inline int mark_hit(struct pt_regs *ctx)
 	t = thread_traced();
 	if (!t)
 		return 0;
+	if (mark_stacks && gate == PT_GATE_OPEN && m->kind != PT_MARK_END &&
+	    m->kind != PT_MARK_COUNTER && !trigger_silent(t))
+		mark_stack(ctx, t);
 	details_begin(t, PT_RT_MARK);
 	for (i = 0; i < PT_MARK_ARGS_MAX; i++) {
 		if (i >= m->arg_count)

@@ -52,7 +52,7 @@ _pytrace_bpf() {
         return
         ;;
     --stacks)
-        mapfile -t COMPREPLY < <(compgen -W "cuda launch malloc memcpy sync" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "cuda launch malloc memcpy sync mark" -- "$cur")
         return
         ;;
     --on)

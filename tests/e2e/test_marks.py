@@ -49,7 +49,8 @@ def check_marks(t, got, seen, pid):
     values = [e["args"]["value"] for e in sorted(got.events, key=lambda e: e.get("ts", 0))
               if e["ph"] == "C" and e["name"] == "queue"]
     t.equal(values, seen["counter"], "values of the counter")
-    ticks = [list(e["args"].values()) for e in got.instants if e["name"] == "app:tick"]
+    ticks = [[v for k, v in e["args"].items() if k not in ("stack", "called at")]
+             for e in got.instants if e["name"] == "app:tick"]
     t.equal(ticks, seen["usdt"], "USDT probes")
     guarded = sum(e["name"] == "app:guarded" for e in got.instants)
     t.equal((guarded, seen["guarded"]), (30, 30), "USDT probes behind a semaphore")
@@ -77,18 +78,51 @@ def check_work(t, got):
         t.equal(len(inner), 1, "callbacks at depth %d" % s.args["depth"])
 
 
+def check_stacks(t, got):
+    """Where each mark was made: the line of the program's own call of that function."""
+    with open(os.path.join(process.PROGRAMS, "marks.py")) as file:
+        lines = file.read().split("\n")
+    frames = got.document["stackFrames"]
+    marks = [e for e in got.instants if "big" in e["args"] or e["name"] == "app:tick"]
+    marks += [r.event for r in got.ranges] + [s.event for s in got.spans_of("mark")]
+    for e in marks:
+        symbol = ("app_event" if "big" in e["args"] else "app_usdt" if e["name"] == "app:tick" else
+                  "app_open" if e["ph"] == "b" else "app_work")
+        at, python, native = str(e["sf"]), [], []
+        while at:
+            (python if frames[at]["category"] == "python" else native).append(frames[at]["name"])
+            at = frames[at].get("parent")
+        number = int(re.search(r"marks\.py\((\d+)\): ", python[0]).group(1))
+        t.check("LIB.%s(" % symbol in lines[number - 1], "%s was called at line %d", symbol, number)
+        t.check(re.search(r"marks\.py.*\b%d\b" % number, e["args"]["called at"]), "%s says %s",
+                symbol, e["args"]["called at"])
+        t.check(any(name.endswith(": workload") for name in python) or
+                any("threading.py(" in name for name in python), "%s: %s", symbol, python)
+        t.check(any(name.startswith("ffi_call (libffi") for name in native), "%s: %s", symbol, native)
+    t.check(len(marks) > 100, "there are only %d", len(marks))
+    t.check(not [e for e in got.events if e["ph"] == "C" and "sf" in e], "a counter has one")
+
+
 @each(minor=ONE_EACH)
 def test_all_kinds(t, minor):
+    """With stacks, of some versions."""
     interp = interpreters.one(minor)
+    stacks = minor in ("3.8", "3.11", "3.12", "3.15")
     path, _ = library(t, interp)
     target = process.Target(interp, "marks", env=process.environment(MARKLIB=path))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *every_probe(path))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), *every_probe(path),
+                            *(["--stacks", "mark"] if stacks else []))
     tracer.recording()
     target.go()
     seen = target.done()
     tracer.expect(0, stop=True)
     t.equal(target.finish(), 0, "exit status of the target")
-    check_marks(t, trace.load(t.path("trace.json")), seen, target.pid)
+    got = trace.load(t.path("trace.json"))
+    check_marks(t, got, seen, target.pid)
+    if stacks:
+        check_stacks(t, got)
+    else:
+        t.check("stackFrames" not in got.document, "there are stacks")
 
 
 @each(follow=["exact", "late"])
@@ -225,6 +259,8 @@ def test_bad_input(t):
         t.check(not os.path.exists(t.path("bad.json")), "a file was left")
     out, text = process.run_tool("-p", "1", "--no-cookie", "--probe", "uprobe:x:f", code=5)
     t.has(text, "--probe and --nvtx are not possible here")
+    _, text = process.run_tool("-p", "1", "--stacks", "mark", code=USAGE)
+    t.has(text, "--stacks mark needs --probe or --nvtx")
     target.go()
     target.done()
     t.equal(target.finish(), 0, "exit status of the target")

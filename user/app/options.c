@@ -116,6 +116,7 @@ static const struct choice stack_groups[] = {
     {"malloc", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC)},
     {"memcpy", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MEMCPY)},
     {"sync", PT_CUDA_WANT_STACK(PT_CUDA_GROUP_SYNC)},
+    {"mark", PT_WANT_MARK_STACKS},
     {NULL, 0},
 };
 
@@ -248,10 +249,11 @@ static const struct row rows[] = {
 	ROW("torch", 0, FLAG, NULL, torch, TRACERS,
 	 "record calls of PyTorch's operators (aten::add ..), those of C++ included, as slices of "
 	 "the category cpu_op"),
-	ROW("stacks", 0, CHOICES, "cuda|launch|malloc|memcpy|sync[,...]", stacks, TRACERS,
+	ROW("stacks", 0, CHOICES, "cuda|launch|malloc|memcpy|sync|mark[,...]", stacks, TRACERS,
 	 "record where CUDA functions are called from: the Python functions, each with the line at "
 	 "which it stands, and the native ones between and above them; of all such calls (cuda), or "
-	 "of launches, of what allocates and frees memory, of copies, of waits (may be repeated)",
+	 "of launches, of what allocates and frees memory, of copies, of waits; mark: where probes "
+	 "of --probe and --nvtx fire (may be repeated)",
 	 .choices = stack_groups),
 	ROW("buffer", 0, SIZE, "SIZE", buffer_bytes, TRACERS,
 	 "ring buffer between kernel and tracer; default 64M", .max = 1ull << 31),
@@ -940,7 +942,10 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 		options->follow = PT_FOLLOW_NO;
 	if (options->gc && options->no_gc)
 		return usage(err, "--gc and --no-gc exclude each other");
-	if (options->stacks && options->cuda == PT_CUDA_NONE + 1 && !options->cuda_libs)
+	if (options->stacks & PT_WANT_MARK_STACKS && !options->probes.count && !options->nvtx)
+		return usage(err, "--stacks mark needs --probe or --nvtx");
+	if (options->stacks & ~PT_WANT_MARK_STACKS && options->cuda == PT_CUDA_NONE + 1 &&
+	    !options->cuda_libs)
 		return usage(err, "--stacks needs the calls that --cuda none leaves out");
 	/* importlib's are called "<frozen importlib._bootstrap>" */
 	if (options->ignore_frozen && list_append(&options->exclude_files, "<frozen *"))

@@ -253,7 +253,7 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
 	session->cuda_asked = options->cuda > 0 || (options->memory && !options->torch_memory) ||
-			      options->gpu_bounds || options->stacks != 0;
+			      options->gpu_bounds || (options->stacks & ~PT_WANT_MARK_STACKS) != 0;
 	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
 	session->cuda_libs = (unsigned int)options->cuda_libs;
 	session->cuda_asked |= session->cuda_libs != 0;

@@ -19,6 +19,7 @@ struct model_range {
 	uint64_t begin_ns;
 	int64_t key;
 	struct pt_rec_runtime *details; /* owned, or NULL */
+	struct model_call_stack *stack; /* or NULL */
 };
 
 int model_mark_define(struct pt_model *model, const struct pt_rec_mark *record)
@@ -130,6 +131,21 @@ void model_mark_texts(const struct pt_model *model, const struct pt_ev_rt *rt,
 	fill_texts(mark_of(model, rt), record, texts);
 }
 
+uint32_t model_mark_stack(struct pt_model *model, struct model_call_stack *stack,
+			  struct model_mark_texts *texts)
+{
+	const char *at;
+	uint32_t id;
+
+	if (!stack)
+		return 0;
+	id = model_stack_show(model, stack, &at);
+	texts->args[texts->arg_count++] = (struct pt_arg){.key = "stack", .number = id};
+	if (at)
+		texts->args[texts->arg_count++] = (struct pt_arg){.key = "called at", .text = at};
+	return id;
+}
+
 /* ---- ranges ---- */
 
 static void emit_range(struct pt_model *model, struct model_thread *thread,
@@ -164,6 +180,7 @@ static void emit_range(struct pt_model *model, struct model_thread *thread,
 	    (model->drop_open && flags & PT_SLICE_OPEN_AT_END))
 		return;
 	fill_texts(range->mark, range->details, &texts);
+	op.range.stack_id = model_mark_stack(model, range->stack, &texts);
 	op.range.arg_count = texts.arg_count;
 	model->totals.spans++;
 	if (!thread->announced)
@@ -198,7 +215,7 @@ static uint32_t find_range(const struct model_thread *thread, const struct pt_re
 
 static void begin_range(struct pt_model *model, struct model_thread *thread,
 			const struct pt_rec_mark *mark, const struct pt_ev *event,
-			const struct pt_rec_runtime *record)
+			const struct pt_rec_runtime *record, struct model_call_stack *stack)
 {
 	uint32_t before = find_range(thread, mark, event->rt.value[2]);
 	struct model_range *range, *bigger;
@@ -219,7 +236,7 @@ static void begin_range(struct pt_model *model, struct model_thread *thread,
 	range = &bigger[thread->range_count++];
 	model->open_frames++;
 	*range = (struct model_range){
-	    .mark = mark, .begin_ns = event->time_ns, .key = event->rt.value[2]};
+	    .mark = mark, .begin_ns = event->time_ns, .key = event->rt.value[2], .stack = stack};
 	if (!record)
 		return;
 	range->details = malloc(record->hdr.len);
@@ -248,7 +265,7 @@ void model_ranges_release(struct pt_model *model, struct model_thread *thread)
 /* ---- instants and counters ---- */
 
 static void emit_instant(struct pt_model *model, struct model_thread *thread,
-			 const struct model_mark_texts *texts, uint64_t ns)
+			 const struct model_mark_texts *texts, uint32_t stack_id, uint64_t ns)
 {
 	const struct pt_op op = {
 	    .kind = PT_OP_INSTANT,
@@ -261,6 +278,7 @@ static void emit_instant(struct pt_model *model, struct model_thread *thread,
 		    .name = texts->name,
 		    .args = texts->args,
 		    .arg_count = texts->arg_count,
+		    .stack_id = stack_id,
 		},
 	};
 
@@ -300,11 +318,12 @@ void model_mark(struct pt_model *model, struct model_thread *thread, const struc
 {
 	const struct pt_rec_mark *mark = mark_of(model, &event->rt);
 	enum pt_mark_kind kind = mark ? (enum pt_mark_kind)mark->kind : PT_MARK_INSTANT;
+	struct model_call_stack *stack = model_stack_take(thread);
 	struct model_mark_texts texts;
 	uint32_t i;
 
 	if (kind == PT_MARK_BEGIN) {
-		begin_range(model, thread, mark, event, record);
+		begin_range(model, thread, mark, event, record, stack);
 	} else if (kind == PT_MARK_END) {
 		i = find_range(thread, mark, event->rt.value[2]);
 		if (i < thread->range_count)
@@ -314,6 +333,7 @@ void model_mark(struct pt_model *model, struct model_thread *thread, const struc
 		if (kind == PT_MARK_COUNTER)
 			emit_counter(model, thread, &texts, event->time_ns);
 		else
-			emit_instant(model, thread, &texts, event->time_ns);
+			emit_instant(model, thread, &texts, model_mark_stack(model, stack, &texts),
+				     event->time_ns);
 	}
 }

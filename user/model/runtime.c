@@ -240,6 +240,7 @@ static void span_emit(struct pt_model *model, struct model_thread *thread,
 		model_mark_texts(model, &span->begin, span->details, &mark);
 		op.span.name = mark.name;
 		op.span.args = mark.args;
+		op.span.stack_id = model_mark_stack(model, span->stack, &mark);
 		texts.arg_count = mark.arg_count;
 		break;
 	case PT_RT_AUDIT: /* these have no duration */
@@ -281,8 +282,10 @@ static void begin(struct pt_model *model, struct model_thread *thread, const str
 		model_fail(model, -ENOMEM);
 		return;
 	}
-	if (event->rt.what == PT_RT_MARK)
+	if (event->rt.what == PT_RT_MARK) {
 		model_marks_left(model, thread, event);
+		span->stack = model_stack_take(thread);
+	}
 	span->what = event->rt.what;
 	span->begin = event->rt;
 	span->scoped = span->what == PT_RT_IMPORT;

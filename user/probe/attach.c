@@ -421,6 +421,11 @@ bool pt_tracer_c_functions_supported(const struct pt_tracer_options *options, st
 	return newer_kernel(options, err);
 }
 
+bool pt_tracer_mark_stacks_supported(const struct pt_tracer_options *options, struct pt_err *err)
+{
+	return newer_kernel(options, err);
+}
+
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err)
 {
 	if (!newer_kernel(options, err) || pt_require(PT_FEAT_UPROBE_MULTI, err))

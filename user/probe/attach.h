@@ -77,6 +77,7 @@ struct pt_tracer_options {
 	bool torch;         /* likewise calls of PyTorch's operators */
 	bool torch_memory;  /* likewise what its allocators do */
 	bool stacks;        /* of those calls that pt_tracer_add_cuda()'s cookies say */
+	bool mark_stacks;   /* of what pt_tracer_set_mark()'s begin, and of instants; with stacks */
 	bool native_stacks; /* with the native frames */
 	bool marks;        /* probes of the user's are to come; needs pt_tracer_marks_supported() */
 	bool withdrawable; /* pt_tracer_withdraw() is to come */
@@ -140,6 +141,8 @@ int pt_tracer_add_image(struct pt_tracer *tracer, const struct py_image *image,
 			const char *open_path, struct pt_err *err);
 
 /* Does this kernel have what recording CUDA functions takes? err says what is missing. */
+/* Stacks where probes of the user's fire. */
+bool pt_tracer_mark_stacks_supported(const struct pt_tracer_options *options, struct pt_err *err);
 bool pt_tracer_cuda_supported(const struct pt_tracer_options *options, struct pt_err *err);
 /* Can one process alone get probes by a uprobe.multi link? If not, those that need one are to be
  * for all who map the file. */

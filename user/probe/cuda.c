@@ -26,9 +26,10 @@ void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes)
 
 	skel->rodata->cuda_nested = tracer->options.cuda_nested;
 	skel->rodata->use_stacks = tracer->options.stacks;
+	skel->rodata->mark_stacks = tracer->options.mark_stacks;
 	skel->rodata->stacks_bytes = tracer->options.native_stacks ? STACK_BYTES : 0;
 	skel->rodata->stacks_ring_bytes = ring_bytes / 2;
-	bpf_map__set_autocreate(skel->maps.stack_states, (on || memory) && tracer->options.stacks);
+	bpf_map__set_autocreate(skel->maps.stack_states, tracer->options.stacks);
 	bpf_map__set_autocreate(skel->maps.cuda_threads, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_enter, on);
 	bpf_program__set_autoload(skel->progs.pt_cuda_leave, on);

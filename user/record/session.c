@@ -214,7 +214,8 @@ static bool wants_calls(const struct pt_tracer_options *options)
 
 static void drop_calls(struct pt_tracer_options *options)
 {
-	options->cuda = options->torch = options->torch_memory = options->stacks = false;
+	options->cuda = options->torch = options->torch_memory = false;
+	options->stacks = options->mark_stacks;
 }
 
 static void tell_no_calls(bool cuda, const struct pt_tracer_options *options,
@@ -288,6 +289,18 @@ static int make_callstacks(struct session *session, struct pt_err *err)
 	return 0;
 }
 
+static void choose_mark_stacks(const struct session *session, struct pt_tracer_options *options)
+{
+	struct pt_err why = {0};
+
+	if (!options->marks || !(session->options->stacks & PT_WANT_MARK_STACKS))
+		return;
+	options->mark_stacks = pt_tracer_mark_stacks_supported(options, &why);
+	options->stacks |= options->mark_stacks;
+	if (!options->mark_stacks)
+		pt_warn("--stacks mark: not recorded: %s", why.what);
+}
+
 static int make_tracer(struct session *session, struct pt_err *err)
 {
 	struct pt_tracer_options options = session->options->tracer;
@@ -301,7 +314,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 	options.imports = session->options->features >> PY_FEATURE_IMPORTS & 1;
 	options.cuda = session->options->cuda != PT_CUDA_NONE || session->options->cuda_libs;
 	options.stacks = (options.cuda || session->options->torch_memory) &&
-			 session->options->stacks;
+			 session->options->stacks & ~PT_WANT_MARK_STACKS;
 	options.native_stacks = session->options->native_stacks;
 	options.cuda_nested = session->options->cuda == PT_CUDA_ALL;
 	options.torch = session->options->torch;
@@ -325,7 +338,7 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		options.off_cpu = false;
 	}
 	options.marks = session->marks != NULL;
-	pt_err_clear(&why);
+	choose_mark_stacks(session, &options);
 	if (wants_calls(&options) && !pt_tracer_cuda_supported(&options, &why)) {
 		tell_no_calls(options.cuda && session->options->cuda_asked, &options, &why);
 		drop_calls(&options);
