@@ -425,11 +425,12 @@ struct pt_rec_cuda_fn {
 };
 
 /* ---- PT_REC_CUDA_LIB ---- */
-/* Written by user space when the probes are there; tid is 0. */
+/* Written by user space of a file that the process had mapped before its probes were there; tid is
+ * 0. */
 struct pt_rec_cuda_lib {
 	struct pt_rec hdr;
 	__u32 fn_count;
-	__u32 late;       /* 1: the process runs with it already, so calls before are missing */
+	__u32 late;       /* 1: since the recording began, so calls before are missing; 0: before */
 	__u32 text_bytes; /* of data[]: its path as the process sees it */
 	__u32 torch;      /* 1: they are PyTorch's operators */
 	char data[];      /* padded to 8 */

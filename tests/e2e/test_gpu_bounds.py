@@ -107,6 +107,12 @@ def test_bounds(t, how):
     t.equal(sum(len(own) for own in calls.values()), result["calls"], "calls")
     found = bound_by_call(t, got, calls)
     counts = check_work(t, result["works"], calls, found)
+    by_id = {s.args["correlation"]: s for own in calls.values() for s in own}
+    for bound in found.values():  # the library was there before the recording
+        last = by_id.get(bound.args.get("ended by call"))
+        itself = last and last.name in ("cudaStreamSynchronize", "cudaStreamQuery") and (
+            bound.args["in"] == "stream " + last.args["stream"])
+        t.equal("assumes" in bound.args, bool(last) and not itself, "doubt of %s" % bound.event)
     works = counts["done"] + counts["open"]
     t.equal(sum(b.args["works"] for own in got.bounds.values() for b in own), works, "works")
     summary = got.document["pytrace-bpf summary"]

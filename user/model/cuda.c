@@ -150,10 +150,13 @@ bool model_cuda_stream(const struct pt_model *model, uint32_t id, struct model_c
 
 void model_cuda_lib(struct pt_model *model, const struct pt_rec_cuda_lib *record)
 {
-	const struct model_process *process = pt_map_get(&model->images, record->hdr.tgid, 0);
+	struct model_process *process = pt_map_get(&model->images, record->hdr.tgid, 0);
 	char path[4096];
 
-	if (!record->late || !process)
+	if (!process)
+		return;
+	process->had_cuda |= !record->torch;
+	if (!record->late)
 		return;
 	pt_utf8_clean(path, sizeof(path), record->data, record->text_bytes);
 	if (model->gpu && !record->torch)

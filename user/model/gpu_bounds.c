@@ -657,9 +657,24 @@ struct group {
 	const struct gpu_work *first;
 	uint64_t begin_ns, end_ns, upto; /* the number of its last work */
 	const char *ended_by;
-	uint64_t ended_by_call; /* 0: none did */
+	uint64_t ended_by_call;     /* 0: none did */
+	const struct gpu_event *by; /* likewise, NULL */
 	uint32_t flags;
 };
+
+/* Contexts that the program made itself before anybody looked have default streams of their own,
+ * and what waits for a device says nothing of them. Only of a stream of which the call has the
+ * handle is it certain. */
+static bool assumes_no_contexts(const struct gpu_process *own, const struct group *group)
+{
+	const struct gpu_event *by = group->by;
+
+	if (!own->process->had_cuda || !by)
+		return false;
+	return by->what != PT_CUDA_STREAM_SYNC || by->stream.kind != PT_CUDA_STREAM_NAMED ||
+	       group->stream->kind != PT_CUDA_STREAM_NAMED ||
+	       group->stream->handle != by->stream.handle;
+}
 
 static bool same_track(const struct gpu_process *own, const struct gpu_track *track,
 		       const struct gpu_stream *stream)
@@ -798,7 +813,10 @@ static void emit(struct pt_model *model, struct gpu_process *own, const struct g
 	    {.key = "last launch", .number = (int64_t)tally.last_call},
 	    {.key = "ended by", .text = group->ended_by},
 	    {.key = "ended by call", .number = (int64_t)group->ended_by_call},
+	    {.key = "assumes",
+	     .text = "that the program had no contexts of its own before the recording"},
 	};
+	unsigned int args_not_there = group->ended_by_call ? !assumes_no_contexts(own, group) : 2;
 	const struct pt_op op = {
 	    .kind = PT_OP_GPU_BOUND,
 	    .gpu_bound =
@@ -814,7 +832,7 @@ static void emit(struct pt_model *model, struct gpu_process *own, const struct g
 			    : tally.works == 1                       ? group->first->symbol
 								     : name,
 		    .args = args,
-		    .arg_count = sizeof(args) / sizeof(args[0]) - !group->ended_by_call,
+		    .arg_count = sizeof(args) / sizeof(args[0]) - args_not_there,
 		    .links = links,
 		    .link_count = links ? tally.links : 0,
 		    .flags = group->flags,
@@ -888,8 +906,10 @@ static void stream_done(struct pt_model *model, struct gpu_process *own, struct 
 static void front_done(struct pt_model *model, struct gpu_process *own,
 		       const struct gpu_front *front, const struct gpu_event *event)
 {
-	const struct group group = {
-	    .end_ns = event->time_ns, .ended_by = event->symbol, .ended_by_call = event->call};
+	const struct group group = {.end_ns = event->time_ns,
+				    .ended_by = event->symbol,
+				    .ended_by_call = event->call,
+				    .by = event};
 
 	for (uint32_t i = 0; i < front->count; i++) {
 		struct gpu_stream *stream = stream_with_id(own, front->points[i].stream);
@@ -1027,7 +1047,8 @@ static void copy_returned(struct pt_model *model, struct gpu_process *own,
 			      .end_ns = event->time_ns,
 			      .begin_ns = event->begin_ns,
 			      .ended_by = event->symbol,
-			      .ended_by_call = event->call};
+			      .ended_by_call = event->call,
+			      .by = event};
 	struct gpu_work *work;
 
 	front_done(model, own, &snapshot->front, event);

@@ -558,6 +558,23 @@ int cuda_announce(struct session *session)
 	return rc;
 }
 
+int cuda_announce_mapped(struct session *session)
+{
+	struct cuda_session *cuda = session->cuda;
+	int rc = 0;
+
+	for (size_t i = 0; cuda && i < cuda->file_count; i++) {
+		const struct cuda_file *file = &cuda->files[i];
+
+		for (size_t k = 0; k < session->target_count && !rc; k++)
+			if (file->library && file->kind == KIND_CUDA && file->mapped &&
+			    pt_process_maps(session->targets[k].pid, file->dev, file->inode))
+				rc = put_lib(session, file->library, session->targets[k].pid, false,
+					     session->gate_ns);
+	}
+	return rc;
+}
+
 /* ---- what is mapped later ---- */
 
 /* Suits kernels_options.look. */

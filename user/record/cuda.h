@@ -7,7 +7,7 @@
  * names has its probes before it does (target/loadable.h). What else it maps later is noticed a
  * little later (mapped.h); calls that were made until then are missing, and the trace says so. Once
  * a library is attached to, the kernels that its calls launch get their names (kernels.h).
- * cuda_new() -> cuda_attach() for each process, cuda_announce() when the gate opens ->
+ * cuda_new() -> cuda_attach() for each process, cuda_announce..() when the gate opens ->
  * cuda_record(), cuda_output() -> cuda_free().
  */
 #ifndef PT_RECORD_CUDA_H
@@ -36,6 +36,8 @@ void cuda_free(struct cuda_session *cuda);
 int cuda_attach(struct session *session, const struct pt_process *process);
 /* The gate has just opened: tells the trace of what is attached. */
 int cuda_announce(struct session *session);
+/* The processes have been announced: tells which of them had such libraries before. */
+int cuda_announce_mapped(struct session *session);
 /* A record is about to be put into the queue: kernels that a batch launches are told of first. One
  * that is taken is not to be put there. */
 int cuda_record(struct session *session, const struct pt_rec *record, size_t len, bool *taken);

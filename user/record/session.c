@@ -485,6 +485,8 @@ int session_open_gate(struct session *session, struct pt_err *err)
 					 !session->options->tracer.start_on,
 				     session->gate_ns);
 	if (!rc)
+		rc = cuda_announce_mapped(session);
+	if (!rc)
 		overhead_begin(session);
 	tell_opened(session, &info);
 	return rc;
