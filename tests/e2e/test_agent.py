@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """The agent: what it counts, against the programs' own counts; configuration, HTTP, its end."""
 import http.client
+import io
 import json
 import os
 import random
 import re
 import signal
 import socket
+import stat
+import tarfile
 import time
 
-from harness import interpreters, process
+from harness import interpreters, process, trace
 
 TOKEN = "0123456789abcdef0123"
 SAMPLE = re.compile(r'^([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)+)\})? (\d+(?:\.\d+)?)$')
@@ -54,11 +57,16 @@ class Agent:
 
     def ask(self, path, method="GET", headers=None, body=None):
         """(status, text)"""
+        status, data = self.fetch(path, method, headers, body)
+        return status, data.decode()
+
+    def fetch(self, path, method="GET", headers=None, body=None):
+        """(status, bytes)"""
         connection = http.client.HTTPConnection(self.host, int(self.port), timeout=process.WAIT_S)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.read()
         finally:
             connection.close()
 
@@ -132,14 +140,18 @@ def config(marker, **more):
                       {"name": "mine", "command": "*%s*" % marker}], **more}
 
 
+def write_token(t):
+    path = t.path("token")
+    with open(path, "w") as file:
+        file.write(TOKEN + "\n")
+    os.chmod(path, 0o600)
+    return path
+
+
 def test_counts(t):
     """Programs that start, crash and exit: the metrics are their own counts, each and in all."""
     marker = "counted-%d" % os.getpid()
-    token = t.path("token")
-    with open(token, "w") as file:
-        file.write(TOKEN + "\n")
-    os.chmod(token, 0o600)
-    wish = config(marker, token_file=token)
+    wish = config(marker, token_file=write_token(t))
     copy = process.Copy(interpreters.one("3.11"))
     outsider = start(marker + "-not", 1, 0, copy)[0][0]
     programs = start(marker, 4, 1) + start(marker, 1, 5, copy)
@@ -238,3 +250,108 @@ def test_service(t):
     target.kill()
     t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
     process.run_tool("agent", code=2)
+
+
+class Download:
+    """A capture as the agent gives it away."""
+
+    def __init__(self, t, agent, one):
+        status, data = agent.fetch(one["path"], headers=BEARER)
+        t.equal((status, len(data)), (200, one["bytes"]), "download of %s" % one["path"])
+        name = one["name"][:-len(".tar.gz")]
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            self.meta = json.load(tar.extractfile(name + "/meta.json"))
+            into = t.path(name)
+            tar.extractall(into)
+        self.trace = trace.load(os.path.join(into, name, "trace.json.gz"))
+        t.check("secret" not in json.dumps(self.trace.document), "the trace has a command line")
+
+    def pids(self):
+        return {e["pid"] for e in self.trace.events if e["ph"] == "X"}
+
+
+BEARER = {"Authorization": "Bearer " + TOKEN}
+
+
+def captured(agent, rule, kind):
+    """The captures of this rule whose first trigger is of this kind, when there are any."""
+    found = []
+
+    def look(a):
+        status, text = a.ask("/captures", headers=BEARER)
+        assert status == 200, text
+        found[:] = [one for one in json.loads(text)
+                    if one["rule"] == rule and one["name"].endswith("-%s.tar.gz" % kind)]
+        return found
+    agent.wait(look, "a capture of %s by %s" % (rule, kind))
+    return found
+
+
+def test_captures(t):
+    """Each rule's flight recorder has its own processes and fires for them alone; captures are listed
+    and fetched by who has the token, and nothing else is."""
+    marker = "keeps-%d" % os.getpid()
+    folder = t.path("captures")
+
+    def rule(name, *on, **more):
+        return {"name": name, "command": "*%s-%s*" % (marker, name),
+                "capture": {"on": list(on), "cool_down": "1h", **more}}
+
+    targets = {}
+    for name in ("slow", "crash", "none"):
+        interp = interpreters.one("3.12")
+        words = process.script(interp, "flight.py", "--password=secret", "%s-%s" % (marker, name))
+        targets[name] = process.Target(interp, "flight", command=words)
+        targets[name].rests()
+    wish = {"listen": "127.0.0.1:0", "scan": "100ms", "token_file": write_token(t), "captures": folder,
+            "rules": [rule("slow", "slow:slow_call:200ms", "exception:FlightError", max_captures=2),
+                      rule("crash", "crash", "slow:nobody:1ms"),
+                      {"name": "none", "command": "*%s-none*" % marker}]}
+    agent = Agent(t, wish)
+    agent.wait(lambda a: len(a.recorded()) == 3, "all to be recorded")
+    t.equal([agent.ask(*words)[0] for words in (("/captures",), ("/captures/slow/x",),
+                                                 ("/capture?pid=1", "POST"))],
+            [401, 401, 401], "without the token")
+    for name in ("none", "crash", "slow"):
+        targets[name].ask(b"s", "did s")
+    for query, status in (("", 400), ("?pid=x", 400), ("?pid=0", 400), ("?pid=99999999999", 400),
+                          ("?pid=%d" % os.getpid(), 404), ("?pid=%d" % targets["none"].pid, 404),
+                          ("?pid=%d" % targets["crash"].pid, 202)):
+        t.equal(agent.ask("/capture" + query, "POST", BEARER)[0], status, "POST /capture" + query)
+    (one,) = captured(agent, "slow", "slow")
+    got = Download(t, agent, one)
+    t.equal(got.meta["pid"], targets["slow"].pid, "whose capture it is")
+    t.equal(got.pids(), {targets["slow"].pid}, "processes of it")
+    t.has(got.meta["interpreter"], "CPython 3.12")
+    t.equal(len(got.trace.named("slow_call")), 1, "calls of slow_call()")
+    path = os.path.join(folder, "slow", one["name"])
+    t.equal([stat.S_IMODE(os.stat(p).st_mode) for p in (folder, os.path.dirname(path), path)],
+            [0o700, 0o700, 0o600], "modes")
+    got = Download(t, agent, captured(agent, "crash", "http")[0])
+    t.equal((got.pids(), got.meta["trigger"]), ({targets["crash"].pid}, "http"), "what was asked for")
+
+    # what is none of the captures
+    name = one["name"]
+    os.symlink("/etc/passwd", os.path.join(folder, "slow", name.replace("capture-2", "capture-1")))
+    for bad in ("slow", "slow/", "slow/" + name[:-1], "crash/" + name, "slow/../slow/" + name,
+                "slow/..%2fslow%2f" + name, "slow/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "../etc/passwd",
+                "/etc/passwd", ".slow/" + name, "slow//" + name,
+                "slow/" + name.replace("capture-2", "capture-1")):
+        t.equal(agent.ask("/captures/" + bad, headers=BEARER), (404, "there is no such capture\n"), bad)
+    t.equal(agent.ask("/captures/slow/" + name, "POST", BEARER)[0], 405, "POST of a capture")
+
+    # a process that crashes, and a second capture of the other rule
+    targets["crash"].send(b"c")
+    targets["slow"].ask(b"e", "did e")
+    got = Download(t, agent, captured(agent, "crash", "crash")[0])
+    t.has(got.meta["what"], "process %d was ended by signal 11" % targets["crash"].pid)
+    got = Download(t, agent, captured(agent, "slow", "exception")[0])
+    t.equal(len(got.trace.named("fail")), 1, "calls of fail()")
+    counts = {"slow": 1, "http": 1, "crash": 1, "exception": 1, "gc": 0}
+    agent.wait(lambda a: {kind: of(a.metrics(), "pytrace_agent_captures_total", trigger=kind)
+                          for kind in counts} == counts, "the counts of the captures")
+    t.equal(of(agent.metrics(), "pytrace_agent_capture_failures_total"), 0, "failures")
+    for target in targets.values():
+        target.kill()
+    t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
+    t.equal([n for n in os.listdir(folder + "/slow") if n[0] == "."], [], "left behind")

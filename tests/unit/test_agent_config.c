@@ -18,7 +18,8 @@
 #include "scratch.h"
 #include "target/process.h"
 
-#define RULES "\"rules\": [{}]"
+#define RULES   "\"rules\": [{}]"
+#define CAPTURE "\"name\": \"a\", \"capture\": {\"on\": "
 
 static void test_defaults(void **state)
 {
@@ -50,7 +51,13 @@ static void test_all_keys(void **state)
 	    "\"3M\"}},\n"
 	    " \"rules\": [{\"action\": \"exclude\", \"name\": \"n\", \"command\": \"*\\u0061*\"},\n"
 	    "             {\"user\": \"root\", \"exe\": \"/usr/*\", \"cgroup\": \"*kube*\"},\n"
-	    "             {\"user\": 12}]}\n";
+	    "             {\"user\": 12, \"name\": \"web-1\",\n"
+	    "              \"capture\": {\"on\": [\"slow:f:1s\", \"crash\"], \"last\": \"1m\",\n"
+	    "              \"after\": \"2s\", \"cool_down\": \"0s\", \"memory\": \"2M\",\n"
+	    "              \"max_captures\": 3, \"max_disk\": \"2G\", \"command_line\": true}},\n"
+	    "             {\"name\": \"d\", \"capture\": {}}],\n"
+	    " \"captures\": \"/c\"}\n";
+	const struct agent_capture *capture;
 	struct agent_config *config;
 	struct pt_err err = {0};
 
@@ -69,7 +76,23 @@ static void test_all_keys(void **state)
 	assert_string_equal(config->otlp.ca_file, "ca");
 	assert_string_equal(config->otlp.spool_dir, "d");
 	assert_int_equal(config->otlp.spool_bytes, 3u << 20);
-	assert_int_equal(config->rule_count, 3);
+	assert_int_equal(config->rule_count, 4);
+	assert_string_equal(config->captures, "/c");
+	assert_null(config->rules[1].capture);
+	capture = config->rules[2].capture;
+	assert_int_equal(capture->trigger_count, 2);
+	assert_string_equal(capture->triggers[1].text, "crash");
+	assert_int_equal(capture->last_ns, 60000000000ull);
+	assert_int_equal(capture->after_ns, 2000000000ull);
+	assert_int_equal(capture->cool_down_ns, 0);
+	assert_int_equal(capture->memory_bytes, 2u << 20);
+	assert_int_equal(capture->max_captures, 3);
+	assert_int_equal(capture->max_disk_bytes, 2ull << 30);
+	assert_true(capture->command_line);
+	capture = config->rules[3].capture;
+	assert_int_equal(capture->trigger_count, 0);
+	assert_int_equal(capture->last_ns, 30000000000ull);
+	assert_false(capture->command_line);
 	assert_false(config->rules[0].include);
 	assert_string_equal(config->rules[0].command, "*a*");
 	assert_true(config->rules[1].has_user && config->rules[1].user == 0);
@@ -127,6 +150,28 @@ static void test_wrong(void **state)
 	    {"{\"rules\": [{},\n{\"action\": \"maybe\"}]}", "f:2: \"action\" must be"},
 	    {"{\"rules\": [{\n\"user\": \"no such user\"}]}", "f:2: \"user\": there is no user"},
 	    {"{\"rules\": [{\"pid\": 1}]}", "there is no key \"pid\" here"},
+	    {"{\"rules\": [\n{\"capture\": {}}]}", "f:2: \"capture\" needs a \"name\""},
+	    {"{\"rules\": [{\"name\": \"..\", \"capture\": {}}]}", "needs a \"name\""},
+	    {"{\"rules\": [{\"name\": \"a/b\", \"capture\": {}}]}", "needs a \"name\""},
+	    {"{\"rules\": [{\"name\": \"a\", \"capture\": {}},\n"
+	     "{\"capture\": {}, \"name\": \"a\"}]}",
+	     "f:2: another rule with \"capture\" is called \"a\""},
+	    {"{\"rules\": [{\"name\": \"a\", \"action\": \"exclude\", \"capture\": {}}]}",
+	     "does not go with \"exclude\""},
+	    {"{\"rules\": [{" CAPTURE "[\n\"crash\", \"slower:f:1s\"]}}]}",
+	     "f:2: --on 'slower:f:1s': there is no such trigger"},
+	    {"{\"rules\": [{" CAPTURE "[1]}}]}", "\"on\" must be a string"},
+	    {"{\"rules\": [{" CAPTURE "\"crash\"}}]}", "\"on\" must be a list"},
+	    {"{\"rules\": [{" CAPTURE "[\"crash\"], \"count\": 1}}]}", "there is no key \"count\""},
+	    {"{\"rules\": [{" CAPTURE "[], \"last\": \"0s\"}}]}", "'0s' is not a time"},
+	    {"{\"rules\": [{" CAPTURE "[], \"after\": \"25h\"}}]}", "'25h' is not a time"},
+	    {"{\"rules\": [{" CAPTURE "[], \"memory\": \"1M\"}}]}", "from 2M to 1G"},
+	    {"{\"rules\": [{" CAPTURE "[], \"max_captures\": 0}}]}", "a number from 1"},
+	    {"{\"record\": {\"gc\": false}, \"rules\": [{" CAPTURE "[\"gc:1s\"]}}]}",
+	     "rule \"a\": 'gc:1s' needs what \"gc\" of \"record\" switches off"},
+	    {"{\"record\": {\"cuda\": \"none\"}, \"rules\": [{" CAPTURE "[\"cuda-error\"]}}]}",
+	     "needs what \"cuda\""},
+	    {"{\"captures\": \"\", \"rules\": [{}]}", "must be a string that is not empty"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

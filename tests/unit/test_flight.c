@@ -836,6 +836,77 @@ static void test_store(void **state)
 	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(pt_store_trim("/nowhere/at/all", 1, 1), 0);
 	assert_int_equal(pt_store_remove(folder, "none"), -ENOENT);
+	/* what a recorder left that was killed; nothing else that is hidden */
+	snprintf(path, sizeof(path), "%s/.%s.tmp", folder, name);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/.%s.tmp/meta.json", folder, name);
+	scratch_write(path, "", 0);
+	snprintf(path, sizeof(path), "%s/.%s.tmp.gz", folder, name);
+	scratch_write(path, "", 0);
+	snprintf(path, sizeof(path), "%s/.mine", folder);
+	scratch_write(path, "", 0);
+	pt_store_clear_unfinished(folder);
+	assert_int_equal(access(path, F_OK), 0);
+	snprintf(path, sizeof(path), "%s/.%s.tmp.gz", folder, name);
+	assert_int_equal(access(path, F_OK), -1);
+	snprintf(path, sizeof(path), "%s/.%s.tmp", folder, name);
+	assert_int_equal(access(path, F_OK), -1);
+	remove_folder(folder);
+}
+
+static int count_file(const char *name, uint64_t bytes, void *ctx)
+{
+	assert_string_equal(name, "capture-20300101T120000.000Z-7-a+b.tar.gz");
+	assert_int_equal(bytes, 3);
+	++*(size_t *)ctx;
+	return 0;
+}
+
+/* Only captures that are files can be opened, by no other way than their name. */
+static void test_store_files(void **state)
+{
+#define NAME "capture-20300101T120000.000Z-7-a+b.tar.gz"
+	static const char *const bad[] = {"",
+					  ".",
+					  "..",
+					  "capture-",
+					  "x",
+					  "../" NAME,
+					  "./" NAME,
+					  "/" NAME,
+					  NAME "/",
+					  NAME "x",
+					  "." NAME,
+					  "capture-20300101T120000.000Z-7/../" NAME,
+					  "capture-20300101T120000.000Z-slow",
+					  "capture-20300101T120000.000Z-7-\xc3\xa9.tar.gz",
+					  "capture-20300101T120000.000Z .tar.gz",
+					  "capture-20300101T120000.000Z-l.tar.gz",
+					  "capture-20300101T120000.000Z-d.tar.gz"};
+	char folder[256], path[512];
+	uint64_t bytes = 0;
+	size_t count = 0;
+	int fd;
+
+	snprintf(folder, sizeof(folder), "%s", scratch_path("files"));
+	assert_int_equal(mkdir(folder, 0700), 0);
+	assert_int_equal(pt_store_open_file(folder, NAME, &bytes), -ENOENT);
+	snprintf(path, sizeof(path), "%s/%s", folder, NAME);
+	scratch_write(path, "abc", 3);
+	snprintf(path, sizeof(path), "%s/capture-20300101T120000.000Z-l.tar.gz", folder);
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	snprintf(path, sizeof(path), "%s/capture-20300101T120000.000Z-d.tar.gz", folder);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (pt_store_open_file(folder, bad[i], &bytes) >= 0)
+			fail_msg("'%s' was opened", bad[i]);
+	fd = pt_store_open_file(folder, NAME, &bytes);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(bytes, 3);
+	assert_int_equal(pt_store_each_file(folder, count_file, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(pt_store_each_file("/nowhere", count_file, &count), -ENOENT);
 	remove_folder(folder);
 }
 
@@ -864,7 +935,7 @@ int main(void)
 	    cmocka_unit_test(test_capture),       cmocka_unit_test(test_capture_again),
 	    cmocka_unit_test(test_capture_fails), cmocka_unit_test(test_store),
 	    cmocka_unit_test(test_container_id),  cmocka_unit_test(test_html),
-	    cmocka_unit_test(test_tar),
+	    cmocka_unit_test(test_tar),           cmocka_unit_test(test_store_files),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent_parts.h"
+#include "agent/captures.h"
 #include "agent/notify.h"
 #include "base/log.h"
 #include "base/utf8.h"
@@ -118,6 +119,9 @@ static void attached(const struct pt_process *process, const char *version, cons
 	else
 		add_attached(agent, &described);
 	pthread_mutex_unlock(&agent->lock);
+	if (!rc)
+		agent_captures_attached(agent->captures, process->pid,
+					agent_config_rule(agent->config, process), version, engine);
 }
 
 static void ended(pid_t pid, void *ctx)
@@ -189,6 +193,8 @@ static bool take_signal(int number, void *ctx)
 
 	if (number == SIGHUP)
 		return reload(agent);
+	if (number == SIGUSR1 || number == SIGUSR2)
+		agent_captures_signal(agent->captures, number);
 	if (number == SIGINT || number == SIGTERM)
 		agent->stop = true;
 	return agent->stop;
@@ -265,6 +271,16 @@ static int next_http(struct agent *agent, struct agent_http **http, struct pt_er
 	return start_http(next, agent, http, err);
 }
 
+static void swap_captures(struct agent *agent, struct agent_captures *captures)
+{
+	struct agent_captures *before = agent->captures;
+
+	pthread_rwlock_wrlock(&agent->captures_lock);
+	agent->captures = captures;
+	pthread_rwlock_unlock(&agent->captures_lock);
+	agent_captures_free(before);
+}
+
 static void swap_configs(struct agent *agent)
 {
 	struct agent_config *old = agent->config;
@@ -273,15 +289,18 @@ static void swap_configs(struct agent *agent)
 	agent->next = old;
 }
 
-/* Takes the next configuration. Where it cannot listen, or send, the old one stays. */
+/* Takes the next configuration. Where it cannot listen, send, or write captures, the old one stays.
+ */
 static void take_next(struct agent *agent)
 {
 	struct agent_http *http = NULL;
 	struct pt_err err = {0}, ignored = {0};
-	int rc;
+	struct agent_captures *captures;
+	int rc = agent_captures_new(agent->next, agent->captures, &captures, &err);
 
 	stop_otlp(agent, false); /* a folder is for one */
-	rc = next_http(agent, &http, &err);
+	if (!rc)
+		rc = next_http(agent, &http, &err);
 	swap_configs(agent);
 	if (!rc)
 		rc = start_otlp(agent, &err);
@@ -294,7 +313,9 @@ static void take_next(struct agent *agent)
 			pt_error("%s", ignored.what);
 		if (start_otlp(agent, &ignored))
 			pt_error("%s", ignored.what);
+		agent_captures_free(captures);
 	} else {
+		swap_captures(agent, captures);
 		pt_info("the configuration was read anew: %zu rules", agent->config->rule_count);
 	}
 	agent_config_free(agent->next);
@@ -319,6 +340,7 @@ static void session_begin(struct agent *agent)
 	metrics_options(agent->config, &options);
 	pt_metrics_set_options(agent->metrics, &options);
 	pt_metrics_begin(agent->metrics, agent_now_ns());
+	agent_captures_begin(agent->captures);
 	pthread_mutex_lock(&agent->lock);
 	agent->whys[agent->why]++;
 	agent->process_count = 0;
@@ -336,9 +358,22 @@ static void add_stats(struct pt_tracer_stats *sum, const struct pt_tracer_stats 
 	sum->cuda_missed += stats->cuda_missed;
 }
 
+/* What the configuration asks for, and what triggers wait for. */
+static unsigned int features(const struct agent *agent)
+{
+	const struct agent_config *config = agent->config;
+	unsigned int needs = agent_captures_needs(agent->captures);
+	bool exceptions = config->exceptions || needs & PT_NEEDS_EXCEPTIONS;
+
+	return (unsigned int)config->gc << PY_FEATURE_GC |
+	       (unsigned int)config->gil << PY_FEATURE_GIL |
+	       (unsigned int)exceptions << PY_FEATURE_EXCEPTIONS;
+}
+
 static int run_session(struct agent *agent, struct pt_err *err)
 {
 	const struct agent_config *config = agent->config;
+	const struct pt_output_tap *tap = agent_captures_tap(agent->captures);
 	const struct pt_session_choice choice = {.wanted = wanted,
 						 .attached = attached,
 						 .ended = ended,
@@ -350,15 +385,15 @@ static int run_session(struct agent *agent, struct pt_err *err)
 	struct pt_session_options options = {
 	    .choice = &choice,
 	    .follow = PT_FOLLOW_NO,
-	    .features = (unsigned int)config->gc << PY_FEATURE_GC |
-			(unsigned int)config->gil << PY_FEATURE_GIL |
-			(unsigned int)config->exceptions << PY_FEATURE_EXCEPTIONS,
+	    .features = features(agent),
 	    .tracer = {.ring_bytes = config->buffer_bytes},
 	    .output = {.op = pt_metrics_op,
 		       .op_ctx = agent->metrics,
+		       .tap = tap,
 		       .model = {.no_c_functions = true}},
 	    .cache_dir = agent->cache_dir,
 	    .cuda = (enum pt_cuda_mode)config->cuda,
+	    .say_complete = tap != NULL,
 	};
 	struct pt_session_result *result = calloc(1, sizeof(*result));
 	int rc;
@@ -444,9 +479,12 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	agent->start_ns = agent_now_ns();
 	agent->since_1970_ns = realtime_ns() - agent->start_ns;
 	pthread_mutex_init(&agent->lock, NULL);
+	pthread_rwlock_init(&agent->captures_lock, NULL);
 	block_signals();
 	metrics_options(config, &options);
 	rc = pt_metrics_new(&options, &agent->metrics);
+	if (!rc)
+		rc = agent_captures_new(config, NULL, &agent->captures, err);
 	if (!rc)
 		rc = start_http(config, agent, &agent->http, err);
 	if (!rc)
@@ -455,9 +493,11 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 		rc = run(agent, err);
 	stop_otlp(agent, true);
 	agent_http_stop(agent->http);
+	agent_captures_free(agent->captures);
 	pt_metrics_free(agent->metrics);
 	agent_config_free(agent->config);
 	agent_config_free(agent->next);
+	pthread_rwlock_destroy(&agent->captures_lock);
 	pthread_mutex_destroy(&agent->lock);
 	free(agent->processes);
 	free(agent);

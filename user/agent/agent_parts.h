@@ -41,6 +41,9 @@ struct agent {
 	struct pt_metrics *metrics;
 	uint64_t start_ns, since_1970_ns; /* CLOCK_MONOTONIC, and what it lacks */
 	struct agent_otlp_stats otlp_stats;
+	/* The server's threads read the pointer, the main thread sets it, under the lock. */
+	pthread_rwlock_t captures_lock;
+	struct agent_captures *captures; /* NULL: no rule has a flight recorder */
 	bool stop, opened;
 	uint64_t notified_ns;
 
@@ -62,6 +65,7 @@ uint64_t agent_now_ns(void);
 /* series.c */
 void agent_series(struct agent *agent, const struct pt_series_sink *sink);
 /* pages.c: suits agent_answer_fn with the agent as ctx. */
-unsigned int agent_answer(enum agent_page page, struct pt_buf *text, void *agent);
+unsigned int agent_answer(const struct agent_request *request, struct agent_reply *reply,
+			  void *agent);
 
 #endif

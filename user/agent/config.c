@@ -14,6 +14,7 @@
 
 #include "agent/post.h"
 #include "base/parse.h"
+#include "flight/ring.h"
 #include "record/cuda.h"
 #include "sink/json_scan.h"
 #include "target/maps.h"
@@ -23,6 +24,7 @@
 #define TOKEN_MIN_CHARS   16
 #define HEADERS_MAX_BYTES 16384
 #define RULES_MAX         1000
+#define RULE_NAME_MAX     40 /* of one with captures: it is a folder's name */
 
 struct reader {
 	const char *path, *text;
@@ -41,8 +43,9 @@ struct field {
 	const struct field *members;
 };
 
-#define CONFIG(field) offsetof(struct agent_config, field)
-#define RULE(field)   offsetof(struct agent_rule, field)
+#define CONFIG(field)  offsetof(struct agent_config, field)
+#define RULE(field)    offsetof(struct agent_rule, field)
+#define CAPTURE(field) offsetof(struct agent_capture, field)
 
 static int wrong(const struct reader *reader, const char *at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -138,14 +141,18 @@ static int take_time(struct reader *reader, const struct field *field,
 		     const struct pt_json_span *value, void *at)
 {
 	return take_parsed(reader, field, value, at, pt_parse_time_ns,
-			   "a time such as \"500ms\" or \"5m\", from 100ms to 24h");
+			   field->least ? "a time such as \"500ms\" or \"5m\", from 100ms to 24h"
+					: "a time such as \"500ms\" or \"5m\", up to 24h");
 }
 
 static int take_size(struct reader *reader, const struct field *field,
 		     const struct pt_json_span *value, void *at)
 {
-	return take_parsed(reader, field, value, at, pt_parse_size,
-			   "a size such as \"16M\", from 1M to 1G");
+	char examples[80];
+
+	snprintf(examples, sizeof(examples), "a size such as \"16M\", from %lluM to %lluG",
+		 (unsigned long long)field->least >> 20, (unsigned long long)field->most >> 30);
+	return take_parsed(reader, field, value, at, pt_parse_size, examples);
 }
 
 static int take_cuda(struct reader *reader, const struct field *field,
@@ -266,6 +273,90 @@ static int take_object(struct reader *reader, const struct field *field,
 	return take_members(reader, field->members, value, reader->config);
 }
 
+/* ---- lists ---- */
+
+/* Calls take_one for each item. */
+static int take_list(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value,
+		     int (*take_one)(struct reader *reader, const struct field *field,
+				     const struct pt_json_span *item, void *at),
+		     void *at)
+{
+	struct pt_json_span item = {value->text + 1, 0};
+	int rc = 0;
+
+	if (value->text[0] != '[')
+		return wrong(reader, value->text, "\"%s\" must be a list [..]", field->name);
+	while (!rc) {
+		item.text += strspn(item.text, " \t\r\n,");
+		if (*item.text == ']')
+			return 0;
+		item.len = (size_t)(pt_json_skip(item.text, PT_JSON_NESTING_MAX) - item.text);
+		rc = take_one(reader, field, &item, at);
+		item.text += item.len;
+	}
+	return rc;
+}
+
+static int take_trigger(struct reader *reader, const struct field *field,
+			const struct pt_json_span *item, void *at)
+{
+	struct agent_capture *capture = at;
+	struct pt_err err = {0};
+	char *text;
+	int rc;
+
+	if (capture->trigger_count == PT_TRIGGERS_MAX)
+		return wrong(reader, item->text, "more than %d triggers", PT_TRIGGERS_MAX);
+	rc = take_text(reader, field, item, &text);
+	if (rc)
+		return rc;
+	rc = pt_trigger_parse(text, &capture->triggers[capture->trigger_count], &err);
+	free(text);
+	if (rc)
+		return wrong(reader, item->text, "%s", err.what);
+	capture->trigger_count++;
+	return 0;
+}
+
+static int take_triggers(struct reader *reader, const struct field *field,
+			 const struct pt_json_span *value, void *at)
+{
+	return take_list(reader, field, value, take_trigger, at);
+}
+
+/* ---- rules ---- */
+
+#define HOUR_NS (3600ull * 1000000000)
+
+static const struct field capture_fields[] = {
+    {"on", take_triggers, 0, 0, 0, NULL},
+    {"last", take_time, CAPTURE(last_ns), 100000000, 24 * HOUR_NS, NULL},
+    {"after", take_time, CAPTURE(after_ns), 0, 24 * HOUR_NS, NULL},
+    {"cool_down", take_time, CAPTURE(cool_down_ns), 0, 24 * HOUR_NS, NULL},
+    {"memory", take_size, CAPTURE(memory_bytes), PT_RING_MIN_BYTES, 1u << 30, NULL},
+    {"max_captures", take_number, CAPTURE(max_captures), 1, 100000, NULL},
+    {"max_disk", take_size, CAPTURE(max_disk_bytes), 1u << 20, 1ull << 40, NULL},
+    {"command_line", take_bool, CAPTURE(command_line), 0, 0, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_capture(struct reader *reader, const struct field *field,
+			const struct pt_json_span *value, void *at)
+{
+	struct agent_capture *capture = calloc(1, sizeof(*capture));
+
+	if (!capture)
+		return no_memory(reader);
+	*(struct agent_capture **)at = capture;
+	capture->last_ns = 30 * 1000000000ull;
+	capture->cool_down_ns = 60 * 1000000000ull;
+	capture->memory_bytes = 16u << 20;
+	capture->max_captures = 20;
+	capture->max_disk_bytes = 1u << 30;
+	return take_members(reader, capture_fields, value, capture);
+}
+
 static const struct field rule_fields[] = {
     {"action", take_action, RULE(include), 0, 0, NULL},
     {"name", take_string, RULE(name), 0, 0, NULL},
@@ -273,11 +364,40 @@ static const struct field rule_fields[] = {
     {"exe", take_string, RULE(exe), 0, 0, NULL},
     {"cgroup", take_string, RULE(cgroup), 0, 0, NULL},
     {"user", take_user, RULE(user), 0, 0, NULL},
+    {"capture", take_capture, RULE(capture), 0, 0, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
-static int take_rule(struct reader *reader, const struct pt_json_span *value)
+/* The rule's captures lie in a folder of its name. */
+static int check_capture(const struct reader *reader, const struct pt_json_span *value)
 {
+	static const char plain[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+	const struct agent_config *config = reader->config;
+	const struct agent_rule *rule = reader->rule;
+	const char *name = rule->name;
+
+	if (!rule->capture)
+		return 0;
+	if (!rule->include)
+		return wrong(reader, value->text, "\"capture\" does not go with \"exclude\"");
+	if (!name || name[0] == '.' || strlen(name) > RULE_NAME_MAX || name[strspn(name, plain)])
+		return wrong(
+		    reader, value->text,
+		    "\"capture\" needs a \"name\" of up to %d letters, digits, '_', '-' and "
+		    "'.'",
+		    RULE_NAME_MAX);
+	for (size_t i = 0; i + 1 < config->rule_count; i++)
+		if (config->rules[i].capture && !strcmp(config->rules[i].name, name))
+			return wrong(reader, value->text,
+				     "another rule with \"capture\" is called \"%s\"", name);
+	return 0;
+}
+
+static int take_rule(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *value, void *at)
+{
+	int rc;
 	struct agent_config *config = reader->config;
 	struct agent_rule *bigger;
 
@@ -289,29 +409,15 @@ static int take_rule(struct reader *reader, const struct pt_json_span *value)
 	config->rules = bigger;
 	reader->rule = &bigger[config->rule_count++];
 	*reader->rule = (struct agent_rule){.include = true};
-	return take_members(reader, rule_fields, value, reader->rule);
+	rc = take_members(reader, rule_fields, value, reader->rule);
+	return rc ? rc : check_capture(reader, value);
 }
 
 static int take_rules(struct reader *reader, const struct field *field,
 		      const struct pt_json_span *value, void *at)
 {
-	struct pt_json_span rule = {value->text + 1, 0};
-	int rc = 0;
-
-	if (value->text[0] != '[')
-		return wrong(reader, value->text, "\"rules\" must be a list [..]");
-	while (!rc) {
-		rule.text += strspn(rule.text, " \t\r\n,");
-		if (*rule.text == ']')
-			return 0;
-		rule.len = (size_t)(pt_json_skip(rule.text, PT_JSON_NESTING_MAX) - rule.text);
-		rc = take_rule(reader, &rule);
-		rule.text += rule.len;
-	}
-	return rc;
+	return take_list(reader, field, value, take_rule, at);
 }
-
-#define HOUR_NS (3600ull * 1000000000)
 
 static const struct field record_fields[] = {
     {"gc", take_bool, CONFIG(gc), 0, 0, NULL},
@@ -362,11 +468,41 @@ static const struct field top_fields[] = {
     {"record", take_object, 0, 0, 0, record_fields},
     {"metrics", take_object, 0, 0, 0, metrics_fields},
     {"otlp", take_otlp, 0, 0, 0, otlp_fields},
+    {"captures", take_string, CONFIG(captures), 0, 0, NULL},
     {"rules", take_rules, 0, 0, 0, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
 /* ---- the whole ---- */
+
+/* What a trigger needs must not have been switched off. */
+static int check_needs(const struct reader *reader)
+{
+	const struct agent_config *config = reader->config;
+
+	for (size_t i = 0; i < config->rule_count; i++) {
+		const struct agent_capture *capture = config->rules[i].capture;
+
+		for (size_t k = 0; capture && k < capture->trigger_count; k++) {
+			const struct pt_trigger *trigger = &capture->triggers[k];
+			unsigned int needs = trigger->kind->needs;
+			const char *key = needs & PT_NEEDS_GC && !config->gc     ? "gc"
+					  : needs & PT_NEEDS_GIL && !config->gil ? "gil"
+					  : needs & PT_NEEDS_CUDA && config->cuda == PT_CUDA_NONE
+					      ? "cuda"
+					      : NULL;
+
+			if (key)
+				return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
+						  "docs/AGENT.md has all keys",
+						  "%s: rule \"%s\": '%s' needs what \"%s\" of "
+						  "\"record\" switches off",
+						  reader->path, config->rules[i].name,
+						  trigger->text, key);
+		}
+	}
+	return 0;
+}
 
 static int parse(struct reader *reader)
 {
@@ -384,7 +520,7 @@ static int parse(struct reader *reader)
 	if (!rc && !reader->config->rule_count)
 		rc = wrong(reader, reader->text,
 			   "there are no \"rules\"; {\"action\": \"include\"} takes every process");
-	return rc;
+	return rc ? rc : check_needs(reader);
 }
 
 int agent_config_parse(const char *path, const char *text, struct agent_config **config,
@@ -398,6 +534,7 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 		return no_memory(&reader);
 	*reader.config = (struct agent_config){
 	    .listen = strdup("127.0.0.1:9754"),
+	    .captures = strdup("/var/lib/pytrace-bpf/captures"),
 	    .scan_ns = 1000000000,
 	    .keep_ended_ns = 300000000000ull,
 	    .buffer_bytes = 16u << 20,
@@ -410,7 +547,7 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 		     .timeout_ns = 10000000000ull,
 		     .spool_bytes = 64u << 20},
 	};
-	rc = reader.config->listen ? parse(&reader) : no_memory(&reader);
+	rc = reader.config->listen && reader.config->captures ? parse(&reader) : no_memory(&reader);
 	if (rc) {
 		agent_config_free(reader.config);
 		*config = NULL;
@@ -528,6 +665,13 @@ int agent_config_load(const char *path, struct agent_config **config, struct pt_
 	return rc;
 }
 
+static void free_capture(struct agent_capture *capture)
+{
+	for (size_t i = 0; capture && i < capture->trigger_count; i++)
+		pt_trigger_release(&capture->triggers[i]);
+	free(capture);
+}
+
 void agent_config_free(struct agent_config *config)
 {
 	if (!config)
@@ -537,6 +681,7 @@ void agent_config_free(struct agent_config *config)
 		free(config->rules[i].command);
 		free(config->rules[i].exe);
 		free(config->rules[i].cgroup);
+		free_capture(config->rules[i].capture);
 	}
 	free(config->rules);
 	for (size_t i = 0; i < config->otlp.header_count; i++)
@@ -546,6 +691,7 @@ void agent_config_free(struct agent_config *config)
 	free(config->otlp.ca_file);
 	free(config->otlp.spool_dir);
 	free(config->listen);
+	free(config->captures);
 	free(config->token_file);
 	free(config->token);
 	free(config);

@@ -14,8 +14,18 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "flight/trigger.h"
 
 struct pt_process;
+
+/* The flight recorder of a rule. */
+struct agent_capture {
+	uint64_t last_ns, after_ns, cool_down_ns;
+	uint64_t memory_bytes, max_captures, max_disk_bytes;
+	bool command_line;
+	struct pt_trigger triggers[PT_TRIGGERS_MAX];
+	size_t trigger_count;
+};
 
 /* Decides about the processes of which all that it names is true. */
 struct agent_rule {
@@ -26,6 +36,7 @@ struct agent_rule {
 	char *cgroup;  /* of a path in /proc/PID/cgroup: containers, pods, units */
 	bool has_user;
 	uid_t user;
+	struct agent_capture *capture; /* NULL: no flight recorder */
 };
 
 #define AGENT_HEADERS_MAX 32
@@ -46,6 +57,7 @@ struct agent_config {
 	char *listen;     /* ADDRESS:PORT; [..] around an IPv6 address */
 	char *token_file; /* NULL: nothing that changes anything can be asked for */
 	char *token;      /* what stands in it */
+	char *captures;   /* the folder of all captures */
 	uint64_t scan_ns, keep_ended_ns;
 	uint64_t buffer_bytes;
 	uint64_t processes, functions; /* with series of their own */

@@ -29,20 +29,23 @@ static const struct page {
 	const char *path, *method, *type;
 	enum agent_page page;
 	bool needs_token;
+	bool is_folder; /* what is below path */
 } pages[] = {
-    {"/metrics", "GET", "text/plain; version=0.0.4; charset=utf-8", AGENT_METRICS, false},
-    {"/healthz", "GET", "text/plain; charset=utf-8", AGENT_HEALTH, false},
-    {"/processes", "GET", "application/json", AGENT_PROCESSES, false},
-    {"/reload", "POST", "text/plain; charset=utf-8", AGENT_RELOAD, true},
+    {"/metrics", "GET", "text/plain; version=0.0.4; charset=utf-8", AGENT_METRICS, false, false},
+    {"/healthz", "GET", "text/plain; charset=utf-8", AGENT_HEALTH, false, false},
+    {"/processes", "GET", "application/json", AGENT_PROCESSES, false, false},
+    {"/reload", "POST", "text/plain; charset=utf-8", AGENT_RELOAD, true, false},
+    {"/capture", "POST", "application/json", AGENT_CAPTURE, true, false},
+    {"/captures", "GET", "application/json", AGENT_CAPTURES, true, false},
+    {"/captures/", "GET", "application/gzip", AGENT_DOWNLOAD, true, true},
 };
 #define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 
-static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int status,
-			       const char *type, const char *header, const char *value,
-			       const struct pt_buf *text)
+/* The response is given away. */
+static enum MHD_Result respond_with(struct MHD_Connection *connection, unsigned int status,
+				    const char *type, const char *header, const char *value,
+				    struct MHD_Response *response)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(text->len, text->data,
-									MHD_RESPMEM_MUST_COPY);
 	enum MHD_Result result;
 
 	if (!response)
@@ -55,6 +58,25 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int s
 	result = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
 	return result;
+}
+
+static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int status,
+			       const char *type, const char *header, const char *value,
+			       const struct pt_buf *text)
+{
+	return respond_with(
+	    connection, status, type, header, value,
+	    MHD_create_response_from_buffer(text->len, text->data, MHD_RESPMEM_MUST_COPY));
+}
+
+static enum MHD_Result respond_file(struct MHD_Connection *connection, unsigned int status,
+				    const char *type, const struct agent_reply *reply)
+{
+	struct MHD_Response *response = MHD_create_response_from_fd64(reply->fd_bytes, reply->fd);
+
+	if (!response)
+		close(reply->fd);
+	return respond_with(connection, status, type, NULL, NULL, response);
 }
 
 static enum MHD_Result refuse(struct MHD_Connection *connection, unsigned int status,
@@ -87,10 +109,26 @@ static bool has_token(const struct agent_http *http, struct MHD_Connection *conn
 	       same_text(value + sizeof(scheme) - 1, http->token);
 }
 
-static enum MHD_Result serve(struct agent_http *http, struct MHD_Connection *connection,
-			     const struct page *page)
+/* What goes wrong is told in words. */
+static const char *page_type(const struct page *page, unsigned int status)
 {
-	struct pt_buf text = {0};
+	return status < 400 ? page->type : "text/plain; charset=utf-8";
+}
+
+static bool is_page(const struct page *page, const char *url)
+{
+	return page->is_folder ? !strncmp(url, page->path, strlen(page->path))
+			       : !strcmp(url, page->path);
+}
+
+static enum MHD_Result serve(struct agent_http *http, struct MHD_Connection *connection,
+			     const struct page *page, const char *url)
+{
+	const struct agent_request request = {
+	    .page = page->page,
+	    .rest = url + strlen(page->path),
+	    .pid = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "pid")};
+	struct agent_reply reply = {.fd = -1};
 	enum MHD_Result result;
 	unsigned int status;
 
@@ -100,11 +138,16 @@ static enum MHD_Result serve(struct agent_http *http, struct MHD_Connection *con
 	if (page->needs_token && !has_token(http, connection))
 		return refuse(connection, MHD_HTTP_UNAUTHORIZED, "WWW-Authenticate", "Bearer",
 			      "the token is missing or wrong\n");
-	status = http->answer(page->page, &text, http->ctx);
-	result = text.failed ? refuse(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, NULL,
-				      "out of memory\n")
-			     : respond(connection, status, page->type, NULL, NULL, &text);
-	pt_buf_release(&text);
+	status = http->answer(&request, &reply, http->ctx);
+	if (reply.fd >= 0)
+		result = respond_file(connection, status, page->type, &reply);
+	else if (reply.text.failed)
+		result = refuse(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, NULL,
+				"out of memory\n");
+	else
+		result = respond(connection, status, page_type(page, status), NULL, NULL,
+				 &reply.text);
+	pt_buf_release(&reply.text);
 	return result;
 }
 
@@ -127,7 +170,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 		return *taken > BODY_MAX_BYTES ? MHD_NO : MHD_YES;
 	}
 	for (size_t i = 0; !page && i < PAGE_COUNT; i++)
-		if (!strcmp(url, pages[i].path))
+		if (is_page(&pages[i], url))
 			page = &pages[i];
 	if (!page)
 		return refuse(connection, MHD_HTTP_NOT_FOUND, NULL, NULL,
@@ -135,9 +178,9 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 	if (strcmp(method, page->method) != 0 &&
 	    (strcmp(method, "HEAD") != 0 || strcmp(page->method, "GET") != 0))
 		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "Allow",
-			      page->page == AGENT_RELOAD ? "POST" : "GET, HEAD",
+			      strcmp(page->method, "GET") ? page->method : "GET, HEAD",
 			      "not by this method\n");
-	return serve(http, connection, page);
+	return serve(http, connection, page, url);
 }
 
 static void on_end(void *ctx, struct MHD_Connection *connection, void **state,

@@ -9,6 +9,8 @@
 #include <cjson/cJSON.h>
 
 #include "agent/agent_parts.h"
+#include "agent/captures.h"
+#include "base/parse.h"
 
 /* The recorder looks around twice a second; but beginning and ending a session takes it up to a
  * second for each process. */
@@ -78,9 +80,51 @@ static unsigned int processes(struct agent *agent, struct pt_buf *text)
 	return 200;
 }
 
-unsigned int agent_answer(enum agent_page page, struct pt_buf *text, void *ctx)
+/* ---- captures ---- */
+
+static unsigned int capture(struct agent *agent, const char *pid_text, struct pt_buf *text)
 {
-	switch (page) {
+	uint64_t pid;
+	int rc;
+
+	if (!pid_text || pt_parse_number(pid_text, &pid) || !pid || pid > INT32_MAX) {
+		pt_buf_add_str(text, "the process is missing: POST /capture?pid=N\n");
+		return 400;
+	}
+	pthread_rwlock_rdlock(&agent->captures_lock);
+	rc = agent_captures_ask(agent->captures, (pid_t)pid, text);
+	pthread_rwlock_unlock(&agent->captures_lock);
+	if (!rc)
+		return 202;
+	pt_buf_add_str(text, "no flight recorder has that process: it is not recorded, or its "
+			     "rule has no \"capture\"\n");
+	return 404;
+}
+
+static unsigned int captures(struct agent *agent, struct pt_buf *text)
+{
+	pthread_rwlock_rdlock(&agent->captures_lock);
+	agent_captures_list(agent->captures, text);
+	pthread_rwlock_unlock(&agent->captures_lock);
+	return 200;
+}
+
+static unsigned int download(struct agent *agent, const char *path, struct agent_reply *reply)
+{
+	pthread_rwlock_rdlock(&agent->captures_lock);
+	reply->fd = agent_captures_open(agent->captures, path, &reply->fd_bytes);
+	pthread_rwlock_unlock(&agent->captures_lock);
+	if (reply->fd >= 0)
+		return 200;
+	pt_buf_add_str(&reply->text, "there is no such capture\n");
+	return 404;
+}
+
+unsigned int agent_answer(const struct agent_request *request, struct agent_reply *reply, void *ctx)
+{
+	struct pt_buf *text = &reply->text;
+
+	switch (request->page) {
 	case AGENT_METRICS:
 		return metrics(ctx, text);
 	case AGENT_HEALTH:
@@ -92,6 +136,12 @@ unsigned int agent_answer(enum agent_page page, struct pt_buf *text, void *ctx)
 		pt_buf_add_str(text,
 			       "the configuration is read anew; the log says if it is wrong\n");
 		return 202;
+	case AGENT_CAPTURE:
+		return capture(ctx, request->pid, text);
+	case AGENT_CAPTURES:
+		return captures(ctx, text);
+	case AGENT_DOWNLOAD:
+		return download(ctx, request->rest, reply);
 	}
 	return 500;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/agent_parts.h"
+#include "agent/captures.h"
 #include "target/maps.h"
 
 /* Who gets them, and the name that they are of. */
@@ -173,6 +174,24 @@ static void add_otlp(struct agent_otlp_stats *stats, struct out *out)
 		  atomic_load(&outbox->bytes), "Of these.");
 }
 
+static void add_captures(struct agent *agent, struct out *out)
+{
+	struct agent_captures_counts counts;
+	bool any;
+
+	pthread_rwlock_rdlock(&agent->captures_lock);
+	any = agent_captures_counts(agent->captures, &counts);
+	pthread_rwlock_unlock(&agent->captures_lock);
+	if (!any)
+		return;
+	add_name(out, "pytrace_agent_captures_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Captures that were written, by the trigger that came first.");
+	for (size_t i = 0; i < AGENT_CAPTURE_KINDS && pt_trigger_kind_name(i); i++)
+		add_labelled(out, "trigger", pt_trigger_kind_name(i), counts.made[i]);
+	add_counter(out, "pytrace_agent_capture_failures_total", counts.failed,
+		    "Captures that could not be written.");
+}
+
 void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 {
 	struct out out = {.sink = sink};
@@ -184,6 +203,7 @@ void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 	pthread_mutex_unlock(&agent->lock);
 	if (atomic_load(&agent->otlp_stats.used))
 		add_otlp(&agent->otlp_stats, &out);
+	add_captures(agent, &out);
 	add_own(&out);
 	pt_metrics_walk(agent->metrics, agent_now_ns(), sink);
 }

@@ -251,8 +251,10 @@ static int write_meta(const struct pt_dump *dump)
 	add_causes(buf, dump);
 	add_text(buf, "host", dump->info->host);
 	add_text(buf, "kernel", dump->info->kernel);
-	add_text(buf, "interpreter", dump->info->interpreter);
-	add_text(buf, "engine", dump->info->engine);
+	if (dump->info->interpreter[0])
+		add_text(buf, "interpreter", dump->info->interpreter);
+	if (dump->info->engine[0])
+		add_text(buf, "engine", dump->info->engine);
 	add_text(buf, "pytrace-bpf", dump->info->tool_version);
 	add_trace(buf, dump);
 	add_seconds(buf, "recorder seconds", dump->recorded_ns);

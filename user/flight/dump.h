@@ -12,6 +12,9 @@
 #include "flight/flight.h"
 #include "flight/ring.h"
 
+/* Each trigger once, and somebody who asks. */
+#define PT_CAUSES_MAX (PT_TRIGGERS_MAX + 1)
+
 /* A trigger that fired, and with what. */
 struct pt_dump_cause {
 	struct pt_trigger *trigger;
@@ -29,7 +32,7 @@ struct pt_dump {
 	struct pt_ring *ring;
 
 	/* of this one */
-	struct pt_dump_cause causes[PT_TRIGGERS_MAX]; /* the first one made it */
+	struct pt_dump_cause causes[PT_CAUSES_MAX]; /* the first one made it */
 	size_t cause_count;
 	const char *container;     /* of the first one's process, or "" */
 	char name[128];            /* of the folder */

@@ -28,6 +28,7 @@
 #define NICE_WRITING 10
 /* In the child; 0 to 2 are the standard ones. */
 #define RESULT_FD    3
+#define NOT_ASKED    (-1)
 
 struct pt_flight {
 	const struct pt_flight_options *options;
@@ -41,7 +42,7 @@ struct pt_flight {
 	uint64_t known_ns; /* what happened until then has come */
 
 	/* Have fired, each once, and their capture has not begun. */
-	struct pt_dump_cause causes[PT_TRIGGERS_MAX];
+	struct pt_dump_cause causes[PT_CAUSES_MAX];
 	size_t cause_count;
 	uint64_t passed_over;     /* since the last capture */
 	pid_t child;              /* it writes; 0: none does */
@@ -49,6 +50,8 @@ struct pt_flight {
 	uint64_t started, failed; /* captures */
 	atomic_ullong finished;
 	atomic_uint signals; /* bits: 1 SIGUSR1, 2 SIGUSR2 */
+	struct pt_trigger asked;
+	atomic_int asked_pid; /* NOT_ASKED, 0 or a process */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -85,6 +88,7 @@ static void on_fired(struct pt_trigger *trigger, const struct pt_fired *fired, v
 	bool over = fired->time_ns < trigger->cool_ns ||
 		    (count && flight->started - flight->failed >= count);
 
+	over &= trigger != &flight->asked;
 	for (size_t i = 0; i < flight->cause_count; i++)
 		over |= flight->causes[i].trigger == trigger;
 	if (over) {
@@ -153,16 +157,30 @@ static void fill_dump(struct pt_flight *flight, uint64_t end_ns)
 	if (dump->begin_ns < flight->info.start_mono_ns)
 		dump->begin_ns = flight->info.start_mono_ns;
 	dump->container = pt_containers_find(&flight->containers, first->pid);
+	if (flight->options->describe)
+		flight->options->describe(first->pid, &flight->info, flight->options->ctx);
 	dump->passed_over = flight->passed_over;
 	dump->recorded_ns = clock_ns(CLOCK_MONOTONIC) - flight->info.start_mono_ns;
 	dump->recorder_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	choose_name(flight);
 }
 
+static void tell_end(struct pt_flight *flight, bool failed)
+{
+	const struct pt_flight_options *options = flight->options;
+	char name[sizeof(flight->dump.name) + sizeof(PT_STORE_TAR)];
+
+	flight->failed += failed;
+	if (!options->captured)
+		return;
+	snprintf(name, sizeof(name), "%s%s", flight->dump.name, options->tar ? PT_STORE_TAR : "");
+	options->captured(name, flight->dump.causes[0].trigger->kind->name, failed, options->ctx);
+}
+
 static void not_started(struct pt_flight *flight)
 {
 	pt_error("no capture of '%s': %s", flight->dump.causes[0].trigger->text, strerror(errno));
-	flight->failed++;
+	tell_end(flight, true);
 }
 
 static void start_capture(struct pt_flight *flight, uint64_t end_ns)
@@ -221,7 +239,7 @@ static void end_capture(struct pt_flight *flight, bool wait)
 		pt_error("no capture of '%s': whoever wrote it was killed",
 			 flight->dump.causes[0].trigger->text);
 	if (n < 1 || failed) {
-		flight->failed++;
+		tell_end(flight, true);
 		return;
 	}
 	pt_info("captured %s/%s%s: %s", options->folder, flight->dump.name,
@@ -232,6 +250,7 @@ static void end_capture(struct pt_flight *flight, bool wait)
 			(double)(flight->dump.end_ns - flight->dump.begin_ns) / 1e9);
 	if (options->keep_count || options->keep_bytes)
 		pt_store_trim(options->folder, options->keep_count, options->keep_bytes);
+	tell_end(flight, false);
 	atomic_fetch_add(&flight->finished, 1);
 }
 
@@ -252,6 +271,17 @@ static void take_signals(struct pt_flight *flight)
 		pt_watch_signal(flight->watch, SIGUSR2);
 }
 
+static void take_asked(struct pt_flight *flight, uint64_t now_ns)
+{
+	pid_t pid = atomic_exchange(&flight->asked_pid, NOT_ASKED);
+	struct pt_fired fired = {.time_ns = now_ns, .pid = pid};
+
+	if (pid == NOT_ASKED)
+		return;
+	snprintf(fired.text, sizeof(fired.text), "it was asked for");
+	on_fired(&flight->asked, &fired, flight);
+}
+
 static void take_note(struct pt_flight *flight, const struct pt_rec_note *note)
 {
 	bool end = note->what == PT_NOTE_GATE_CLOSE;
@@ -260,6 +290,7 @@ static void take_note(struct pt_flight *flight, const struct pt_rec_note *note)
 		return;
 	flight->known_ns = end ? note->hdr.time_ns : note->value;
 	take_signals(flight);
+	take_asked(flight, note->hdr.time_ns);
 	pt_watch_tick(flight->watch, flight->known_ns, note->hdr.time_ns, clock_ns(CLOCK_REALTIME));
 	end_capture(flight, end && flight->cause_count);
 	if (flight->cause_count && !flight->child &&
@@ -285,6 +316,11 @@ int pt_flight_record(const struct pt_rec *record, size_t len, struct pt_flight *
 void pt_flight_signal(struct pt_flight *flight, int signal_number)
 {
 	atomic_fetch_or(&flight->signals, signal_number == SIGUSR1 ? 1u : 2u);
+}
+
+void pt_flight_ask(struct pt_flight *flight, pid_t pid)
+{
+	atomic_store(&flight->asked_pid, pid);
 }
 
 bool pt_flight_done(const struct pt_flight *flight)
@@ -317,6 +353,8 @@ int pt_flight_open(const struct pt_flight_options *options, const struct pt_mode
 	if (!flight)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	flight->options = options;
+	flight->asked = (struct pt_trigger){.kind = &pt_trigger_asked, .text = (char *)"http"};
+	atomic_init(&flight->asked_pid, NOT_ASKED);
 	flight->sink = *sink;
 	flight->info = *info;
 	watch = (struct pt_watch_options){.triggers = options->triggers,

@@ -12,8 +12,9 @@
  *
  * Life cycle: pt_flight_check() before anything is attached -> pt_flight_open() ->
  * pt_flight_record() for each record, in order; PT_NOTE_COMPLETE among them about once a second,
- * which says up to when all has come -> pt_flight_close(). One thread, but for pt_flight_signal()
- * and pt_flight_done(). A capture that cannot be written is an error message; recording goes on.
+ * which says up to when all has come -> pt_flight_close(). One thread, but for pt_flight_signal(),
+ * pt_flight_ask() and pt_flight_done(). A capture that cannot be written is an error message;
+ * recording goes on.
  */
 #ifndef PT_FLIGHT_FLIGHT_H
 #define PT_FLIGHT_FLIGHT_H
@@ -46,6 +47,12 @@ struct pt_flight_options {
 	uint64_t keep_bytes;   /* likewise; 0: no limit */
 	bool tar;              /* each capture is one .tar.gz, and no folder */
 	bool command_line;     /* write down what the processes were started with */
+	/* NULL, or told when a capture has ended, from within pt_flight_record() and _close():
+	 * its name in the folder, the first trigger's kind */
+	void (*captured)(const char *name, const char *kind, bool failed, void *ctx);
+	/* NULL, or sets the interpreter and engine of a process that a capture is about */
+	void (*describe)(pid_t pid, struct pt_capture_info *info, void *ctx);
+	void *ctx;
 };
 
 /* Whether captures can be written there. Makes the folder. */
@@ -59,6 +66,9 @@ int pt_flight_open(const struct pt_flight_options *options, const struct pt_mode
 int pt_flight_record(const struct pt_rec *record, size_t len, struct pt_flight *flight);
 /* From any thread: the recorder got SIGUSR1 or SIGUSR2. */
 void pt_flight_signal(struct pt_flight *flight, int signal_number);
+/* From any thread: somebody wants a capture now, because of process pid, or 0. Neither a cool-down
+ * nor the count holds it up; while one is under way, further ones are in it. */
+void pt_flight_ask(struct pt_flight *flight, pid_t pid);
 /* From any thread: --count captures are there. */
 bool pt_flight_done(const struct pt_flight *flight);
 /* Waits for the capture under way, and frees. */

@@ -95,14 +95,93 @@ static uint64_t capture_bytes(int folder, const char *name)
 	return bytes;
 }
 
-static int is_capture(const struct dirent *entry)
+bool pt_store_is_name(const char *name)
 {
-	const char *at = entry->d_name + strlen(PT_STORE_PREFIX);
+	static const char plain[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.+-";
+	const char *at = name + strlen(PT_STORE_PREFIX);
 
 	/* capture-20260102T030405.678Z */
-	return !strncmp(entry->d_name, PT_STORE_PREFIX, strlen(PT_STORE_PREFIX)) &&
+	return !strncmp(name, PT_STORE_PREFIX, strlen(PT_STORE_PREFIX)) &&
 	       strspn(at, "0123456789") == 8 && at[8] == 'T' && strspn(at + 9, "0123456789") == 6 &&
-	       at[15] == '.';
+	       at[15] == '.' && !at[strspn(at, plain)];
+}
+
+static int is_capture(const struct dirent *entry)
+{
+	return pt_store_is_name(entry->d_name);
+}
+
+int pt_store_open_file(const char *folder, const char *name, uint64_t *bytes)
+{
+	int at, fd, rc = 0;
+	struct stat st;
+
+	if (!pt_store_is_name(name) || !is_tar(name))
+		return -ENOENT;
+	at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0)
+		return -errno;
+	fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		rc = -errno;
+	else if (fstat(fd, &st))
+		rc = -errno;
+	else if (!S_ISREG(st.st_mode))
+		rc = -ENOENT;
+	close(at);
+	if (rc && fd >= 0)
+		close(fd);
+	if (rc)
+		return rc;
+	*bytes = (uint64_t)st.st_size;
+	return fd;
+}
+
+int pt_store_each_file(const char *folder, int (*fn)(const char *name, uint64_t bytes, void *ctx),
+		       void *ctx)
+{
+	struct dirent **entries;
+	int count = scandir(folder, &entries, is_capture, alphasort), rc = 0;
+
+	if (count < 0)
+		return -errno;
+	for (int i = 0; i < count; i++) {
+		uint64_t bytes;
+		int fd = rc ? -1 : pt_store_open_file(folder, entries[i]->d_name, &bytes);
+
+		if (fd >= 0) { /* it may have gone meanwhile */
+			close(fd);
+			rc = fn(entries[i]->d_name, bytes, ctx);
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return rc;
+}
+
+/* ".capture-20260102T030405.678Z-1234-slow.tmp" */
+static int is_unfinished(const struct dirent *entry)
+{
+	return entry->d_name[0] == '.' && pt_store_is_name(entry->d_name + 1);
+}
+
+void pt_store_clear_unfinished(const char *folder)
+{
+	struct dirent **entries;
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), count;
+
+	if (fd < 0)
+		return;
+	count = scandirat(fd, ".", &entries, is_unfinished, alphasort);
+	for (int i = 0; i < count; i++) {
+		if (remove_at(fd, entries[i]->d_name))
+			unlinkat(fd, entries[i]->d_name, 0); /* an archive */
+		free(entries[i]);
+	}
+	if (count >= 0)
+		free(entries);
+	close(fd);
 }
 
 size_t pt_store_trim(const char *folder, uint64_t keep_count, uint64_t keep_bytes)

@@ -9,6 +9,7 @@
 #ifndef PT_FLIGHT_STORE_H
 #define PT_FLIGHT_STORE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,16 @@ void pt_store_name(uint64_t real_ns, pid_t pid, const char *kind, char *name, si
 /* Removes the oldest captures until at most keep_count of keep_bytes in all are left (0: no limit);
  * the newest always stays. Returns how many went. */
 size_t pt_store_trim(const char *folder, uint64_t keep_count, uint64_t keep_bytes);
+/* Is this how a capture is called? Then it is one name, without slashes, and not hidden. */
+bool pt_store_is_name(const char *name);
+/* Each capture in the folder that is a file, oldest first. 0, -errno, or what fn returned. */
+int pt_store_each_file(const char *folder, int (*fn)(const char *name, uint64_t bytes, void *ctx),
+		       void *ctx);
+/* A capture that is a file: its descriptor, or -errno. -ENOENT also for what is no capture. */
+int pt_store_open_file(const char *folder, const char *name, uint64_t *bytes);
+/* Removes captures that were not finished when their recorder was killed. Nobody may write into the
+ * folder meanwhile. */
+void pt_store_clear_unfinished(const char *folder);
 /* Removes a capture, whole or not. 0 or -errno. */
 int pt_store_remove(const char *folder, const char *name);
 

@@ -455,6 +455,15 @@ static const struct pt_trigger_kind kinds[] = {
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
+const struct pt_trigger_kind pt_trigger_asked = {.name = "http"};
+
+const char *pt_trigger_kind_name(size_t n)
+{
+	if (n < KIND_COUNT)
+		return kinds[n].name;
+	return n == KIND_COUNT ? pt_trigger_asked.name : NULL;
+}
+
 void pt_trigger_forms(char *text, size_t size)
 {
 	size_t len = 0;
@@ -483,6 +492,14 @@ int pt_trigger_parse(const char *text, struct pt_trigger *trigger, struct pt_err
 	if (rc)
 		pt_trigger_release(trigger);
 	return rc;
+}
+
+void pt_trigger_restart(struct pt_trigger *trigger)
+{
+	free(trigger->matches);
+	trigger->matches = NULL;
+	trigger->match_count = 0;
+	trigger->told_count = 0;
 }
 
 void pt_trigger_release(struct pt_trigger *trigger)

@@ -100,7 +100,13 @@ struct pt_trigger {
 /* -EINVAL and err for what is no trigger. */
 int pt_trigger_parse(const char *text, struct pt_trigger *trigger, struct pt_err *err);
 void pt_trigger_release(struct pt_trigger *trigger);
+/* Another model follows: what was remembered of the functions and calls of the last one goes. */
+void pt_trigger_restart(struct pt_trigger *trigger);
 /* "slow:GLOB:TIME, exception:TYPE, ..", for people. */
 void pt_trigger_forms(char *text, size_t size);
+/* The n-th kind's name; NULL: there are no more. */
+const char *pt_trigger_kind_name(size_t n);
+/* Of captures that somebody asks for, by pt_flight_ask(). */
+extern const struct pt_trigger_kind pt_trigger_asked;
 
 #endif

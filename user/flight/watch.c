@@ -47,6 +47,7 @@ int pt_watch_new(const struct pt_watch_options *options, struct pt_watch **out)
 	for (size_t i = 0; i < options->trigger_count; i++) {
 		struct pt_trigger *trigger = &options->triggers[i];
 
+		pt_trigger_restart(trigger);
 		trigger->number = (unsigned int)i;
 		needs |= trigger->kind->needs;
 		watch->hangs |= trigger->kind->watches;

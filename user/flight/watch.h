@@ -24,7 +24,8 @@ struct pt_watch;
 typedef void (*pt_fired_fn)(struct pt_trigger *trigger, const struct pt_fired *fired, void *ctx);
 
 struct pt_watch_options {
-	struct pt_trigger *triggers; /* borrowed, with their state; at most PT_TRIGGERS_MAX */
+	/* borrowed, with their state, and begun anew; at most PT_TRIGGERS_MAX */
+	struct pt_trigger *triggers;
 	size_t trigger_count;
 	uint64_t last_ns; /* how far a capture reaches back */
 	const struct pt_model_options *model;

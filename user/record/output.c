@@ -249,6 +249,8 @@ int pt_output_open(const struct pt_output_options *options, const struct pt_capt
 	} else {
 		rc = open_sink(output, info, err);
 	}
+	if (!rc && options->tap)
+		rc = options->tap->open(info, &options->model, options->tap->ctx, err);
 	if (rc) {
 		pt_output_discard(output);
 		return rc;
@@ -301,6 +303,8 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 		output->failed = pt_flight_record(record, len, output->flight);
 		return output->failed;
 	}
+	if (output->options->tap)
+		output->options->tap->record(record, len, output->options->tap->ctx);
 	rc = output->capture ? record_capture(output, record, len)
 			     : pt_model_record(output->model, record, len);
 	if (rc)
@@ -473,6 +477,8 @@ static int close_history(struct pt_output *output, struct pt_err *err)
 
 static void release(struct pt_output *output)
 {
+	if (output->options->tap)
+		output->options->tap->close(output->options->tap->ctx);
 	pt_memory_history_discard(output->history);
 	pt_model_free(output->model);
 	pt_newest_free(output->newest);

@@ -21,10 +21,20 @@
 #include "pt_abi.h"
 #include "sink/sink.h"
 
+/* Sees each record before the model does, in the thread of pt_output_record(). */
+struct pt_output_tap {
+	int (*open)(const struct pt_capture_info *info, const struct pt_model_options *model,
+		    void *ctx, struct pt_err *err);
+	void (*record)(const struct pt_rec *record, size_t len, void *ctx);
+	void (*close)(void *ctx); /* also if nothing was opened */
+	void *ctx;
+};
+
 struct pt_output_options {
 	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-"; %p: one file a process */
 	pt_op_fn op;      /* trace ops go there, and no file is written; NULL: to path */
 	void *op_ctx;
+	const struct pt_output_tap *tap; /* NULL: none; with op only */
 	bool pid_suffix; /* one file a process, also where path is NULL and chosen by the session */
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */
 	struct pt_sources *origins; /* likewise, of generated files in stacks; see inductor.h */
