@@ -42,6 +42,7 @@ static void test_parse(void **state)
 	} good[] = {
 	    {"slow:app.*:200ms", "slow", "app.*", 200 * MS},
 	    {"slow:a::b:1s", "slow", "a::b", S},
+	    {"request:1s", "request", NULL, S},
 	    {"exception:KeyError", "exception", "KeyError", 0},
 	    {"gc:50ms", "gc", NULL, 50 * MS},
 	    {"gil:100ms", "gil", NULL, 100 * MS},
@@ -66,6 +67,9 @@ static void test_parse(void **state)
 	    "slow:f:0",
 	    "slow:f:-1s",
 	    "slow:f:fast",
+	    "request",
+	    "request:0",
+	    "request:f:1s",
 	    "exception",
 	    "exception:",
 	    "gc",
@@ -355,6 +359,105 @@ static void test_slow_runs(void **state)
 	pt_watch_tick(w.watch, 74 * S, 74 * S, 0);
 	assert_int_equal(w.count, 2); /* another call of it */
 	assert_fired(&w, 1, "slow", 73 * S, 10, "2000.000 ms");
+	watch_end(&w);
+}
+
+/* A request is told of once, whoever around it takes as long; it is known by file and name. */
+static void test_request(void **state)
+{
+	static const char *const texts[] = {"request:1s", "request:1h", NULL};
+	struct watched w = {0};
+
+	watch_start(&w, texts);
+	rec_code(&w.builder, 4, "wsgi_app", "Flask.wsgi_app", "/x/flask/app.py", 1);
+	rec_code(&w.builder, 5, "handle_request", "SyncWorker.handle_request",
+		 "/x/gunicorn/workers/sync.py", 2);
+	rec_code(&w.builder, 6, "run", "", "/lib/wsgiref/handlers.py", 3); /* up to 3.10 */
+	rec_code(&w.builder, 7, "wsgi_app", "Flask.wsgi_app", "/x/myflask/app.py", 4);
+	rec_code(&w.builder, 8, "run", "Server.run", "/lib/wsgiref/handlers.py", 5);
+	batch_begin(&w.builder, &w.thread, 10 * S);
+	batch_enter(&w.builder, 5, 10 * S);
+	batch_enter(&w.builder, 4, 10 * S + MS);
+	batch_exit(&w.builder, 11 * S + MS); /* not longer than */
+	batch_exit(&w.builder, 11 * S + 2 * MS);
+	batch_enter(&w.builder, 5, 20 * S);
+	batch_enter(&w.builder, 4, 20 * S + MS);
+	batch_exit(&w.builder, 21 * S + 2 * MS);
+	batch_exit(&w.builder, 21 * S + 3 * MS); /* the same one */
+	batch_enter(&w.builder, 7, 30 * S);
+	batch_exit(&w.builder, 32 * S);
+	batch_enter(&w.builder, 8, 33 * S);
+	batch_exit(&w.builder, 35 * S);
+	batch_enter(&w.builder, 6, 40 * S);
+	batch_exit(&w.builder, 42 * S);
+	batch_enter(&w.builder, 6, 50 * S); /* it does not end */
+	batch_end(&w.builder, PT_RF_PEEK);
+	assert_int_equal(w.count, 3);
+	assert_fired(&w, 0, "request", 11 * S + 2 * MS, 10,
+		     "a request took 1002.000 ms in SyncWorker.handle_request");
+	assert_fired(&w, 1, "request", 21 * S + 2 * MS, 10,
+		     "a request took 1001.000 ms in Flask.wsgi_app");
+	assert_fired(&w, 2, "request", 42 * S, 10, "a request took 2000.000 ms in run");
+	pt_watch_tick(w.watch, 79 * S, 79 * S, 0);
+	assert_int_equal(w.count, 4);
+	if (!strstr(w.fired[3].text, "a request in run still runs after 29.000 s"))
+		fail_msg("'%s'", w.fired[3].text);
+	watch_end(&w);
+}
+
+static void request_step(struct watched *w, uint64_t object, uint32_t code, uint64_t ns,
+			 uint64_t took_ns)
+{
+	batch_coro(&w->builder, object, ns);
+	batch_enter(&w->builder, code, ns);
+	batch_exit(&w->builder, ns + took_ns);
+	batch_enter(&w->builder, 2, ns + took_ns + MS); /* the loop goes on */
+	batch_exit(&w->builder, ns + took_ns + 2 * MS);
+}
+
+static void request_made(struct watched *w, uint64_t object, uint64_t ns)
+{
+	batch_enter(&w->builder, 2, ns);
+	batch_task(&w->builder, object, ns);
+	batch_exit(&w->builder, ns + MS);
+}
+
+/* Requests of one thread that overlap: of each the time is from its own first step on. */
+static void test_request_tasks(void **state)
+{
+	static const char *const texts[] = {"request:1s", NULL};
+	enum { FIRST = PT_CORO_FIRST };
+	const uint64_t a = 0x7f0000001000, b = 0x7f0000002000, c = 0x7f0000003000;
+	struct watched w = {0};
+
+	watch_start(&w, texts);
+	rec_code_flags(&w.builder, 4, "run_asgi", "/x/uvicorn/protocols/http/h11_impl.py", 1, 0x80);
+	rec_code_flags(&w.builder, 5, "job", "/app/jobs.py", 1, 0x80);
+	batch_begin(&w.builder, &w.thread, 10 * S);
+	batch_snap(&w.builder, NULL, 0, 0, 10 * S);
+	request_made(&w, a, 10 * S);
+	request_step(&w, a | FIRST, 4, 10 * S + 100 * MS, 10 * MS);
+	request_made(&w, b, 10 * S + 500 * MS);
+	request_step(&w, b | FIRST, 4, 10 * S + 600 * MS, 10 * MS);
+	request_made(&w, c, 10 * S + 700 * MS);
+	request_step(&w, c | FIRST, 5, 10 * S + 800 * MS, 10 * MS);
+	request_step(&w, a, 4, 11 * S, 10 * MS);
+	request_step(&w, b, 4, 11 * S + 200 * MS, 10 * MS); /* 0.61 s: it has ended */
+	assert_int_equal(w.count, 0);
+	request_step(&w, a, 4, 11 * S + 300 * MS, 10 * MS); /* 1.21 s */
+	request_step(&w, a, 4, 12 * S, 10 * MS);            /* told of */
+	request_step(&w, c, 5, 15 * S, 10 * MS);            /* no request */
+	request_made(&w, b, 16 * S);                        /* another one at the same place */
+	request_step(&w, b | FIRST, 4, 16 * S + 100 * MS, 10 * MS);
+	request_step(&w, b, 4, 17 * S, 10 * MS);
+	request_made(&w, c, 18 * S);
+	request_step(&w, c | FIRST, 4, 18 * S + 100 * MS, 2 * S); /* in a single step: told once */
+	batch_end(&w.builder, 0);
+	assert_int_equal(w.count, 2);
+	assert_fired(&w, 0, "request", 11 * S + 310 * MS, 10,
+		     "a request has taken 1210.000 ms so far in run_asgi");
+	assert_fired(&w, 1, "request", 20 * S + 100 * MS, 10,
+		     "a request took 2000.000 ms in run_asgi");
 	watch_end(&w);
 }
 
@@ -935,6 +1038,7 @@ int main(void)
 	    cmocka_unit_test(test_capture),       cmocka_unit_test(test_capture_again),
 	    cmocka_unit_test(test_capture_fails), cmocka_unit_test(test_store),
 	    cmocka_unit_test(test_container_id),  cmocka_unit_test(test_html),
+	    cmocka_unit_test(test_request),       cmocka_unit_test(test_request_tasks),
 	    cmocka_unit_test(test_tar),           cmocka_unit_test(test_store_files),
 	};
 

@@ -364,10 +364,12 @@ static unsigned int features(const struct agent *agent)
 	const struct agent_config *config = agent->config;
 	unsigned int needs = agent_captures_needs(agent->captures);
 	bool exceptions = config->exceptions || needs & PT_NEEDS_EXCEPTIONS;
+	bool async = needs & PT_NEEDS_ASYNC;
 
 	return (unsigned int)config->gc << PY_FEATURE_GC |
 	       (unsigned int)config->gil << PY_FEATURE_GIL |
-	       (unsigned int)exceptions << PY_FEATURE_EXCEPTIONS;
+	       (unsigned int)exceptions << PY_FEATURE_EXCEPTIONS |
+	       (unsigned int)async << PY_FEATURE_ASYNC;
 }
 
 static int run_session(struct agent *agent, struct pt_err *err)

@@ -281,6 +281,7 @@ static const struct row rows[] = {
 	 "a capture begins so long before the trigger; default 30s"),
 	ROW("on", 0, TRIGGERS, "KIND[:ARGUMENTS]", triggers, APP_CAPTURE,
 	 "capture when this happens (may be repeated): slow:GLOB:TIME a call of a function took longer; "
+	 "request:TIME a web request took longer; "
 	 "exception:TYPE; gc:TIME; gil:TIME; cuda:CALL:TIME; cuda-error; crash; exit; hang:TIME no call "
 	 "and no return for so long; memory:host:SIZE the process has more; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
 	 "at:HH:MM[:SS]"),
@@ -928,6 +929,7 @@ static int check_capture(struct app_options *options, struct pt_err *err)
 	options->exceptions |= (needs & PT_NEEDS_EXCEPTIONS) != 0;
 	options->gil |= (needs & PT_NEEDS_GIL) != 0;
 	options->gc |= (needs & PT_NEEDS_GC) != 0;
+	options->async |= (needs & PT_NEEDS_ASYNC) != 0;
 	if (needs & PT_NEEDS_CUDA && !options->cuda)
 		options->cuda = PT_CUDA_AUTO + 1; /* as asked for: it is told if it does nothing */
 	return 0;

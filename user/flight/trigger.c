@@ -12,6 +12,7 @@
 
 #include "base/glob.h"
 #include "base/parse.h"
+#include "flight/requests.h"
 #include "target/maps.h"
 
 #define NS_PER_S            1000000000ull
@@ -136,10 +137,17 @@ static double ms(uint64_t ns)
 	return (double)ns / 1e6;
 }
 
+static bool is_meant(const struct pt_trigger *trigger, const struct pt_function *function)
+{
+	const char *const globs[] = {trigger->pattern, NULL};
+
+	return trigger->pattern ? pt_glob_qualified(globs, "", function->qualname)
+				: pt_request_function(function);
+}
+
 /* Names are compared once a function. */
 static bool function_matches(struct pt_trigger *trigger, const struct pt_function *function)
 {
-	const char *const globs[] = {trigger->pattern, NULL};
 	unsigned char *match;
 
 	if (function->id >= trigger->match_count) {
@@ -147,14 +155,14 @@ static bool function_matches(struct pt_trigger *trigger, const struct pt_functio
 		unsigned char *bigger = realloc(trigger->matches, count);
 
 		if (!bigger) /* slower, but as right */
-			return pt_glob_qualified(globs, "", function->qualname);
+			return is_meant(trigger, function);
 		memset(bigger + trigger->match_count, MATCH_UNKNOWN, count - trigger->match_count);
 		trigger->matches = bigger;
 		trigger->match_count = count;
 	}
 	match = &trigger->matches[function->id];
 	if (*match == MATCH_UNKNOWN)
-		*match = pt_glob_qualified(globs, "", function->qualname) ? MATCH_YES : MATCH_NO;
+		*match = is_meant(trigger, function) ? MATCH_YES : MATCH_NO;
 	return *match == MATCH_YES;
 }
 
@@ -188,8 +196,9 @@ static bool slow_open(struct pt_trigger *trigger, const struct pt_op *op, uint64
 		return false;
 	trigger->told[trigger->told_count++] = (struct pt_trigger_told){slice->tid, slice->begin_ns,
 									true};
-	snprintf(fired->text, sizeof(fired->text), "a call of %.200s still runs after %.3f s",
-		 slice->function->qualname, (double)ns / 1e9);
+	snprintf(fired->text, sizeof(fired->text), "%s %.200s still runs after %.3f s",
+		 trigger->pattern ? "a call of" : "a request in", slice->function->qualname,
+		 (double)ns / 1e9);
 	return fire(fired, slice->end_ns, slice->pid, slice->tid);
 }
 
@@ -219,6 +228,61 @@ static bool slow_op(struct pt_trigger *trigger, const struct pt_op *op, struct p
 	snprintf(fired->text, sizeof(fired->text), "a call of %.200s took %.3f ms",
 		 slice->function->qualname, ms(slice->end_ns - slice->begin_ns));
 	return fire(fired, slice->end_ns, slice->pid, slice->tid);
+}
+
+/* A server's function calls a framework's. */
+static bool request_call(struct pt_trigger *trigger, const struct pt_op_slice *slice,
+			 struct pt_fired *fired)
+{
+	bool is_around;
+
+	if (slice->end_ns - slice->begin_ns <= trigger->limit_ns ||
+	    !function_matches(trigger, slice->function) || find_told(trigger, slice))
+		return false;
+	is_around = slice->tid == trigger->inner_tid && slice->begin_ns <= trigger->inner_begin_ns;
+	trigger->inner_tid = slice->tid;
+	trigger->inner_begin_ns = slice->begin_ns;
+	snprintf(fired->text, sizeof(fired->text), "a request took %.3f ms in %.200s",
+		 ms(slice->end_ns - slice->begin_ns), slice->function->qualname);
+	return !is_around && fire(fired, slice->end_ns, slice->pid, slice->tid);
+}
+
+static pid_t step_thread(const struct pt_op_span *span)
+{
+	for (uint32_t i = 0; i < span->arg_count; i++)
+		if (!strcmp(span->args[i].key, "thread"))
+			return (pid_t)span->args[i].number;
+	return 0;
+}
+
+/* Nobody says which step of a task is the last one: with the first one that ends so long after the
+ * task began, the request has taken longer, and each request that takes longer has such a step. */
+static bool request_step(struct pt_trigger *trigger, const struct pt_op_span *span,
+			 struct pt_fired *fired)
+{
+	struct pt_trigger_task *tasks = trigger->tasks;
+	bool is_told; /* as a call that took so long by itself */
+
+	if (!span->task || span->end_ns - span->task_begin_ns <= trigger->limit_ns ||
+	    !pt_request_task(span->task))
+		return false;
+	is_told = trigger->inner_tid == step_thread(span) &&
+		  trigger->inner_begin_ns >= span->begin_ns &&
+		  trigger->inner_begin_ns < span->end_ns;
+	for (size_t i = 0; i < PT_TRIGGER_TOLD_MAX; i++)
+		if (tasks[i].track == span->tid && tasks[i].begin_ns == span->task_begin_ns)
+			return false;
+	tasks[trigger->next_task] = (struct pt_trigger_task){span->tid, span->task_begin_ns};
+	trigger->next_task = (trigger->next_task + 1) % PT_TRIGGER_TOLD_MAX;
+	snprintf(fired->text, sizeof(fired->text), "a request has taken %.3f ms so far in %.200s",
+		 ms(span->end_ns - span->task_begin_ns), span->task->qualname);
+	return !is_told && fire(fired, span->end_ns, span->pid, 0);
+}
+
+static bool request_op(struct pt_trigger *trigger, const struct pt_op *op, struct pt_fired *fired)
+{
+	return (op->kind == PT_OP_SLICE && request_call(trigger, &op->slice, fired)) ||
+	       (op->kind == PT_OP_SPAN && request_step(trigger, &op->span, fired));
 }
 
 static bool span_op(struct pt_trigger *trigger, const struct pt_op *op, struct pt_fired *fired)
@@ -437,6 +501,8 @@ static bool at_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
 static const struct pt_trigger_kind kinds[] = {
     {"slow", "slow:GLOB:TIME", PT_NEEDS_OPS, .parse = parse_glob_time, .op = slow_op,
      .open = slow_open, .tick = slow_tick},
+    {"request", "request:TIME", PT_NEEDS_OPS | PT_NEEDS_ASYNC, .parse = parse_time,
+     .op = request_op, .open = slow_open, .tick = slow_tick},
     {"exception", "exception:TYPE", PT_NEEDS_OPS | PT_NEEDS_EXCEPTIONS, .parse = parse_text,
      .op = exception_op},
     {"gc", "gc:TIME", PT_NEEDS_OPS | PT_NEEDS_GC, .parse = parse_time, .op = gc_op},
@@ -500,6 +566,8 @@ void pt_trigger_restart(struct pt_trigger *trigger)
 	trigger->matches = NULL;
 	trigger->match_count = 0;
 	trigger->told_count = 0;
+	memset(trigger->tasks, 0, sizeof(trigger->tasks));
+	trigger->inner_tid = 0;
 }
 
 void pt_trigger_release(struct pt_trigger *trigger)

@@ -30,6 +30,7 @@
 #define PT_NEEDS_GIL        0x4
 #define PT_NEEDS_EXCEPTIONS 0x8
 #define PT_NEEDS_CUDA       0x10
+#define PT_NEEDS_ASYNC      0x20 /* tasks of coroutines */
 
 /* What happened. */
 struct pt_fired {
@@ -82,15 +83,25 @@ struct pt_trigger {
 	int signal_number;   /* signal */
 	unsigned int day_s;  /* at: seconds since midnight, local time */
 	unsigned int number; /* its place among the triggers: a bit */
-	/* slow: calls that were told of while they ran, and still run */
+	/* slow, request: calls that were told of while they ran, and still run */
 	struct pt_trigger_told {
 		pid_t tid;
 		uint64_t begin_ns;
 		bool runs; /* at the tick under way */
 	} told[PT_TRIGGER_TOLD_MAX];
 	size_t told_count;
-	unsigned char *matches; /* slow: by function, enum in trigger.c */
+	unsigned char *matches; /* slow, request: by function, enum in trigger.c */
 	size_t match_count;
+	/* request: the last call that was told of; it may lie within another one that is of the
+	 * same request */
+	pid_t inner_tid;
+	uint64_t inner_begin_ns;
+	/* request: the tasks that were told of lately */
+	struct pt_trigger_task {
+		pid_t track;
+		uint64_t begin_ns;
+	} tasks[PT_TRIGGER_TOLD_MAX];
+	size_t next_task;
 	uint64_t next_s;  /* at: when, CLOCK_REALTIME; 0: not yet known */
 	bool was;         /* file: it was there at the last look */
 	bool came;        /* signal: not yet told */

@@ -46,6 +46,7 @@ struct model_task {
 	bool whole;               /* all steps from the first on were seen */
 	uint64_t told_ns;         /* the model's clear_ns when the track was announced, and 1 */
 	struct model_task *outer; /* while running: the one within whose step */
+	uint64_t seen_ns;         /* when the first step that was seen began */
 	uint64_t begin_ns;        /* of the step under way */
 	uint64_t piece;           /* and the coroutine that it, or its last piece, began with */
 	uint64_t end_ns;          /* of the last one; 0: there was none */
@@ -314,6 +315,8 @@ static void tell_step(struct pt_model *model, struct model_thread *thread, struc
 		begin_ns = model->clear_ns + 1;
 	op.span.begin_ns = begin_ns;
 	op.span.name = function->pub.qualname;
+	op.span.task = &function->pub;
+	op.span.task_begin_ns = task->seen_ns;
 	announce(model, thread, task, function);
 	tell_wait(model, thread, task, begin_ns);
 	if (end_ns - begin_ns < model->options.min_duration_ns ||
@@ -456,6 +459,8 @@ static void begin_step(struct pt_model *model, struct model_thread *thread,
 		task_unref(task);
 	}
 	model_async_settle(model, thread);
+	if (!task->seen_ns)
+		task->seen_ns = task->begin_ns;
 	frame->task = task_ref(task);
 	task->piece = object;
 	task->outer = async->current;

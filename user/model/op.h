@@ -118,6 +118,10 @@ struct pt_op_span {
 	uint32_t arg_count;
 	uint32_t flags;    /* PT_SLICE_* */
 	uint32_t stack_id; /* of a PT_OP_STACK; 0: none */
+	/* Of a step of a task ("asyncio_step"): its coroutine, and when the task began its first
+	 * step, or the first one that was seen. */
+	const struct pt_function *task;
+	uint64_t task_begin_ns;
 };
 
 /* Spans that were put together of samples: from the sample before the first one that has the
