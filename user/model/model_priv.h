@@ -90,7 +90,7 @@ struct model_process {
 	char name[16 * 3 + 1];
 	char *cmdline;
 	struct pt_op_rank rank;
-	bool had_cuda; /* libraries of it, before their probes were there */
+	bool had_cuda;     /* libraries of it, before their probes were there */
 	int32_t comm_size; /* of its largest communicator, if that says a rank */
 	uint64_t exit_ns;  /* when it exited, or 0 */
 	bool announced, ended;
