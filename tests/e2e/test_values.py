@@ -213,6 +213,19 @@ def test_hostile(t, minor):
     t.equal([second[k] for k in "de"], ["<tuple of length 0>", "0.0"], "small")
 
 
+def test_names_that_nothing_has(t):
+    """A misspelt one is told, each; one that was met is not."""
+    interp = interpreters.one("3.9")
+    out, err = process.run_tool(
+        "-o", t.path("trace.json"), "--args", "taek,take", "--local", "t?ke:a,give:a", "--audit",
+        "app.*,opne", "--stop-on", "stpo", "--", *interp.command(
+            "-c", "import sys\ndef take(a): return a\ntake(1)\nsys.audit('app.mark')"))
+    told = re.findall(r"warning: (--\S+): no (\w+) that was \w+ matched '(.*)'", out + err)
+    t.equal(sorted(told), [("--args", "function", "taek"), ("--audit", "event", "opne"),
+                           ("--local", "function", "give"), ("--stop-on", "function", "stpo")],
+            "what is told")
+
+
 def test_bad_input(t):
     for options, words in (
             (["--args", "["], "is no glob"),

@@ -349,6 +349,8 @@ static int make_tracer(struct session *session, struct pt_err *err)
 		rc = overhead_prepare(session, err);
 	if (!rc && wants_calls(&options))
 		rc = cuda_new(session, err);
+	if (!rc && unmatched_new(&session->options->tracer, &session->unmatched))
+		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	return rc || !(options.stacks || options.sample_native) ? rc
 								: make_callstacks(session, err);
 }
@@ -631,6 +633,8 @@ int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 
 	if (record->kind == PT_REC_CALL_STACK)
 		return session->callstacks ? callstacks_take(session->callstacks, record, len) : 0;
+	if (session->unmatched)
+		unmatched_record(session->unmatched, record, len);
 	rc = cuda_record(session, record, len, &taken);
 	if (!rc && !taken)
 		rc = session_put(session, record, len);
@@ -967,6 +971,9 @@ static int finish(struct session *session, int rc, enum pt_session_stop *stop, s
 
 	stop_recording(session);
 	cuda_tell(session);
+	/* the records that have the names may be among those lost */
+	if (session->unmatched && !session->result->stats.lost_records)
+		unmatched_tell(session->unmatched);
 	if (session->callstacks)
 		session->result->stacks_unmapped = callstacks_unmapped(session->callstacks);
 	pt_tracer_free(session->tracer); /* the probes are gone before the file is finished */
@@ -1101,6 +1108,7 @@ static void release(struct session *session)
 	methods_free(session);
 	mapped_free(session);
 	callstacks_free(session->callstacks);
+	unmatched_free(session->unmatched);
 	pt_images_free(session->images);
 	if (session->marks && session->result->opened)
 		pt_marks_warn_unused(session->marks);

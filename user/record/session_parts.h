@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "record/callstacks.h"
+#include "record/unmatched.h"
 #include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
@@ -98,6 +99,7 @@ struct session {
 	struct method_files *methods; /* NULL: no C functions are probed at themselves */
 	struct mapped *mapped;
 	struct callstacks *callstacks; /* NULL: likewise */
+	struct unmatched *unmatched;   /* NULL: no names were given */
 
 	struct target *targets;
 	size_t target_count;
