@@ -27,6 +27,7 @@ enum { S_NULL, S_NAMES, S_TEXT, S_RODATA, S_DYNSTR, S_EH, S_COUNT };
 #define AT_EH      (ELF_DATA + 0x300)
 #define AT_DYNSTR  (ELF_DATA + 0x600)
 #define AT_HEADERS (ELF_DATA + 0x800)
+#define AT_WORD    (ELF_DATA + 0xa00)
 
 static const char names[] = "\0.shstrtab\0.text\0.rodata\0.dynstr\0.eh_frame";
 static const char texts[] = "x\0cudaMalloc\0cudaFree\0cudaMallocHost\0cudaMemPrefetchBatchAsync\0"
@@ -192,6 +193,40 @@ static void test_other_form(void **state)
 	expect(image, 3, 0, AT(0));
 }
 
+/* As CUDA 12's compiler does it: the code loads the name's address from a word. */
+static void test_word(void **state)
+{
+	const uint64_t name = TEXT_HOST;
+	int32_t distance = (int32_t)(AT_WORD - (AT(2) + 4 + 8));
+	struct elf_image *image = build();
+	struct code code = {image, AT(2)};
+	struct pt_cuda_statics statics;
+
+	image->bytes[AT_TEXTS + 37] = 'X';
+	memcpy(image->bytes + AT_WORD, &name, sizeof(name));
+	put(&code, "\x55\x48\x89\xe5", 4);
+	put(&code, "\xf3\x0f\x7e\x05", 4); /* movq word(%rip), %xmm0 */
+	put(&code, &distance, sizeof(distance));
+	put_in_memory(&code, CBID_HOST);
+	put_in_register(&code, CBID_HOST);
+	put(&code, "\xc9\xc3", 2);
+	for (int i = 0; i < 2; i++) { /* found, and out of the cache */
+		assert_int_equal(find(image, scratch_path(""), &statics), 0);
+		assert_int_equal(statics.count, 3);
+		assert_int_equal(address_of(&statics, "cudaMallocHost"), AT(2));
+		pt_cuda_statics_release(&statics);
+	}
+	/* another word; what the cache has does not hold then */
+	image->bytes[AT_WORD]++;
+	assert_int_equal(find(image, scratch_path(""), &statics), 0);
+	assert_int_equal(statics.count, 2);
+	pt_cuda_statics_release(&statics);
+	image->bytes[AT_WORD]--;
+	/* 13's does not */
+	image->bytes[AT_TEXTS + 37] = 'c';
+	expect(image, 2, 0, AT(0));
+}
+
 static void test_doubt(void **state)
 {
 	struct elf_image *image = build();
@@ -346,11 +381,11 @@ static void test_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_found),      cmocka_unit_test(test_other_form),
-	    cmocka_unit_test(test_doubt),      cmocka_unit_test(test_all_in_doubt),
-	    cmocka_unit_test(test_moved_part), cmocka_unit_test(test_likely),
-	    cmocka_unit_test(test_not_libc),   cmocka_unit_test(test_cache),
-	    cmocka_unit_test(test_bad),
+	    cmocka_unit_test(test_found),        cmocka_unit_test(test_other_form),
+	    cmocka_unit_test(test_word),         cmocka_unit_test(test_doubt),
+	    cmocka_unit_test(test_all_in_doubt), cmocka_unit_test(test_moved_part),
+	    cmocka_unit_test(test_likely),       cmocka_unit_test(test_not_libc),
+	    cmocka_unit_test(test_cache),        cmocka_unit_test(test_bad),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

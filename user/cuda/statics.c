@@ -110,20 +110,35 @@ static bool is_text(const struct search *search, uint64_t vaddr)
 
 /* ---- functions ---- */
 
-/* lea disp(%rip), %reg */
+/* lea disp(%rip), %reg; or movq disp(%rip), %xmm of the address of the name, which CUDA 12's
+ * compiler has put beside the code. */
+uint64_t pt_cuda_static_name(const struct elf_file *elf, unsigned int major, const uint8_t *bytes,
+			     uint64_t vaddr)
+{
+	bool lea = (bytes[0] & 0xfb) == 0x48 && bytes[1] == 0x8d && (bytes[2] & 0xc7) == 5;
+	bool movq = major < 13 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x7e &&
+		    (bytes[3] & 0xc7) == 5;
+	size_t length = lea ? 7 : 8;
+	int32_t distance;
+	uint64_t at;
+
+	if (!lea && !movq)
+		return 0;
+	memcpy(&distance, bytes + length - sizeof(distance), sizeof(distance));
+	at = vaddr + length + (uint64_t)(int64_t)distance;
+	return movq && elf_read_ptr(elf, at, &at) ? 0 : at;
+}
+
 static void find_uses(void *ctx, const uint8_t *bytes, size_t size, uint64_t vaddr)
 {
 	struct search *search = ctx;
 
-	for (size_t i = 0; i + 7 <= size && i < KN_WINDOW_BYTES; i++) {
+	for (size_t i = 0; i + PT_CUDA_STATIC_BYTES <= size && i < KN_WINDOW_BYTES; i++) {
 		const struct eh_range *function;
-		int32_t distance;
 		size_t n;
 
-		if ((bytes[i] & 0xfb) != 0x48 || bytes[i + 1] != 0x8d || (bytes[i + 2] & 0xc7) != 5)
-			continue;
-		memcpy(&distance, bytes + i + 3, sizeof(distance));
-		if (!is_text(search, vaddr + i + 7 + (uint64_t)(int64_t)distance))
+		if (!is_text(search,
+			     pt_cuda_static_name(search->elf, search->major, bytes + i, vaddr + i)))
 			continue;
 		function = eh_range_at(&search->eh, vaddr + i);
 		if (!function)
@@ -133,14 +148,17 @@ static void find_uses(void *ctx, const uint8_t *bytes, size_t size, uint64_t vad
 	}
 }
 
-static void see_name(const struct search *search, const struct mc_insn *insn, struct seen *seen)
+/* bytes: of the instruction, PT_CUDA_STATIC_BYTES at least */
+static void see_name(const struct search *search, const struct mc_insn *insn, const uint8_t *bytes,
+		     struct seen *seen)
 {
-	uint64_t at = insn->vaddr + insn->length + (uint64_t)insn->disp;
+	uint64_t at = insn->base == MC_RIP
+			  ? pt_cuda_static_name(search->elf, search->major, bytes, insn->vaddr)
+			  : 0;
 	const struct pt_cuda_row *row;
 	const char *name;
 
-	if (insn->op != MC_OP_LEA || insn->base != MC_RIP || insn->index != MC_NO_REG ||
-	    !is_text(search, at))
+	if (!is_text(search, at))
 		return;
 	name = elf_string_at_vaddr(search->elf, at, NAME_BYTES);
 	row = name ? row_of(name, search->major) : NULL;
@@ -173,8 +191,8 @@ static void each_insn(const struct search *search, const struct eh_range *functi
 			insn.length = 1;
 		else if (numbers)
 			see_number(&insn, seen);
-		else
-			see_name(search, &insn, seen);
+		else if (size - at >= PT_CUDA_STATIC_BYTES)
+			see_name(search, &insn, bytes + at, seen);
 	}
 }
 

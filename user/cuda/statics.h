@@ -31,6 +31,11 @@ struct pt_cuda_statics {
 	unsigned int major; /* of CUDA: 12 or before, or 13 or later */
 };
 
+/* The name that this instruction refers to, or whose address it loads; 0: it does neither. bytes:
+ * of the code from there on, so many; major: of CUDA, as below. */
+#define PT_CUDA_STATIC_BYTES 8
+uint64_t pt_cuda_static_name(const struct elf_file *elf, unsigned int major, const uint8_t *bytes,
+			     uint64_t vaddr);
 /* Whether the file may have such functions; quick, for files without symbols of theirs. */
 bool pt_cuda_statics_likely(const struct elf_file *elf);
 /* Reads through all code of the file; it is trimmed (elf_trim()). A file with none gives 0 and

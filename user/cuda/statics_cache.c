@@ -14,7 +14,7 @@
 #include "target/cachefile.h"
 
 /* Raise this when the result for the same file may change. */
-#define STATICS_REVISION 1
+#define STATICS_REVISION 2
 #define CACHE_MAGIC      0x3163747374617470ull
 #define CACHE_MAX_BYTES  (1u << 20)
 #define FUNCTION_BYTES   (64u << 10) /* as in statics.c: the use lies within */
@@ -39,21 +39,17 @@ static void make_key(struct pt_cache_key *key, const struct elf_file *elf)
 	pt_cache_key(key, "cudart", elf, (unsigned int)pt_cuda_row_count, STATICS_REVISION);
 }
 
-/* Does the instruction at use, which is a lea, still refer to the name? */
-static bool refers(const struct elf_file *elf, const struct cache_fn *fn)
+/* Does the instruction at use still refer to the name? */
+static bool refers(const struct elf_file *elf, uint64_t major, const struct cache_fn *fn)
 {
 	const char *name = elf_string_at_vaddr(elf, fn->name, sizeof(fn->symbol));
 	const uint8_t *code;
-	int32_t distance;
 
 	if (!name || strcmp(name, fn->symbol) != 0 || fn->use - fn->vaddr >= FUNCTION_BYTES ||
 	    !kn_is_code(elf, fn->vaddr))
 		return false;
-	code = elf_at_vaddr(elf, fn->use, 7);
-	if (!code || (code[0] & 0xfb) != 0x48 || code[1] != 0x8d || (code[2] & 0xc7) != 5)
-		return false;
-	memcpy(&distance, code + 3, sizeof(distance));
-	return fn->use + 7 + (uint64_t)(int64_t)distance == fn->name;
+	code = elf_at_vaddr(elf, fn->use, PT_CUDA_STATIC_BYTES);
+	return code && pt_cuda_static_name(elf, (unsigned int)major, code, fn->use) == fn->name;
 }
 
 static bool parse(const struct cache_head *head, const uint8_t *data, const struct elf_file *elf,
@@ -70,7 +66,7 @@ static bool parse(const struct cache_head *head, const uint8_t *data, const stru
 		fn.symbol[sizeof(fn.symbol) - 1] = '\0';
 		row = pt_cuda_row_find(fn.symbol, (unsigned int)head->major);
 		elf_trim(elf, KN_RESIDENT_BYTES);
-		if (!row || row->api != PT_CUDA_RUNTIME || !refers(elf, &fn))
+		if (!row || row->api != PT_CUDA_RUNTIME || !refers(elf, head->major, &fn))
 			return false;
 		statics->fns[statics->count++] = (struct pt_cuda_static){row, fn.vaddr, fn.name,
 									 fn.use};
