@@ -323,7 +323,7 @@ NATIVE_GAP = ("[native frames that are not known]", "")
 def test_sample_native(t, version):
     """--native: the Python frames among the native ones are a stack that the program can have; the
     C function that sum() is lies above the function that calls it; all begins where programs do."""
-    target = process.Target(interpreters.one(version), "shares", "200")
+    target = process.Target(interpreters.one(version), "shares", "100")
     tracer = process.Tracer("-p", target.pid, "--engine", "sample", "--native", "-F", HZ, "-o",
                             t.path("n.folded"))
     tracer.recording()
@@ -435,6 +435,13 @@ def test_sample_off_cpu(t):
         document = json.load(file, parse_float=trace._number)
     blocks = check_waits(t, document, waits, target.pid)
     t.equal(document["pytrace-bpf summary"]["times blocked"], len(blocks), "times blocked")
+    for name in ("b.json", "b.ptcap"):
+        report = json.loads(process.run_tool("report", t.path(name), "--top", "99", "--json")[0])
+        near = 1000 * len(blocks)  # boundaries in the trace are a nanosecond or some apart
+        t.check(abs(report["blocked_ns"] - sum(b["dur"] for b in blocks)) <= near, "%s", report)
+        waited = {row["name"]: row["self_blocked_ns"] for row in report["by_blocked"]}
+        t.equal(sum(waited.values()), report["blocked_ns"], "blocked time in the report")
+        t.check(all(waited[wait["function"]] >= 20000000 for wait in waits), "%s", waited)
     check_blocked_formats(t, blocks, document["pytrace-bpf summary"].get("samples", 0))
 
 

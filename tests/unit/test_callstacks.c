@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include "rec_builder.h"
 #include "record/callstacks.h"
 #include "record/callstacks_parts.h"
+#include "target/vdso.h"
 
 #define COPY_BYTES (256u << 10)
 
@@ -346,6 +348,45 @@ static void test_replaced(void **state)
 	close_world(&world);
 }
 
+/* Our own copy is what lies at that address, and has names and unwind rules. */
+static void test_vdso(void **state)
+{
+	uint64_t at = vdso_address(getpid());
+	struct symbols symbols = {0};
+	struct unwind_file *unwind;
+	struct elf_file *elf;
+	char path[32], copy[64];
+	size_t size = 0;
+	bool found = false;
+	int fd = vdso_open(&size);
+
+	if (fd == -ENOENT)
+		skip();
+	assert_true(fd >= 0);
+	assert_true(at == getauxval(AT_SYSINFO_EHDR));
+	assert_int_equal(pread(fd, copy, sizeof(copy), 0), sizeof(copy));
+	assert_memory_equal(copy, (const void *)(uintptr_t)at, sizeof(copy));
+	assert_int_equal(vdso_address(1 << 30), 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	assert_int_equal(elf_file_open(path, &elf, NULL), 0);
+	assert_int_equal(symbols_load(elf, &symbols), 0);
+	unwind = unwind_file_new(elf);
+	assert_non_null(unwind);
+	for (uint64_t vaddr = 0; vaddr < size && !found; vaddr++) {
+		const char *name = symbols_find(&symbols, vaddr);
+		uint64_t start, end;
+
+		found = name && !strcmp(name, "__vdso_clock_gettime");
+		if (found)
+			assert_true(unwind_function(unwind, vaddr, &start, &end));
+	}
+	assert_true(found);
+	unwind_file_free(unwind);
+	symbols_release(&symbols);
+	elf_file_close(elf);
+	close(fd);
+}
+
 static void test_hostile(void **state)
 {
 	struct world world = {0};
@@ -439,7 +480,8 @@ int main(int argc, char **argv, char **envp)
 	    cmocka_unit_test(test_distinct),    cmocka_unit_test(test_merge),
 	    cmocka_unit_test(test_python_only), cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_replaced),    cmocka_unit_test(test_hostile),
-	    cmocka_unit_test(test_groups),      cmocka_unit_test(test_damaged),
+	    cmocka_unit_test(test_vdso),        cmocka_unit_test(test_groups),
+	    cmocka_unit_test(test_damaged),
 	};
 	int rc;
 

@@ -180,11 +180,12 @@ static void test_blocked(void **state)
 	assert_span(&ops, 0, "b", 1900, 2000, "samples=1 self samples=1");
 	assert_off_cpu(&ops, 1, 2100, 9000);
 	assert_off_cpu(&ops, 2, 9050, 9900);
-	assert_span(&ops, 3, "c", 2000, 9900, "samples=0 self samples=0 blocked ns=7750");
+	assert_span(&ops, 3, "c", 2000, 9900,
+		    "samples=0 self samples=0 blocked ns=7750 self blocked ns=7750");
 	assert_span(&ops, 4, "a", 1900, 10000, "samples=2 self samples=1 blocked ns=7750");
 	assert_off_cpu(&ops, 5, 20000, 30000);
 	assert_span(&ops, 6, "[not looked at]", 20000, 30000,
-		    "samples=0 self samples=0 blocked ns=10000");
+		    "samples=0 self samples=0 blocked ns=10000 self blocked ns=10000");
 	assert_int_equal(ops.sample_count, 5);
 	assert_string_equal(ops.samples[1].functions, "[blocked: pselect6] c a");
 	assert_int_equal(ops.samples[1].op.period_ns, 0);

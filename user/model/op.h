@@ -133,6 +133,7 @@ struct pt_op_span {
 #define PT_SAMPLE_ARG_WHOM    "inside of itself" /* a span of the same function lies around it */
 /* In how much of it the thread was blocked; only where it was (--off-cpu). */
 #define PT_SAMPLE_ARG_BLOCKED "blocked ns"
+#define PT_SAMPLE_ARG_WAITED  "self blocked ns" /* and had called nothing */
 /* Spans of blocked time, within those: measured, but for where there are none around it. */
 #define PT_OFF_CPU_CATEGORY   "off_cpu"
 

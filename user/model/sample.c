@@ -26,7 +26,7 @@
 struct sample_frame {
 	struct model_function *function;
 	uint64_t begin_ns;
-	uint64_t samples, self, blocked_ns;
+	uint64_t samples, self, blocked_ns, waited_ns;
 	bool inside; /* of another of the same function */
 };
 
@@ -53,7 +53,7 @@ static uint64_t boundary(uint64_t *last_ns, uint64_t ns)
 static void emit(struct pt_model *model, const struct model_thread *thread,
 		 const struct sample_frame *frame, uint64_t end_ns, struct emitter *to)
 {
-	struct pt_arg args[4] = {
+	struct pt_arg args[5] = {
 	    {.key = PT_SAMPLE_ARG, .number = (int64_t)frame->samples},
 	    {.key = PT_SAMPLE_ARG_SELF, .number = (int64_t)frame->self},
 	};
@@ -77,6 +77,9 @@ static void emit(struct pt_model *model, const struct model_thread *thread,
 	if (frame->blocked_ns)
 		args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_BLOCKED,
 							    .number = (int64_t)frame->blocked_ns};
+	if (frame->waited_ns)
+		args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_WAITED,
+							    .number = (int64_t)frame->waited_ns};
 	if (!to->fn)
 		model_emit(model, &op);
 	else if (!to->rc)
@@ -456,6 +459,7 @@ void model_blocked_record(struct pt_model *model, struct model_thread *thread,
 	join(model, thread, &seen, &stack);
 	for (uint32_t i = 0; i < stack.count; i++)
 		thread->samples->frames[i].blocked_ns += seen.end_ns - seen.begin_ns;
+	thread->samples->frames[stack.count - 1].waited_ns += seen.end_ns - seen.begin_ns;
 	emit_off_cpu(model, thread, &seen, &cause);
 	stack.functions[stack.count++] = why;
 	emit_sample(model, thread, &seen, &stack);

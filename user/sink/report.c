@@ -54,7 +54,26 @@ static int by_samples(const void *left, const void *right)
 	return by_name(a, b);
 }
 
-/* The functions that were called, or sampled, in order; the caller frees the array. */
+static int by_blocked(const void *left, const void *right)
+{
+	const struct report_function *a = *(const struct report_function *const *)left;
+	const struct report_function *b = *(const struct report_function *const *)right;
+
+	if (a->self_blocked_ns != b->self_blocked_ns)
+		return a->self_blocked_ns < b->self_blocked_ns ? 1 : -1;
+	if (a->total_blocked_ns != b->total_blocked_ns)
+		return a->total_blocked_ns < b->total_blocked_ns ? 1 : -1;
+	return by_name(a, b);
+}
+
+static bool is_listed(const struct report_function *function, compare_fn compare)
+{
+	if (compare == by_blocked)
+		return function->total_blocked_ns;
+	return compare == by_samples ? function->total_samples : function->calls;
+}
+
+/* The functions that were called, sampled or blocked, in order; the caller frees the array. */
 static int sorted(const struct pt_report *report, compare_fn compare,
 		  const struct report_function ***result, size_t *count)
 {
@@ -64,9 +83,7 @@ static int sorted(const struct pt_report *report, compare_fn compare,
 	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < report->function_count; i++) {
-		const struct report_function *function = &report->functions[i];
-
-		if (compare == by_samples ? function->total_samples : function->calls)
+		if (is_listed(&report->functions[i], compare))
 			list[(*count)++] = &report->functions[i];
 	}
 	qsort(list, *count, sizeof(*list), compare);
@@ -118,6 +135,29 @@ static int print_samples(const struct pt_report *report, size_t top, FILE *out)
 			percent(list[i]->self_samples, report->samples),
 			(unsigned long long)list[i]->total_samples,
 			percent(list[i]->total_samples, report->samples));
+		print_name(list[i], out);
+	}
+	if (count > top)
+		fprintf(out, "%12s and %zu more\n", "", count - top);
+	free(list);
+	return 0;
+}
+
+static int print_blocked(const struct pt_report *report, size_t top, FILE *out)
+{
+	const struct report_function **list;
+	size_t count;
+	int rc = sorted(report, by_blocked, &list, &count);
+
+	if (rc)
+		return rc;
+	fprintf(out, "\nFunctions by blocked time\n%12s %7s %12s %7s  function\n", "self ms", "%",
+		"total ms", "%");
+	for (size_t i = 0; i < count && i < top; i++) {
+		fprintf(out, "%12.3f %7.2f %12.3f %7.2f  ", (double)list[i]->self_blocked_ns / 1e6,
+			percent(list[i]->self_blocked_ns, report->blocked_ns),
+			(double)list[i]->total_blocked_ns / 1e6,
+			percent(list[i]->total_blocked_ns, report->blocked_ns));
 		print_name(list[i], out);
 	}
 	if (count > top)
@@ -219,6 +259,7 @@ static void print_threads(const struct pt_report *report, FILE *out)
 int pt_report_print_text(const struct pt_report *report, const struct pt_totals *totals, size_t top,
 			 FILE *out)
 {
+	bool sampled = report->samples || report->blocked_ns;
 	int rc = 0;
 
 	if (report->samples)
@@ -232,9 +273,11 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 		fprintf(out, "damaged records %llu\n", (unsigned long long)totals->bad_records);
 	if (report->samples)
 		rc = print_samples(report, top, out);
-	if (!rc && (report->calls || !report->samples))
+	if (!rc && report->blocked_ns)
+		rc = print_blocked(report, top, out);
+	if (!rc && (report->calls || !sampled))
 		rc = print_table(report, "Functions by self time", by_self, top, out);
-	if (!rc && (report->calls || !report->samples))
+	if (!rc && (report->calls || !sampled))
 		rc = print_table(report, "Functions by total time", by_total, top, out);
 	if (rc)
 		return rc;
@@ -253,6 +296,12 @@ static void add_samples(cJSON *item, const struct report_function *function)
 {
 	cJSON_AddNumberToObject(item, "self_samples", (double)function->self_samples);
 	cJSON_AddNumberToObject(item, "total_samples", (double)function->total_samples);
+}
+
+static void add_blocked(cJSON *item, const struct report_function *function)
+{
+	cJSON_AddNumberToObject(item, "self_blocked_ns", (double)function->self_blocked_ns);
+	cJSON_AddNumberToObject(item, "total_blocked_ns", (double)function->total_blocked_ns);
 }
 
 static cJSON *functions_json(const struct pt_report *report, compare_fn compare, size_t top,
@@ -317,6 +366,11 @@ int pt_report_print_json(const struct pt_report *report, const struct pt_totals 
 		cJSON_AddNumberToObject(root, "samples", (double)report->samples);
 		cJSON_AddItemToObject(root, "by_samples",
 				      functions_json(report, by_samples, top, add_samples));
+	}
+	if (report->blocked_ns) {
+		cJSON_AddNumberToObject(root, "blocked_ns", (double)report->blocked_ns);
+		cJSON_AddItemToObject(root, "by_blocked",
+				      functions_json(report, by_blocked, top, add_blocked));
 	}
 	cJSON_AddItemToObject(root, "threads", threads_json(report));
 	text = cJSON_Print(root);

@@ -14,6 +14,7 @@ struct report_function {
 	uint64_t calls, self_ns;
 	uint64_t total_ns; /* of calls that no call of the same function encloses */
 	uint64_t self_samples, total_samples;
+	uint64_t self_blocked_ns, total_blocked_ns;
 };
 
 /* The finished calls whose caller is still running. */
@@ -72,7 +73,7 @@ struct pt_report {
 	struct report_thread *thread_list, **thread_tail;
 	struct report_spans *spans_list;
 	uint64_t calls, begin_ns, end_ns;
-	uint64_t samples;
+	uint64_t samples, blocked_ns;
 	uint32_t thread_count;
 	bool has_states;
 	struct report_memory *memory; /* a process each */

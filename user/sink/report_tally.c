@@ -228,7 +228,8 @@ static int add_total(struct pt_report *report, struct report_thread *thread,
 
 static void add_times(struct pt_report *report, uint64_t begin_ns, uint64_t end_ns)
 {
-	if ((!report->calls && !report->samples) || begin_ns < report->begin_ns)
+	if ((!report->calls && !report->samples && !report->blocked_ns) ||
+	    begin_ns < report->begin_ns)
 		report->begin_ns = begin_ns;
 	if (end_ns > report->end_ns)
 		report->end_ns = end_ns;
@@ -277,7 +278,7 @@ static int add_span(struct pt_report *report, const struct pt_op_span *span)
 {
 	struct report_function *function;
 	bool inside = false;
-	uint64_t self = 0, all = 0;
+	uint64_t self = 0, all = 0, waited_ns = 0, blocked_ns = 0;
 
 	if (!span->function)
 		return 0;
@@ -295,11 +296,18 @@ static int add_span(struct pt_report *report, const struct pt_op_span *span)
 			self = (uint64_t)arg->number;
 		else if (!strcmp(arg->key, PT_SAMPLE_ARG_WHOM))
 			inside = true;
+		else if (!strcmp(arg->key, PT_SAMPLE_ARG_BLOCKED))
+			blocked_ns = (uint64_t)arg->number;
+		else if (!strcmp(arg->key, PT_SAMPLE_ARG_WAITED))
+			waited_ns = (uint64_t)arg->number;
 	}
 	add_times(report, span->begin_ns, span->end_ns);
 	report->samples += self;
 	function->self_samples += self;
 	function->total_samples += inside ? 0 : all;
+	report->blocked_ns += waited_ns;
+	function->self_blocked_ns += waited_ns;
+	function->total_blocked_ns += inside ? 0 : blocked_ns;
 	return 0;
 }
 
