@@ -200,6 +200,48 @@ def test_counts(t):
     t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
 
 
+def test_limits(t):
+    """A process that is too dear for its rule is let go; all together rest between windows."""
+    marker = "limits-%d" % os.getpid()
+    (counted, calls, *_), = start(marker, 1, 6)
+    copy = process.Copy(interpreters.one("3.11"))
+    heavy = process.Target(copy.interpreter, "heavy", env=copy.env(), command=copy.command(
+        process.install_programs(copy.interpreter) + "/heavy.py", marker))
+    rules = [{"command": "*heavy.py*%s*" % marker, "max_overhead": "0.1%"},
+             {"command": "*counted*%s*" % marker}]
+    wish = config(marker, rules=rules)
+    agent = Agent(t, wish)
+    agent.wait(lambda a: of(a.metrics(), "pytrace_agent_attach_failures_total", reason="overhead"),
+               "the dear one to be let go")
+    t.equal(set(agent.recorded()), {counted.pid}, "what is recorded still")
+    t.equal(process.has_probes(heavy.pid), False, "probes in the one that was let go")
+    refused, = json.loads(agent.ask("/processes")[1])["refused"]
+    t.equal(refused["pid"], heavy.pid, "who was let go")
+    t.has(refused["reason"], "of its own CPU time (max_overhead 0.1%)")
+    counted.go()
+    counted.done()
+    agent.wait(lambda a: of(a.metrics(), "pytrace_function_calls_total", function="leaf",
+                            pid=counted.pid) == calls, "the calls of the other one")
+    got = agent.metrics()
+    t.equal(of(got, "pytrace_agent_rests_total"), 0, "rests without a limit on all")
+    t.equal([dict(labels)["pid"] for name, labels in got if name == "pytrace_overhead_ratio"],
+            [str(counted.pid)], "processes that have a ratio")
+
+    agent.configure(dict(wish, record={"max_overhead": "20%"}, rules=[{"command": "*%s*" % marker}]))
+    agent.tracer.popen.send_signal(signal.SIGHUP)
+    agent.wait(lambda a: of(a.metrics(), "pytrace_agent_rests_total") >= 2, "rests")
+    agent.wait(lambda a: of(a.metrics(), "pytrace_calls_total", pid=heavy.pid) > 0, "calls")
+    got = agent.metrics()
+    t.check(of(got, "pytrace_overhead_ratio", pid=heavy.pid) > 0, "what it cost")
+    for name in ("recorded", "rested", "recorded_cpu", "probes"):
+        t.check(of(got, "pytrace_agent_%s_seconds_total" % name) > 0, "no time %s", name)
+    t.has("\n".join(agent.tracer.err.lines), "recording rests")
+    t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
+    t.equal(process.has_probes(heavy.pid), False, "probes at the end")
+    t.equal(heavy.finish(), 0, "exit status")
+    counted.kill()
+
+
 def test_service(t):
     """HTTP as it should not be used, configurations that are wrong, and an agent that is killed."""
     marker = "service-%d" % os.getpid()

@@ -51,8 +51,12 @@ def until_seen(t, pids):
     before a process gets to run."""
     def seen():
         process.run_tool("ctl", "--socket", t.path("control"), "save", t.path("copy.json"))
-        got = trace.load(t.path("copy.json"))
-        return all(whole_rounds(got, pid) for pid in pids)
+        left = set(pids)
+        with open(t.path("copy.json")) as file:  # an event a line
+            for line in file:
+                if ": a_round" in line and not any(cut in line for cut in CUT):
+                    left -= {pid for pid in left if '"pid":%d,' % pid in line}
+        return not left
     process.wait_until(seen, "a whole round of each of %s" % pids)
 
 

@@ -100,6 +100,20 @@ static void test_all_keys(void **state)
 	agent_config_free(config);
 }
 
+static void test_limits(void **state)
+{
+	static const char text[] = "{\"record\": {\"max_overhead\": \"2%\"},\n"
+				   " \"rules\": [{\"max_overhead\": \"0.5%\"}, {}]}";
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(agent_config_parse("f", text, &config, &err), 0);
+	assert_int_equal(config->max_overhead_ppm, 20000);
+	assert_int_equal(config->rules[0].max_overhead_ppm, 5000);
+	assert_int_equal(config->rules[1].max_overhead_ppm, 0);
+	agent_config_free(config);
+}
+
 static void test_wrong(void **state)
 {
 	static const struct {
@@ -149,6 +163,9 @@ static void test_wrong(void **state)
 	    {"{\"rules\": [\n1]}", "f:2: an object"},
 	    {"{\"rules\": [{},\n{\"action\": \"maybe\"}]}", "f:2: \"action\" must be"},
 	    {"{\"rules\": [{\n\"user\": \"no such user\"}]}", "f:2: \"user\": there is no user"},
+	    {"{\"rules\": [{\n\"max_overhead\": \"0%\"}]}", "f:2: \"max_overhead\": '0%' is not"},
+	    {"{\"rules\": [{\"max_overhead\": 1}]}", "must be a string"},
+	    {"{" RULES ", \"record\": {\"max_overhead\": \"101%\"}}", "'101%' is not a share"},
 	    {"{\"rules\": [{\"pid\": 1}]}", "there is no key \"pid\" here"},
 	    {"{\"rules\": [\n{\"capture\": {}}]}", "f:2: \"capture\" needs a \"name\""},
 	    {"{\"rules\": [{\"name\": \"..\", \"capture\": {}}]}", "needs a \"name\""},
@@ -171,6 +188,10 @@ static void test_wrong(void **state)
 	     "rule \"a\": 'gc:1s' needs what \"gc\" of \"record\" switches off"},
 	    {"{\"record\": {\"cuda\": \"none\"}, \"rules\": [{" CAPTURE "[\"cuda-error\"]}}]}",
 	     "needs what \"cuda\""},
+	    {"{\"rules\": [{\"max_overhead\": \"1%\", " CAPTURE "[]}}]}",
+	     "\"capture\" and \"max_overhead\" exclude each other"},
+	    {"{\"record\": {\"max_overhead\": \"1%\"}, \"rules\": [{" CAPTURE "[]}}]}",
+	     "\"capture\" and \"max_overhead\" exclude each other"},
 	    {"{\"captures\": \"\", \"rules\": [{}]}", "must be a string that is not empty"},
 	};
 
@@ -319,6 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_all_keys),
+	    cmocka_unit_test(test_limits),
 	    cmocka_unit_test(test_wrong),    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_token),    cmocka_unit_test(test_rules),
 	    cmocka_unit_test(test_headers),

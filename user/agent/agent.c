@@ -22,6 +22,9 @@
 /* Records that wait, in a temporary file mostly. Recording rests until they are worked off. */
 #define BACKLOG_MAX_BYTES (256ull << 20)
 #define RETRY_SECONDS     10
+/* Of a process's own CPU time: what it earns for its limit is saved up for so long, and it is let
+ * go when so much would not pay for its debt. Imports at its start are dear. */
+#define CREDIT_NS         60e9
 
 uint64_t agent_now_ns(void)
 {
@@ -69,6 +72,7 @@ static void describe(const struct agent *agent, const struct pt_process *process
 	snprintf(out->version, sizeof(out->version), "%s", version);
 	snprintf(out->engine, sizeof(out->engine), "%s", engine);
 	snprintf(out->rule, sizeof(out->rule), "%s", rule && rule->name ? rule->name : "");
+	out->limit_ppm = rule ? rule->max_overhead_ppm : 0;
 }
 
 static void add_failure(struct agent *agent, struct agent_process *described, int rc,
@@ -76,7 +80,9 @@ static void add_failure(struct agent *agent, struct agent_process *described, in
 {
 	enum agent_failure failure = rc == -ESRCH ? FAILED_ENDED : FAILED_OTHER;
 
-	if (err->exit_code == PT_EXIT_PERMISSION)
+	if (rc == -EDQUOT)
+		failure = FAILED_OVERHEAD;
+	else if (err->exit_code == PT_EXIT_PERMISSION)
 		failure = FAILED_PERMISSION;
 	else if (err->exit_code == PT_EXIT_UNSUPPORTED)
 		failure = FAILED_UNSUPPORTED;
@@ -136,6 +142,53 @@ static void ended(pid_t pid, void *ctx)
 	pthread_mutex_unlock(&agent->lock);
 }
 
+/* Enters it into the process's account; true: it is in debt too deep. */
+static bool too_dear(struct agent_process *process, uint64_t spent_ns, uint64_t own_ns)
+{
+	double limit = (double)process->limit_ppm / 1e6;
+
+	process->spent_ns += spent_ns;
+	process->own_ns += own_ns;
+	if (!process->limit_ppm)
+		return false;
+	process->balance_ns += limit * (double)own_ns - (double)spent_ns;
+	if (process->balance_ns > limit * CREDIT_NS)
+		process->balance_ns = limit * CREDIT_NS;
+	return process->balance_ns < -limit * CREDIT_NS;
+}
+
+static bool cost(pid_t pid, uint64_t spent_ns, uint64_t own_ns, void *ctx)
+{
+	struct agent *agent = ctx;
+	struct agent_process *process;
+	struct pt_err err = {0};
+	bool let_go;
+
+	pthread_mutex_lock(&agent->lock);
+	process = process_find(agent, pid);
+	let_go = process && too_dear(process, spent_ns, own_ns);
+	if (let_go) {
+		pt_err_set(&err, -EDQUOT, PT_EXIT_FAILED, "",
+			   "recording cost it %.3g %% of its own CPU time (max_overhead %.4g%%)",
+			   process->own_ns
+			       ? 100 * (double)process->spent_ns / (double)process->own_ns
+			       : 100,
+			   (double)process->limit_ppm / 1e4);
+		pt_warn("process %d (%s) is let go: %s", pid, process->name, err.what);
+		add_failure(agent, process, -EDQUOT, &err);
+	}
+	pthread_mutex_unlock(&agent->lock);
+	return let_go;
+}
+
+static bool wants_cost(const struct agent_config *config)
+{
+	for (size_t i = 0; i < config->rule_count; i++)
+		if (config->rules[i].max_overhead_ppm)
+			return true;
+	return config->max_overhead_ppm != 0;
+}
+
 /* ---- while it records ---- */
 
 static void alive(struct agent *agent, uint64_t now_ns)
@@ -155,6 +208,7 @@ static bool tick(const struct pt_session_progress *progress, const struct pt_tra
 
 	pthread_mutex_lock(&agent->lock);
 	agent->stats = *stats;
+	agent->overhead = progress->overhead;
 	agent->backlog_bytes = progress->backlog_bytes;
 	agent->ticked_ns = now_ns;
 	in_session = agent->attached_in_session;
@@ -345,8 +399,19 @@ static void session_begin(struct agent *agent)
 	agent->whys[agent->why]++;
 	agent->process_count = 0;
 	agent->attached_in_session = 0;
+	agent->ratios_max = agent->config->processes;
 	agent->ticked_ns = agent_now_ns();
 	pthread_mutex_unlock(&agent->lock);
+}
+
+static void add_overhead(struct pt_session_overhead *sum, const struct pt_session_overhead *one)
+{
+	sum->known |= one->known;
+	sum->spent_ns += one->spent_ns;
+	sum->own_ns += one->own_ns;
+	sum->recorded_ns += one->recorded_ns;
+	sum->rested_ns += one->rested_ns;
+	sum->rests += one->rests;
 }
 
 static void add_stats(struct pt_tracer_stats *sum, const struct pt_tracer_stats *stats)
@@ -381,6 +446,7 @@ static int run_session(struct agent *agent, struct pt_err *err)
 						 .ended = ended,
 						 .tick = tick,
 						 .signal = take_signal,
+						 .cost = wants_cost(config) ? cost : NULL,
 						 .scan_ns = config->scan_ns,
 						 .ctx = agent};
 	const struct pt_session_watch watch = {.opened = opened, .ctx = agent};
@@ -388,7 +454,9 @@ static int run_session(struct agent *agent, struct pt_err *err)
 	    .choice = &choice,
 	    .follow = PT_FOLLOW_NO,
 	    .features = features(agent),
-	    .tracer = {.ring_bytes = config->buffer_bytes},
+	    .tracer = {.ring_bytes = config->buffer_bytes,
+		       .withdrawable = config->max_overhead_ppm != 0},
+	    .max_overhead = (double)config->max_overhead_ppm / 1e6,
 	    .output = {.op = pt_metrics_op,
 		       .op_ctx = agent->metrics,
 		       .tap = tap,
@@ -408,6 +476,8 @@ static int run_session(struct agent *agent, struct pt_err *err)
 	pthread_mutex_lock(&agent->lock);
 	add_stats(&agent->before, &result->stats);
 	agent->stats = (struct pt_tracer_stats){0};
+	add_overhead(&agent->overhead_before, &result->overhead);
+	agent->overhead = (struct pt_session_overhead){0};
 	agent->recording = false;
 	agent->backlog_bytes = 0;
 	pthread_mutex_unlock(&agent->lock);

@@ -19,7 +19,14 @@
 
 #define AGENT_REFUSED_MAX 100 /* remembered for /processes */
 
-enum agent_failure { FAILED_PERMISSION, FAILED_UNSUPPORTED, FAILED_ENDED, FAILED_OTHER, FAILURES };
+enum agent_failure {
+	FAILED_PERMISSION,
+	FAILED_UNSUPPORTED,
+	FAILED_ENDED,
+	FAILED_OVERHEAD, /* it was recorded, and too dear */
+	FAILED_OTHER,
+	FAILURES
+};
 
 /* Why a session began. */
 enum agent_why { WHY_START, WHY_RELOAD, WHY_ROTATE, WHY_BACKLOG, WHY_ERROR, WHYS };
@@ -29,7 +36,10 @@ struct agent_process {
 	uid_t uid;
 	int64_t since; /* unix time */
 	char name[16], version[32], engine[16], rule[64];
-	char reason[256]; /* of a refused one */
+	char reason[256];          /* of a refused one */
+	uint64_t limit_ppm;        /* see agent_rule.max_overhead_ppm */
+	uint64_t spent_ns, own_ns; /* by the probes, and by itself, since it is recorded */
+	double balance_ns;         /* what it may cost still */
 };
 
 struct agent {
@@ -54,8 +64,10 @@ struct agent {
 	struct agent_process refused[AGENT_REFUSED_MAX];
 	size_t refused_count, refused_next;
 	uint64_t attached, attached_in_session;
+	uint64_t ratios_max; /* so many processes have one in the series */
 	uint64_t failures[FAILURES], whys[WHYS], reloads, bad_reloads;
 	struct pt_tracer_stats before, stats; /* of the sessions that have ended, of this one */
+	struct pt_session_overhead overhead_before, overhead; /* likewise */
 	uint64_t backlog_bytes;
 	uint64_t ticked_ns; /* CLOCK_MONOTONIC */
 	enum agent_why why;

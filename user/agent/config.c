@@ -155,6 +155,13 @@ static int take_size(struct reader *reader, const struct field *field,
 	return take_parsed(reader, field, value, at, pt_parse_size, examples);
 }
 
+static int take_percent(struct reader *reader, const struct field *field,
+			const struct pt_json_span *value, void *at)
+{
+	return take_parsed(reader, field, value, at, pt_parse_percent,
+			   "a share such as \"1%\" or \"0.5%\", up to 100%");
+}
+
 static int take_cuda(struct reader *reader, const struct field *field,
 		     const struct pt_json_span *value, void *at)
 {
@@ -365,6 +372,7 @@ static const struct field rule_fields[] = {
     {"cgroup", take_string, RULE(cgroup), 0, 0, NULL},
     {"user", take_user, RULE(user), 0, 0, NULL},
     {"capture", take_capture, RULE(capture), 0, 0, NULL},
+    {"max_overhead", take_percent, RULE(max_overhead_ppm), 1, 1000000, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
@@ -381,6 +389,10 @@ static int check_capture(const struct reader *reader, const struct pt_json_span 
 		return 0;
 	if (!rule->include)
 		return wrong(reader, value->text, "\"capture\" does not go with \"exclude\"");
+	/* it would miss what it waits for, and a rest looks like a hang */
+	if (rule->max_overhead_ppm)
+		return wrong(reader, value->text,
+			     "\"capture\" and \"max_overhead\" exclude each other");
 	if (!name || name[0] == '.' || strlen(name) > RULE_NAME_MAX || name[strspn(name, plain)])
 		return wrong(
 		    reader, value->text,
@@ -425,6 +437,7 @@ static const struct field record_fields[] = {
     {"exceptions", take_bool, CONFIG(exceptions), 0, 0, NULL},
     {"cuda", take_cuda, CONFIG(cuda), 0, 0, NULL},
     {"buffer", take_size, CONFIG(buffer_bytes), 1u << 20, 1u << 30, NULL},
+    {"max_overhead", take_percent, CONFIG(max_overhead_ppm), 1, 1000000, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
@@ -483,6 +496,12 @@ static int check_needs(const struct reader *reader)
 	for (size_t i = 0; i < config->rule_count; i++) {
 		const struct agent_capture *capture = config->rules[i].capture;
 
+		if (capture && config->max_overhead_ppm)
+			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
+					  "docs/AGENT.md has all keys",
+					  "%s: rule \"%s\": \"capture\" and \"max_overhead\" exclude "
+					  "each other",
+					  reader->path, config->rules[i].name);
 		for (size_t k = 0; capture && k < capture->trigger_count; k++) {
 			const struct pt_trigger *trigger = &capture->triggers[k];
 			unsigned int needs = trigger->kind->needs;

@@ -37,6 +37,7 @@ struct agent_rule {
 	bool has_user;
 	uid_t user;
 	struct agent_capture *capture; /* NULL: no flight recorder */
+	uint64_t max_overhead_ppm; /* of each such process by itself; 0: no limit */
 };
 
 #define AGENT_HEADERS_MAX 32
@@ -60,6 +61,7 @@ struct agent_config {
 	char *captures;   /* the folder of all captures */
 	uint64_t scan_ns, keep_ended_ns;
 	uint64_t buffer_bytes;
+	uint64_t max_overhead_ppm;     /* of all processes together; 0: no limit */
 	uint64_t processes, functions; /* with series of their own */
 	bool gc, gil, exceptions;
 	int cuda; /* enum pt_cuda_mode */

@@ -62,6 +62,7 @@ static void add_attaching(const struct agent *agent, struct out *out)
 	static const char *const failures[FAILURES] = {[FAILED_PERMISSION] = "permission",
 						       [FAILED_UNSUPPORTED] = "unsupported",
 						       [FAILED_ENDED] = "ended",
+						       [FAILED_OVERHEAD] = "overhead",
 						       [FAILED_OTHER] = "other"};
 
 	add_gauge(out, "pytrace_agent_processes", PT_SERIES_PLAIN,
@@ -92,6 +93,54 @@ static void add_sessions(const struct agent *agent, struct out *out)
 		    "Of these, how often it was wrong, and stayed as it was.");
 	add_gauge(out, "pytrace_agent_backlog_bytes", PT_SERIES_BYTES, agent->backlog_bytes,
 		  "Records that wait to be counted.");
+}
+
+static uint64_t ratio(uint64_t spent_ns, uint64_t own_ns)
+{
+	return own_ns ? (uint64_t)((double)spent_ns / (double)own_ns * 1e9) : 0;
+}
+
+static void add_ratios(const struct agent *agent, struct out *out)
+{
+	add_name(
+	    out, "pytrace_overhead_ratio", PT_SERIES_GAUGE, PT_SERIES_RATIO,
+	    "What the probes have taken of the process, over its own CPU time: its share of the "
+	    "calls of what they took of all.");
+	for (size_t i = 0; i < agent->process_count && i < agent->ratios_max; i++) {
+		const struct agent_process *process = &agent->processes[i];
+		const struct pt_series_sample sample = {
+		    .process = process->name,
+		    .pid = process->pid,
+		    .value = ratio(process->spent_ns, process->own_ns)};
+
+		out->sink->sample(&out->name, &sample, out->sink->ctx);
+	}
+}
+
+static void add_overhead(const struct agent *agent, struct out *out)
+{
+	const struct pt_session_overhead *a = &agent->overhead_before, *b = &agent->overhead;
+
+	if (!a->known && !b->known)
+		return;
+	add_name(out, "pytrace_agent_probes_seconds_total", PT_SERIES_COUNTER, PT_SERIES_NS,
+		 "CPU time of the recorded processes that the probes took.");
+	add_labelled(out, NULL, NULL, a->spent_ns + b->spent_ns);
+	add_name(out, "pytrace_agent_recorded_cpu_seconds_total", PT_SERIES_COUNTER, PT_SERIES_NS,
+		 "CPU time that the recorded processes used for themselves.");
+	add_labelled(out, NULL, NULL, a->own_ns + b->own_ns);
+	add_gauge(out, "pytrace_agent_overhead_ratio", PT_SERIES_RATIO,
+		  ratio(b->spent_ns, b->own_ns), "The one over the other, in this recording.");
+	add_gauge(out, "pytrace_agent_resting", PT_SERIES_PLAIN, b->resting,
+		  "1: recording rests, to stay within the limit on overhead.");
+	add_counter(out, "pytrace_agent_rests_total", a->rests + b->rests, "How often it rested.");
+	add_name(out, "pytrace_agent_recorded_seconds_total", PT_SERIES_COUNTER, PT_SERIES_NS,
+		 "For how long it recorded.");
+	add_labelled(out, NULL, NULL, a->recorded_ns + b->recorded_ns);
+	add_name(out, "pytrace_agent_rested_seconds_total", PT_SERIES_COUNTER, PT_SERIES_NS,
+		 "For how long it rested: what happened then is not counted.");
+	add_labelled(out, NULL, NULL, a->rested_ns + b->rested_ns);
+	add_ratios(agent, out);
 }
 
 static uint64_t resident_bytes(void)
@@ -200,6 +249,7 @@ void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 	add_losses(agent, &out);
 	add_attaching(agent, &out);
 	add_sessions(agent, &out);
+	add_overhead(agent, &out);
 	pthread_mutex_unlock(&agent->lock);
 	if (atomic_load(&agent->otlp_stats.used))
 		add_otlp(&agent->otlp_stats, &out);

@@ -740,12 +740,8 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 	return 0;
 }
 
-void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
+static void release_process(struct pt_tracer *tracer, pid_t pid)
 {
-	uint32_t tgid = (uint32_t)pid;
-
-	bpf_map_delete_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid);
-	__atomic_add_fetch(&tracer->skel->bss->control.generation, 1, __ATOMIC_RELEASE);
 	for (size_t i = 0; i < tracer->process_count; i++) {
 		if (tracer->processes[i].pid != pid)
 			continue;
@@ -754,6 +750,15 @@ void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
 		tracer->processes[i] = tracer->processes[--tracer->process_count];
 		return;
 	}
+}
+
+void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid;
+
+	bpf_map_delete_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid);
+	__atomic_add_fetch(&tracer->skel->bss->control.generation, 1, __ATOMIC_RELEASE);
+	release_process(tracer, pid);
 }
 
 int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid)
@@ -768,6 +773,14 @@ int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid)
 	}
 	proc.flags |= PT_PF_REFUSED;
 	return set_proc(tracer, pid, &proc);
+}
+
+int pt_tracer_let_go(struct pt_tracer *tracer, pid_t pid)
+{
+	int rc = pt_tracer_refuse_process(tracer, pid);
+
+	release_process(tracer, pid);
+	return rc;
 }
 
 bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid)

@@ -187,6 +187,8 @@ void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
  * executes something else or pt_tracer_trace_process() is called for it. Probes of its own stay:
  * removing them would make the reader of the ring buffer wait. */
 int pt_tracer_refuse_process(struct pt_tracer *tracer, pid_t pid);
+/* The same, and its probes go. */
+int pt_tracer_let_go(struct pt_tracer *tracer, pid_t pid);
 bool pt_tracer_refuses(const struct pt_tracer *tracer, pid_t pid);
 /* Removes the breakpoints that children inherited from processes with probes of their own and that
  * nobody wants; only if there are new ones. Takes the kernel some 50 ms. Call it now and then. */

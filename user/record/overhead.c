@@ -13,12 +13,18 @@
 #include "record/governor.h"
 #include "record/session_parts.h"
 
-#define STEP_NS 20000000ull /* CPU time is exact to the nanosecond, so this may be short */
+#define STEP_NS        20000000ull  /* CPU time is exact to the nanosecond, so this may be short */
+#define STEP_CHOSEN_NS 100000000ull /* of a session that is never over */
+#define TELL_NS        1000000000ull
 
 struct overhead {
 	struct governor governor;
+	bool limited;
 	uint64_t cost_ns; /* at the last step */
 	uint64_t next_ns;
+	/* since the processes' costs were last told */
+	double told_spent_ns;
+	uint64_t events, tell_ns;
 };
 
 /* What the targets have used since the last call. */
@@ -30,8 +36,10 @@ static double cpu_used_ns(struct session *session)
 		struct target *target = &session->targets[i];
 		uint64_t now_ns = pt_process_cpu_ns(target->pid);
 
-		if (target->cpu_ns && now_ns > target->cpu_ns)
+		if (target->cpu_ns && now_ns > target->cpu_ns) {
 			sum_ns += now_ns - target->cpu_ns;
+			target->used_ns += now_ns - target->cpu_ns;
+		}
 		if (now_ns)
 			target->cpu_ns = now_ns;
 	}
@@ -40,20 +48,27 @@ static double cpu_used_ns(struct session *session)
 
 int overhead_prepare(struct session *session, struct pt_err *err)
 {
+	const struct pt_session_choice *choice = session->options->choice;
 	int rc;
 
-	if (session->options->max_overhead <= 0)
+	if (session->options->max_overhead <= 0 && !(choice && choice->cost))
 		return 0;
 	rc = pt_tracer_count_cost(session->tracer, true);
 	if (rc)
 		return pt_err_set(
-		    err, rc, PT_EXIT_UNSUPPORTED, "leave out --max-overhead",
-		    "--max-overhead: this kernel does not count what programs cost: %s",
+		    err, rc, PT_EXIT_UNSUPPORTED, "do without a limit on overhead",
+		    "there can be no limit on overhead: this kernel does not count what programs "
+		    "cost: %s",
 		    strerror(-rc));
 	session->overhead = calloc(1, sizeof(*session->overhead));
 	if (!session->overhead)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	return 0;
+}
+
+static uint64_t step_ns(const struct session *session)
+{
+	return session->options->choice ? STEP_CHOSEN_NS : STEP_NS;
 }
 
 void overhead_begin(struct session *session)
@@ -65,7 +80,9 @@ void overhead_begin(struct session *session)
 	governor_init(&overhead->governor, session->options->max_overhead, session->c_calls,
 		      session->gate_ns);
 	cpu_used_ns(session);
-	overhead->next_ns = session->gate_ns + STEP_NS;
+	overhead->limited = session->options->max_overhead > 0;
+	overhead->next_ns = session->gate_ns + step_ns(session);
+	overhead->tell_ns = session->gate_ns + TELL_NS;
 }
 
 static void tell(const struct session *session, bool again, const char *what)
@@ -138,50 +155,110 @@ bool overhead_resting(const struct session *session)
 	return session->overhead && session->overhead->governor.resting;
 }
 
+/* What each process cost, by its share of the calls. */
+static void tell_costs(struct session *session, uint64_t now_ns)
+{
+	const struct pt_session_choice *choice = session->options->choice;
+	struct overhead *overhead = session->overhead;
+	double price_ns;
+
+	if (!choice || !choice->cost || now_ns < overhead->tell_ns)
+		return;
+	price_ns = (overhead->governor.spent_ns - overhead->told_spent_ns) /
+		   (double)(overhead->events ? overhead->events : 1);
+	/* from the end: whoever is let go is replaced by the last one */
+	for (size_t i = session->target_count; i-- > 0;) {
+		struct target *target = &session->targets[i];
+		uint64_t spent_ns = (uint64_t)(price_ns * (double)target->events);
+		uint64_t own_ns = target->used_ns > spent_ns ? target->used_ns - spent_ns : 0;
+
+		target->events = target->used_ns = 0;
+		if (choice->cost(target->pid, spent_ns, own_ns, choice->ctx))
+			target_let_go(session, target->pid);
+	}
+	overhead->told_spent_ns = overhead->governor.spent_ns;
+	overhead->events = 0;
+	overhead->tell_ns = now_ns + TELL_NS;
+}
+
+void overhead_record(struct session *session, const struct pt_rec *record)
+{
+	const struct pt_rec_batch *batch = (const struct pt_rec_batch *)record;
+	struct target *target;
+
+	if (!session->overhead || !session->options->choice || record->kind != PT_REC_BATCH ||
+	    record->len < sizeof(*batch) || record->flags & PT_RF_PEEK)
+		return;
+	session->overhead->events += batch->events;
+	target = target_find(session, (pid_t)record->tgid);
+	if (target)
+		target->events += batch->events;
+}
+
+uint64_t overhead_next_ns(const struct session *session)
+{
+	return session->overhead ? session->overhead->next_ns : UINT64_MAX;
+}
+
 int overhead_step(struct session *session, uint64_t now_ns)
 {
 	struct overhead *overhead = session->overhead;
 	double spent_ns, used_ns;
+	int rc = 0;
 
 	if (!overhead || now_ns < overhead->next_ns)
 		return 0;
-	overhead->next_ns = now_ns + STEP_NS;
+	overhead->next_ns = now_ns + step_ns(session);
 	spent_ns = spent(session);
 	used_ns = cpu_used_ns(session);
-	if (session->commands.paused) { /* it is paid for all the same; whoever paused, resumes */
+	/* a pause is paid for all the same; whoever paused, resumes */
+	if (session->commands.paused || !overhead->limited) {
 		governor_book(&overhead->governor, now_ns, spent_ns, used_ns);
-		return 0;
+	} else {
+		switch (governor_step(&overhead->governor, now_ns, spent_ns, used_ns)) {
+		case GOVERNOR_GO_ON:
+			break;
+		case GOVERNOR_REST:
+			rc = begin_rest(session);
+			break;
+		case GOVERNOR_WAKE:
+			rc = end_rest(session);
+			break;
+		}
 	}
-	switch (governor_step(&overhead->governor, now_ns, spent_ns, used_ns)) {
-	case GOVERNOR_GO_ON:
-		return 0;
-	case GOVERNOR_REST:
-		return begin_rest(session);
-	case GOVERNOR_WAKE:
-		return end_rest(session);
-	}
-	return 0;
+	tell_costs(session, now_ns);
+	return rc;
 }
 
-void overhead_end(struct session *session)
+struct pt_session_overhead overhead_so_far(const struct session *session)
 {
-	struct overhead *overhead = session->overhead;
 	const struct governor *g;
-	double spent_ns;
 
-	if (!overhead)
-		return;
-	g = &overhead->governor;
-	spent_ns = spent(session);
-	governor_book(&overhead->governor, session_now_ns(), spent_ns, cpu_used_ns(session));
-	session->result->overhead = (struct pt_session_overhead){
+	if (!session->overhead)
+		return (struct pt_session_overhead){0};
+	g = &session->overhead->governor;
+	return (struct pt_session_overhead){
 	    .known = true,
 	    .limit = g->limit,
 	    .share = governor_share(g),
 	    .spent_ns = (uint64_t)g->spent_ns,
+	    .own_ns = (uint64_t)g->own_ns,
 	    .recorded_ns = g->recorded_ns,
 	    .rested_ns = g->rested_ns,
 	    .rests = g->rests,
 	    .without_c = g->without_c,
+	    .resting = g->resting,
 	};
+}
+
+void overhead_end(struct session *session)
+{
+	double spent_ns;
+
+	if (!session->overhead)
+		return;
+	spent_ns = spent(session);
+	governor_book(&session->overhead->governor, session_now_ns(), spent_ns,
+		      cpu_used_ns(session));
+	session->result->overhead = overhead_so_far(session);
 }

@@ -631,6 +631,7 @@ int session_on_record(const struct pt_rec *record, size_t len, void *ctx)
 	bool taken;
 	int rc;
 
+	overhead_record(session, record);
 	if (record->kind == PT_REC_CALL_STACK)
 		return session->callstacks ? callstacks_take(session->callstacks, record, len) : 0;
 	if (session->unmatched)
@@ -683,6 +684,7 @@ static bool tell_progress(struct session *session, bool writing)
 	    .process_count = session->target_count,
 	    .writing = writing,
 	    .paused = session->commands.paused,
+	    .overhead = writing ? session->result->overhead : overhead_so_far(session),
 	};
 	struct pt_tracer_stats stats = {0};
 
@@ -785,9 +787,11 @@ static int flush_stale(struct session *session, uint64_t now_ns)
 	return 0;
 }
 
-static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
+static uint64_t min4(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-	return a < b ? (a < c ? a : c) : (b < c ? b : c);
+	uint64_t ab = a < b ? a : b, cd = c < d ? c : d;
+
+	return ab < cd ? ab : cd;
 }
 
 /* Children that nobody wants get rid of the breakpoints that they inherited. */
@@ -811,7 +815,8 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 
 	session->stale_ns = now_ns + STALE_NS;
 	for (;;) {
-		int rc = step(session, min3(tick_ns, scan_ns, session->stale_ns));
+		int rc = step(session,
+			      min4(tick_ns, scan_ns, session->stale_ns, overhead_next_ns(session)));
 
 		if (rc)
 			return rc;

@@ -44,6 +44,10 @@ struct pt_session_choice {
 	/* SIGINT, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 came; true: the session is to end. The caller
 	 * of pt_session_run() keeps them blocked. */
 	bool (*signal)(int signal_number, void *ctx);
+	/* NULL, or told every second what recording has cost a process since the last time, of the
+	 * CPU time that it used for itself; the cost of all is shared out by their numbers of
+	 * calls. True: the process is let go, until it executes something else. */
+	bool (*cost)(pid_t pid, uint64_t spent_ns, uint64_t own_ns, void *ctx);
 	uint64_t scan_ns; /* how often to look for new ones */
 	void *ctx;
 };
@@ -91,11 +95,20 @@ struct pt_session_opened {
 	double attach_ms; /* from the start of the session to the gate */
 };
 
+/* What recording costs the processes, as it is measured with a limit, or with choice->cost. */
+struct pt_session_overhead {
+	bool known;
+	double limit, share; /* of the processes' own CPU time; 0.01: 1 %; limit 0: none */
+	uint64_t spent_ns, own_ns, recorded_ns, rested_ns, rests;
+	bool without_c, resting;
+};
+
 struct pt_session_progress {
 	uint64_t elapsed_ns, events, lost_events, file_bytes, backlog_bytes;
 	size_t process_count;
 	bool writing; /* recording is over, the rest is being written */
 	bool paused;
+	struct pt_session_overhead overhead;
 };
 
 struct pt_session_watch {
@@ -114,14 +127,6 @@ enum pt_session_stop {
 	PT_STOP_MAX_EVENTS,
 	PT_STOP_TRIGGER,
 	PT_STOP_MAX_FILE,
-};
-
-/* What recording cost the processes, as --max-overhead saw it. */
-struct pt_session_overhead {
-	bool known;
-	double limit, share; /* of the processes' own CPU time; 0.01: 1 % */
-	uint64_t spent_ns, recorded_ns, rested_ns, rests;
-	bool without_c;
 };
 
 struct pt_session_result {

@@ -24,6 +24,8 @@ struct target {
 	pid_t pid;
 	int pidfd;       /* -1: none could be had */
 	uint64_t cpu_ns; /* what it had used when the governor last looked */
+	/* since its cost was last told: what it used, and calls and returns that came */
+	uint64_t used_ns, events;
 	uint32_t image_id;
 	struct pt_traced_image *image; /* NULL: it never ran Python */
 	uint64_t bias;
@@ -141,6 +143,8 @@ int session_open_gate(struct session *session, struct pt_err *err);
 /* targets.c */
 struct target *target_find(struct session *session, pid_t pid);
 struct target *target_add(struct session *session, pid_t pid, uint32_t image_id);
+/* It is not recorded any longer; its probes are removed. */
+void target_let_go(struct session *session, pid_t pid);
 void target_drop(struct session *session, pid_t pid);
 /* Drops those that have ended, once what they did last is known: a child that they forked is a
  * target by then. */
@@ -210,6 +214,12 @@ int overhead_prepare(struct session *session, struct pt_err *err);
 /* The gate is open. */
 void overhead_begin(struct session *session);
 int overhead_step(struct session *session, uint64_t now_ns);
+/* When that is to be called; UINT64_MAX: never. */
+uint64_t overhead_next_ns(const struct session *session);
+/* Each record that comes out of the ring buffer. */
+void overhead_record(struct session *session, const struct pt_rec *record);
+/* What it came to so far. */
+struct pt_session_overhead overhead_so_far(const struct session *session);
 /* Recording rests: there are no probes, and the gate is that of a pause. */
 bool overhead_resting(const struct session *session);
 /* Before the tracer is gone: what it came to. */

@@ -78,6 +78,15 @@ void target_drop(struct session *session, pid_t pid)
 	*target = session->targets[--session->target_count];
 }
 
+void target_let_go(struct session *session, pid_t pid)
+{
+	int rc = pt_tracer_let_go(session->tracer, pid);
+
+	if (rc)
+		pt_verbose("cannot mark process %d as refused: %s", pid, strerror(-rc));
+	target_drop(session, pid);
+}
+
 static bool has_ended(const struct target *target)
 {
 	struct pollfd poll_fd = {.fd = target->pidfd, .events = POLLIN};

@@ -226,6 +226,7 @@ static const char *unit_text(enum pt_series_unit unit)
 		return "By";
 	case PT_SERIES_NS:
 		return "s";
+	case PT_SERIES_RATIO:
 	case PT_SERIES_PLAIN:
 		break;
 	}
@@ -276,7 +277,7 @@ static Otlp__Point *point(struct pt_otlp *otlp, const struct pt_series_name *nam
 				 (sample->since_ns ? sample->since_ns : source->start_ns);
 	if (item->start_ns > item->time_ns) /* the clock was set back */
 		item->start_ns = item->time_ns;
-	if (name->unit == PT_SERIES_NS) {
+	if (pt_series_divided(name->unit)) {
 		item->value_case = OTLP__POINT__VALUE_REAL;
 		item->real = (double)sample->value / 1e9;
 	} else {

@@ -52,7 +52,7 @@ static void text_sample(const struct pt_series_name *name, const struct pt_serie
 		add_label(text, &first, sample->labels[i].key, sample->labels[i].value);
 	if (!first)
 		pt_buf_add_str(text, "}");
-	if (name->unit == PT_SERIES_NS)
+	if (pt_series_divided(name->unit))
 		pt_buf_printf(text, " %llu.%09llu\n",
 			      (unsigned long long)(sample->value / 1000000000),
 			      (unsigned long long)(sample->value % 1000000000));

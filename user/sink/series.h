@@ -8,6 +8,7 @@
 #ifndef PT_SINK_SERIES_H
 #define PT_SINK_SERIES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -16,7 +17,12 @@
 
 enum pt_series_kind { PT_SERIES_COUNTER, PT_SERIES_GAUGE };
 
-enum pt_series_unit { PT_SERIES_PLAIN, PT_SERIES_BYTES, PT_SERIES_NS /* told in seconds */ };
+enum pt_series_unit {
+	PT_SERIES_PLAIN,
+	PT_SERIES_BYTES,
+	PT_SERIES_NS,    /* told in seconds */
+	PT_SERIES_RATIO, /* in billionths, told as a fraction */
+};
 
 struct pt_series_name {
 	const char *name, *help;
@@ -44,6 +50,12 @@ struct pt_series_sink {
 		       void *ctx);
 	void *ctx;
 };
+
+/* Is what is told the value over a billion? */
+static inline bool pt_series_divided(enum pt_series_unit unit)
+{
+	return unit == PT_SERIES_NS || unit == PT_SERIES_RATIO;
+}
 
 /* Writes Prometheus' text format into text. */
 struct pt_series_sink pt_series_text(struct pt_buf *text);
