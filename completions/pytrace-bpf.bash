@@ -78,7 +78,7 @@ _pytrace_bpf() {
         ;;
     -d | --duration | -F | --frequency | --min-duration | --max-stack-depth | --include-file | --exclude-file | \
         --start-on | --stop-on | --count | --buffer | --max-events | --max-file-size | \
-        --max-overhead | \
+        --max-overhead | --max-cpu | --max-memory | \
         --gzip-level | --top | --process-name | --args | --retval | --local | --last | --after | --cool-down | \
         --window-memory | --max-captures | --max-disk)
         return

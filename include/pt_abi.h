@@ -668,6 +668,7 @@ enum pt_control_what {
 #define PT_WHY_NO_C     0x2 /* RESUME: C functions are not recorded until the next pause */
 /* There were no probes meanwhile: nothing is known of what threads did, until they tell. */
 #define PT_WHY_ABSENT   0x4
+#define PT_WHY_CPU      0x8 /* as PT_WHY_OVERHEAD, within --max-cpu */
 
 struct pt_rec_control {
 	struct pt_rec hdr;

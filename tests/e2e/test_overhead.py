@@ -142,7 +142,39 @@ def test_pause_while_resting(t, minor):
     trace.load(t.path("trace.json"))
 
 
+def test_cpu(t):
+    """The same for what the tool takes itself."""
+    interp = interpreters.one("3.12")
+    target = process.Target(interp, "heavy", command=process.script(interp, "heavy.py"))
+    tracer = process.Tracer("-v", "-p", target.pid, "-o", t.path("trace.json"), "--max-cpu", "1%")
+    tracer.recording()
+    until(tracer, "rests")
+    err = tracer.expect(0, stop=True)
+    t.equal(target.finish(), 0, "exit status of the target")
+    t.has(err, "--max-cpu: recording rests", "of one CPU (--max-cpu 1%)")
+    begins, _ = pauses(trace.load(t.path("trace.json")))
+    t.check(begins, "no rest in the trace")
+    with open(t.path("trace.json")) as file:
+        t.has(file.read(), "to keep within --max-cpu")
+
+
+def test_memory(t):
+    """It ends in order when the tool has grown too large, and what came before is there."""
+    interp = interpreters.one("3.12")
+    command = process.script(interp, "grows.py", "10000")
+    _, err = process.run_tool("--max-memory", "8M", "-o", t.path("trace.json"), "--", *command)
+    t.has(err, "nothing lost (stopped by --max-memory)")
+    got = trace.load(t.path("trace.json"))
+    numbers = [int(s.name[1:]) for s in sorted(got.slices(), key=lambda s: s.begin)
+               if s.name[:1] == "f" and s.name[1:].isdigit()]
+    t.check(len(numbers) > 100, "%d functions only", len(numbers))
+    t.check(numbers == list(range(len(numbers))), "there are gaps up to there")
+    _, err = process.run_tool("--max-memory", "1M", "-o", t.path("none.json"), "--", *command, code=2)
+    t.has(err, "--max-memory: 1.0 MB are not enough to begin with")
+
+
 @each(options=[("0%",), ("-1",), ("101%",), ("x",), ("1%", "--start-on=f"), ("1%", "--memory")])
 def test_bad_value(t, options):
-    _, err = process.run_tool("--max-overhead", *options, "-p", "1", code=2)
-    t.has(err, "--max-overhead")
+    for name in ("--max-overhead", "--max-cpu"):
+        _, err = process.run_tool(name, *options, "-p", "1", code=2)
+        t.has(err, name)

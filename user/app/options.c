@@ -264,6 +264,11 @@ static const struct row rows[] = {
 	ROW("max-overhead", 0, PERCENT, "PERCENT", max_overhead_ppm, APP_RECORD,
 	 "keep what recording costs below PERCENT (1%, 0.5%) of the traced processes' own CPU time: "
 	 "when it costs more, C functions are left out, then recording rests between short windows"),
+	ROW("max-cpu", 0, PERCENT, "PERCENT", max_cpu_ppm, APP_RECORD,
+	 "keep what pytrace-bpf itself takes of one CPU below PERCENT: when it takes more, recording "
+	 "rests between short windows"),
+	ROW("max-memory", 0, SIZE, "SIZE", max_memory_bytes, APP_RECORD,
+	 "stop before pytrace-bpf itself takes more than SIZE of memory"),
 	ROW("tracer-entries", 0, NUMBER, "N", tracer_entries, WRITERS,
 	 "keep only the newest N calls and other entries, in memory until the end", .max = 1u << 28),
 	ROW("no-call-ids", 0, FLAG, NULL, no_call_ids, WRITERS,
@@ -857,6 +862,7 @@ const char *app_options_exact(const struct app_options *options)
 	    {options->gpu_bounds, "--gpu-bounds"},
 	    {options->stacks, "--stacks"},
 	    {options->max_overhead_ppm, "--max-overhead"},
+	    {options->max_cpu_ppm, "--max-cpu"},
 	    {options->max_events, "--max-events"},
 	    {options->start_on, "--start-on"},
 	    {options->stop_on, "--stop-on"},
@@ -936,6 +942,26 @@ static int check_capture(struct app_options *options, struct pt_err *err)
 }
 
 /* What cannot be told of one option alone. */
+/* What cannot be told when recording rests now and then. */
+static int check_rests(const struct app_options *options, struct pt_err *err)
+{
+	const char *resting = options->max_overhead_ppm ? "--max-overhead"
+			      : options->max_cpu_ppm    ? "--max-cpu"
+							: NULL;
+
+	if (resting && (options->start_on || options->stop_on))
+		return usage(err,
+			     "%s excludes --start-on and --stop-on: their calls might begin or "
+			     "end while recording rests",
+			     resting);
+	if (resting && options->memory)
+		return usage(err,
+			     "%s and --memory exclude each other: what is allocated while "
+			     "recording rests would not be seen",
+			     resting);
+	return 0;
+}
+
 static int check_whole(struct app_options *options, struct pt_err *err)
 {
 	int targets = (options->pid_count > 0) + options->all + (options->command != NULL);
@@ -990,12 +1016,8 @@ static int check_whole(struct app_options *options, struct pt_err *err)
 	if (options->memory && options->start_on)
 		return usage(err, "--memory and --start-on exclude each other: what is allocated "
 				  "outside of these calls would not be seen");
-	if (options->max_overhead_ppm && (options->start_on || options->stop_on))
-		return usage(err, "--max-overhead excludes --start-on and --stop-on: their calls "
-				  "might begin or end while recording rests");
-	if (options->max_overhead_ppm && options->memory)
-		return usage(err, "--max-overhead and --memory exclude each other: what is "
-				  "allocated while recording rests would not be seen");
+	if (check_rests(options, err))
+		return -EINVAL;
 	if (options->async && options->start_on)
 		return usage(err, "--async and --start-on exclude each other: a task that starts "
 				  "outside of these calls would not be seen");

@@ -50,7 +50,8 @@ struct app_options {
 	char *output, *config, *cache_dir, *control, *socket, *start_on, *stop_on;
 	char *process_name, *c_functions, *memory_history;
 	uint64_t duration_ns, min_duration_ns;
-	uint64_t max_overhead_ppm; /* 0: not given */
+	uint64_t max_overhead_ppm, max_cpu_ppm; /* 0: not given */
+	uint64_t max_memory_bytes;
 	uint64_t buffer_bytes, max_file_bytes;
 	uint64_t tracer_entries, max_stack_depth, max_events, count, gzip_level, top;
 	uint64_t frequency;       /* of --engine sample; UINT64_MAX: not given */

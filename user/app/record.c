@@ -86,6 +86,8 @@ static const char *stop_reason(enum pt_session_stop stop)
 		return " (stopped by --count or --stop-on)";
 	case PT_STOP_MAX_FILE:
 		return " (stopped by --max-file-size)";
+	case PT_STOP_MAX_MEMORY:
+		return " (stopped by --max-memory)";
 	case PT_STOP_ERROR:
 		return " (cut short)";
 	case PT_STOP_DURATION:
@@ -115,6 +117,12 @@ static void tell_overhead(const struct pt_session_overhead *overhead)
 {
 	uint64_t total_ns = overhead->recorded_ns + overhead->rested_ns;
 
+	if (overhead->cpu_limit > 0)
+		pt_info(
+		    "pytrace-bpf took %.1f %% of one CPU (--max-cpu %.4g%%); recorded %.1f s of "
+		    "%.1f s",
+		    overhead->cpu_share * 100, overhead->cpu_limit * 100,
+		    (double)overhead->recorded_ns / 1e9, (double)total_ns / 1e9);
 	if (!overhead->known)
 		return;
 	pt_info("overhead: %.2f %% of the processes' own CPU time (--max-overhead %.4g%%); "
@@ -239,7 +247,7 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 		       .lines = options->lines,
 		       .sched = options->sched,
 		       .min_duration_ns = options->min_duration_ns,
-		       .withdrawable = options->max_overhead_ppm != 0,
+		       .withdrawable = options->max_overhead_ppm || options->max_cpu_ppm,
 		       .start_on = options->start_on,
 		       .stop_on = options->stop_on,
 		       .count = options->count,
@@ -267,6 +275,8 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 	session->nvtx = options->nvtx;
 	session->say_complete = options->memory || options->gpu_bounds;
 	session->max_overhead = (double)options->max_overhead_ppm / 1e6;
+	session->max_cpu = (double)options->max_cpu_ppm / 1e6;
+	session->max_memory_bytes = options->max_memory_bytes;
 	session->c_named = (const char *const *)options->c_named.items;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;

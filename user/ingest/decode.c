@@ -137,7 +137,7 @@ static int check_lines(const struct pt_rec_lines *lines, size_t len)
 
 static int check_control(const struct pt_rec_control *control)
 {
-	const uint32_t known = PT_WHY_OVERHEAD | PT_WHY_NO_C | PT_WHY_ABSENT;
+	const uint32_t known = PT_WHY_OVERHEAD | PT_WHY_NO_C | PT_WHY_ABSENT | PT_WHY_CPU;
 	bool pause = control->what == PT_CONTROL_PAUSE || control->what == PT_CONTROL_RESUME;
 
 	if (control->what - 1 >= PT_CONTROL_DROP_OPEN || control->why & ~(pause ? known : 0))

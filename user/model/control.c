@@ -44,6 +44,14 @@ static void absent(struct pt_model *model, uint64_t ns)
 	}
 }
 
+static const char *why_text(__u32 why)
+{
+	if (why & PT_WHY_CPU)
+		return why & PT_WHY_OVERHEAD ? "to keep within --max-overhead and --max-cpu"
+					     : "to keep within --max-cpu";
+	return why & PT_WHY_OVERHEAD ? "to keep within --max-overhead" : NULL;
+}
+
 static void paused(struct pt_model *model, const struct pt_rec_control *record)
 {
 	uint64_t ns = record->hdr.time_ns;
@@ -56,8 +64,7 @@ static void paused(struct pt_model *model, const struct pt_rec_control *record)
 	model->totals.pauses++;
 	if (model->gpu)
 		model_gpu_paused(model, true, ns);
-	tell_all(model, ns, "recording paused",
-		 record->why & PT_WHY_OVERHEAD ? "to keep within --max-overhead" : NULL);
+	tell_all(model, ns, "recording paused", why_text(record->why));
 }
 
 static void resumed(struct pt_model *model, const struct pt_rec_control *record)

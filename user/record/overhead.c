@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /*
- * --max-overhead: reads what recording costs and does what the governor says.
+ * --max-overhead and --max-cpu: reads what recording costs and does what the governors say. Each
+ * has an account of its own; recording rests while either wants it to.
  *
  * What a hit costs is the trap, as measured when the session began (probe/calibrate.h), and the
  * program's own time, as the kernel counts it.
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/usage.h"
 #include "record/governor.h"
 #include "record/session_parts.h"
 
@@ -18,9 +20,12 @@
 #define TELL_NS        1000000000ull
 
 struct overhead {
-	struct governor governor;
-	bool limited;
-	uint64_t cost_ns; /* at the last step */
+	struct governor governor, cpu; /* of the processes' CPU time; of one CPU's */
+	bool limited, cpu_limited, counted;
+	bool resting;
+	uint64_t cost_ns, own_cpu_ns; /* at the last step */
+	uint64_t wall_ns;             /* when that was */
+	uint64_t recorded_ns, rested_ns, rests;
 	uint64_t next_ns;
 	/* since the processes' costs were last told */
 	double told_spent_ns;
@@ -49,11 +54,11 @@ static double cpu_used_ns(struct session *session)
 int overhead_prepare(struct session *session, struct pt_err *err)
 {
 	const struct pt_session_choice *choice = session->options->choice;
-	int rc;
+	bool limited = session->options->max_overhead > 0 || (choice && choice->cost);
+	int rc = limited ? pt_tracer_count_cost(session->tracer, true) : 0;
 
-	if (session->options->max_overhead <= 0 && !(choice && choice->cost))
+	if (!limited && session->options->max_cpu <= 0)
 		return 0;
-	rc = pt_tracer_count_cost(session->tracer, true);
 	if (rc)
 		return pt_err_set(
 		    err, rc, PT_EXIT_UNSUPPORTED, "do without a limit on overhead",
@@ -63,6 +68,7 @@ int overhead_prepare(struct session *session, struct pt_err *err)
 	session->overhead = calloc(1, sizeof(*session->overhead));
 	if (!session->overhead)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	session->overhead->counted = limited;
 	return 0;
 }
 
@@ -80,17 +86,13 @@ void overhead_begin(struct session *session)
 	governor_init(&overhead->governor, session->options->max_overhead, session->c_calls,
 		      session->gate_ns);
 	cpu_used_ns(session);
+	governor_init(&overhead->cpu, session->options->max_cpu, false, session->gate_ns);
 	overhead->limited = session->options->max_overhead > 0;
+	overhead->cpu_limited = session->options->max_cpu > 0;
+	overhead->own_cpu_ns = pt_own_cpu_ns();
+	overhead->wall_ns = session->gate_ns;
 	overhead->next_ns = session->gate_ns + step_ns(session);
 	overhead->tell_ns = session->gate_ns + TELL_NS;
-}
-
-static void tell(const struct session *session, bool again, const char *what)
-{
-	if (again)
-		pt_verbose("--max-overhead: %s", what);
-	else
-		pt_info("--max-overhead: %s", what);
 }
 
 /* What it has cost since the last call. */
@@ -99,60 +101,122 @@ static double spent(struct session *session)
 	struct overhead *overhead = session->overhead;
 	uint64_t before_ns = overhead->cost_ns;
 
+	if (!overhead->counted)
+		return 0;
 	overhead->cost_ns = pt_tracer_cost_ns(session->tracer, session->trap_ns);
 	return (double)(overhead->cost_ns - before_ns);
+}
+
+/* What has passed for both accounts since the last call. */
+struct passed {
+	uint64_t now_ns;
+	double spent_ns, used_ns; /* by the probes, and by the processes altogether */
+	double cpu_ns, wall_ns;   /* by this program */
+};
+
+static struct passed look(struct session *session)
+{
+	struct overhead *overhead = session->overhead;
+	uint64_t own_cpu_ns = pt_own_cpu_ns();
+	struct passed passed = {
+	    .now_ns = session_now_ns(),
+	    .spent_ns = spent(session),
+	    .used_ns = cpu_used_ns(session),
+	    .cpu_ns = (double)(own_cpu_ns - overhead->own_cpu_ns),
+	};
+
+	passed.wall_ns = (double)(passed.now_ns - overhead->wall_ns);
+	*(overhead->resting ? &overhead->rested_ns : &overhead->recorded_ns) += passed.now_ns -
+										overhead->wall_ns;
+	overhead->own_cpu_ns = own_cpu_ns;
+	overhead->wall_ns = passed.now_ns;
+	return passed;
+}
+
+static void book(struct overhead *overhead, const struct passed *passed)
+{
+	governor_book(&overhead->governor, passed->now_ns, passed->spent_ns, passed->used_ns);
+	governor_book(&overhead->cpu, passed->now_ns, passed->cpu_ns,
+		      passed->cpu_ns + passed->wall_ns);
 }
 
 /* Probes have been taken away or put back: what that cost. */
 static void changed(struct session *session)
 {
-	double spent_ns = spent(session), used_ns = cpu_used_ns(session);
+	struct overhead *overhead = session->overhead;
+	struct passed passed = look(session);
 
-	governor_changed(&session->overhead->governor, session_now_ns(), spent_ns, used_ns);
+	governor_changed(&overhead->governor, passed.now_ns, passed.spent_ns, passed.used_ns);
+	governor_changed(&overhead->cpu, passed.now_ns, passed.cpu_ns,
+			 passed.cpu_ns + passed.wall_ns);
+}
+
+static uint32_t why(const struct overhead *overhead)
+{
+	return PT_WHY_ABSENT | (overhead->limited ? PT_WHY_OVERHEAD : 0) |
+	       (overhead->cpu_limited ? PT_WHY_CPU : 0);
+}
+
+static const char *name(const struct overhead *overhead)
+{
+	return !overhead->cpu_limited ? "--max-overhead"
+	       : overhead->limited    ? "--max-overhead, --max-cpu"
+				      : "--max-cpu";
+}
+
+/* The first time for all to see. */
+static void tell(const struct overhead *overhead, const char *what)
+{
+	if (overhead->rests > 1)
+		pt_verbose("%s: %s", name(overhead), what);
+	else
+		pt_info("%s: %s", name(overhead), what);
 }
 
 static int begin_rest(struct session *session)
 {
-	struct governor *g = &session->overhead->governor;
+	struct overhead *overhead = session->overhead;
 	uint64_t ns;
 
 	if (pt_tracer_withdraw(session->tracer, &ns)) {
-		g->resting = false; /* the gate is shut for good: the recording ends now */
+		/* the gate is shut for good: the recording ends now */
+		overhead->governor.resting = overhead->cpu.resting = false;
 		return 0;
 	}
+	overhead->resting = true;
+	overhead->rests++;
 	changed(session);
 	if (!session->commands.first_pause_ns)
 		session->commands.first_pause_ns = ns;
-	tell(session, g->rests > 1,
-	     "recording rests, until what it has cost is within the limit again");
-	return session_put_control(session, PT_CONTROL_PAUSE, PT_WHY_OVERHEAD | PT_WHY_ABSENT, ns);
+	tell(overhead, "recording rests, until what it has cost is within the limit again");
+	return session_put_control(session, PT_CONTROL_PAUSE, why(overhead), ns);
 }
 
 static int end_rest(struct session *session)
 {
-	struct governor *g = &session->overhead->governor;
-	struct pt_err why = {0};
+	struct overhead *overhead = session->overhead;
+	bool without_c = overhead->governor.without_c;
+	struct pt_err err = {0};
 	uint64_t ns;
-	int rc = pt_tracer_restore(session->tracer, !g->without_c, &ns, &why);
+	int rc = pt_tracer_restore(session->tracer, !without_c, &ns, &err);
 
+	overhead->resting = false;
 	if (rc == -EALREADY)
 		return 0;
 	if (rc) {
-		pt_warn("--max-overhead: recording cannot go on: %s",
-			pt_err_is_set(&why) ? why.what : strerror(-rc));
+		pt_warn("%s: recording cannot go on: %s", name(overhead),
+			pt_err_is_set(&err) ? err.what : strerror(-rc));
 		return rc;
 	}
 	changed(session);
-	tell(session, g->rests > 1,
-	     g->without_c ? "recording goes on without C functions" : "recording goes on");
-	return session_put_control(
-	    session, PT_CONTROL_RESUME,
-	    PT_WHY_OVERHEAD | PT_WHY_ABSENT | (g->without_c ? PT_WHY_NO_C : 0), ns);
+	tell(overhead, without_c ? "recording goes on without C functions" : "recording goes on");
+	return session_put_control(session, PT_CONTROL_RESUME,
+				   why(overhead) | (without_c ? PT_WHY_NO_C : 0), ns);
 }
 
 bool overhead_resting(const struct session *session)
 {
-	return session->overhead && session->overhead->governor.resting;
+	return session->overhead && session->overhead->resting;
 }
 
 /* What each process cost, by its share of the calls. */
@@ -200,65 +264,77 @@ uint64_t overhead_next_ns(const struct session *session)
 	return session->overhead ? session->overhead->next_ns : UINT64_MAX;
 }
 
+/* Asks both governors, and does what they say together. */
+static int decide(struct session *session, const struct passed *passed)
+{
+	struct overhead *overhead = session->overhead;
+	bool rest;
+
+	if (overhead->limited)
+		governor_step(&overhead->governor, passed->now_ns, passed->spent_ns,
+			      passed->used_ns);
+	else
+		governor_book(&overhead->governor, passed->now_ns, passed->spent_ns,
+			      passed->used_ns);
+	if (overhead->cpu_limited)
+		governor_step(&overhead->cpu, passed->now_ns, passed->cpu_ns,
+			      passed->cpu_ns + passed->wall_ns);
+	rest = overhead->governor.resting || overhead->cpu.resting;
+	if (rest == overhead->resting)
+		return 0;
+	return rest ? begin_rest(session) : end_rest(session);
+}
+
 int overhead_step(struct session *session, uint64_t now_ns)
 {
 	struct overhead *overhead = session->overhead;
-	double spent_ns, used_ns;
+	struct passed passed;
 	int rc = 0;
 
 	if (!overhead || now_ns < overhead->next_ns)
 		return 0;
 	overhead->next_ns = now_ns + step_ns(session);
-	spent_ns = spent(session);
-	used_ns = cpu_used_ns(session);
+	passed = look(session);
 	/* a pause is paid for all the same; whoever paused, resumes */
-	if (session->commands.paused || !overhead->limited) {
-		governor_book(&overhead->governor, now_ns, spent_ns, used_ns);
-	} else {
-		switch (governor_step(&overhead->governor, now_ns, spent_ns, used_ns)) {
-		case GOVERNOR_GO_ON:
-			break;
-		case GOVERNOR_REST:
-			rc = begin_rest(session);
-			break;
-		case GOVERNOR_WAKE:
-			rc = end_rest(session);
-			break;
-		}
-	}
+	if (session->commands.paused)
+		book(overhead, &passed);
+	else
+		rc = decide(session, &passed);
 	tell_costs(session, now_ns);
 	return rc;
 }
 
 struct pt_session_overhead overhead_so_far(const struct session *session)
 {
+	const struct overhead *overhead = session->overhead;
 	const struct governor *g;
 
-	if (!session->overhead)
+	if (!overhead)
 		return (struct pt_session_overhead){0};
-	g = &session->overhead->governor;
+	g = &overhead->governor;
 	return (struct pt_session_overhead){
-	    .known = true,
+	    .known = overhead->counted,
 	    .limit = g->limit,
 	    .share = governor_share(g),
 	    .spent_ns = (uint64_t)g->spent_ns,
 	    .own_ns = (uint64_t)g->own_ns,
-	    .recorded_ns = g->recorded_ns,
-	    .rested_ns = g->rested_ns,
-	    .rests = g->rests,
+	    .recorded_ns = overhead->recorded_ns,
+	    .rested_ns = overhead->rested_ns,
+	    .rests = overhead->rests,
 	    .without_c = g->without_c,
-	    .resting = g->resting,
+	    .resting = overhead->resting,
+	    .cpu_limit = overhead->cpu_limited ? overhead->cpu.limit : 0,
+	    .cpu_share = governor_share(&overhead->cpu),
 	};
 }
 
 void overhead_end(struct session *session)
 {
-	double spent_ns;
+	struct passed passed;
 
 	if (!session->overhead)
 		return;
-	spent_ns = spent(session);
-	governor_book(&session->overhead->governor, session_now_ns(), spent_ns,
-		      cpu_used_ns(session));
+	passed = look(session);
+	book(session->overhead, &passed);
 	session->result->overhead = overhead_so_far(session);
 }

@@ -2,6 +2,7 @@
 #include "record/session.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/usage.h"
 #include "flight/flight.h"
 #include "probe/calibrate.h"
 #include "probe/features.h"
@@ -459,10 +461,26 @@ static void tell_opened(const struct session *session, const struct pt_capture_i
 		session->watch->opened(&opened, session->watch->ctx);
 }
 
+static bool too_much_memory(uint64_t limit_bytes)
+{
+	if (!limit_bytes || pt_own_memory_bytes() <= limit_bytes)
+		return false;
+	malloc_trim(0); /* what was freed need not be given back yet */
+	return pt_own_memory_bytes() > limit_bytes;
+}
+
 int session_open_gate(struct session *session, struct pt_err *err)
 {
+	uint64_t memory_bytes = session->options->max_memory_bytes;
 	struct pt_capture_info info;
-	int rc = pt_tracer_open_gate(session->tracer, &session->gate_ns);
+	int rc;
+
+	if (too_much_memory(memory_bytes))
+		return pt_err_set(
+		    err, -ENOMEM, PT_EXIT_USAGE, "allow some MB more",
+		    "--max-memory: %.1f MB are not enough to begin with, %.1f are used",
+		    (double)memory_bytes / 1e6, (double)pt_own_memory_bytes() / 1e6);
+	rc = pt_tracer_open_gate(session->tracer, &session->gate_ns);
 
 	if (rc)
 		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot start recording: %s",
@@ -719,6 +737,10 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 	}
 	if (pt_output_done(session->output)) {
 		*stop = PT_STOP_TRIGGER;
+		return true;
+	}
+	if (too_much_memory(options->max_memory_bytes)) {
+		*stop = PT_STOP_MAX_MEMORY;
 		return true;
 	}
 	pt_tracer_stats(session->tracer, &stats);

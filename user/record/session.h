@@ -78,6 +78,8 @@ struct pt_session_options {
 	bool nvtx;
 	bool say_complete;          /* say up to when the stream of records is complete */
 	double max_overhead;        /* see governor.h; 0: no limit */
+	double max_cpu;             /* of one CPU, that the session itself may take; 0: no limit */
+	uint64_t max_memory_bytes;  /* likewise; see base/usage.h */
 	const char *const *c_named; /* see method_files_new() */
 	const char *control;        /* the control socket's path; NULL: none */
 };
@@ -101,6 +103,7 @@ struct pt_session_overhead {
 	double limit, share; /* of the processes' own CPU time; 0.01: 1 %; limit 0: none */
 	uint64_t spent_ns, own_ns, recorded_ns, rested_ns, rests;
 	bool without_c, resting;
+	double cpu_limit, cpu_share; /* of one CPU, by the session itself; limit 0: none */
 };
 
 struct pt_session_progress {
@@ -127,6 +130,7 @@ enum pt_session_stop {
 	PT_STOP_MAX_EVENTS,
 	PT_STOP_TRIGGER,
 	PT_STOP_MAX_FILE,
+	PT_STOP_MAX_MEMORY,
 };
 
 struct pt_session_result {
