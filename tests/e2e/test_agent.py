@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """The agent: what it counts, against the programs' own counts; configuration, HTTP, its end."""
+import hashlib
+import hmac
 import http.client
+import http.server
 import io
 import json
 import os
@@ -10,7 +13,9 @@ import signal
 import socket
 import stat
 import tarfile
+import threading
 import time
+import urllib.parse
 
 from harness import interpreters, process, trace
 
@@ -140,10 +145,10 @@ def config(marker, **more):
                       {"name": "mine", "command": "*%s*" % marker}], **more}
 
 
-def write_token(t):
-    path = t.path("token")
+def write_token(t, name="token", text=TOKEN):
+    path = t.path(name)
     with open(path, "w") as file:
-        file.write(TOKEN + "\n")
+        file.write(text + "\n")
     os.chmod(path, 0o600)
     return path
 
@@ -315,6 +320,58 @@ class Download:
 BEARER = {"Authorization": "Bearer " + TOKEN}
 
 
+class Storage(http.server.ThreadingHTTPServer):
+    """Storage that understands S3: each object is refused once, and must be signed."""
+    KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
+
+    def __init__(self):
+        storage = self
+        self.objects, self.wrong, self.refused = {}, [], set()
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_PUT(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = 503 if self.path not in storage.refused else 200
+                storage.refused.add(self.path)
+                problem = storage.problem(self, body)
+                if problem:
+                    storage.wrong.append(problem)
+                    status = 403
+                if status == 200:
+                    storage.objects[self.path] = body
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def problem(self, request, body):
+        """By the rules of AWS Signature Version 4."""
+        got = re.fullmatch(r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/eu-test-1/s3/aws4_request, ?"
+                           r"SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})",
+                           request.headers.get("Authorization", ""))
+        digest = hashlib.sha256(body).hexdigest()
+        if not got or got[1] != self.KEY:
+            return "authorization: %s" % request.headers.get("Authorization")
+        if request.headers["x-amz-content-sha256"] != digest or "x-amz-content-sha256" not in got[3]:
+            return "the content's hash: %s" % request.headers["x-amz-content-sha256"]
+        lines = ["PUT", urllib.parse.quote(urllib.parse.unquote(request.path), safe="/-_.~"), ""]
+        lines += ["%s:%s" % (name, request.headers[name].strip()) for name in got[3].split(";")]
+        whole = "\n".join(lines + ["", got[3], digest])
+        scope = "%s/eu-test-1/s3/aws4_request" % got[2]
+        key = b"AWS4" + self.SECRET.encode()
+        for part in (got[2], "eu-test-1", "s3", "aws4_request"):
+            key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+        text = "\n".join(["AWS4-HMAC-SHA256", request.headers["X-Amz-Date"], scope,
+                          hashlib.sha256(whole.encode()).hexdigest()])
+        if hmac.new(key, text.encode(), hashlib.sha256).hexdigest() != got[4]:
+            return "the signature of\n" + whole
+        return None
+
+
 def captured(agent, rule, kind):
     """The captures of this rule whose first trigger is of this kind, when there are any."""
     found = []
@@ -339,6 +396,12 @@ def test_captures(t):
         return {"name": name, "command": "*%s-%s*" % (marker, name),
                 "capture": {"on": list(on), "cool_down": "1h", **more}}
 
+    storage, sent = Storage(), t.path("sent")
+    os.mkdir(sent)
+    credentials = write_token(t, "credentials", "%s:%s" % (storage.KEY, storage.SECRET))
+    upload = {"command": ["cp", "-t", sent],
+              "s3": {"url": "http://127.0.0.1:%d/bucket/here/" % storage.server_port,
+                     "region": "eu-test-1", "credentials_file": credentials}}
     targets = {}
     for name in ("slow", "crash", "none"):
         interp = interpreters.one("3.12")
@@ -346,6 +409,7 @@ def test_captures(t):
         targets[name] = process.Target(interp, "flight", command=words)
         targets[name].rests()
     wish = {"listen": "127.0.0.1:0", "scan": "100ms", "token_file": write_token(t), "captures": folder,
+            "upload": upload,
             "rules": [rule("slow", "slow:slow_call:200ms", "exception:FlightError", max_captures=2),
                       rule("crash", "crash", "slow:nobody:1ms"),
                       {"name": "none", "command": "*%s-none*" % marker}]}
@@ -393,6 +457,21 @@ def test_captures(t):
     agent.wait(lambda a: {kind: of(a.metrics(), "pytrace_agent_captures_total", trigger=kind)
                           for kind in counts} == counts, "the counts of the captures")
     t.equal(of(agent.metrics(), "pytrace_agent_capture_failures_total"), 0, "failures")
+
+    # each of them was sent, by both ways, and refused once
+    agent.wait(lambda a: of(a.metrics(), "pytrace_agent_uploads_total", result="sent") == 4,
+               "all to be sent")
+    t.equal(storage.wrong, [], "what was wrong with requests")
+    have = {one["path"]: agent.fetch(one["path"], headers=BEARER)[1]
+            for one in json.loads(agent.ask("/captures", headers=BEARER)[1])}
+    t.equal({urllib.parse.unquote(path)[len("/bucket/here/"):]: body
+             for path, body in storage.objects.items()},
+            {path[len("/captures/"):]: body for path, body in have.items()}, "what the storage has")
+    t.equal(sorted(os.listdir(sent)), sorted(os.path.basename(path) for path in have), "what was copied")
+    metrics = agent.metrics()
+    t.equal((of(metrics, "pytrace_agent_uploads_total", result="failed"),
+             of(metrics, "pytrace_agent_upload_retries_total")), (0, 4), "failed uploads, and retries")
+    storage.shutdown()
     for target in targets.values():
         target.kill()
     t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")

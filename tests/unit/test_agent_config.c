@@ -56,6 +56,9 @@ static void test_all_keys(void **state)
 	    "              \"after\": \"2s\", \"cool_down\": \"0s\", \"memory\": \"2M\",\n"
 	    "              \"max_captures\": 3, \"max_disk\": \"2G\", \"command_line\": true}},\n"
 	    "             {\"name\": \"d\", \"capture\": {}}],\n"
+	    " \"upload\": {\"command\": [\"send\", \"-x\"], \"timeout\": \"2m\", \"attempts\": 3,\n"
+	    "              \"s3\": {\"url\": \"https://s/b\", \"region\": \"eu-1\",\n"
+	    "              \"credentials_file\": \"k\", \"ca_file\": \"a\"}},\n"
 	    " \"captures\": \"/c\"}\n";
 	const struct agent_capture *capture;
 	struct agent_config *config;
@@ -78,6 +81,15 @@ static void test_all_keys(void **state)
 	assert_int_equal(config->otlp.spool_bytes, 3u << 20);
 	assert_int_equal(config->rule_count, 4);
 	assert_string_equal(config->captures, "/c");
+	assert_int_equal(config->upload.command_count, 2);
+	assert_string_equal(config->upload.command[1], "-x");
+	assert_null(config->upload.command[2]);
+	assert_string_equal(config->upload.url, "https://s/b");
+	assert_string_equal(config->upload.region, "eu-1");
+	assert_string_equal(config->upload.credentials_file, "k");
+	assert_string_equal(config->upload.ca_file, "a");
+	assert_int_equal(config->upload.timeout_ns, 120000000000ull);
+	assert_int_equal(config->upload.attempts, 3);
 	assert_null(config->rules[1].capture);
 	capture = config->rules[2].capture;
 	assert_int_equal(capture->trigger_count, 2);
@@ -192,6 +204,16 @@ static void test_wrong(void **state)
 	     "\"capture\" and \"max_overhead\" exclude each other"},
 	    {"{\"record\": {\"max_overhead\": \"1%\"}, \"rules\": [{" CAPTURE "[]}}]}",
 	     "\"capture\" and \"max_overhead\" exclude each other"},
+	    {"{" RULES ",\n\"upload\": {}}", "f:2: \"upload\" needs a \"command\""},
+	    {"{" RULES ", \"upload\": {\"command\": []}}", "\"command\" is empty"},
+	    {"{" RULES ", \"upload\": {\"command\": [1]}}", "\"command\" must be a string"},
+	    {"{" RULES ", \"upload\": {\"command\": \"a b\"}}", "\"command\" must be a list"},
+	    {"{" RULES ", \"upload\": {\"s3\": {\"url\": \"http://h/b\"}}}",
+	     "\"credentials_file\""},
+	    {"{" RULES ", \"upload\": {\"s3\": {\"url\": \"s3://b\"}}}",
+	     "\"url\": 's3://b' is no http:// or https:// address"},
+	    {"{" RULES ", \"upload\": {\"s3\": {\"region\": \"a:b\"}}}", "'a:b' is none"},
+	    {"{" RULES ", \"upload\": {\"attempts\": 0}}", "a number from 1"},
 	    {"{\"captures\": \"\", \"rules\": [{}]}", "must be a string that is not empty"},
 	};
 

@@ -350,7 +350,7 @@ static void take_next(struct agent *agent)
 	struct agent_http *http = NULL;
 	struct pt_err err = {0}, ignored = {0};
 	struct agent_captures *captures;
-	int rc = agent_captures_new(agent->next, agent->captures, &captures, &err);
+	int rc = agent_captures_new(agent->next, agent->captures, &agent->uploads, &captures, &err);
 
 	stop_otlp(agent, false); /* a folder is for one */
 	if (!rc)
@@ -556,7 +556,7 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	metrics_options(config, &options);
 	rc = pt_metrics_new(&options, &agent->metrics);
 	if (!rc)
-		rc = agent_captures_new(config, NULL, &agent->captures, err);
+		rc = agent_captures_new(config, NULL, &agent->uploads, &agent->captures, err);
 	if (!rc)
 		rc = start_http(config, agent, &agent->http, err);
 	if (!rc)

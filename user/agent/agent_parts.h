@@ -14,6 +14,7 @@
 #include "agent/config.h"
 #include "agent/http.h"
 #include "agent/otlp.h"
+#include "agent/upload.h"
 #include "record/session.h"
 #include "sink/metrics.h"
 
@@ -54,6 +55,7 @@ struct agent {
 	/* The server's threads read the pointer, the main thread sets it, under the lock. */
 	pthread_rwlock_t captures_lock;
 	struct agent_captures *captures; /* NULL: no rule has a flight recorder */
+	struct agent_upload_stats uploads;
 	bool stop, opened;
 	uint64_t notified_ns;
 

@@ -38,6 +38,7 @@ struct agent_captures {
 	struct recorder *recorders;
 	size_t recorder_count;
 	struct pt_output_tap tap;
+	struct agent_upload *upload; /* NULL: captures stay here */
 	unsigned int needs;
 
 	pthread_mutex_t lock; /* for what follows, and recorder.flight where it is set or asked */
@@ -284,6 +285,8 @@ static void captured(const char *name, const char *kind, bool failed, void *ctx)
 	for (size_t i = 0; !failed && i < AGENT_CAPTURE_KINDS && pt_trigger_kind_name(i); i++)
 		captures->counts.made[i] += !strcmp(kind, pt_trigger_kind_name(i));
 	pthread_mutex_unlock(&captures->lock);
+	if (!failed && captures->upload)
+		agent_upload_put(captures->upload, recorder->folder, recorder->rule->name, name);
 }
 
 /* The session was begun before its processes were known. */
@@ -372,8 +375,31 @@ static int make_recorders(struct agent_captures *captures, const struct agent_co
 	return rc;
 }
 
+static int start_upload(struct agent_captures *captures, const struct agent_config *config,
+			struct agent_upload_stats *stats, struct pt_err *err)
+{
+	const struct agent_upload_config *upload = &config->upload;
+	const struct agent_upload_options options = {
+	    .command = upload->command_count ? upload->command : NULL,
+	    .url = upload->url,
+	    .region = upload->region,
+	    .credentials = upload->credentials,
+	    .ca_file = upload->ca_file,
+	    .timeout_ns = upload->timeout_ns,
+	    .attempts = upload->attempts,
+	};
+	int rc = options.command || options.url
+		     ? agent_upload_new(&options, stats, &captures->upload)
+		     : 0;
+
+	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "captures cannot be sent: %s",
+			       rc == -ENOPKG ? "there is no libcurl" : strerror(-rc))
+		  : 0;
+}
+
 int agent_captures_new(const struct agent_config *config, const struct agent_captures *before,
-		       struct agent_captures **out, struct pt_err *err)
+		       struct agent_upload_stats *uploads, struct agent_captures **out,
+		       struct pt_err *err)
 {
 	struct agent_captures *captures;
 	size_t count = 0;
@@ -397,6 +423,8 @@ int agent_captures_new(const struct agent_config *config, const struct agent_cap
 	if (before)
 		captures->counts = before->counts;
 	rc = make_recorders(captures, config, err);
+	if (!rc)
+		rc = start_upload(captures, config, uploads, err);
 	if (rc) {
 		agent_captures_free(captures);
 		return rc;
@@ -409,6 +437,7 @@ void agent_captures_free(struct agent_captures *captures)
 {
 	if (!captures)
 		return;
+	agent_upload_free(captures->upload);
 	pthread_mutex_destroy(&captures->lock);
 	free(captures->recorders);
 	free(captures->routes);
@@ -487,6 +516,7 @@ bool agent_captures_counts(struct agent_captures *captures, struct agent_capture
 		return false;
 	pthread_mutex_lock(&captures->lock);
 	*counts = captures->counts;
+	counts->sends = captures->upload != NULL;
 	pthread_mutex_unlock(&captures->lock);
 	return true;
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/upload.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "record/output.h"
@@ -29,16 +30,18 @@
 struct agent_captures_counts {
 	uint64_t made[AGENT_CAPTURE_KINDS]; /* by pt_trigger_kind_name()'s number */
 	uint64_t failed;
+	bool sends; /* they are sent somewhere */
 };
 
 struct agent_captures;
 struct agent_config;
 struct agent_rule;
 
-/* Makes the folders. config is borrowed. before: the counts go on from these; NULL: from 0.
- * *captures is NULL if no rule has a recorder. */
+/* Makes the folders. config and uploads are borrowed. before: the counts go on from these; NULL:
+ * from 0. *captures is NULL if no rule has a recorder. */
 int agent_captures_new(const struct agent_config *config, const struct agent_captures *before,
-		       struct agent_captures **captures, struct pt_err *err);
+		       struct agent_upload_stats *uploads, struct agent_captures **captures,
+		       struct pt_err *err);
 void agent_captures_free(struct agent_captures *captures);
 
 /* What is to be recorded for the triggers: PT_NEEDS_*. */

@@ -24,6 +24,7 @@
 #define TOKEN_MIN_CHARS   16
 #define HEADERS_MAX_BYTES 16384
 #define RULES_MAX         1000
+#define HOUR_NS           (3600ull * 1000000000)
 #define RULE_NAME_MAX     40 /* of one with captures: it is a folder's name */
 
 struct reader {
@@ -205,7 +206,8 @@ static int take_endpoint(struct reader *reader, const struct field *field,
 	int rc = take_string(reader, field, value, at);
 	const char *text = *(char **)at, *what = rc ? NULL : agent_post_check_url(text);
 
-	return what ? wrong(reader, value->text, "\"endpoint\": '%.80s' %s", text, what) : rc;
+	return what ? wrong(reader, value->text, "\"%s\": '%.80s' %s", field->name, text, what)
+		    : rc;
 }
 
 static int take_user(struct reader *reader, const struct field *field,
@@ -332,9 +334,85 @@ static int take_triggers(struct reader *reader, const struct field *field,
 	return take_list(reader, field, value, take_trigger, at);
 }
 
-/* ---- rules ---- */
+/* ---- where captures are sent ---- */
 
-#define HOUR_NS (3600ull * 1000000000)
+static int take_word(struct reader *reader, const struct field *field,
+		     const struct pt_json_span *item, void *at)
+{
+	struct agent_upload_config *upload = &reader->config->upload;
+	int rc;
+
+	if (upload->command_count == AGENT_COMMAND_MAX)
+		return wrong(reader, item->text, "more than %d words", AGENT_COMMAND_MAX);
+	rc = take_text(reader, field, item, &upload->command[upload->command_count]);
+	upload->command_count += !rc;
+	return rc;
+}
+
+static int take_command(struct reader *reader, const struct field *field,
+			const struct pt_json_span *value, void *at)
+{
+	int rc = take_list(reader, field, value, take_word, at);
+
+	if (!rc && !reader->config->upload.command_count)
+		rc = wrong(reader, value->text, "\"command\" is empty");
+	return rc;
+}
+
+/* It goes into a name that requests are signed with. */
+static int take_region(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
+	int rc = take_string(reader, field, value, at);
+	const char *text = rc ? "" : *(char **)at;
+
+	if (!rc && (text[strspn(text, plain)] || strlen(text) > 60))
+		rc = wrong(reader, value->text, "\"region\": '%.80s' is none, such as eu-west-1",
+			   text);
+	return rc;
+}
+
+static const struct field s3_fields[] = {
+    {"url", take_endpoint, CONFIG(upload.url), 0, 0, NULL},
+    {"region", take_region, CONFIG(upload.region), 0, 0, NULL},
+    {"credentials_file", take_string, CONFIG(upload.credentials_file), 0, 0, NULL},
+    {"ca_file", take_string, CONFIG(upload.ca_file), 0, 0, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_s3(struct reader *reader, const struct field *field,
+		   const struct pt_json_span *value, void *at)
+{
+	const struct agent_upload_config *upload = &reader->config->upload;
+	int rc = take_object(reader, field, value, at);
+
+	if (!rc && (!upload->url || !upload->credentials_file))
+		rc = wrong(reader, value->text,
+			   "\"s3\" needs a \"url\" and a \"credentials_file\"");
+	return rc;
+}
+
+static const struct field upload_fields[] = {
+    {"command", take_command, 0, 0, 0, NULL},
+    {"s3", take_s3, 0, 0, 0, s3_fields},
+    {"timeout", take_time, CONFIG(upload.timeout_ns), 100000000, 24 * HOUR_NS, NULL},
+    {"attempts", take_number, CONFIG(upload.attempts), 1, 1000, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_upload(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	const struct agent_upload_config *upload = &reader->config->upload;
+	int rc = take_object(reader, field, value, at);
+
+	if (!rc && !upload->command_count && !upload->url)
+		rc = wrong(reader, value->text, "\"upload\" needs a \"command\" or \"s3\"");
+	return rc;
+}
+
+/* ---- rules ---- */
 
 static const struct field capture_fields[] = {
     {"on", take_triggers, 0, 0, 0, NULL},
@@ -482,6 +560,7 @@ static const struct field top_fields[] = {
     {"metrics", take_object, 0, 0, 0, metrics_fields},
     {"otlp", take_otlp, 0, 0, 0, otlp_fields},
     {"captures", take_string, CONFIG(captures), 0, 0, NULL},
+    {"upload", take_upload, 0, 0, 0, upload_fields},
     {"rules", take_rules, 0, 0, 0, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
@@ -554,6 +633,9 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 	*reader.config = (struct agent_config){
 	    .listen = strdup("127.0.0.1:9754"),
 	    .captures = strdup("/var/lib/pytrace-bpf/captures"),
+	    .upload = {.region = strdup("us-east-1"),
+		       .timeout_ns = 300 * 1000000000ull,
+		       .attempts = 10},
 	    .scan_ns = 1000000000,
 	    .keep_ended_ns = 300000000000ull,
 	    .buffer_bytes = 16u << 20,
@@ -566,7 +648,9 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 		     .timeout_ns = 10000000000ull,
 		     .spool_bytes = 64u << 20},
 	};
-	rc = reader.config->listen && reader.config->captures ? parse(&reader) : no_memory(&reader);
+	rc = reader.config->listen && reader.config->captures && reader.config->upload.region
+		 ? parse(&reader)
+		 : no_memory(&reader);
 	if (rc) {
 		agent_config_free(reader.config);
 		*config = NULL;
@@ -627,6 +711,25 @@ static bool is_header(const char *line)
 	return true;
 }
 
+/* One line: KEY ID:SECRET KEY */
+static int read_credentials(struct agent_upload_config *upload, struct pt_err *err)
+{
+	const char *path = upload->credentials_file, *colon;
+	char *text = NULL;
+	int rc = path ? read_secret(path, "the credentials", TOKEN_MAX_BYTES, &text, err) : 0;
+
+	if (!rc && path) {
+		text[strcspn(text, "\r\n")] = '\0';
+		colon = strchr(text, ':');
+		if (!colon || colon == text || !colon[1] || strpbrk(text, " \t"))
+			rc = pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
+					"its only line is KEY_ID:SECRET_KEY",
+					"there are no credentials in '%s'", path);
+	}
+	upload->credentials = text;
+	return rc;
+}
+
 static int read_headers(struct agent_otlp_config *otlp, struct pt_err *err)
 {
 	char *text = NULL, *rest, *line;
@@ -676,6 +779,8 @@ int agent_config_load(const char *path, struct agent_config **config, struct pt_
 		rc = read_token(*config, err);
 	if (!rc)
 		rc = read_headers(&(*config)->otlp, err);
+	if (!rc)
+		rc = read_credentials(&(*config)->upload, err);
 	free(text);
 	if (rc) {
 		agent_config_free(*config);
@@ -689,6 +794,17 @@ static void free_capture(struct agent_capture *capture)
 	for (size_t i = 0; capture && i < capture->trigger_count; i++)
 		pt_trigger_release(&capture->triggers[i]);
 	free(capture);
+}
+
+static void free_upload(struct agent_upload_config *upload)
+{
+	for (size_t i = 0; i < upload->command_count; i++)
+		free(upload->command[i]);
+	free(upload->url);
+	free(upload->region);
+	free(upload->ca_file);
+	free(upload->credentials_file);
+	free(upload->credentials);
 }
 
 void agent_config_free(struct agent_config *config)
@@ -711,6 +827,7 @@ void agent_config_free(struct agent_config *config)
 	free(config->otlp.spool_dir);
 	free(config->listen);
 	free(config->captures);
+	free_upload(&config->upload);
 	free(config->token_file);
 	free(config->token);
 	free(config);

@@ -54,11 +54,24 @@ struct agent_otlp_config {
 	uint64_t spool_bytes;
 };
 
+#define AGENT_COMMAND_MAX 32
+
+/* Where captures are sent. */
+struct agent_upload_config {
+	char *command[AGENT_COMMAND_MAX + 1]; /* the first NULL ends it; none: no command */
+	size_t command_count;
+	char *url, *region, *ca_file; /* url NULL: no storage */
+	char *credentials_file;
+	char *credentials; /* what stands in it: "KEY ID:SECRET KEY" */
+	uint64_t timeout_ns, attempts;
+};
+
 struct agent_config {
 	char *listen;     /* ADDRESS:PORT; [..] around an IPv6 address */
 	char *token_file; /* NULL: nothing that changes anything can be asked for */
 	char *token;      /* what stands in it */
 	char *captures;   /* the folder of all captures */
+	struct agent_upload_config upload;
 	uint64_t scan_ns, keep_ended_ns;
 	uint64_t buffer_bytes;
 	uint64_t max_overhead_ppm;     /* of all processes together; 0: no limit */

@@ -239,6 +239,14 @@ static void add_captures(struct agent *agent, struct out *out)
 		add_labelled(out, "trigger", pt_trigger_kind_name(i), counts.made[i]);
 	add_counter(out, "pytrace_agent_capture_failures_total", counts.failed,
 		    "Captures that could not be written.");
+	if (!counts.sends)
+		return;
+	add_name(out, "pytrace_agent_uploads_total", PT_SERIES_COUNTER, PT_SERIES_PLAIN,
+		 "Captures that were to be sent, by what became of them.");
+	add_labelled(out, "result", "sent", atomic_load(&agent->uploads.sent));
+	add_labelled(out, "result", "failed", atomic_load(&agent->uploads.failed));
+	add_counter(out, "pytrace_agent_upload_retries_total", atomic_load(&agent->uploads.retries),
+		    "How often it was tried again.");
 }
 
 void agent_series(struct agent *agent, const struct pt_series_sink *sink)
