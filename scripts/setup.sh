@@ -55,7 +55,7 @@ packages() {
     # unit tests and fuzzing, lint
     echo g++ libcmocka-dev 'libclang-rt-19-dev|libclang-rt-dev' 'clang-format-14|clang-format' clang-tidy cppcheck shellcheck
     # real programs, other roots, containers, sudo
-    echo python3-flask python3-django gunicorn uvicorn python3-gevent python3-networkx python3-sympy debootstrap util-linux procps mount xz-utils
+    echo openssl python3-flask python3-django gunicorn uvicorn python3-gevent python3-networkx python3-sympy debootstrap util-linux procps mount xz-utils
     # kernels in qemu
     echo qemu-system-x86 busybox-static cpio zstd
     # speedscope in a browser (Ubuntu's chromium is a snap; that test says so and is skipped)

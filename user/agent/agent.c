@@ -259,9 +259,8 @@ static void opened(const struct pt_session_opened *session, void *ctx)
 	struct agent *agent = ctx;
 
 	if (!agent->opened)
-		pt_info("the agent answers at http://%s; %zu rule%s",
-			agent_http_address(agent->http), agent->config->rule_count,
-			agent->config->rule_count == 1 ? "" : "s");
+		pt_info("the agent answers at %s; %zu rule%s", agent_http_url(agent->http),
+			agent->config->rule_count, agent->config->rule_count == 1 ? "" : "s");
 	agent->opened = true;
 	pthread_mutex_lock(&agent->lock);
 	agent->recording = true;
@@ -274,8 +273,12 @@ static void opened(const struct pt_session_opened *session, void *ctx)
 static int start_http(const struct agent_config *config, struct agent *agent,
 		      struct agent_http **http, struct pt_err *err)
 {
-	const struct agent_http_options options = {
-	    .listen = config->listen, .token = config->token, .answer = agent_answer, .ctx = agent};
+	const struct agent_http_options options = {.listen = config->listen,
+						   .tls_cert = config->tls.cert,
+						   .tls_key = config->tls.key,
+						   .token = config->token,
+						   .answer = agent_answer,
+						   .ctx = agent};
 
 	return agent_http_start(&options, http, err);
 }
@@ -316,7 +319,8 @@ static int next_http(struct agent *agent, struct agent_http **http, struct pt_er
 	const struct agent_config *old = agent->config, *next = agent->next;
 	bool same_place = same_text(old->listen, next->listen);
 
-	if (same_place && same_text(old->token, next->token))
+	if (same_place && same_text(old->token, next->token) &&
+	    same_text(old->tls.cert, next->tls.cert) && same_text(old->tls.key, next->tls.key))
 		return 0;
 	if (same_place) {
 		agent_http_stop(agent->http);

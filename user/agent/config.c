@@ -12,6 +12,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "agent/listen.h"
 #include "agent/post.h"
 #include "base/parse.h"
 #include "flight/ring.h"
@@ -21,6 +22,7 @@
 
 #define CONFIG_MAX_BYTES  (1u << 20)
 #define TOKEN_MAX_BYTES   4096
+#define TLS_MAX_BYTES     (1u << 20)
 #define TOKEN_MIN_CHARS   16
 #define HEADERS_MAX_BYTES 16384
 #define RULES_MAX         1000
@@ -31,6 +33,7 @@ struct reader {
 	const char *path, *text;
 	struct agent_config *config;
 	struct agent_rule *rule; /* that is being read */
+	const char *listen_at;   /* where it stands; NULL: it does not */
 	struct pt_err *err;
 };
 
@@ -188,16 +191,14 @@ static int take_listen(struct reader *reader, const struct field *field,
 		       const struct pt_json_span *value, void *at)
 {
 	int rc = take_string(reader, field, value, at);
-	const char *text = *(char **)at, *colon = rc ? NULL : strrchr(text, ':');
-	uint64_t port;
 
-	if (rc)
-		return rc;
-	if (!colon || colon == text || pt_parse_number(colon + 1, &port) || port > 65535)
-		return wrong(reader, value->text,
-			     "\"listen\": '%.80s' is not ADDRESS:PORT, such as 127.0.0.1:9754",
-			     text);
-	return 0;
+	reader->listen_at = value->text;
+	if (!rc && !agent_listen_check(*(char **)at))
+		rc = wrong(reader, value->text,
+			   "\"listen\": '%.80s' is not ADDRESS:PORT, such as 127.0.0.1:9754, nor "
+			   "unix:/PATH",
+			   *(char **)at);
+	return rc;
 }
 
 static int take_endpoint(struct reader *reader, const struct field *field,
@@ -552,8 +553,26 @@ static int take_otlp(struct reader *reader, const struct field *field,
 	return rc;
 }
 
+static const struct field tls_fields[] = {
+    {"cert_file", take_string, CONFIG(tls.cert_file), 0, 0, NULL},
+    {"key_file", take_string, CONFIG(tls.key_file), 0, 0, NULL},
+    {NULL, NULL, 0, 0, 0, NULL},
+};
+
+static int take_tls(struct reader *reader, const struct field *field,
+		    const struct pt_json_span *value, void *at)
+{
+	int rc = take_object(reader, field, value, at);
+
+	if (!rc && (!reader->config->tls.cert_file || !reader->config->tls.key_file))
+		rc = wrong(reader, value->text, "\"tls\" needs a \"cert_file\" and a \"key_file\"");
+	return rc;
+}
+
 static const struct field top_fields[] = {
     {"listen", take_listen, CONFIG(listen), 0, 0, NULL},
+    {"tls", take_tls, 0, 0, 0, tls_fields},
+    {"allow_plain", take_bool, CONFIG(allow_plain), 0, 0, NULL},
     {"token_file", take_string, CONFIG(token_file), 0, 0, NULL},
     {"scan", take_time, CONFIG(scan_ns), 100000000, 24 * HOUR_NS, NULL},
     {"record", take_object, 0, 0, 0, record_fields},
@@ -602,6 +621,20 @@ static int check_needs(const struct reader *reader)
 	return 0;
 }
 
+/* Names of functions are nobody else's business. */
+static int check_listen(const struct reader *reader)
+{
+	const struct agent_config *config = reader->config;
+
+	if (!reader->listen_at || config->tls.cert_file || config->allow_plain ||
+	    agent_listen_is_local(config->listen))
+		return 0;
+	return wrong(reader, reader->listen_at,
+		     "\"listen\": '%.80s' is open to other hosts: that needs \"tls\", or "
+		     "\"allow_plain\": true if it is meant",
+		     config->listen);
+}
+
 static int parse(struct reader *reader)
 {
 	struct pt_json_span whole = {reader->text, strlen(reader->text)};
@@ -618,6 +651,8 @@ static int parse(struct reader *reader)
 	if (!rc && !reader->config->rule_count)
 		rc = wrong(reader, reader->text,
 			   "there are no \"rules\"; {\"action\": \"include\"} takes every process");
+	if (!rc)
+		rc = check_listen(reader);
 	return rc ? rc : check_needs(reader);
 }
 
@@ -761,6 +796,20 @@ static int read_headers(struct agent_otlp_config *otlp, struct pt_err *err)
 	return rc;
 }
 
+static int read_tls(struct agent_tls_config *tls, struct pt_err *err)
+{
+	size_t size;
+	int rc = tls->cert_file ? pt_proc_read(tls->cert_file, TLS_MAX_BYTES, &tls->cert, &size)
+				: 0;
+
+	if (rc)
+		return pt_err_set(err, rc, PT_EXIT_USAGE, "",
+				  "cannot read the certificate in '%s': %s", tls->cert_file,
+				  strerror(-rc));
+	return tls->key_file ? read_secret(tls->key_file, "the key", TLS_MAX_BYTES, &tls->key, err)
+			     : 0;
+}
+
 int agent_config_load(const char *path, struct agent_config **config, struct pt_err *err)
 {
 	char *text;
@@ -777,6 +826,8 @@ int agent_config_load(const char *path, struct agent_config **config, struct pt_
 		rc = agent_config_parse(path, text, config, err);
 	if (!rc)
 		rc = read_token(*config, err);
+	if (!rc)
+		rc = read_tls(&(*config)->tls, err);
 	if (!rc)
 		rc = read_headers(&(*config)->otlp, err);
 	if (!rc)
@@ -828,6 +879,10 @@ void agent_config_free(struct agent_config *config)
 	free(config->listen);
 	free(config->captures);
 	free_upload(&config->upload);
+	free(config->tls.cert_file);
+	free(config->tls.key_file);
+	free(config->tls.cert);
+	free(config->tls.key);
 	free(config->token_file);
 	free(config->token);
 	free(config);

@@ -40,6 +40,11 @@ struct agent_rule {
 	uint64_t max_overhead_ppm; /* of each such process by itself; 0: no limit */
 };
 
+struct agent_tls_config {
+	char *cert_file, *key_file; /* NULL: no TLS */
+	char *cert, *key;           /* what stands in them */
+};
+
 #define AGENT_HEADERS_MAX 32
 
 /* Where to send metrics; otlp.h. */
@@ -67,7 +72,9 @@ struct agent_upload_config {
 };
 
 struct agent_config {
-	char *listen;     /* ADDRESS:PORT; [..] around an IPv6 address */
+	char *listen; /* see listen.h */
+	struct agent_tls_config tls;
+	bool allow_plain; /* without TLS, for more than this host */
 	char *token_file; /* NULL: nothing that changes anything can be asked for */
 	char *token;      /* what stands in it */
 	char *captures;   /* the folder of all captures */

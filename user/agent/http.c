@@ -2,27 +2,30 @@
 #include "agent/http.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <microhttpd.h>
+
+#include "agent/listen.h"
 
 #define CLIENTS_MAX      64u
 #define IDLE_SECONDS     10u
 #define CLIENT_MAX_BYTES 16384u /* of a request's head, and of an answer's */
 #define BODY_MAX_BYTES   4096u
+/* What is older than TLS 1.2 is refused. */
+#define TLS_PRIORITIES   "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 struct agent_http {
 	struct MHD_Daemon *daemon;
 	char *token;
 	agent_answer_fn answer;
 	void *ctx;
-	char address[160];
+	struct agent_listener listener;
+	char url[sizeof(((struct agent_listener *)0)->address) + 16];
 };
 
 static const struct page {
@@ -99,14 +102,20 @@ static bool same_text(const char *a, const char *b)
 	return same_len && !differ;
 }
 
-static bool has_token(const struct agent_http *http, struct MHD_Connection *connection)
+bool agent_http_authorized(const char *header, const char *token)
 {
 	static const char scheme[] = "Bearer ";
+
+	return header && !strncmp(header, scheme, sizeof(scheme) - 1) &&
+	       same_text(header + sizeof(scheme) - 1, token);
+}
+
+static bool has_token(const struct agent_http *http, struct MHD_Connection *connection)
+{
 	const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
 							MHD_HTTP_HEADER_AUTHORIZATION);
 
-	return value && !strncmp(value, scheme, sizeof(scheme) - 1) &&
-	       same_text(value + sizeof(scheme) - 1, http->token);
+	return agent_http_authorized(value, http->token);
 }
 
 /* What goes wrong is told in words. */
@@ -190,117 +199,85 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **state,
 	*state = NULL;
 }
 
-/* ---- the socket ---- */
-
-/* "[::1]:80" and "127.0.0.1:80", taken apart in place. */
-static void split_address(char *text, char **host, char **port)
+/* NULL: it cannot be started, and the socket is still the caller's. */
+static struct MHD_Daemon *start_daemon(const struct agent_http_options *options,
+				       struct agent_http *http)
 {
-	char *colon = strrchr(text, ':'), *bracket;
+	const struct MHD_OptionItem tls[] = {
+	    {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)options->tls_cert},
+	    {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)options->tls_key},
+	    {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES},
+	    {MHD_OPTION_END, 0, NULL}};
+	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+	unsigned int flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL;
 
-	*colon = '\0';
-	*port = colon + 1;
-	*host = text;
-	bracket = strrchr(text, ']');
-	if (text[0] == '[' && bracket) {
-		*host = text + 1;
-		*bracket = '\0';
-	}
+	if (options->tls_cert && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+		return NULL;
+	return MHD_start_daemon(
+	    flags | (options->tls_cert ? MHD_USE_TLS : 0), 0, NULL, NULL, on_request, http,
+	    MHD_OPTION_LISTEN_SOCKET, http->listener.fd, MHD_OPTION_CONNECTION_LIMIT, CLIENTS_MAX,
+	    MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	    (size_t)CLIENT_MAX_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_ARRAY,
+	    options->tls_cert ? tls : none, MHD_OPTION_END);
 }
 
-static int bind_to(const struct addrinfo *address)
+static int cannot_listen(const char *where, int rc, struct pt_err *err)
 {
-	int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc,
-	    on = 1;
+	const char *hint = "is another agent running? \"listen\" chooses another place";
 
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (!bind(fd, address->ai_addr, address->ai_addrlen) && !listen(fd, (int)CLIENTS_MAX))
-		return fd;
-	rc = -errno;
-	close(fd);
-	return rc;
-}
-
-static void tell_address(struct agent_http *http, int fd)
-{
-	struct sockaddr_storage address = {0};
-	socklen_t len = sizeof(address);
-	char host[120], port[8];
-
-	if (getsockname(fd, (struct sockaddr *)&address, &len) ||
-	    getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV))
-		return;
-	snprintf(http->address, sizeof(http->address),
-		 address.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-/* The descriptor, or -errno. Numbers only: nothing is looked up. */
-static int listen_on(const char *where)
-{
-	const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-				       .ai_socktype = SOCK_STREAM};
-	struct addrinfo *address;
-	char text[256], *host, *port;
-	int fd;
-
-	if (snprintf(text, sizeof(text), "%s", where) >= (int)sizeof(text) || !strchr(text, ':'))
-		return -EINVAL;
-	split_address(text, &host, &port);
-	if (getaddrinfo(host, port, &hints, &address))
-		return -EINVAL;
-	fd = bind_to(address);
-	freeaddrinfo(address);
-	return fd;
+	if (rc == -EINVAL)
+		hint = "a numeric address and a port, 127.0.0.1:9754, or unix:/run/NAME";
+	else if (rc == -EEXIST)
+		hint = "it is there, and no socket of ours";
+	return pt_err_set(err, rc, rc == -EACCES ? PT_EXIT_PERMISSION : PT_EXIT_FAILED, hint,
+			  "cannot listen on '%s': %s", where, strerror(-rc));
 }
 
 int agent_http_start(const struct agent_http_options *options, struct agent_http **result,
 		     struct pt_err *err)
 {
 	struct agent_http *http = calloc(1, sizeof(*http));
-	int fd = http ? listen_on(options->listen) : -ENOMEM;
+	int rc = http ? agent_listen(options->listen, (int)CLIENTS_MAX, &http->listener) : -ENOMEM;
 
-	if (fd < 0)
-		goto fail;
+	if (rc) {
+		free(http);
+		return cannot_listen(options->listen, rc, err);
+	}
 	http->answer = options->answer;
 	http->ctx = options->ctx;
-	tell_address(http, fd);
-	if (options->token && !(http->token = strdup(options->token))) {
-		close(fd);
-		fd = -ENOMEM;
-		goto fail;
-	}
-	http->daemon = MHD_start_daemon(
-	    MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, on_request, http,
-	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CLIENTS_MAX,
-	    MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)CLIENT_MAX_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_END);
-	if (!http->daemon) {
-		close(fd);
-		fd = -EIO;
-		goto fail;
+	snprintf(http->url, sizeof(http->url), "%s%s",
+		 http->listener.path[0] ? ""
+		 : options->tls_cert    ? "https://"
+					: "http://",
+		 http->listener.address);
+	if (options->token && !(http->token = strdup(options->token)))
+		rc = -ENOMEM;
+	else if (!(http->daemon = start_daemon(options, http)))
+		rc = -EIO;
+	if (rc) {
+		close(http->listener.fd);
+		agent_http_stop(http);
+		if (rc == -EIO && options->tls_cert)
+			return pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
+					  "PEM files that belong together, as openssl req -x509 "
+					  "-nodes makes them",
+					  "the certificate and the key of \"tls\" are refused");
+		return cannot_listen(options->listen, rc, err);
 	}
 	*result = http;
 	return 0;
-fail:
-	agent_http_stop(http);
-	return pt_err_set(err, fd, fd == -EACCES ? PT_EXIT_PERMISSION : PT_EXIT_FAILED,
-			  fd == -EINVAL
-			      ? "it is a numeric address and a port: 127.0.0.1:9754"
-			      : "is another agent running? \"listen\" chooses another place",
-			  "cannot listen on '%s': %s", options->listen, strerror(-fd));
 }
 
-const char *agent_http_address(const struct agent_http *http)
+const char *agent_http_url(const struct agent_http *http)
 {
-	return http->address;
+	return http->url;
 }
 
 void agent_http_stop(struct agent_http *http)
 {
 	if (!http)
 		return;
+	agent_listen_remove(&http->listener); /* nobody comes any more */
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon); /* closes the socket */
 	free(http->token);

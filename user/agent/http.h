@@ -44,8 +44,9 @@ typedef unsigned int (*agent_answer_fn)(const struct agent_request *request,
 					struct agent_reply *reply, void *ctx);
 
 struct agent_http_options {
-	const char *listen; /* ADDRESS:PORT */
-	const char *token;  /* NULL: what wants one is refused */
+	const char *listen;             /* see listen.h */
+	const char *tls_cert, *tls_key; /* PEM; NULL: no TLS */
+	const char *token;              /* NULL: what wants one is refused */
 	agent_answer_fn answer;
 	void *ctx;
 };
@@ -53,8 +54,10 @@ struct agent_http_options {
 /* Copies what it needs of options. */
 int agent_http_start(const struct agent_http_options *options, struct agent_http **http,
 		     struct pt_err *err);
-/* Where it listens, as ADDRESS:PORT. */
-const char *agent_http_address(const struct agent_http *http);
+/* Where it listens: http://ADDRESS:PORT, https://ADDRESS:PORT or unix:/PATH. */
+const char *agent_http_url(const struct agent_http *http);
+/* Is this header, which may be NULL, "Bearer TOKEN"? */
+bool agent_http_authorized(const char *header, const char *token);
 void agent_http_stop(struct agent_http *http);
 
 #endif
