@@ -14,6 +14,7 @@ from test_agent import Agent, of, start, total
 
 SOAK_S = float(os.environ.get("PYTRACE_AGENT_SOAK_S", "0"))
 COUNTED, RESTLESS = (100, 20) if SOAK_S else (6, 4)
+REMOVAL_S = 20 * process.WAIT_S  # of the probes of all: a second or two for each process on 6.18
 GROWTH_MAX_KB = 32768  # of the agent's own memory, between the first and the last round
 
 
@@ -46,6 +47,13 @@ def let_loose(marker, count, seed, seconds):
     return result
 
 
+def wait(agent, condition, what):
+    def check():
+        time.sleep(0.05)
+        return condition(agent)
+    process.wait_until(check, what, REMOVAL_S if SOAK_S else process.WAIT_S)
+
+
 def missing(agent, programs):
     have = agent.recorded()
     return [p[0].pid for p in programs if p[0].pid not in have]
@@ -72,7 +80,7 @@ def one_round(t, agent, marker, seed):
     be compared, since the recording was not begun anew meanwhile."""
     loose = let_loose(marker, RESTLESS, seed, 3)
     programs = start(marker, COUNTED, seed)
-    agent.wait(lambda a: not missing(a, programs), "each process to be recorded")
+    wait(agent, lambda a: not missing(a, programs), "each process to be recorded")
     before = sessions(agent.metrics())
     still = not missing(agent, programs)
     for target, *_ in programs:
@@ -89,7 +97,7 @@ def one_round(t, agent, marker, seed):
         return not still or sessions(last["metrics"]) != before or not wrong(last["metrics"],
                                                                              programs)
     try:
-        agent.wait(right, "the metrics to be what the programs counted")
+        wait(agent, right, "the metrics to be what the programs counted")
     except process.ToolError as error:
         raise process.ToolError("%s: (pid, what, metric, program) %s" % (
             error, wrong(last["metrics"], programs)[:10])) from None
@@ -101,8 +109,8 @@ def one_round(t, agent, marker, seed):
 def wait_empty(agent, sessions_before):
     """A new recording, in which there is no process."""
     agent.tracer.popen.send_signal(signal.SIGHUP)
-    agent.wait(lambda a: sessions(a.metrics()) > sessions_before and not a.recorded() and
-               of(a.metrics(), "pytrace_agent_processes") == 0, "a recording of nothing")
+    process.wait_until(lambda: sessions(agent.metrics()) > sessions_before and
+                       not agent.recorded(), "a recording of nothing", REMOVAL_S)
 
 
 def settled(agent, before=None):
@@ -135,12 +143,12 @@ def killed_and_restarted(t, marker):
                    for b, p in zip(before, programs))
     for sig in (signal.SIGKILL, signal.SIGTERM):
         agent = Agent(t, config(marker))
-        agent.wait(lambda a: not missing(a, programs), "each process to be recorded")
+        wait(agent, lambda a: not missing(a, programs), "each process to be recorded")
         t.check(not all_clean(), "there were no probes")
         for target, *_ in programs:
             target.ask(b"x", "done")
-        agent.tracer.stop(sig, 10 * process.WAIT_S)
-        process.wait_until(all_clean, "the code to be as it was", 10 * process.WAIT_S)
+        agent.tracer.stop(sig, REMOVAL_S)
+        process.wait_until(all_clean, "the code to be as it was", REMOVAL_S)
     for target, *_ in programs:
         target.ask(b"x", "done")
         target.kill()
@@ -158,13 +166,13 @@ def test_soak(t):
         compared += one_round(t, agent, marker, chance.randrange(1 << 20))
         rounds += 1
         if rounds <= 2:
-            agent.wait(lambda a: not a.recorded(), "all to have ended")
+            wait(agent, lambda a: not a.recorded(), "all to have ended")
             wait_empty(agent, sessions(agent.metrics()))
             at_first, kb = settled(agent), anonymous_kb(agent.tracer.pid)
         if time.monotonic() >= end and rounds >= (5 if SOAK_S else 2):
             break
     got = agent.metrics()
-    agent.wait(lambda a: not a.recorded(), "all to have ended")
+    wait(agent, lambda a: not a.recorded(), "all to have ended")
     wait_empty(agent, sessions(agent.metrics()))
     t.equal(settled(agent, at_first), at_first, "what the agent has open at the end")
     grown = anonymous_kb(agent.tracer.pid) - kb
@@ -173,7 +181,7 @@ def test_soak(t):
     for cause in ("buffer_full", "records", "no_thread_memory"):
         t.equal(of(got, "pytrace_agent_lost_total", cause=cause), 0, "lost by " + cause)
     t.equal(of(got, "pytrace_agent_attach_failures_total", reason="other"), 0, "failures")
-    t.equal(agent.tracer.stop(signal.SIGTERM, 10 * process.WAIT_S), 0, "exit code")
+    t.equal(agent.tracer.stop(signal.SIGTERM, REMOVAL_S), 0, "exit code")
     killed_and_restarted(t, marker)
     print("%d rounds of %d processes, %d compared; %d attached in %d recordings; memory %+d kB" % (
         rounds, COUNTED, compared, of(got, "pytrace_agent_attached_total"), sessions(got), grown))
