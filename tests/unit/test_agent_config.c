@@ -371,10 +371,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_all_keys),
-	    cmocka_unit_test(test_limits),
-	    cmocka_unit_test(test_wrong),    cmocka_unit_test(test_cut),
-	    cmocka_unit_test(test_token),    cmocka_unit_test(test_rules),
-	    cmocka_unit_test(test_headers),
+	    cmocka_unit_test(test_limits),   cmocka_unit_test(test_wrong),
+	    cmocka_unit_test(test_cut),      cmocka_unit_test(test_token),
+	    cmocka_unit_test(test_rules),    cmocka_unit_test(test_headers),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

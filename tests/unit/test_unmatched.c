@@ -33,8 +33,11 @@ static void test_met(void **state)
 	static const char *const args[] = {"C.m*", "nosuch", NULL}, *const local[] = {"f:x", NULL};
 	static const char *const audit[] = {"app.*", "open", NULL};
 	static const char *const event[] = {"app.mark", "#1", NULL};
-	const struct pt_tracer_options options = {
-	    .args = args, .local = local, .audit = audit, .start_on = "open", .stop_on = "app.mark"};
+	const struct pt_tracer_options options = {.args = args,
+						  .local = local,
+						  .audit = audit,
+						  .start_on = "open",
+						  .stop_on = "app.mark"};
 	struct rec_thread t = rec_thread(10, 10, 1, "main");
 	struct unmatched *unmatched;
 	struct rec_builder b;

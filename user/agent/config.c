@@ -595,11 +595,11 @@ static int check_needs(const struct reader *reader)
 		const struct agent_capture *capture = config->rules[i].capture;
 
 		if (capture && config->max_overhead_ppm)
-			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
-					  "docs/AGENT.md has all keys",
-					  "%s: rule \"%s\": \"capture\" and \"max_overhead\" exclude "
-					  "each other",
-					  reader->path, config->rules[i].name);
+			return pt_err_set(
+			    reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
+			    "%s: rule \"%s\": \"capture\" and \"max_overhead\" exclude "
+			    "each other",
+			    reader->path, config->rules[i].name);
 		for (size_t k = 0; capture && k < capture->trigger_count; k++) {
 			const struct pt_trigger *trigger = &capture->triggers[k];
 			unsigned int needs = trigger->kind->needs;

@@ -37,7 +37,7 @@ struct agent_rule {
 	bool has_user;
 	uid_t user;
 	struct agent_capture *capture; /* NULL: no flight recorder */
-	uint64_t max_overhead_ppm; /* of each such process by itself; 0: no limit */
+	uint64_t max_overhead_ppm;     /* of each such process by itself; 0: no limit */
 };
 
 struct agent_tls_config {

@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 
 #include "record/callstacks.h"
-#include "record/unmatched.h"
 #include "record/control.h"
 #include "record/images.h"
 #include "record/launch.h"
@@ -18,6 +17,7 @@
 #include "record/methods.h"
 #include "record/session.h"
 #include "record/spool.h"
+#include "record/unmatched.h"
 
 /* A process that is traced, as far as is known here. */
 struct target {

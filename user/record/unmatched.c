@@ -29,8 +29,8 @@ struct unmatched {
 static int add(struct unmatched *unmatched, const char *option, const char *text, bool event)
 {
 	const char *colon = !strcmp(option, "--local") ? strrchr(text, ':') : NULL;
-	struct wanted *items =
-	    realloc(unmatched->items, (unmatched->count + 1) * sizeof(*unmatched->items));
+	struct wanted *items = realloc(unmatched->items,
+				       (unmatched->count + 1) * sizeof(*unmatched->items));
 	struct wanted *item;
 
 	if (!items)
@@ -107,13 +107,11 @@ void unmatched_record(struct unmatched *unmatched, const struct pt_rec *record, 
 	char name[TEXT_MAX];
 
 	if (record->kind == PT_REC_CODE && unmatched->functions_left && len >= sizeof(*code)) {
-		pt_str_utf8(code,
-			    code->str[PT_STR_QUALNAME].bytes ? PT_STR_QUALNAME : PT_STR_NAME, name,
-			    sizeof(name));
+		pt_str_utf8(code, code->str[PT_STR_QUALNAME].bytes ? PT_STR_QUALNAME : PT_STR_NAME,
+			    name, sizeof(name));
 		met(unmatched, name, false);
 	} else if (record->kind == PT_REC_RUNTIME && unmatched->events_left &&
-		   len >= sizeof(*runtime) && runtime->what == PT_RT_AUDIT &&
-		   runtime->item_count) {
+		   len >= sizeof(*runtime) && runtime->what == PT_RT_AUDIT && runtime->item_count) {
 		pt_rt_item_utf8(runtime, 0, name, sizeof(name));
 		met(unmatched, name, true);
 	}
