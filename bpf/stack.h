@@ -39,6 +39,9 @@ struct {
 
 static __always_inline struct stack_state *stack_state_get(__u64 flags)
 {
+	/* global functions are verified whether they are called or not: the map may be missing */
+	if (!use_stacks)
+		return NULL;
 	return bpf_task_storage_get(&stack_states, bpf_get_current_task_btf(), NULL, flags);
 }
 

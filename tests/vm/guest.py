@@ -440,12 +440,13 @@ for i in range(20):
 """
 
 
-def test_marks(interpreter):
+def test_marks(interpreter, *options):
     """Probes of the user's: this kernel takes their programs, or it is said that it does not."""
     path = subprocess.check_output(command_of(interpreter, "-c", LIBC), text=True).strip()
     done = subprocess.run([TOOL, "--probe", "uprobe:%s:a64l(name:str,value:int)" % path,
                            "--probe", "uprobe:%s:l64a(value:long)=slice" % path, "-o",
-                           "/tmp/marks.json", "--", *command_of(interpreter, "-c", MARKS)],
+                           "/tmp/marks.json", *options, "--",
+                           *command_of(interpreter, "-c", MARKS)],
                           timeout=LIMIT_S, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, errors="replace")
     log(done.stderr)
@@ -460,6 +461,9 @@ def test_marks(interpreter):
     slices = [s.args["value"] for s in got.spans_of("mark")]
     if events != [("mark %d" % i, i) for i in range(20)] or slices != list(range(20)):
         raise Failed("marks: %r, slices: %r" % (events, slices))
+    stacks = sum("sf" in e for e in got.events)
+    if stacks != (40 if options and "--stacks mark: not recorded" not in done.stderr else 0):
+        raise Failed("%d stacks\n%s" % (stacks, done.stderr))
     return "%d instants, %d slices" % (len(events), len(slices))
 
 
@@ -493,6 +497,7 @@ def main():
     run_test("C functions of a list", test_chosen_c_functions, interpreters[0])
     run_test("C functions, by name", test_c_functions, interpreters[0], *BY_NAME)
     run_test("probes of the user's", test_marks, interpreters[0])
+    run_test("probes of the user's, stacks", test_marks, interpreters[0], "--stacks", "mark")
     run_test("tracer killed", test_kill, interpreters[0])
     run_test("refused without BTF", test_no_btf, interpreters[0])
     say("vm-end %d" % results)
