@@ -242,12 +242,13 @@ static int find_old(struct agent_outbox *outbox)
 {
 	DIR *dir = opendir(outbox->dir);
 	const struct dirent *entry;
-	int rc = dir ? 0 : -errno;
+	int rc = 0;
 
+	if (!dir)
+		return -errno;
 	while (!rc && (entry = readdir(dir)))
 		rc = take_found(outbox, entry->d_name);
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	if (outbox->end)
 		qsort(outbox->entries, outbox->end, sizeof(*outbox->entries), by_number);
 	make_room(outbox, 0);
@@ -305,9 +306,9 @@ int agent_outbox_open(const char *dir, uint64_t max_bytes, struct agent_outbox_s
 	outbox->folder = outbox->lock = -1;
 	if (dir && !(outbox->dir = strdup(dir)))
 		rc = pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	if (!rc && dir)
+	if (!rc && outbox->dir)
 		rc = open_folder(outbox, err);
-	if (!rc && dir && (rc = find_old(outbox)))
+	if (!rc && outbox->dir && (rc = find_old(outbox)))
 		pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot read the folder '%s': %s", dir,
 			   strerror(-rc));
 	if (rc) {
