@@ -32,7 +32,7 @@ bench-quick: $(BENCH_NEEDS)
 	/usr/bin/python3 bench/run.py --quick --build $(BUILD) --results $(BENCH_DIR)/results.json \
 		--table $(BENCH_DIR)/BENCHMARKS.md $(BENCH_SECTIONS)
 
-# 500 agents' worth of OTLP and scrapes against one VictoriaMetrics, some four minutes: docs/SCALING.md.
+# 500 agents' worth of OTLP and scrapes against one VictoriaMetrics, some eight minutes: docs/SCALING.md.
 .PHONY: bench-fleet
 bench-fleet: $(BENCH_DIR)/fleet_load
 	/usr/bin/python3 bench/fleet.py --load $< $(FLEET)
