@@ -127,7 +127,9 @@ __noinline int task_name(__u64 object, __u64 name, __u32 layout_index, __u64 now
 	__u64 hash, *known;
 	__u32 end;
 
-	if (!t)
+	/* a kernel before 6.8 verifies this even where nothing calls it, and there is no task_names
+	 * then */
+	if (!want_async || !t)
 		return 0;
 	key.image_id = t->image_id;
 	details_begin(t, PT_RT_TASK_NAME);
