@@ -360,9 +360,11 @@ def test_samples(interpreter, *options):
             for line in file:
                 stack, _, count = line.rstrip("\n").rpartition(" ")
                 counts[stack] = int(count)
-        total = sum(counts.values())
-        heavy = sum(n for stack, n in counts.items() if ";work (" in stack and ";heavy (" in stack)
-        if total < 50 or heavy < total // 5:
+        total = sum(n for stack, n in counts.items() if "[blocked: " not in stack)
+        heavy = sum(n for stack, n in counts.items() if ";work (" in stack and ";heavy (" in stack and
+                    "[blocked: " not in stack)
+        # a third of the CPU time, but a guest without KVM stands still whenever its host likes
+        if total < 50 or heavy < total // 20:
             raise Failed("%d of %d samples in heavy()\n%s" % (heavy, total, "\n".join(counts)))
         if "not recorded" in said:
             raise Failed(said)
@@ -373,7 +375,8 @@ def test_samples(interpreter, *options):
                     "libc" in stack)
         if "--native" in options and whole < total // 2:
             raise Failed("%d of %d samples are whole\n%s" % (whole, total, "\n".join(counts)))
-        return "%d samples, %d of them in heavy()" % (total, heavy)
+        unit = "us" if "--off-cpu" in options else "samples"
+        return "%d %s, %d of them in heavy()" % (total, unit, heavy)
     finally:
         if tracer.poll() is None:
             tracer.kill()
