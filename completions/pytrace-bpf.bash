@@ -57,7 +57,7 @@ _pytrace_bpf() {
         ;;
     --on)
         mapfile -t COMPREPLY < <(compgen -W "slow: exception: gc: gil: cuda: cuda-error crash exit
-            hang: request: memory:host: signal:USR1 signal:USR2 file: at:" -- "$cur")
+            hang: request: memory:host: memory:device: signal:USR1 signal:USR2 file: at:" -- "$cur")
         return
         ;;
     --format)

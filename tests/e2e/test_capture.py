@@ -134,15 +134,15 @@ def test_triggers(t, minor):
     appears = t.path("appears")
     wanted = ["slow:slow_call:200ms", "exception:Flight*", "gc:1ns", "gil:1ns", "signal:USR1",
               "file:" + appears, "memory:host:56M", "hang:1s", "cuda:cudaDeviceSync*:10ms",
-              "cuda-error"]
+              "cuda-error", "memory:device:64M"]
     never = ["slow:inner:1h", "slow:nobody:1ns", "exception:OtherError", "gc:1h", "gil:1h",
              "file:" + t.path("never"), "cuda:cudaDeviceSync*:1h", "cuda:nobody:1ns",
-             "memory:host:100G"]
+             "memory:host:100G", "memory:device:80M"]
     later = ["signal:USR2", "crash", "exit"]
     options = [word for text in wanted + never + later for word in ("--on", text)]
     r = Recorder(t, minor, *options, "--last", "20s", "--after", "1s", "--cool-down", "1h",
                  CUDA_LIB=cuda_double(t))
-    r.do(b"g", b"l", b"e", b"m", b"d", b"f", b"s")
+    r.do(b"g", b"l", b"e", b"m", b"d", b"f", b"v", b"s")
     r.tool.popen.send_signal(signal.SIGUSR1)
     open(appears, "w").close()
     fired = {}  # trigger: the capture that it made, or has a part in
@@ -168,6 +168,7 @@ def test_triggers(t, minor):
              if e["ph"] == "i" and e["cat"] == "cuda_error"]
     t.equal([(e["name"], e["args"]["function"]) for e in wrong],
             [("cudaErrorMemoryAllocation", "cudaMalloc")], "what failed")
+    t.has(fired["memory:device:64M"].text("stacks.txt"), "has 81.8 MB on device")
     # a call that has run for a second is seen, also if it is the last thing that its thread did
     r.target.rests()
     time.sleep(1.1)

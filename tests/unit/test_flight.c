@@ -52,6 +52,7 @@ static void test_parse(void **state)
 	    {"exit", "exit", NULL, 0},
 	    {"hang:5s", "hang", NULL, 5 * S},
 	    {"memory:host:2G", "memory", NULL, 0},
+	    {"memory:device:2G", "device-memory", NULL, 0},
 	    {"signal:SIGUSR2", "signal", NULL, 0},
 	    {"file:/tmp/a:b", "file", "/tmp/a:b", 0},
 	    {"at:23:05", "at", NULL, 0},
@@ -88,6 +89,10 @@ static void test_parse(void **state)
 	    "memory:host:",
 	    "memory:host:0",
 	    "memory:cuda:1G",
+	    "memory:device",
+	    "memory:device:",
+	    "memory:device:0",
+	    "device-memory:1G",
 	    "signal",
 	    "signal:KILL",
 	    "signal:10",
@@ -535,6 +540,56 @@ static void test_memory(void **state)
 	pt_watch_tick(w.watch, 3 * S, 3 * S, 0);
 	assert_int_equal(w.count, 1); /* told already */
 	watch_end(&w);
+}
+
+/* By process and device; after an exec there is nothing. */
+static void test_device_memory(void **state)
+{
+	static const struct {
+		pid_t pid;
+		int device;
+		enum pt_memory_action action;
+		uint64_t bytes;
+		bool host, fires;
+	} steps[] = {
+	    {10, 0, PT_MEMORY_ALLOC, 900, false, false},
+	    {10, 1, PT_MEMORY_ALLOC, 900, false, false},
+	    {11, 0, PT_MEMORY_ALLOC, 900, false, false},
+	    {10, 0, PT_MEMORY_ALLOC, 900, true, false},
+	    {10, 0, PT_MEMORY_FREE, 500, false, false},
+	    {10, 0, PT_MEMORY_ALLOC, 624, false, false},
+	    {10, 0, PT_MEMORY_ALLOC, 1, false, true},
+	    {10, 0, PT_MEMORY_ALLOC, 1, false, false},
+	    {10, 0, PT_MEMORY_LIVE, 1000, false, false},
+	    {10, 0, PT_MEMORY_FREE, 100, false, false},
+	    {10, 0, PT_MEMORY_ALLOC, 100, false, true},
+	    {10, -1, PT_MEMORY_ALLOC, 1025, false, true},
+	};
+	struct pt_op image = {.kind = PT_OP_PROCESS, .process = {.pid = 10, .image_id = 1}};
+	struct pt_op op = {.kind = PT_OP_MEMORY};
+	struct pt_trigger trigger;
+	struct pt_fired fired;
+
+	assert_int_equal(pt_trigger_parse("memory:device:1K", &trigger, NULL), 0);
+	assert_false(trigger.kind->op(&trigger, &image, &fired));
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		op.memory.pid = steps[i].pid;
+		op.memory.device = steps[i].device;
+		op.memory.action = steps[i].action;
+		op.memory.bytes = steps[i].bytes;
+		op.memory.host = steps[i].host;
+		op.memory.time_ns = i;
+		if (trigger.kind->op(&trigger, &op, &fired) != steps[i].fires)
+			fail_msg("step %zu", i);
+	}
+	assert_string_equal(fired.text, "process 10 has 0.0 MB on devices that are not known");
+	image.process.image_id = 2;
+	assert_false(trigger.kind->op(&trigger, &image, &fired));
+	op.memory = (struct pt_op_memory){.pid = 10, .bytes = 1024, .action = PT_MEMORY_ALLOC};
+	assert_false(trigger.kind->op(&trigger, &op, &fired));
+	op.memory.bytes = 1;
+	assert_true(trigger.kind->op(&trigger, &op, &fired));
+	pt_trigger_release(&trigger);
 }
 
 static void test_outside(void **state)
@@ -1038,8 +1093,9 @@ int main(void)
 	    cmocka_unit_test(test_capture),       cmocka_unit_test(test_capture_again),
 	    cmocka_unit_test(test_capture_fails), cmocka_unit_test(test_store),
 	    cmocka_unit_test(test_container_id),  cmocka_unit_test(test_html),
-	    cmocka_unit_test(test_request),       cmocka_unit_test(test_request_tasks),
-	    cmocka_unit_test(test_tar),           cmocka_unit_test(test_store_files),
+	    cmocka_unit_test(test_device_memory), cmocka_unit_test(test_request),
+	    cmocka_unit_test(test_request_tasks), cmocka_unit_test(test_tar),
+	    cmocka_unit_test(test_store_files),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

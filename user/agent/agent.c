@@ -464,7 +464,9 @@ static int run_session(struct agent *agent, struct pt_err *err)
 	    .output = {.op = pt_metrics_op,
 		       .op_ctx = agent->metrics,
 		       .tap = tap,
-		       .model = {.no_c_functions = true}},
+		       .model = {.no_c_functions = true,
+				 .memory = agent_captures_needs(agent->captures) &
+					   PT_NEEDS_MEMORY}},
 	    .cache_dir = agent->cache_dir,
 	    .cuda = (enum pt_cuda_mode)config->cuda,
 	    .say_complete = tap != NULL,

@@ -288,7 +288,7 @@ static const struct row rows[] = {
 	 "capture when this happens (may be repeated): slow:GLOB:TIME a call of a function took longer; "
 	 "request:TIME a web request took longer; "
 	 "exception:TYPE; gc:TIME; gil:TIME; cuda:CALL:TIME; cuda-error; crash; exit; hang:TIME no call "
-	 "and no return for so long; memory:host:SIZE the process has more; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
+	 "and no return for so long; memory:host:SIZE the process has more; memory:device:SIZE more on a GPU; signal:USR1 or USR2 sent to pytrace-bpf; file:PATH appears; "
 	 "at:HH:MM[:SS]"),
 	ROW("after", 0, TIME, "TIME", after_ns, APP_CAPTURE,
 	 "a capture goes on for so long after the trigger; default 0"),
@@ -936,6 +936,7 @@ static int check_capture(struct app_options *options, struct pt_err *err)
 	options->gil |= (needs & PT_NEEDS_GIL) != 0;
 	options->gc |= (needs & PT_NEEDS_GC) != 0;
 	options->async |= (needs & PT_NEEDS_ASYNC) != 0;
+	options->memory |= (needs & PT_NEEDS_MEMORY) != 0;
 	if (needs & PT_NEEDS_CUDA && !options->cuda)
 		options->cuda = PT_CUDA_AUTO + 1; /* as asked for: it is told if it does nothing */
 	return 0;

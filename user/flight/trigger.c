@@ -27,7 +27,7 @@ enum match { MATCH_UNKNOWN, MATCH_NO, MATCH_YES };
 
 static int refuse(struct pt_err *err, const struct pt_trigger *trigger, const char *why)
 {
-	char forms[400];
+	char forms[500];
 
 	pt_trigger_forms(forms, sizeof(forms));
 	return pt_err_set(err, -EINVAL, PT_EXIT_USAGE, forms, "--on '%.200s': %s", trigger->text,
@@ -83,11 +83,9 @@ static int parse_glob_time(struct pt_trigger *trigger, const char *arguments, st
 	return take_pattern(trigger, arguments, (size_t)(colon - arguments), err);
 }
 
-/* host:SIZE */
-static int parse_memory(struct pt_trigger *trigger, const char *arguments, struct pt_err *err)
+static int parse_size(struct pt_trigger *trigger, const char *arguments, struct pt_err *err)
 {
-	if (!arguments || strncmp(arguments, "host:", 5) != 0 ||
-	    pt_parse_size(arguments + 5, &trigger->limit_bytes) || !trigger->limit_bytes)
+	if (!arguments || pt_parse_size(arguments, &trigger->limit_bytes) || !trigger->limit_bytes)
 		return refuse(err, trigger, "it needs a size: memory:host:2G");
 	return 0;
 }
@@ -343,6 +341,76 @@ static bool cuda_error_op(struct pt_trigger *trigger, const struct pt_op *op,
 	       instant_op(op, "CUDA error", fired);
 }
 
+/* What a process has on a device; made if need be. NULL: out of memory. */
+static struct pt_trigger_memory *memory_of(struct pt_trigger *trigger, pid_t pid, int device)
+{
+	struct pt_trigger_memory *bigger;
+
+	for (size_t i = 0; i < trigger->memory_count; i++)
+		if (trigger->memories[i].pid == pid && trigger->memories[i].device == device)
+			return &trigger->memories[i];
+	bigger = reallocarray(trigger->memories, trigger->memory_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	trigger->memories = bigger;
+	bigger[trigger->memory_count] = (struct pt_trigger_memory){.pid = pid, .device = device};
+	return &bigger[trigger->memory_count++];
+}
+
+static void forget_memory(struct pt_trigger *trigger, pid_t pid)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < trigger->memory_count; i++)
+		if (trigger->memories[i].pid != pid)
+			trigger->memories[kept++] = trigger->memories[i];
+	trigger->memory_count = kept;
+}
+
+/* After an exec it has nothing any more. */
+static void memory_process(struct pt_trigger *trigger, const struct pt_op_process *process)
+{
+	struct pt_trigger_memory *image = memory_of(trigger, process->pid, PT_TRIGGER_IMAGE);
+
+	if (image && image->image_id && image->image_id != process->image_id) {
+		forget_memory(trigger, process->pid);
+		image = memory_of(trigger, process->pid, PT_TRIGGER_IMAGE);
+	}
+	if (image)
+		image->image_id = process->image_id;
+}
+
+/* Once, until it has been below again. */
+static bool device_op(struct pt_trigger *trigger, const struct pt_op *op, struct pt_fired *fired)
+{
+	const struct pt_op_memory *memory = &op->memory;
+	struct pt_trigger_memory *has;
+	bool was;
+
+	if (op->kind == PT_OP_PROCESS)
+		memory_process(trigger, &op->process);
+	if (op->kind != PT_OP_MEMORY || memory->action == PT_MEMORY_LIVE || memory->host ||
+	    memory->within)
+		return false;
+	has = memory_of(trigger, memory->pid, memory->device);
+	if (!has)
+		return false;
+	has->bytes += memory->action == PT_MEMORY_ALLOC ? (int64_t)memory->bytes
+							: -(int64_t)memory->bytes;
+	was = has->above;
+	has->above = has->bytes > 0 && (uint64_t)has->bytes > trigger->limit_bytes;
+	if (was || !has->above)
+		return false;
+	if (memory->device < 0)
+		snprintf(fired->text, sizeof(fired->text),
+			 "process %d has %.1f MB on devices that are not known", memory->pid,
+			 (double)has->bytes / 1e6);
+	else
+		snprintf(fired->text, sizeof(fired->text), "process %d has %.1f MB on device %d",
+			 memory->pid, (double)has->bytes / 1e6, memory->device);
+	return fire(fired, memory->time_ns, memory->pid, memory->tid);
+}
+
 /* ---- tests of ends of processes ---- */
 
 static bool ended(const struct pt_rec_proc *record, struct pt_fired *fired)
@@ -499,25 +567,28 @@ static bool at_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
 /* ---- the table ---- */
 
 static const struct pt_trigger_kind kinds[] = {
-    {"slow", "slow:GLOB:TIME", PT_NEEDS_OPS, .parse = parse_glob_time, .op = slow_op,
+    {"slow", "slow:GLOB:TIME", .needs = PT_NEEDS_OPS, .parse = parse_glob_time, .op = slow_op,
      .open = slow_open, .tick = slow_tick},
-    {"request", "request:TIME", PT_NEEDS_OPS | PT_NEEDS_ASYNC, .parse = parse_time,
+    {"request", "request:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_ASYNC, .parse = parse_time,
      .op = request_op, .open = slow_open, .tick = slow_tick},
-    {"exception", "exception:TYPE", PT_NEEDS_OPS | PT_NEEDS_EXCEPTIONS, .parse = parse_text,
-     .op = exception_op},
-    {"gc", "gc:TIME", PT_NEEDS_OPS | PT_NEEDS_GC, .parse = parse_time, .op = gc_op},
-    {"gil", "gil:TIME", PT_NEEDS_OPS | PT_NEEDS_GIL, .parse = parse_time, .op = gil_op},
-    {"cuda", "cuda:CALL:TIME", PT_NEEDS_OPS | PT_NEEDS_CUDA, .parse = parse_glob_time,
+    {"exception", "exception:TYPE", .needs = PT_NEEDS_OPS | PT_NEEDS_EXCEPTIONS,
+     .parse = parse_text, .op = exception_op},
+    {"gc", "gc:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_GC, .parse = parse_time, .op = gc_op},
+    {"gil", "gil:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_GIL, .parse = parse_time, .op = gil_op},
+    {"cuda", "cuda:CALL:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_CUDA, .parse = parse_glob_time,
      .op = cuda_op},
-    {"cuda-error", "cuda-error", PT_NEEDS_OPS | PT_NEEDS_CUDA, .parse = parse_nothing,
+    {"cuda-error", "cuda-error", .needs = PT_NEEDS_OPS | PT_NEEDS_CUDA, .parse = parse_nothing,
      .op = cuda_error_op},
-    {"crash", "crash", 0, .parse = parse_nothing, .exit = crash_exit},
-    {"exit", "exit", 0, .parse = parse_nothing, .exit = exit_exit},
-    {"hang", "hang:TIME", 0, .watches = true, .parse = parse_time, .tick = hang_tick},
-    {"memory", "memory:host:SIZE", 0, .watches = true, .parse = parse_memory, .tick = memory_tick},
-    {"signal", "signal:USR1|USR2", 0, .parse = parse_signal, .tick = signal_tick},
-    {"file", "file:PATH", 0, .parse = parse_file, .tick = file_tick},
-    {"at", "at:HH:MM[:SS]", 0, .parse = parse_clock, .tick = at_tick},
+    {"crash", "crash", .parse = parse_nothing, .exit = crash_exit},
+    {"exit", "exit", .parse = parse_nothing, .exit = exit_exit},
+    {"hang", "hang:TIME", .watches = true, .parse = parse_time, .tick = hang_tick},
+    {"memory", "memory:host:SIZE", .prefix = "memory:host:", .watches = true, .parse = parse_size,
+     .tick = memory_tick},
+    {"device-memory", "memory:device:SIZE", .prefix = "memory:device:",
+     .needs = PT_NEEDS_OPS | PT_NEEDS_CUDA | PT_NEEDS_MEMORY, .parse = parse_size, .op = device_op},
+    {"signal", "signal:USR1|USR2", .parse = parse_signal, .tick = signal_tick},
+    {"file", "file:PATH", .parse = parse_file, .tick = file_tick},
+    {"at", "at:HH:MM[:SS]", .parse = parse_clock, .tick = at_tick},
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -539,20 +610,30 @@ void pt_trigger_forms(char *text, size_t size)
 					kinds[i].form);
 }
 
+/* The arguments of a trigger of this kind; NULL: it is another one. "": there are none. */
+static const char *arguments_of(const struct pt_trigger_kind *kind, const char *text)
+{
+	size_t len = strlen(kind->prefix ? kind->prefix : kind->name);
+
+	if (strncmp(text, kind->prefix ? kind->prefix : kind->name, len) != 0)
+		return NULL;
+	return kind->prefix || !text[len] ? text + len : text[len] == ':' ? text + len + 1 : NULL;
+}
+
 int pt_trigger_parse(const char *text, struct pt_trigger *trigger, struct pt_err *err)
 {
-	const char *colon = strchr(text, ':');
-	size_t len = colon ? (size_t)(colon - text) : strlen(text);
+	const char *arguments = NULL;
 	int rc = -EINVAL;
 
 	*trigger = (struct pt_trigger){.text = strdup(text)};
 	if (!trigger->text)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	for (size_t i = 0; i < KIND_COUNT; i++)
-		if (strlen(kinds[i].name) == len && !memcmp(kinds[i].name, text, len))
-			trigger->kind = &kinds[i];
-	if (trigger->kind)
-		rc = trigger->kind->parse(trigger, colon ? colon + 1 : NULL, err);
+	for (size_t i = 0; !arguments && i < KIND_COUNT; i++) {
+		trigger->kind = &kinds[i];
+		arguments = arguments_of(trigger->kind, text);
+	}
+	if (arguments)
+		rc = trigger->kind->parse(trigger, strchr(text, ':') ? arguments : NULL, err);
 	else
 		refuse(err, trigger, "there is no such trigger");
 	if (rc)
@@ -568,6 +649,7 @@ void pt_trigger_restart(struct pt_trigger *trigger)
 	trigger->told_count = 0;
 	memset(trigger->tasks, 0, sizeof(trigger->tasks));
 	trigger->inner_tid = 0;
+	trigger->memory_count = 0;
 }
 
 void pt_trigger_release(struct pt_trigger *trigger)
@@ -575,5 +657,6 @@ void pt_trigger_release(struct pt_trigger *trigger)
 	free(trigger->text);
 	free(trigger->pattern);
 	free(trigger->matches);
+	free(trigger->memories);
 	*trigger = (struct pt_trigger){0};
 }

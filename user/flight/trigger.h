@@ -23,6 +23,7 @@
 
 #define PT_TRIGGERS_MAX     32
 #define PT_TRIGGER_TOLD_MAX 64
+#define PT_TRIGGER_IMAGE    (-1000) /* in place of a device's number */
 
 /* What a kind needs to be recorded. */
 #define PT_NEEDS_OPS        0x1 /* the records must be decoded as they come */
@@ -31,6 +32,7 @@
 #define PT_NEEDS_EXCEPTIONS 0x8
 #define PT_NEEDS_CUDA       0x10
 #define PT_NEEDS_ASYNC      0x20 /* tasks of coroutines */
+#define PT_NEEDS_MEMORY     0x40 /* what is allocated on devices */
 
 /* What happened. */
 struct pt_fired {
@@ -61,6 +63,7 @@ struct pt_trigger;
 
 struct pt_trigger_kind {
 	const char *name, *form; /* "slow", "slow:GLOB:TIME" */
+	const char *prefix;      /* of the text, with its last ':'; NULL: the name and ':' */
 	unsigned int needs;      /* PT_NEEDS_* */
 	bool watches;            /* it looks at pt_trigger_tick.watched */
 	int (*parse)(struct pt_trigger *trigger, const char *arguments, struct pt_err *err);
@@ -102,6 +105,15 @@ struct pt_trigger {
 		uint64_t begin_ns;
 	} tasks[PT_TRIGGER_TOLD_MAX];
 	size_t next_task;
+	/* memory:device: what a process has on a device; PT_TRIGGER_IMAGE: only the image */
+	struct pt_trigger_memory {
+		pid_t pid;
+		int device;
+		uint32_t image_id;
+		bool above;
+		int64_t bytes;
+	} * memories;
+	size_t memory_count;
 	uint64_t next_s;  /* at: when, CLOCK_REALTIME; 0: not yet known */
 	bool was;         /* file: it was there at the last look */
 	bool came;        /* signal: not yet told */

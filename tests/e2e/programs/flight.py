@@ -7,6 +7,7 @@ e: an exception     s: a slow call     g: a garbage collection with something to
 m: it takes 64 MB
 l: two threads want the GIL            c: it crashes      q: it ends, and says what it wrote down
 d: a call of CUDA that takes 30 ms     f: one that fails  (of the library CUDA_LIB)
+v: it has 48 MB on the GPU, none, 48 MB and 78 MB
 """
 import ctypes
 import gc
@@ -104,13 +105,25 @@ def fail_to_allocate():
     CUDA.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(1))
 
 
+def allocate(size):
+    pointer = ctypes.c_void_p()
+    CUDA.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(size))
+    return pointer
+
+
+def use_device():
+    CUDA.cudaFree(allocate(48 << 20))
+    allocate(48 << 20)
+    allocate(30 << 20)
+
+
 def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(60)
 
 
 DO = {b"n": count, b"e": fail, b"s": slow_call, b"g": collect, b"l": contend, b"m": grow, b"c": crash,
-      b"d": wait_for_device, b"f": fail_to_allocate}
+      b"d": wait_for_device, b"f": fail_to_allocate, b"v": use_device}
 
 
 def wait_here():
