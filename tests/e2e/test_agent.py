@@ -247,6 +247,28 @@ def test_limits(t):
     counted.kill()
 
 
+def test_samples(t):
+    """The sampling engine: where the CPU time goes, without a probe; exact counts stay what they are."""
+    marker = "sampled-%d" % os.getpid()
+    interp = interpreters.one("3.12")
+    target = process.Target(interp, "spin",
+                            command=process.script(interp, "spin.py", "1", "5", "0", marker))
+    agent = Agent(t, config(marker, record={"engine": "sample", "frequency": 199}))
+    agent.wait(lambda a: target.pid in a.recorded(), "it to be recorded")
+    t.equal(agent.recorded()[target.pid]["engine"], "sample", "the engine")
+    name = "pytrace_function_sampled_seconds_total"
+    agent.wait(lambda a: of(a.metrics(), name, pid=target.pid, function="middle") > 0.02 and
+               of(a.metrics(), name, pid=target.pid, function="leaf") > 0.02, "samples")
+    got = agent.metrics()
+    t.check(of(got, "pytrace_sampled_seconds_total", pid=target.pid) >= of(got, name, pid=target.pid),
+            "less time in all than in its functions")
+    t.check(of(got, "pytrace_samples_total", pid=target.pid) > 1, "no samples")
+    t.equal(total(got, "pytrace_calls_total") + total(got, "pytrace_function_calls_total"), 0, "calls")
+    t.check(not process.has_probes(target.pid), "there are probes")
+    target.kill()
+    t.equal(agent.tracer.stop(signal.SIGTERM), 0, "exit code")
+
+
 def test_service(t):
     """HTTP as it should not be used, configurations that are wrong, and an agent that is killed."""
     marker = "service-%d" % os.getpid()

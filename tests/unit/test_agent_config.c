@@ -145,6 +145,13 @@ static void test_wrong(void **state)
 	    {"{" RULES ", \"listen\": \":80\"}", "is not ADDRESS:PORT"},
 	    {"{" RULES ", \"listen\": \"a:65536\"}", "is not ADDRESS:PORT"},
 	    {"{" RULES ", \"listen\": \"a:x\"}", "is not ADDRESS:PORT"},
+	    {"{" RULES ", \"record\": {\"engine\": \"usdt\"}}", "\"exact\" or \"sample\""},
+	    {"{" RULES ", \"record\": {\"frequency\": 0}}", "a number from 1 to 1000"},
+	    {"{\"record\": {\"engine\": \"sample\"}, \"captures\": \"/c\",\n"
+	     "\"rules\": [{\"name\": \"a\", \"capture\": {\"on\": []}}]}",
+	     "rule \"a\": \"capture\" needs \"engine\": \"exact\""},
+	    {"{" RULES ", \"record\": {\"engine\": \"sample\", \"max_overhead\": \"1%\"}}",
+	     "f: \"max_overhead\" needs \"engine\": \"exact\""},
 	    {"{" RULES ", \"listen\": \"unix:run/x\"}", "nor unix:/PATH"},
 	    {"{" RULES ", \"listen\": \"unix:/\"}", "nor unix:/PATH"},
 	    {"{" RULES ",\n\"listen\": \"0.0.0.0:80\"}",

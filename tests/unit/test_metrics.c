@@ -210,6 +210,34 @@ static void test_room(void **state)
 	pt_metrics_free(metrics);
 }
 
+/* The CPU time of a sample is its innermost function's. */
+static void test_samples(void **state)
+{
+	const struct pt_function *stack[] = {&functions[1], &functions[0]};
+	const struct pt_op op = {
+	    .kind = PT_OP_SAMPLE,
+	    .sample = {
+		.pid = 10, .tid = 10, .period_ns = 5, .functions = stack, .function_count = 2}};
+	struct pt_metrics *metrics;
+	char *all;
+
+	assert_int_equal(pt_metrics_new(&two, &metrics), 0);
+	process(metrics, 10, "a");
+	define(metrics);
+	give(metrics, &op);
+	give(metrics, &op);
+	all = text(metrics, 0);
+	has(all, "\npytrace_samples_total{process=\"a\",pid=\"10\"} 2\n");
+	has(all, "\npytrace_sampled_seconds_total{process=\"a\",pid=\"10\"} 0.000000010\n");
+	has(all, "\npytrace_function_sampled_seconds_total{process=\"a\",pid=\"10\",function=\"g\","
+		 "file=\"b.py\",line=\"2\"} 0.000000010\n");
+	has(all, "\npytrace_calls_total{process=\"a\",pid=\"10\"} 0\n");
+	assert_null(strstr(all, "pytrace_function_calls_total{"));
+	assert_null(strstr(all, "function=\"C.f\""));
+	free(all);
+	pt_metrics_free(metrics);
+}
+
 static void test_others(void **state)
 {
 	static const struct pt_op_span spans[] = {
@@ -255,7 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),        cmocka_unit_test(test_sessions),
 	    cmocka_unit_test(test_number_again), cmocka_unit_test(test_room),
-	    cmocka_unit_test(test_others),
+	    cmocka_unit_test(test_samples),      cmocka_unit_test(test_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

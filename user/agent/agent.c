@@ -476,6 +476,12 @@ static int run_session(struct agent *agent, struct pt_err *err)
 
 	if (!result)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
+	if (config->sample) {
+		options.engine = PT_ENGINE_SAMPLE;
+		options.tracer.sample_hz = (unsigned int)config->frequency;
+		options.features = 0;
+		options.cuda = PT_CUDA_NONE;
+	}
 	session_begin(agent);
 	agent->why = WHY_ERROR; /* unless something else ends it */
 	rc = pt_session_run(&options, &watch, result, err);

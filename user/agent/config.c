@@ -187,6 +187,15 @@ static int take_cuda(struct reader *reader, const struct field *field,
 		     "\"cuda\" must be \"auto\", \"runtime\", \"driver\" or \"none\"");
 }
 
+static int take_engine(struct reader *reader, const struct field *field,
+		       const struct pt_json_span *value, void *at)
+{
+	if (!pt_json_is(value, "\"exact\"") && !pt_json_is(value, "\"sample\""))
+		return wrong(reader, value->text, "\"engine\" must be \"exact\" or \"sample\"");
+	*(bool *)at = pt_json_is(value, "\"sample\"");
+	return 0;
+}
+
 static int take_listen(struct reader *reader, const struct field *field,
 		       const struct pt_json_span *value, void *at)
 {
@@ -517,6 +526,8 @@ static const struct field record_fields[] = {
     {"cuda", take_cuda, CONFIG(cuda), 0, 0, NULL},
     {"buffer", take_size, CONFIG(buffer_bytes), 1u << 20, 1u << 30, NULL},
     {"max_overhead", take_percent, CONFIG(max_overhead_ppm), 1, 1000000, NULL},
+    {"engine", take_engine, CONFIG(sample), 0, 0, NULL},
+    {"frequency", take_number, CONFIG(frequency), 1, 1000, NULL},
     {NULL, NULL, 0, 0, 0, NULL},
 };
 
@@ -594,12 +605,24 @@ static int check_needs(const struct reader *reader)
 	for (size_t i = 0; i < config->rule_count; i++) {
 		const struct agent_capture *capture = config->rules[i].capture;
 
+		if (config->sample && (config->max_overhead_ppm || config->rules[i].max_overhead_ppm))
+			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
+					  "docs/AGENT.md has all keys",
+					  "%s: \"max_overhead\" needs \"engine\": \"exact\" in "
+					  "\"record\"",
+					  reader->path);
 		if (capture && config->max_overhead_ppm)
 			return pt_err_set(
 			    reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
 			    "%s: rule \"%s\": \"capture\" and \"max_overhead\" exclude "
 			    "each other",
 			    reader->path, config->rules[i].name);
+		if (capture && config->sample)
+			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
+					  "docs/AGENT.md has all keys",
+					  "%s: rule \"%s\": \"capture\" needs \"engine\": "
+					  "\"exact\" in \"record\"",
+					  reader->path, config->rules[i].name);
 		for (size_t k = 0; capture && k < capture->trigger_count; k++) {
 			const struct pt_trigger *trigger = &capture->triggers[k];
 			unsigned int needs = trigger->kind->needs;
@@ -679,6 +702,7 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 	    .gc = true,
 	    .gil = true,
 	    .cuda = PT_CUDA_AUTO,
+	    .frequency = 99,
 	    .otlp = {.interval_ns = 60000000000ull,
 		     .timeout_ns = 10000000000ull,
 		     .spool_bytes = 64u << 20},

@@ -84,7 +84,9 @@ struct agent_config {
 	uint64_t max_overhead_ppm;     /* of all processes together; 0: no limit */
 	uint64_t processes, functions; /* with series of their own */
 	bool gc, gil, exceptions;
-	int cuda; /* enum pt_cuda_mode */
+	int cuda;    /* enum pt_cuda_mode */
+	bool sample; /* and nothing of the above; so often a second and CPU: */
+	uint64_t frequency;
 	struct agent_otlp_config otlp;
 	struct agent_rule *rules;
 	size_t rule_count;

@@ -27,6 +27,8 @@ enum counter {
 	CUDA_LAUNCHES,
 	CUDA_ERRORS,
 	LOST_EVENTS,
+	SAMPLES,
+	SAMPLED_NS,
 	COUNTERS
 };
 
@@ -56,6 +58,10 @@ static const struct pt_series_name counter_names[COUNTERS] = {
     [LOST_EVENTS] = {"pytrace_lost_events_total",
 		     "Calls and returns that are missing in what is counted here.",
 		     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+    [SAMPLES] = {"pytrace_samples_total", "Looks at what a thread was running.", PT_SERIES_COUNTER,
+		 PT_SERIES_PLAIN},
+    [SAMPLED_NS] = {"pytrace_sampled_seconds_total", "CPU time that the samples stand for.",
+		    PT_SERIES_COUNTER, PT_SERIES_NS},
 };
 
 /* A name, once for all processes. */
@@ -69,6 +75,7 @@ struct metric_function {
 struct function_count {
 	uint32_t function;
 	uint64_t calls, self_ns;
+	uint64_t sampled_ns; /* what the others are without, and the other way round */
 };
 
 struct metric_process {
@@ -429,6 +436,22 @@ static int add_slice(struct pt_metrics *metrics, const struct pt_op_slice *slice
 	return 0;
 }
 
+/* The time is its innermost function's. */
+static void add_sample(struct pt_metrics *metrics, const struct pt_op_sample *sample)
+{
+	struct metric_process *process = process_of(metrics, sample->pid);
+	uint32_t id = sample->functions[0]->id;
+	uint32_t function = id < metrics->model_room ? metrics->model_functions[id] : 0;
+	struct function_count *count = NULL;
+
+	process->counters[SAMPLES]++;
+	process->counters[SAMPLED_NS] += sample->period_ns;
+	if (function && process != &metrics->other)
+		count = count_of(process, function);
+	if (count)
+		count->sampled_ns += sample->period_ns;
+}
+
 static void add_span(struct pt_metrics *metrics, const struct pt_op_span *span)
 {
 	uint64_t *counters = process_of(metrics, span->pid)->counters;
@@ -476,6 +499,9 @@ static int take_op(struct pt_metrics *metrics, const struct pt_op *op)
 	case PT_OP_INSTANT:
 		add_instant(metrics, &op->instant);
 		return 0;
+	case PT_OP_SAMPLE:
+		add_sample(metrics, &op->sample);
+		return 0;
 	case PT_OP_FUNCTION:
 		return add_function(metrics, &op->function);
 	case PT_OP_PROCESS:
@@ -493,7 +519,6 @@ static int take_op(struct pt_metrics *metrics, const struct pt_op *op)
 	case PT_OP_FLOW:
 	case PT_OP_MEMORY:
 	case PT_OP_GPU_BOUND:
-	case PT_OP_SAMPLE:
 	case PT_OP_CLEAR:
 		return 0;
 	}
@@ -549,12 +574,17 @@ static void give_counter(const struct pt_metrics *metrics, int counter,
 	}
 }
 
+static uint64_t time_of(const struct function_count *count)
+{
+	return count->self_ns + count->sampled_ns;
+}
+
 static int more_self_time(const void *a, const void *b)
 {
 	const struct function_count *const *x = a, *const *y = b;
 
-	if ((*x)->self_ns != (*y)->self_ns)
-		return (*x)->self_ns < (*y)->self_ns ? 1 : -1;
+	if (time_of(*x) != time_of(*y))
+		return time_of(*x) < time_of(*y) ? 1 : -1;
 	return (*x)->function < (*y)->function ? -1 : (*x)->function > (*y)->function;
 }
 
@@ -578,21 +608,28 @@ static const struct function_count **top(const struct pt_metrics *metrics,
 	return list;
 }
 
-static void give_functions(const struct pt_metrics *metrics, const struct pt_series_name *name,
-			   const struct metric_process *process, const struct pt_series_sink *sink)
+enum function_series { SELF_TIME, FUNCTION_CALLS, SAMPLED_TIME, FUNCTION_SERIES };
+
+static void give_functions(const struct pt_metrics *metrics, enum function_series which,
+			   const struct pt_series_name *name, const struct metric_process *process,
+			   const struct pt_series_sink *sink)
 {
 	size_t count;
 	const struct function_count **list = top(metrics, process, &count);
 
 	for (size_t i = 0; i < count; i++) {
+		const uint64_t values[FUNCTION_SERIES] = {list[i]->self_ns, list[i]->calls,
+							  list[i]->sampled_ns};
 		const struct metric_function *function = &metrics->functions[list[i]->function - 1];
 		struct pt_series_sample sample = {
 		    .labels = {{"function", function->name}, {"file", function->file}}};
 		char line[16];
 
+		if (!list[i]->sampled_ns == (which == SAMPLED_TIME))
+			continue;
 		snprintf(line, sizeof(line), "%u", function->line);
 		sample.labels[2] = (struct pt_series_label){"line", line};
-		sample.value = name->unit == PT_SERIES_NS ? list[i]->self_ns : list[i]->calls;
+		sample.value = values[which];
 		give(sink, name, process, &sample);
 	}
 	free(list);
@@ -600,17 +637,22 @@ static void give_functions(const struct pt_metrics *metrics, const struct pt_ser
 
 static void give_all_functions(const struct pt_metrics *metrics, const struct pt_series_sink *sink)
 {
-	static const struct pt_series_name names[] = {
-	    {"pytrace_function_self_seconds_total",
-	     "Self time of the functions with most self time.", PT_SERIES_COUNTER, PT_SERIES_NS},
-	    {"pytrace_function_calls_total", "Calls of the functions with most self time.",
-	     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
+	static const struct pt_series_name names[FUNCTION_SERIES] = {
+	    [SELF_TIME] = {"pytrace_function_self_seconds_total",
+			   "Self time of the functions with most self time.", PT_SERIES_COUNTER,
+			   PT_SERIES_NS},
+	    [FUNCTION_CALLS] = {"pytrace_function_calls_total",
+				"Calls of the functions with most self time.", PT_SERIES_COUNTER,
+				PT_SERIES_PLAIN},
+	    [SAMPLED_TIME] = {"pytrace_function_sampled_seconds_total",
+			      "CPU time in the functions with most of it, by samples.",
+			      PT_SERIES_COUNTER, PT_SERIES_NS},
 	};
 
-	for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+	for (enum function_series n = 0; n < FUNCTION_SERIES; n++) {
 		sink->name(&names[n], sink->ctx);
 		for (size_t i = 0; i < metrics->process_count; i++)
-			give_functions(metrics, &names[n], &metrics->processes[i], sink);
+			give_functions(metrics, n, &names[n], &metrics->processes[i], sink);
 	}
 }
 
