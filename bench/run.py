@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests/e2e")]
 
 from harness import interpreters  # noqa: E402  (the path is set above)
-from lib import (attach, convert, cost, cuda, features, machine, noloss, overhead,  # noqa: E402
+from lib import (agent, attach, convert, cost, cuda, features, machine, noloss, overhead,  # noqa: E402
                  proc, report, slowdown)
 
 
@@ -120,9 +120,19 @@ def overhead_rows(bench):
             yield dict(row, interpreter=interpreter.name)
 
 
+def agent_rows(bench):
+    say("the agent beside idle processes")
+    found = bench.chosen("system-3.11", "pyenv-3.8", "pyenv-3.12", "pyenv-3.13")
+    for engine in agent.ENGINES:
+        yield agent.idle(bench.tool, found, engine, *bench.pick((50, 40), (5, 3)))
+        say("the agent beside a web server: %s" % engine)
+        yield agent.web(bench.tool, engine, *bench.pick((9, 5000), (1, 500)))
+
+
 SECTIONS = {"cost": cost_rows, "attach": attach_rows, "noloss": noloss_rows,
             "convert": convert_rows, "slowdown": slowdown_rows, "features": feature_rows,
-            "cuda": cuda_rows, "overhead": overhead_rows}
+            "cuda": cuda_rows, "overhead": overhead_rows,
+            "agent": agent_rows}
 
 
 def load(path):

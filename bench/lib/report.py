@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """docs/BENCHMARKS.md from results.json; nothing in it is written by hand."""
-from lib import attach, convert, cost, cuda, stats
+from lib import agent, attach, convert, cost, cuda, stats
 
 HEAD = """# Benchmarks
 
@@ -127,11 +127,30 @@ def _overhead(section):
                  for r in section["rows"]]))
 
 
+def _agent(section):
+    idle = [r for r in section["rows"] if r["what"] == "idle"]
+    web = [r for r in section["rows"] if r["what"] == "web"]
+    return ("The agent by `engine` of `record`, all else as it is by default. Beside processes that "
+            "sleep, its CPU time second by second, in percent of one CPU; what others start on the "
+            "machine meanwhile is looked at, too. Beside gunicorn with one worker, ApacheBench on "
+            "another CPU: the worker's CPU time for a request, and requests a second, without and "
+            "with the agent in turns.\n\n" + _rows(
+                ["engine", "idle processes", "CPU, %", "resident MiB"],
+                [[r["engine"], r["processes"], _spread(r["cpu_percent"]), r["resident_mib"]] for r in idle]) +
+            "\n" + _rows(
+                ["engine", "requests", "us alone", "us with it", "more, %", "a second alone",
+                 "a second with it", "fewer, %"],
+                [[r["engine"], r["requests"], _spread(r["plain_us"]), _spread(r["agent_us"]),
+                  _spread(r["cpu_percent"]), _spread(r["plain_per_s"]),
+                  _spread(r["agent_per_s"]), _spread(r["slower_percent"])] for r in web]))
+
+
 TITLES = {"cost": ("Cost per event", _cost), "attach": ("Attach to gate", _attach),
           "noloss": ("No loss", _noloss), "convert": ("Capture to JSON", _convert),
           "slowdown": ("Slowdown", _slowdown), "features": ("Cost of options", _features),
           "cuda": ("Cost per CUDA call", _cuda),
-          "overhead": ("A limit on overhead", _overhead)}
+          "overhead": ("A limit on overhead", _overhead),
+          "agent": ("The agent", _agent)}
 
 
 def _cost_goals(rows):
@@ -192,9 +211,24 @@ def _overhead_goals(rows):
                          worst["real_percent"]["median"], float(limit.rstrip("%")), unit="%")
 
 
+def _agent_goals(rows):
+    for r in rows:
+        if r["what"] == "idle":
+            yield stats.goal("CPU of the agent beside %d idle processes (%s)" % (
+                r["processes"], r["engine"]),
+                             r["cpu_percent"]["median"], agent.LIMIT_IDLE_PERCENT, unit="%")
+            yield stats.goal("resident memory of the agent then (%s)" % r["engine"],
+                             r["resident_mib"],
+                             agent.LIMIT_MIB, unit="MiB")
+        else:
+            yield stats.goal("requests a second that the agent costs a web server (%s)" % r["engine"],
+                             r["slower_percent"]["median"], agent.LIMIT_WEB_PERCENT, unit="%")
+
+
 GOALS = {"cost": _cost_goals, "attach": _attach_goals, "noloss": _noloss_goals,
          "convert": _convert_goals, "slowdown": _no_goals,
-         "features": _no_goals, "cuda": _cuda_goals, "overhead": _overhead_goals}
+         "features": _no_goals, "cuda": _cuda_goals, "overhead": _overhead_goals,
+         "agent": _agent_goals}
 
 
 def goals(results):
