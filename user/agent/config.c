@@ -605,7 +605,8 @@ static int check_needs(const struct reader *reader)
 	for (size_t i = 0; i < config->rule_count; i++) {
 		const struct agent_capture *capture = config->rules[i].capture;
 
-		if (config->sample && (config->max_overhead_ppm || config->rules[i].max_overhead_ppm))
+		if (config->sample &&
+		    (config->max_overhead_ppm || config->rules[i].max_overhead_ppm))
 			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
 					  "docs/AGENT.md has all keys",
 					  "%s: \"max_overhead\" needs \"engine\": \"exact\" in "
