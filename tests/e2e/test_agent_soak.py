@@ -78,7 +78,7 @@ def wrong(metrics, programs):
 def one_round(t, agent, marker, seed):
     """One lot of counted processes from their start to their end, beside others. True: the counts could
     be compared, since the recording was not begun anew meanwhile."""
-    loose = let_loose(marker, RESTLESS, seed, 3)
+    loose = let_loose(marker, RESTLESS, seed, 3 if SOAK_S else 1)
     programs = start(marker, COUNTED, seed)
     wait(agent, lambda a: not missing(a, programs), "each process to be recorded")
     before = sessions(agent.metrics())
