@@ -30,7 +30,7 @@
 #ifndef PT_ABI_H
 #define PT_ABI_H
 
-#define PT_ABI_VERSION 3
+#define PT_ABI_VERSION 4
 
 /* Words per batch: with its header a batch fills one 4 KiB page. */
 #define PT_BATCH_WORDS 502
