@@ -156,6 +156,7 @@ static void start(struct host *host, unsigned int number, char **argv)
 {
 	const struct pt_metrics_options options = {.processes = process_count,
 						   .functions = (unsigned int)atoi(argv[3]),
+						   .calls = true,
 						   .keep_ns = 300 * SECOND_NS};
 	uint64_t now = now_ns(CLOCK_MONOTONIC);
 	struct agent_otlp_options otlp = {.config = &host->config,

@@ -114,12 +114,15 @@ def wait_empty(agent, sessions_before):
 
 
 def settled(agent, before=None):
-    """What it has open, once that stays as it is, or is as it was before."""
+    """What it has open, once that is as it was before; or, of a recording that has begun, once that
+    stays as it is."""
     seen = [open_things(agent.tracer.pid)]
 
     def stays():
         seen.append(open_things(agent.tracer.pid))
-        return seen[-1] == (before if before is not None else seen[-2])
+        if before is not None:
+            return seen[-1] == before
+        return seen[-1]["anon_inode:bpf_link"] and seen[-10:] == 10 * [seen[-1]]
     try:
         process.wait_until(stays, "its descriptors", 20)
     except process.ToolError:
@@ -128,7 +131,7 @@ def settled(agent, before=None):
 
 
 def config(marker):
-    return {"listen": "127.0.0.1:0", "scan": "100ms", "record": {"exceptions": True},
+    return {"listen": "127.0.0.1:0", "scan": "100ms", "record": {"engine": "exact", "exceptions": True},
             "metrics": {"processes": 1000, "functions": 1000, "keep_ended": "1h"},
             "rules": [{"name": "mine", "command": "*%s*" % marker}]}
 

@@ -33,6 +33,7 @@ static void test_defaults(void **state)
 	assert_true(config->rules[0].include);
 	assert_true(config->gc && config->gil && !config->exceptions);
 	assert_int_equal(config->cuda, PT_CUDA_AUTO);
+	assert_true(config->sample);
 	agent_config_free(config);
 }
 
@@ -41,7 +42,7 @@ static void test_all_keys(void **state)
 	static const char text[] =
 	    "{\"listen\": \"[::1]:0\", \"token_file\": \"t\", \"scan\": \"250ms\",\n"
 	    " \"record\": {\"gc\": false, \"gil\": false, \"exceptions\": true, \"cuda\": "
-	    "\"none\",\n"
+	    "\"none\", \"engine\": \"exact\",\n"
 	    "              \"buffer\": \"64M\"},\n"
 	    " \"metrics\": {\"processes\": 7, \"functions\": 3, \"keep_ended\": \"2m\"},\n"
 	    " \"otlp\": {\"endpoint\": \"https://c:4318/x\", \"interval\": \"5s\", \"timeout\": "
@@ -114,8 +115,9 @@ static void test_all_keys(void **state)
 
 static void test_limits(void **state)
 {
-	static const char text[] = "{\"record\": {\"max_overhead\": \"2%\"},\n"
-				   " \"rules\": [{\"max_overhead\": \"0.5%\"}, {}]}";
+	static const char text[] =
+	    "{\"record\": {\"engine\": \"exact\", \"max_overhead\": \"2%\"},\n"
+	    " \"rules\": [{\"max_overhead\": \"0.5%\"}, {}]}";
 	struct agent_config *config;
 	struct pt_err err = {0};
 
@@ -149,7 +151,13 @@ static void test_wrong(void **state)
 	    {"{" RULES ", \"record\": {\"frequency\": 0}}", "a number from 1 to 1000"},
 	    {"{\"record\": {\"engine\": \"sample\"}, \"captures\": \"/c\",\n"
 	     "\"rules\": [{\"name\": \"a\", \"capture\": {\"on\": []}}]}",
-	     "rule \"a\": \"capture\" needs \"engine\": \"exact\""},
+	     "f: \"capture\" needs \"engine\": \"exact\""},
+	    {"{" RULES ", \"record\": {\"exceptions\": true}}",
+	     "f: \"exceptions\" needs \"engine\": \"exact\""},
+	    {"{" RULES ", \"record\": {\"cuda\": \"driver\"}}",
+	     "f: \"cuda\" needs \"engine\": \"exact\""},
+	    {"{\"rules\": [{\"max_overhead\": \"1%\"}]}",
+	     "f: \"max_overhead\" needs \"engine\": \"exact\""},
 	    {"{" RULES ", \"record\": {\"engine\": \"sample\", \"max_overhead\": \"1%\"}}",
 	     "f: \"max_overhead\" needs \"engine\": \"exact\""},
 	    {"{" RULES ", \"listen\": \"unix:run/x\"}", "nor unix:/PATH"},
@@ -212,13 +220,17 @@ static void test_wrong(void **state)
 	    {"{\"rules\": [{" CAPTURE "[], \"after\": \"25h\"}}]}", "'25h' is not a time"},
 	    {"{\"rules\": [{" CAPTURE "[], \"memory\": \"1M\"}}]}", "from 2M to 1G"},
 	    {"{\"rules\": [{" CAPTURE "[], \"max_captures\": 0}}]}", "a number from 1"},
-	    {"{\"record\": {\"gc\": false}, \"rules\": [{" CAPTURE "[\"gc:1s\"]}}]}",
+	    {"{\"record\": {\"engine\": \"exact\", \"gc\": false}, \"rules\": [{" CAPTURE
+	     "[\"gc:1s\"]}}]}",
 	     "rule \"a\": 'gc:1s' needs what \"gc\" of \"record\" switches off"},
-	    {"{\"record\": {\"cuda\": \"none\"}, \"rules\": [{" CAPTURE "[\"cuda-error\"]}}]}",
+	    {"{\"record\": {\"engine\": \"exact\", \"cuda\": \"none\"}, \"rules\": [{" CAPTURE
+	     "[\"cuda-error\"]}}]}",
 	     "needs what \"cuda\""},
-	    {"{\"rules\": [{\"max_overhead\": \"1%\", " CAPTURE "[]}}]}",
+	    {"{\"record\": {\"engine\": \"exact\"}, \"rules\": [{\"max_overhead\": \"1%\", " CAPTURE
+	     "[]}}]}",
 	     "\"capture\" and \"max_overhead\" exclude each other"},
-	    {"{\"record\": {\"max_overhead\": \"1%\"}, \"rules\": [{" CAPTURE "[]}}]}",
+	    {"{\"record\": {\"engine\": \"exact\", \"max_overhead\": \"1%\"}, \"rules\": [{" CAPTURE
+	     "[]}}]}",
 	     "\"capture\" and \"max_overhead\" exclude each other"},
 	    {"{" RULES ",\n\"upload\": {}}", "f:2: \"upload\" needs a \"command\""},
 	    {"{" RULES ", \"upload\": {\"command\": []}}", "\"command\" is empty"},

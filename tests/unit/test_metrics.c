@@ -15,7 +15,7 @@
 #define SECOND 1000000000ull
 
 static const struct pt_metrics_options two = {
-    .processes = 2, .functions = 2, .keep_ns = 10 * SECOND};
+    .processes = 2, .functions = 2, .keep_ns = 10 * SECOND, .calls = true, .samples = true};
 
 static void give(struct pt_metrics *metrics, const struct pt_op *op)
 {
@@ -238,6 +238,33 @@ static void test_samples(void **state)
 	pt_metrics_free(metrics);
 }
 
+/* What is not recorded is not said to be 0. */
+static void test_not_recorded(void **state)
+{
+	struct pt_metrics_options options = two;
+	struct pt_metrics *metrics;
+	char *all;
+
+	options.calls = false;
+	assert_int_equal(pt_metrics_new(&options, &metrics), 0);
+	process(metrics, 1, "p");
+	all = text(metrics, 0);
+	has(all, "pytrace_samples_total{process=\"p\",pid=\"1\"} 0\n");
+	has(all, "pytrace_lost_events_total{process=\"p\",pid=\"1\"} 0\n");
+	assert_null(strstr(all, "calls_total"));
+	assert_null(strstr(all, "self_seconds"));
+	assert_null(strstr(all, "pytrace_g"));
+	free(all);
+	options.calls = true;
+	options.samples = false;
+	pt_metrics_set_options(metrics, &options);
+	all = text(metrics, 0);
+	has(all, "pytrace_samples_total{process=\"p\",pid=\"1\"} 0\n"); /* it was */
+	has(all, "pytrace_calls_total{process=\"p\",pid=\"1\"} 0\n");
+	free(all);
+	pt_metrics_free(metrics);
+}
+
 static void test_others(void **state)
 {
 	static const struct pt_op_span spans[] = {
@@ -284,6 +311,7 @@ int main(void)
 	    cmocka_unit_test(test_calls),        cmocka_unit_test(test_sessions),
 	    cmocka_unit_test(test_number_again), cmocka_unit_test(test_room),
 	    cmocka_unit_test(test_samples),      cmocka_unit_test(test_others),
+	    cmocka_unit_test(test_not_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

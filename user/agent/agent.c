@@ -388,7 +388,9 @@ static void metrics_options(const struct agent_config *config, struct pt_metrics
 {
 	*options = (struct pt_metrics_options){.processes = (unsigned int)config->processes,
 					       .functions = (unsigned int)config->functions,
-					       .keep_ns = config->keep_ended_ns};
+					       .keep_ns = config->keep_ended_ns,
+					       .calls = !config->sample,
+					       .samples = config->sample};
 }
 
 static void session_begin(struct agent *agent)

@@ -597,6 +597,26 @@ static const struct field top_fields[] = {
 
 /* ---- the whole ---- */
 
+/* What only the exact engine has is not left out in silence. */
+static int check_engine(const struct reader *reader)
+{
+	const struct agent_config *config = reader->config;
+	const char *key = config->exceptions         ? "exceptions"
+			  : config->max_overhead_ppm ? "max_overhead"
+			  : config->cuda != PT_CUDA_AUTO && config->cuda != PT_CUDA_NONE ? "cuda"
+											 : NULL;
+
+	for (size_t i = 0; i < config->rule_count && !key; i++)
+		key = config->rules[i].capture            ? "capture"
+		      : config->rules[i].max_overhead_ppm ? "max_overhead"
+							  : NULL;
+	if (!config->sample || !key)
+		return 0;
+	return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
+			  "%s: \"%s\" needs \"engine\": \"exact\" in \"record\"", reader->path,
+			  key);
+}
+
 /* What a trigger needs must not have been switched off. */
 static int check_needs(const struct reader *reader)
 {
@@ -605,25 +625,12 @@ static int check_needs(const struct reader *reader)
 	for (size_t i = 0; i < config->rule_count; i++) {
 		const struct agent_capture *capture = config->rules[i].capture;
 
-		if (config->sample &&
-		    (config->max_overhead_ppm || config->rules[i].max_overhead_ppm))
-			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
-					  "docs/AGENT.md has all keys",
-					  "%s: \"max_overhead\" needs \"engine\": \"exact\" in "
-					  "\"record\"",
-					  reader->path);
 		if (capture && config->max_overhead_ppm)
 			return pt_err_set(
 			    reader->err, -EINVAL, PT_EXIT_USAGE, "docs/AGENT.md has all keys",
 			    "%s: rule \"%s\": \"capture\" and \"max_overhead\" exclude "
 			    "each other",
 			    reader->path, config->rules[i].name);
-		if (capture && config->sample)
-			return pt_err_set(reader->err, -EINVAL, PT_EXIT_USAGE,
-					  "docs/AGENT.md has all keys",
-					  "%s: rule \"%s\": \"capture\" needs \"engine\": "
-					  "\"exact\" in \"record\"",
-					  reader->path, config->rules[i].name);
 		for (size_t k = 0; capture && k < capture->trigger_count; k++) {
 			const struct pt_trigger *trigger = &capture->triggers[k];
 			unsigned int needs = trigger->kind->needs;
@@ -677,6 +684,8 @@ static int parse(struct reader *reader)
 			   "there are no \"rules\"; {\"action\": \"include\"} takes every process");
 	if (!rc)
 		rc = check_listen(reader);
+	if (!rc)
+		rc = check_engine(reader);
 	return rc ? rc : check_needs(reader);
 }
 
@@ -703,6 +712,7 @@ int agent_config_parse(const char *path, const char *text, struct agent_config *
 	    .gc = true,
 	    .gil = true,
 	    .cuda = PT_CUDA_AUTO,
+	    .sample = true,
 	    .frequency = 99,
 	    .otlp = {.interval_ns = 60000000000ull,
 		     .timeout_ns = 10000000000ull,

@@ -85,7 +85,7 @@ struct agent_config {
 	uint64_t processes, functions; /* with series of their own */
 	bool gc, gil, exceptions;
 	int cuda;    /* enum pt_cuda_mode */
-	bool sample; /* and nothing of the above; so often a second and CPU: */
+	bool sample; /* and nothing of the above but the buffer; so often a second and CPU: */
 	uint64_t frequency;
 	struct agent_otlp_config otlp;
 	struct agent_rule *rules;

@@ -101,6 +101,7 @@ struct metric_thread {
 struct pt_metrics {
 	pthread_mutex_t lock;
 	struct pt_metrics_options options;
+	bool calls, samples; /* options had that at some time */
 	struct metric_process *processes;
 	size_t process_count;
 	struct metric_process other, ended;
@@ -113,13 +114,20 @@ struct pt_metrics {
 	struct metric_thread *threads[THREAD_BUCKETS];
 };
 
+static void take_options(struct pt_metrics *metrics, const struct pt_metrics_options *options)
+{
+	metrics->options = *options;
+	metrics->calls |= options->calls;
+	metrics->samples |= options->samples;
+}
+
 int pt_metrics_new(const struct pt_metrics_options *options, struct pt_metrics **result)
 {
 	struct pt_metrics *metrics = calloc(1, sizeof(*metrics));
 
 	if (!metrics)
 		return -ENOMEM;
-	metrics->options = *options;
+	take_options(metrics, options);
 	pthread_mutex_init(&metrics->lock, NULL);
 	strcpy(metrics->other.name, "other");
 	strcpy(metrics->ended.name, "ended");
@@ -130,7 +138,7 @@ int pt_metrics_new(const struct pt_metrics_options *options, struct pt_metrics *
 void pt_metrics_set_options(struct pt_metrics *metrics, const struct pt_metrics_options *options)
 {
 	pthread_mutex_lock(&metrics->lock);
-	metrics->options = *options;
+	take_options(metrics, options);
 	pthread_mutex_unlock(&metrics->lock);
 }
 
@@ -557,6 +565,13 @@ static void give(const struct pt_series_sink *sink, const struct pt_series_name 
 	sink->sample(name, sample, sink->ctx);
 }
 
+static bool is_counted(const struct pt_metrics *metrics, int counter)
+{
+	if (counter == SAMPLES || counter == SAMPLED_NS)
+		return metrics->samples;
+	return metrics->calls || counter == LOST_EVENTS;
+}
+
 static void give_counter(const struct pt_metrics *metrics, int counter,
 			 const struct pt_series_sink *sink)
 {
@@ -650,6 +665,8 @@ static void give_all_functions(const struct pt_metrics *metrics, const struct pt
 	};
 
 	for (enum function_series n = 0; n < FUNCTION_SERIES; n++) {
+		if (!(n == SAMPLED_TIME ? metrics->samples : metrics->calls))
+			continue;
 		sink->name(&names[n], sink->ctx);
 		for (size_t i = 0; i < metrics->process_count; i++)
 			give_functions(metrics, n, &names[n], &metrics->processes[i], sink);
@@ -683,9 +700,11 @@ void pt_metrics_walk(struct pt_metrics *metrics, uint64_t now_ns, const struct p
 	pthread_mutex_lock(&metrics->lock);
 	fold_ended(metrics, now_ns);
 	for (int i = 0; i < COUNTERS; i++)
-		give_counter(metrics, i, sink);
+		if (is_counted(metrics, i))
+			give_counter(metrics, i, sink);
 	give_all_functions(metrics, sink);
-	give_rest(metrics, sink);
+	if (metrics->calls)
+		give_rest(metrics, sink);
 	pthread_mutex_unlock(&metrics->lock);
 }
 

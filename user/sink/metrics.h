@@ -13,6 +13,7 @@
 #ifndef PT_SINK_METRICS_H
 #define PT_SINK_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,9 @@ struct pt_metrics_options {
 	unsigned int processes; /* with series of their own, those that ended lately included */
 	unsigned int functions; /* of each of these, the ones with most self time */
 	uint64_t keep_ns;       /* series of a process that has ended */
+	/* What is recorded. Of what never was there are no series: 0 would say that nothing
+	 * happened. */
+	bool calls, samples;
 };
 
 int pt_metrics_new(const struct pt_metrics_options *options, struct pt_metrics **metrics);
