@@ -55,7 +55,7 @@ for suite; do
     if [[ $suite = *+ ]]; then
         suite=${suite%+}
         set -m
-        (renice -n 19 "$BASHPID" >/dev/null; run "$suite" >"$logs/$suite" 2>&1) </dev/null &
+        (renice -n 10 "$BASHPID" >/dev/null; run "$suite" >"$logs/$suite" 2>&1) </dev/null &
         set +m
         beside+=("$!") later+=("$suite")
         continue
