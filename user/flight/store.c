@@ -115,7 +115,7 @@ static int is_capture(const struct dirent *entry)
 int pt_store_open_file(const char *folder, const char *name, uint64_t *bytes)
 {
 	int at, fd, rc = 0;
-	struct stat st;
+	struct stat st = {0};
 
 	if (!pt_store_is_name(name) || !is_tar(name))
 		return -ENOENT;
@@ -147,7 +147,7 @@ int pt_store_each_file(const char *folder, int (*fn)(const char *name, uint64_t 
 	if (count < 0)
 		return -errno;
 	for (int i = 0; i < count; i++) {
-		uint64_t bytes;
+		uint64_t bytes = 0;
 		int fd = rc ? -1 : pt_store_open_file(folder, entries[i]->d_name, &bytes);
 
 		if (fd >= 0) { /* it may have gone meanwhile */

@@ -450,6 +450,7 @@ static void begin_step(struct pt_model *model, struct model_thread *thread,
 		if (task->first_end_ns)
 			end_step(model, thread, task, task->first_begin_ns, task->first_end_ns, 0);
 	}
+	frame->task = task_ref(task);
 	task->begin_ns = frame->begin_ns;
 	/* the coroutine that the task is comes last */
 	if (async->held == task && task->piece != object &&
@@ -461,7 +462,6 @@ static void begin_step(struct pt_model *model, struct model_thread *thread,
 	model_async_settle(model, thread);
 	if (!task->seen_ns)
 		task->seen_ns = task->begin_ns;
-	frame->task = task_ref(task);
 	task->piece = object;
 	task->outer = async->current;
 	task->running = true;

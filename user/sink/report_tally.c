@@ -135,7 +135,7 @@ static int push_group(struct report_thread *thread, uint64_t caller, uint64_t fi
 	struct report_group *groups;
 	size_t size;
 
-	if (thread->group_count == thread->group_size) {
+	if (!thread->groups || thread->group_count == thread->group_size) {
 		size = thread->group_size ? 2 * thread->group_size : 32;
 		groups = realloc(thread->groups, size * sizeof(*groups));
 		if (!groups)
