@@ -25,7 +25,7 @@ RCU_EXPEDITED = "/sys/kernel/rcu_expedited"  # Documentation/ABI/testing/sysfs-k
 @contextlib.contextmanager
 def hurried_kernel():
     """Removing probes waits for RCU grace periods: with shorter ones 28 tests take 22 s instead of 26.
-    It is put back at the end; after a kill -9 of this program it stays until the next boot. (The
+    It is put back at the end, and after Ctrl-C; if a signal kills this program it stays. (The
     guests of tests/vm run without.)"""
     try:
         with open(RCU_EXPEDITED, "r+") as file:
