@@ -129,6 +129,11 @@ def start(marker, count, seed, copy=None):
 def run(agent, programs):
     agent.wait(lambda a: {p[0].pid for p in programs} <= set(a.recorded()),
                "all to be recorded")
+    let_run(programs)
+
+
+def let_run(programs):
+    """To their ends."""
     for target, *_ in programs:
         target.go()
     for target, *_ in programs:

@@ -10,7 +10,7 @@ import time
 
 from harness import interpreters, process
 from harness.runner import limit
-from test_agent import Agent, of, start, total
+from test_agent import Agent, let_run, of, start, total
 
 SOAK_S = float(os.environ.get("PYTRACE_AGENT_SOAK_S", "0"))
 COUNTED, RESTLESS = (100, 20) if SOAK_S else (6, 4)
@@ -83,13 +83,7 @@ def one_round(t, agent, marker, seed):
     wait(agent, lambda a: not missing(a, programs), "each process to be recorded")
     before = sessions(agent.metrics())
     still = not missing(agent, programs)
-    for target, *_ in programs:
-        target.go()
-    for target, *_ in programs:
-        target.done()
-        target.send(b"q")
-    for target, *_ in programs:
-        target.popen.wait(process.WAIT_S)
+    let_run(programs)
     last = {}
 
     def right(a):

@@ -12,6 +12,7 @@
 #include "agent/agent_parts.h"
 #include "agent/captures.h"
 #include "agent/notify.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -25,22 +26,6 @@
 /* Of a process's own CPU time: what it earns for its limit is saved up for so long, and it is let
  * go when so much would not pay for its debt. Imports at its start are dear. */
 #define CREDIT_NS         60e9
-
-uint64_t agent_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- processes ---- */
 
@@ -202,7 +187,7 @@ static void alive(struct agent *agent, uint64_t now_ns)
 static bool tick(const struct pt_session_progress *progress, const struct pt_tracer_stats *stats,
 		 void *ctx)
 {
-	uint64_t now_ns = agent_now_ns();
+	uint64_t now_ns = pt_now_ns();
 	struct agent *agent = ctx;
 	uint64_t in_session;
 
@@ -399,14 +384,14 @@ static void session_begin(struct agent *agent)
 
 	metrics_options(agent->config, &options);
 	pt_metrics_set_options(agent->metrics, &options);
-	pt_metrics_begin(agent->metrics, agent_now_ns());
+	pt_metrics_begin(agent->metrics, pt_now_ns());
 	agent_captures_begin(agent->captures);
 	pthread_mutex_lock(&agent->lock);
 	agent->whys[agent->why]++;
 	agent->process_count = 0;
 	agent->attached_in_session = 0;
 	agent->ratios_max = agent->config->processes;
-	agent->ticked_ns = agent_now_ns();
+	agent->ticked_ns = pt_now_ns();
 	pthread_mutex_unlock(&agent->lock);
 }
 
@@ -502,7 +487,7 @@ static int run_session(struct agent *agent, struct pt_err *err)
 /* After a session that failed: waits a while, or until a signal says to stop. */
 static void rest(struct agent *agent, const struct pt_err *err)
 {
-	uint64_t until_ns = agent_now_ns() + RETRY_SECONDS * 1000000000ull;
+	uint64_t until_ns = pt_now_ns() + RETRY_SECONDS * 1000000000ull;
 	const struct timespec second = {.tv_sec = 1};
 	sigset_t set;
 
@@ -510,8 +495,8 @@ static void rest(struct agent *agent, const struct pt_err *err)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	while (!agent->stop && agent_now_ns() < until_ns) {
-		alive(agent, agent_now_ns());
+	while (!agent->stop && pt_now_ns() < until_ns) {
+		alive(agent, pt_now_ns());
 		agent->stop = sigtimedwait(&set, NULL, &second) >= 0;
 	}
 }
@@ -562,8 +547,8 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	agent->config_path = config_path;
 	agent->config = config;
 	agent->cache_dir = cache_dir;
-	agent->start_ns = agent_now_ns();
-	agent->since_1970_ns = realtime_ns() - agent->start_ns;
+	agent->start_ns = pt_now_ns();
+	agent->since_1970_ns = pt_clock_ns(CLOCK_REALTIME) - agent->start_ns;
 	pthread_mutex_init(&agent->lock, NULL);
 	pthread_rwlock_init(&agent->captures_lock, NULL);
 	block_signals();

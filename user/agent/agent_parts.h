@@ -15,6 +15,7 @@
 #include "agent/http.h"
 #include "agent/otlp.h"
 #include "agent/upload.h"
+#include "base/clock.h"
 #include "record/session.h"
 #include "sink/metrics.h"
 
@@ -75,7 +76,6 @@ struct agent {
 	enum agent_why why;
 };
 
-uint64_t agent_now_ns(void);
 /* series.c */
 void agent_series(struct agent *agent, const struct pt_series_sink *sink);
 /* pages.c: suits agent_answer_fn with the agent as ctx. */

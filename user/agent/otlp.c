@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "agent/post.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "sink/otlp.h"
@@ -39,25 +40,12 @@ struct agent_otlp {
 	uint64_t backoff_ns; /* the last one; 0: the last request was answered */
 };
 
-static uint64_t read_clock(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * SECOND_NS + (uint64_t)ts.tv_nsec;
-}
-
-static uint64_t now(void)
-{
-	return read_clock(CLOCK_MONOTONIC);
-}
-
 static uint64_t below(uint64_t most)
 {
 	uint64_t number = 0;
 
 	if (getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number))
-		number = now() * 0x9e3779b97f4a7c15ull; /* early at boot */
+		number = pt_now_ns() * 0x9e3779b97f4a7c15ull; /* early at boot */
 	return most ? number % most : 0;
 }
 
@@ -105,7 +93,7 @@ static void collect(struct agent_otlp *otlp)
 	size_t count = 0;
 
 	/* not our own clock and a shift: the host's may be set, and ours rests with the host */
-	if (pt_otlp_new(&otlp->source, read_clock(CLOCK_REALTIME), &writer)) {
+	if (pt_otlp_new(&otlp->source, pt_clock_ns(CLOCK_REALTIME), &writer)) {
 		atomic_fetch_add(&otlp->options.stats->outbox.dropped, 1);
 		return;
 	}
@@ -133,7 +121,7 @@ static void back_off(struct agent_otlp *otlp, uint64_t retry_after)
 		retry_after = RETRY_AFTER_MAX;
 	if (retry_after * SECOND_NS > wait_ns) /* not all agents at the same moment after it */
 		wait_ns = retry_after * SECOND_NS + below(next_ns / 2);
-	otlp->retry_ns = now() + wait_ns;
+	otlp->retry_ns = pt_now_ns() + wait_ns;
 }
 
 static void begin(struct agent_otlp *otlp)
@@ -234,7 +222,7 @@ static void finish(struct agent_otlp *otlp, const struct agent_post_result *resu
 static void send_until(struct agent_otlp *otlp, uint64_t until_ns)
 {
 	struct agent_post_result result;
-	uint64_t now_ns = now();
+	uint64_t now_ns = pt_now_ns();
 
 	if (!otlp->sending && otlp->retry_ns <= now_ns)
 		begin(otlp);
@@ -249,11 +237,11 @@ static void send_until(struct agent_otlp *otlp, uint64_t until_ns)
 /* One more message, and what waits: each is tried once. */
 static void send_last(struct agent_otlp *otlp)
 {
-	uint64_t until_ns = now() + LAST_NS;
+	uint64_t until_ns = pt_now_ns() + LAST_NS;
 
 	collect(otlp);
 	otlp->retry_ns = 0;
-	while (now() < until_ns && !otlp->retry_ns &&
+	while (pt_now_ns() < until_ns && !otlp->retry_ns &&
 	       atomic_load(&otlp->options.stats->outbox.messages))
 		send_until(otlp, until_ns);
 }
@@ -263,9 +251,9 @@ static void *run(void *ctx)
 	struct agent_otlp *otlp = ctx;
 	uint64_t interval_ns = otlp->options.config->interval_ns;
 
-	otlp->collect_ns = now() + below(interval_ns);
+	otlp->collect_ns = pt_now_ns() + below(interval_ns);
 	while (!atomic_load(&otlp->stop)) {
-		uint64_t now_ns = now();
+		uint64_t now_ns = pt_now_ns();
 
 		if (now_ns >= otlp->collect_ns) {
 			collect(otlp);

@@ -10,6 +10,7 @@
 
 #include "agent/agent_parts.h"
 #include "agent/captures.h"
+#include "base/clock.h"
 #include "base/parse.h"
 
 /* The recorder looks around twice a second; but beginning and ending a session takes it up to a
@@ -31,7 +32,7 @@ static unsigned int health(struct agent *agent, struct pt_buf *text)
 	pthread_mutex_lock(&agent->lock);
 	ticked_ns = agent->ticked_ns;
 	pthread_mutex_unlock(&agent->lock);
-	now_ns = agent_now_ns();
+	now_ns = pt_now_ns();
 	if (now_ns - ticked_ns < STUCK_NS) {
 		pt_buf_add_str(text, "ok\n");
 		return 200;

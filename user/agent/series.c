@@ -8,6 +8,7 @@
 
 #include "agent/agent_parts.h"
 #include "agent/captures.h"
+#include "base/clock.h"
 #include "target/maps.h"
 
 /* Who gets them, and the name that they are of. */
@@ -263,5 +264,5 @@ void agent_series(struct agent *agent, const struct pt_series_sink *sink)
 		add_otlp(&agent->otlp_stats, &out);
 	add_captures(agent, &out);
 	add_own(&out);
-	pt_metrics_walk(agent->metrics, agent_now_ns(), sink);
+	pt_metrics_walk(agent->metrics, pt_now_ns(), sink);
 }

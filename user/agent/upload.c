@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/curl.h"
 #include "base/log.h"
 #include "base/sha256.h"
@@ -50,14 +51,6 @@ struct agent_upload {
 /* What an attempt led to. */
 enum outcome { SENT, AGAIN, NEVER };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 /* ---- a command ---- */
 
 static int start(char *const *arguments, pid_t *pid)
@@ -86,11 +79,11 @@ static int start(char *const *arguments, pid_t *pid)
 /* Its wait status; -1: it took too long, or the agent ends. */
 static int wait_for(const struct agent_upload *upload, pid_t pid)
 {
-	uint64_t until_ns = now_ns() + upload->options.timeout_ns;
+	uint64_t until_ns = pt_now_ns() + upload->options.timeout_ns;
 	int status = -1;
 
 	while (waitpid(pid, &status, WNOHANG) == 0) {
-		if (!atomic_load(&upload->stop) && now_ns() < until_ns) {
+		if (!atomic_load(&upload->stop) && pt_now_ns() < until_ns) {
 			poll(NULL, 0, LOOK_MS);
 			continue;
 		}
@@ -313,8 +306,8 @@ static void rest(struct agent_upload *upload, uint64_t ns)
 	uint32_t chance = 0;
 
 	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) != sizeof(chance))
-		chance = (uint32_t)now_ns();
-	ns = now_ns() + ns - (ns / 2 >> 16) * (chance >> 16);
+		chance = (uint32_t)pt_now_ns();
+	ns = pt_now_ns() + ns - (ns / 2 >> 16) * (chance >> 16);
 	until.tv_sec = (time_t)(ns / NS_PER_S);
 	until.tv_nsec = (long)(ns % NS_PER_S);
 	pthread_mutex_lock(&upload->lock);

@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 uint64_t pt_own_memory_bytes(void)
 {
 	unsigned long resident = 0, shared = 0;
@@ -20,8 +22,5 @@ uint64_t pt_own_memory_bytes(void)
 
 uint64_t pt_own_cpu_ns(void)
 {
-	struct timespec used;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-	return (uint64_t)used.tv_sec * 1000000000ull + (uint64_t)used.tv_nsec;
+	return pt_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 }

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "flight/containers.h"
 #include "flight/dump.h"
@@ -53,14 +54,6 @@ struct pt_flight {
 	struct pt_trigger asked;
 	atomic_int asked_pid; /* NOT_ASKED, 0 or a process */
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 int pt_flight_check(const struct pt_flight_options *options, struct pt_err *err)
 {
@@ -160,8 +153,8 @@ static void fill_dump(struct pt_flight *flight, uint64_t end_ns)
 	if (flight->options->describe)
 		flight->options->describe(first->pid, &flight->info, flight->options->ctx);
 	dump->passed_over = flight->passed_over;
-	dump->recorded_ns = clock_ns(CLOCK_MONOTONIC) - flight->info.start_mono_ns;
-	dump->recorder_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	dump->recorded_ns = pt_now_ns() - flight->info.start_mono_ns;
+	dump->recorder_cpu_ns = pt_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	choose_name(flight);
 }
 
@@ -291,7 +284,8 @@ static void take_note(struct pt_flight *flight, const struct pt_rec_note *note)
 	flight->known_ns = end ? note->hdr.time_ns : note->value;
 	take_signals(flight);
 	take_asked(flight, note->hdr.time_ns);
-	pt_watch_tick(flight->watch, flight->known_ns, note->hdr.time_ns, clock_ns(CLOCK_REALTIME));
+	pt_watch_tick(flight->watch, flight->known_ns, note->hdr.time_ns,
+		      pt_clock_ns(CLOCK_REALTIME));
 	end_capture(flight, end && flight->cause_count);
 	if (flight->cause_count && !flight->child &&
 	    (end ||

@@ -11,6 +11,7 @@
 #include <bpf/libbpf.h>
 #include <linux/types.h>
 
+#include "base/clock.h"
 #include "probe/attach.h"
 #include "probe/features.h"
 #include "pt_maps.h"
@@ -125,7 +126,6 @@ void pt_values_configure(struct pt_tracer *tracer);
 /* pt_glob_check() was passed. */
 int pt_glob_parse(const char *text, struct pt_glob *glob);
 
-uint64_t pt_now_ns(void);
 /* Links have been removed since then. A perf event loses its program at once, and then the
  * breakpoints go one after the other: until then they trap, and nobody counts. */
 void pt_cost_removed(struct pt_tracer *tracer, uint64_t begin_ns);

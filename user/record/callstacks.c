@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "pt_maps.h"
@@ -52,14 +53,6 @@ struct callstacks {
 	uint64_t unmapped;
 	bool told_full;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 struct callstacks *callstacks_new(const struct callstacks_options *options)
 {
@@ -277,7 +270,7 @@ static void add_look(struct code_process *process, const struct code_look *look)
 int callstacks_look(struct callstacks *stacks, pid_t pid, uint32_t image_id)
 {
 	struct code_process *process = process_get(stacks, pid, image_id);
-	struct code_look look = {.begin_ns = now_ns()};
+	struct code_look look = {.begin_ns = pt_now_ns()};
 	struct pt_code_identity after;
 	struct pt_process *opened;
 	int rc;
@@ -293,7 +286,7 @@ int callstacks_look(struct callstacks *stacks, pid_t pid, uint32_t image_id)
 	}
 	if (!same(&look.identity, &after))
 		look.identity.exec_pages = PAGES_UNKNOWN;
-	look.end_ns = now_ns();
+	look.end_ns = pt_now_ns();
 	rc = make_maps(stacks, opened, &look.maps, &look.map_count);
 	pt_process_free(opened);
 	if (!rc)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "record/session_parts.h"
@@ -98,7 +99,7 @@ static int refuse(struct session *session, uint32_t client, struct pt_err *err)
 static void status(struct session *session, uint32_t client)
 {
 	const struct commands *commands = &session->commands;
-	uint64_t now_ns = session_now_ns(), paused_ns = commands->paused_total_ns;
+	uint64_t now_ns = pt_now_ns(), paused_ns = commands->paused_total_ns;
 	struct pt_tracer_stats stats = {0};
 	struct pt_buf text = {0};
 
@@ -158,7 +159,7 @@ static int switch_pause(struct session *session, bool pause)
 		return 0;
 	/* while recording rests all is done but to say so */
 	if (resting)
-		ns = session_now_ns();
+		ns = pt_now_ns();
 	else
 		rc = pause ? pt_tracer_pause(session->tracer, &ns)
 			   : pt_tracer_resume(session->tracer, &ns);
@@ -217,7 +218,7 @@ static int clear(struct session *session, uint32_t client)
 	rc = drain_some(session);
 	if (rc)
 		return rc;
-	ns = session_now_ns();
+	ns = pt_now_ns();
 	pt_tracer_stats(session->tracer, &commands->cleared);
 	commands->pauses = commands->paused;
 	commands->paused_total_ns = 0;
@@ -266,7 +267,7 @@ static void default_save_path(struct session *session, char *path, size_t size)
 static uint64_t known_ns(const struct session *session)
 {
 	uint64_t after_ns = KNOWN_AFTER_NS + session->options->tracer.min_duration_ns;
-	uint64_t now_ns = session_now_ns(), ns = now_ns > after_ns ? now_ns - after_ns : 0;
+	uint64_t now_ns = pt_now_ns(), ns = now_ns > after_ns ? now_ns - after_ns : 0;
 	uint64_t pause_ns = session->commands.first_pause_ns;
 
 	return pause_ns && pause_ns < ns ? pause_ns : ns;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "sink/json_text.h"
 
 #define CLIENTS 8
@@ -35,14 +36,6 @@ struct pt_control {
 	uint32_t next_id;
 	struct client clients[CLIENTS];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 /* ---- the socket ---- */
 
@@ -211,7 +204,7 @@ static void take_client(struct pt_control *control, int fd)
 	}
 	client->fd = fd;
 	client->id = ++control->next_id ? control->next_id : ++control->next_id;
-	client->since_ns = now_ns();
+	client->since_ns = pt_now_ns();
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) || len != sizeof(who) ||
 	    (who.uid != 0 && who.uid != geteuid()))
 		refuse_and_drop(client, PT_EXIT_PERMISSION,
@@ -252,7 +245,7 @@ static void serve(struct client *client, pt_control_fn fn, void *ctx)
 		 MSG_DONTWAIT);
 	if (n > 0) {
 		client->len += (size_t)n;
-		client->since_ns = now_ns();
+		client->since_ns = pt_now_ns();
 	} else if ((n < 0 && errno != EAGAIN && errno != EINTR) ||
 		   (n == 0 && client->len < sizeof(client->line) && !client->waits &&
 		    !memchr(client->line, '\n', client->len))) {
@@ -262,7 +255,7 @@ static void serve(struct client *client, pt_control_fn fn, void *ctx)
 	if (client->waits)
 		return;
 	take_line(client, fn, ctx);
-	if (client->fd >= 0 && !client->waits && now_ns() - client->since_ns > IDLE_NS)
+	if (client->fd >= 0 && !client->waits && pt_now_ns() - client->since_ns > IDLE_NS)
 		refuse_and_drop(client, PT_EXIT_FAILED, "no command came for 10 seconds");
 }
 
@@ -285,7 +278,7 @@ void pt_control_answer(struct pt_control *control, uint32_t id, const char *json
 	if (!client)
 		return;
 	client->waits = false;
-	client->since_ns = now_ns();
+	client->since_ns = pt_now_ns();
 	send_line(client, json);
 }
 
@@ -296,7 +289,7 @@ void pt_control_refuse(struct pt_control *control, uint32_t id, const struct pt_
 	if (!client)
 		return;
 	client->waits = false;
-	client->since_ns = now_ns();
+	client->since_ns = pt_now_ns();
 	send_error(client, err);
 }
 

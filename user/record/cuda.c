@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cuda/torch.h"
 #include "cuda/torch_memory.h"
@@ -124,7 +125,7 @@ void cuda_free(struct cuda_session *cuda)
 static int put_fn(struct session *session, const struct pt_cuda_fn *fn, unsigned int major)
 {
 	struct pt_rec_cuda_fn record = {
-	    .hdr = {.kind = PT_REC_CUDA_FN, .len = sizeof(record), .time_ns = session_now_ns()},
+	    .hdr = {.kind = PT_REC_CUDA_FN, .len = sizeof(record), .time_ns = pt_now_ns()},
 	    .id = fn->id,
 	    .api = fn->row->api,
 	    .major = (uint8_t)(major > UINT8_MAX ? UINT8_MAX : major),
@@ -409,7 +410,7 @@ static int attach_library(struct session *session, struct cuda_file *file, pid_t
 		file->library = NULL;
 		return 0;
 	}
-	file->probed_ns = session_now_ns();
+	file->probed_ns = pt_now_ns();
 	file->for_all = for_all;
 	pt_verbose("attached to the %s of '%s'%s", kind_names[file->kind].things, module->path,
 		   for_all ? "" : ", in this process only");
@@ -522,7 +523,7 @@ static int look_ahead(struct session *session, const struct pt_process *process)
 	if (!rc)
 		rc = attach_ahead(session, process, &known->torch, KIND_TORCH);
 	/* of probes that came before this is known whether the process had mapped the file */
-	known->looked_ns = session_now_ns();
+	known->looked_ns = pt_now_ns();
 	return rc;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "probe/features.h"
 #include "record/session_parts.h"
@@ -23,7 +24,7 @@ int follow_look_at(struct session *session, enum pt_proc_what what, pid_t pid, p
 		   uint32_t image_id)
 {
 	struct task *bigger;
-	uint64_t now_ns = session_now_ns();
+	uint64_t now_ns = pt_now_ns();
 
 	bigger = reallocarray(session->tasks, session->task_count + 1, sizeof(*bigger));
 	if (!bigger)
@@ -87,7 +88,7 @@ static int follow_fork(struct session *session, const struct task *task)
 		rc = methods_fork(session, task->pid);
 	if (rc)
 		return rc;
-	return target_announce(session, child, PT_PROC_LATE, false, session_now_ns());
+	return target_announce(session, child, PT_PROC_LATE, false, pt_now_ns());
 }
 
 /* The address of the running thread's state, and probes told apart by address, move with the image
@@ -131,9 +132,9 @@ static int attach_late(struct session *session, const struct pt_process *process
 		return 0;
 	}
 	target = target_find(session, process->pid);
-	rc = target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
+	rc = target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
 	if (!rc && was_late)
-		rc = target_announce(session, target, PT_PROC_LATE, false, session_now_ns());
+		rc = target_announce(session, target, PT_PROC_LATE, false, pt_now_ns());
 	pt_verbose("process %d is traced from now on", process->pid);
 	return rc;
 }
@@ -166,7 +167,7 @@ static int trace_exec(struct session *session, const struct task *task,
 	target->image = image;
 	target->runs_python = true;
 	target->bias = pt_module_bias(module);
-	return target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
+	return target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
 }
 
 /* Has it mapped no other code since the last look? Without CPU time it has done nothing at all. */
@@ -184,7 +185,7 @@ static int look_later(struct task *task)
 {
 	uint64_t wait_ns = FIRST_LOOK_NS << (task->tries < 12 ? task->tries : 12);
 
-	task->next_ns = session_now_ns() + (wait_ns < LOOK_MAX_NS ? wait_ns : LOOK_MAX_NS);
+	task->next_ns = pt_now_ns() + (wait_ns < LOOK_MAX_NS ? wait_ns : LOOK_MAX_NS);
 	return task->next_ns > task->deadline_ns;
 }
 
@@ -237,7 +238,7 @@ static int do_task(struct session *session, struct task *task)
 
 int follow_tasks(struct session *session)
 {
-	uint64_t now_ns = session->task_count ? session_now_ns() : 0;
+	uint64_t now_ns = session->task_count ? pt_now_ns() : 0;
 	size_t kept = 0;
 	int rc = 0;
 
@@ -266,6 +267,6 @@ uint64_t follow_next_ns(const struct session *session)
 			next_ns = session->tasks[i].next_ns;
 	if (next_ns == UINT64_MAX)
 		return UINT64_MAX;
-	now_ns = session_now_ns();
+	now_ns = pt_now_ns();
 	return next_ns > now_ns ? next_ns - now_ns : 0;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "record/cuda.h"
 #include "record/methods.h"
 #include "record/session_parts.h"
@@ -80,7 +81,7 @@ static int look_again(struct session *session, pid_t pid)
 
 int mapped_poll(struct session *session)
 {
-	uint64_t now_ns = session_now_ns();
+	uint64_t now_ns = pt_now_ns();
 	bool news;
 	int rc = 0;
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/usage.h"
 #include "record/governor.h"
@@ -119,7 +120,7 @@ static struct passed look(struct session *session)
 	struct overhead *overhead = session->overhead;
 	uint64_t own_cpu_ns = pt_own_cpu_ns();
 	struct passed passed = {
-	    .now_ns = session_now_ns(),
+	    .now_ns = pt_now_ns(),
 	    .spent_ns = spent(session),
 	    .used_ns = cpu_used_ns(session),
 	    .cpu_ns = (double)(own_cpu_ns - overhead->own_cpu_ns),

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/usage.h"
 #include "flight/flight.h"
@@ -34,22 +35,6 @@
 #define PATIENCE_NS       5000000000ull /* the ring buffer may not be empty for so long */
 #define NS_PER_MS         1000000ull
 #define PROC_PID_INIT_INO "4026531836" /* the first pid namespace (include/linux/proc_ns.h) */
-
-uint64_t session_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t real_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
 
 bool session_wants(const struct session *session, const struct pt_process *process)
 {
@@ -397,7 +382,7 @@ static void fill_info(const struct session *session, struct pt_capture_info *inf
 	struct utsname uts;
 
 	*info = (struct pt_capture_info){.start_mono_ns = session->gate_ns};
-	info->start_real_ns = real_now_ns() - (session_now_ns() - session->gate_ns);
+	info->start_real_ns = pt_clock_ns(CLOCK_REALTIME) - (pt_now_ns() - session->gate_ns);
 	snprintf(info->tool_version, sizeof(info->tool_version), "%s", PT_VERSION);
 	if (!uname(&uts)) {
 		snprintf(info->kernel, sizeof(info->kernel), "%.60s %.30s", uts.release,
@@ -588,7 +573,7 @@ static int look_at_launched(pid_t pid, void *ctx)
 	if (!session->gate_open) {
 		rc = session_open_gate(session, &session->image_err);
 	} else if ((target = target_find(session, pid))) {
-		rc = target_announce(session, target, PT_PROC_ATTACH, false, session_now_ns());
+		rc = target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
 	}
 	return rc ? rc : 1;
 }
@@ -679,7 +664,7 @@ static int poll_ms(const struct session *session)
 /* Records wait in the ring buffer until due_ns, unless there are many. */
 static int poll_chosen(struct session *session, uint64_t due_ns)
 {
-	uint64_t now_ns = session_now_ns(), next_ns = follow_next_ns(session);
+	uint64_t now_ns = pt_now_ns(), next_ns = follow_next_ns(session);
 	uint64_t wait_ns = due_ns > now_ns ? due_ns - now_ns : 0;
 	int rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
 
@@ -696,7 +681,7 @@ static bool tell_progress(struct session *session, bool writing)
 {
 	const struct pt_session_choice *choice = session->options->choice;
 	struct pt_session_progress progress = {
-	    .elapsed_ns = session_now_ns() - session->gate_ns,
+	    .elapsed_ns = pt_now_ns() - session->gate_ns,
 	    .file_bytes = pt_output_bytes(session->output),
 	    .backlog_bytes = pt_spool_backlog_bytes(session->spool),
 	    .process_count = session->target_count,
@@ -726,7 +711,7 @@ static bool limit_reached(struct session *session, enum pt_session_stop *stop)
 	const struct pt_session_options *options = session->options;
 	struct pt_tracer_stats stats;
 
-	if (options->duration_ns && session_now_ns() - session->gate_ns >= options->duration_ns) {
+	if (options->duration_ns && pt_now_ns() - session->gate_ns >= options->duration_ns) {
 		*stop = PT_STOP_DURATION;
 		return true;
 	}
@@ -828,7 +813,7 @@ static void sweep(struct session *session, uint64_t now_ns)
 static int record_until_stop(struct session *session, enum pt_session_stop *stop,
 			     struct pt_err *err)
 {
-	uint64_t now_ns = session_now_ns(), tick_ns = next_tick(session, now_ns);
+	uint64_t now_ns = pt_now_ns(), tick_ns = next_tick(session, now_ns);
 	uint64_t progress_ns = now_ns + PROGRESS_NS;
 	const struct pt_session_choice *choice = session->options->choice;
 	uint64_t scan_every_ns = choice ? choice->scan_ns : SCAN_NS;
@@ -852,7 +837,7 @@ static int record_until_stop(struct session *session, enum pt_session_stop *stop
 			*stop = PT_STOP_COMMAND;
 			return 0;
 		}
-		now_ns = session_now_ns();
+		now_ns = pt_now_ns();
 		rc = overhead_step(session, now_ns);
 		if (rc)
 			return rc;
@@ -933,13 +918,12 @@ static int wait_for_python(struct session *session, enum pt_session_stop *stop, 
 /* All that has happened: a thread may be in the middle of writing its last events. */
 static int drain(struct session *session)
 {
-	uint64_t give_up_ns = session_now_ns() + PATIENCE_NS;
+	uint64_t give_up_ns = pt_now_ns() + PATIENCE_NS;
 	int rc;
 
 	do {
 		rc = pt_tracer_poll(session->tracer, 0, session_on_record, session);
-		if (rc == 0 && !pt_tracer_emptied(session->tracer) &&
-		    session_now_ns() < give_up_ns) {
+		if (rc == 0 && !pt_tracer_emptied(session->tracer) && pt_now_ns() < give_up_ns) {
 			nanosleep(&(struct timespec){.tv_nsec = (long)NS_PER_MS}, NULL);
 			rc = 1;
 		}
@@ -955,7 +939,7 @@ static void stop_recording(struct session *session)
 	uint64_t end_ns = 0;
 
 	if (pt_tracer_close_gate(session->tracer, &end_ns) || !end_ns)
-		end_ns = session_now_ns();
+		end_ns = pt_now_ns();
 	session->result->duration_ns = end_ns - session->gate_ns;
 	overhead_end(session);
 	drain(session); /* an error here is the spool's and is told below */
@@ -1159,7 +1143,7 @@ int pt_session_run(const struct pt_session_options *options, const struct pt_ses
 	    .result = result,
 	    .next_code_id = PT_CODE_ID_USER,
 	    .rest = {.epoll_fd = -1, .signal_fd = -1},
-	    .begin_ns = session_now_ns(),
+	    .begin_ns = pt_now_ns(),
 	};
 	enum pt_session_stop stop = PT_STOP_ERROR;
 	sigset_t set, before;

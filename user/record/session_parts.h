@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
+#include "base/clock.h"
 #include "record/callstacks.h"
 #include "record/control.h"
 #include "record/images.h"
@@ -123,7 +124,6 @@ struct session {
 	struct pt_err image_err; /* why the first interpreter was refused */
 };
 
-uint64_t session_now_ns(void);
 /* Those that are blocked and waited for. */
 void session_signals(sigset_t *set);
 /* Is this one to be traced? */

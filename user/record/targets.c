@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "python/jit.h"
 #include "python/stack.h"
@@ -306,14 +307,14 @@ int target_look_for_marks(struct session *session, struct target *target, struct
 
 int targets_look_for_marks(struct session *session)
 {
-	uint64_t begin_ns = session->marks ? session_now_ns() : 0, end_ns;
+	uint64_t begin_ns = session->marks ? pt_now_ns() : 0, end_ns;
 	int rc = 0;
 
 	if (!session->marks || begin_ns < session->marks_next_ns)
 		return 0;
 	for (size_t i = 0; !rc && i < session->target_count; i++)
 		rc = target_look_for_marks(session, &session->targets[i], NULL);
-	end_ns = session_now_ns();
+	end_ns = pt_now_ns();
 	session->marks_next_ns = end_ns + MARKS_REST * (end_ns - begin_ns);
 	return rc;
 }

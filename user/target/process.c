@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "target/elf.h"
 #include "target/filecache.h"
 #include "target/maps.h"
@@ -375,12 +376,9 @@ int pt_process_code(pid_t pid, struct pt_code_identity *identity)
 
 uint64_t pt_process_cpu_ns(pid_t pid)
 {
-	struct timespec used;
 	clockid_t clock;
 
-	if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used))
-		return 0;
-	return (uint64_t)used.tv_sec * 1000000000ull + (uint64_t)used.tv_nsec;
+	return clock_getcpuclockid(pid, &clock) ? 0 : pt_clock_ns(clock);
 }
 
 uint64_t pt_module_bias(const struct pt_module *module)
