@@ -141,6 +141,36 @@ static void test_self(void **state)
 	pt_process_free(process);
 }
 
+/* BOLT gives a file two executable segments; the second is a part of the same module. */
+static void test_two_executable_mappings(void **state)
+{
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	void *again = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 4096);
+	struct pt_process *process;
+	struct pt_err err = {0};
+	bool found = false;
+	struct stat st;
+
+	assert_true(fd >= 0 && again != MAP_FAILED && !fstat(fd, &st));
+	assert_int_equal(pt_process_open(getpid(), &process, &err), 0);
+	for (size_t i = 0; i < process->part_count; i++) {
+		const struct pt_module_part *part = &process->parts[i];
+
+		assert_true(part->module < process->module_count);
+		if (process->modules[part->module].inode != st.st_ino)
+			continue;
+		/* whichever of the two lies lower in memory is the module's */
+		found = part->start == (uintptr_t)again ||
+			process->modules[part->module].start == (uintptr_t)again;
+		assert_true(part->end > part->start);
+		assert_int_not_equal(part->start, process->modules[part->module].start);
+	}
+	assert_true(found);
+	pt_process_free(process);
+	munmap(again, 4096);
+	close(fd);
+}
+
 static void test_gone(void **state)
 {
 	struct pt_process *process;
@@ -280,6 +310,7 @@ int main(void)
 	    cmocka_unit_test(test_bad_map_lines),
 	    cmocka_unit_test(test_status),
 	    cmocka_unit_test(test_self),
+	    cmocka_unit_test(test_two_executable_mappings),
 	    cmocka_unit_test(test_gone),
 	    cmocka_unit_test(test_zombie),
 	    cmocka_unit_test(test_deleted_and_odd_name),

@@ -17,4 +17,7 @@ static inline uint64_t pt_now_ns(void)
 	return pt_clock_ns(CLOCK_MONOTONIC);
 }
 
+/* What that clock lacks of CLOCK_REALTIME, now. */
+uint64_t pt_since_1970_ns(void);
+
 #endif /* PT_BASE_CLOCK_H */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
+
 static struct pt_heap_key *at(const struct pt_heap *heap, size_t i)
 {
 	return (struct pt_heap_key *)(heap->items + i * heap->item_bytes);
@@ -23,16 +25,11 @@ static void move(const struct pt_heap *heap, size_t to, const struct pt_heap_key
 
 static int grow(struct pt_heap *heap)
 {
-	size_t size = heap->size ? 2 * heap->size : 256;
-	char *items;
+	char *items = pt_grow(heap->items, heap->count, &heap->size, 256, heap->item_bytes);
 
-	if (heap->count < heap->size)
-		return 0;
-	items = reallocarray(heap->items, size, heap->item_bytes);
 	if (!items)
 		return -ENOMEM;
 	heap->items = items;
-	heap->size = size;
 	return 0;
 }
 

@@ -70,6 +70,17 @@ int pt_map_put(struct pt_map *map, uint64_t a, uint64_t b, void *value)
 	return 0;
 }
 
+void *pt_map_make(struct pt_map *map, uint64_t a, uint64_t b, size_t size)
+{
+	void *value = calloc(1, size);
+
+	if (value && pt_map_put(map, a, b, value)) {
+		free(value);
+		return NULL;
+	}
+	return value;
+}
+
 void pt_map_release(struct pt_map *map)
 {
 	free(map->entries);

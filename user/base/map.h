@@ -25,6 +25,8 @@ struct pt_map {
 void *pt_map_get(const struct pt_map *map, uint64_t a, uint64_t b);
 /* value must not be NULL; an entry with the same key is replaced. 0 or -ENOMEM. */
 int pt_map_put(struct pt_map *map, uint64_t a, uint64_t b, void *value);
+/* Puts so many bytes of zeroes, from malloc, under a key that is not there yet. NULL: no memory. */
+void *pt_map_make(struct pt_map *map, uint64_t a, uint64_t b, size_t size);
 void pt_map_release(struct pt_map *map);
 
 /* A hash of bytes, for callers that key by content. */

@@ -12,8 +12,9 @@
 
 #include "target/dwarf.h"
 
-/* How FDEs of this CIE encode their start address; DW_EH_PE_omit: unknown. */
-static uint8_t cie_encoding(struct dw_cursor c)
+/* How FDEs of this CIE encode their start address; DW_EH_PE_omit: unknown. *sized: an augmentation
+ * of their own comes behind that, with its length. */
+static uint8_t cie_encoding(struct dw_cursor c, bool *sized)
 {
 	const char *augmentation;
 	uint8_t version = dw_u8(&c);
@@ -35,7 +36,8 @@ static uint8_t cie_encoding(struct dw_cursor c)
 		dw_u8(&c);
 	else
 		dw_uleb(&c); /* return address register */
-	if (augmentation[0] != 'z')
+	*sized = augmentation[0] == 'z';
+	if (!*sized)
 		return augmentation[0] ? DW_EH_PE_omit : DW_EH_PE_absptr;
 	dw_uleb(&c); /* length of the augmentation data */
 	for (const char *letter = augmentation + 1; *letter && !c.bad; letter++) {
@@ -54,7 +56,37 @@ static uint8_t cie_encoding(struct dw_cursor c)
 	return c.bad ? DW_EH_PE_omit : DW_EH_PE_absptr;
 }
 
-static int ranges_add(struct eh_ranges *eh, size_t *room, uint64_t start, uint64_t end)
+#define REG_RSP 7 /* DWARF's number: System V ABI, x86-64, figure 3.36 */
+
+/*
+ * Is the frame at the start of an FDE another than at a function's entry, where the CFA is rsp + 8?
+ * Its instructions (DWARF 4, figure 40) say so before they first advance.
+ */
+static bool starts_inside(struct dw_cursor c)
+{
+	while (!c.bad && c.at < c.end) {
+		uint8_t op = dw_u8(&c);
+		uint64_t reg = REG_RSP, offset = 8;
+
+		if (op >> 6 == 2) { /* offset */
+			dw_uleb(&c);
+			continue;
+		}
+		if (op >> 6 == 3 || op == 0x00 || op == 0x0a) /* restore, nop, remember_state */
+			continue;
+		if (op == 0x0c || op == 0x0d) /* def_cfa, def_cfa_register */
+			reg = dw_uleb(&c);
+		if (op == 0x0c || op == 0x0e) /* def_cfa, def_cfa_offset */
+			offset = dw_uleb(&c);
+		if (op == 0x0f || reg != REG_RSP || offset != 8) /* or def_cfa_expression */
+			return !c.bad;
+		if (op < 0x0c || op > 0x0e)
+			break; /* it advances, or is one that no compiler puts there */
+	}
+	return false;
+}
+
+static int ranges_add(struct eh_ranges *eh, size_t *room, const struct eh_range *range)
 {
 	if (eh->count == *room) {
 		size_t more = *room ? *room * 2 : 4096;
@@ -65,7 +97,7 @@ static int ranges_add(struct eh_ranges *eh, size_t *room, uint64_t start, uint64
 		eh->ranges = bigger;
 		*room = more;
 	}
-	eh->ranges[eh->count++] = (struct eh_range){start, end};
+	eh->ranges[eh->count++] = *range;
 	return 0;
 }
 
@@ -83,6 +115,7 @@ struct area { /* the bytes of .eh_frame */
 	uint64_t size, vaddr;
 	uint64_t cie_at; /* the CIE seen last, and its encoding: FDEs of a CIE come in a row */
 	uint8_t encoding;
+	bool sized;
 };
 
 static struct dw_cursor area_cursor(const struct area *area, uint64_t from, uint64_t to)
@@ -105,8 +138,18 @@ static uint8_t encoding_of(struct area *area, uint64_t cie_at)
 		return DW_EH_PE_omit;
 	c.end = area->data + cie_at + 4 + length;
 	area->cie_at = cie_at;
-	area->encoding = cie_encoding(c);
+	area->encoding = cie_encoding(c, &area->sized);
 	return area->encoding;
+}
+
+static void skip(struct dw_cursor *c, uint64_t bytes)
+{
+	if (c->bad || bytes > (uint64_t)(c->end - c->at)) {
+		c->bad = true;
+		return;
+	}
+	c->at += bytes;
+	c->vaddr += bytes;
 }
 
 static int area_walk(const struct elf_file *elf, struct area *area, struct eh_ranges *eh)
@@ -117,7 +160,8 @@ static int area_walk(const struct elf_file *elf, struct area *area, struct eh_ra
 	while (area->size - at >= 8) {
 		struct dw_cursor c = area_cursor(area, at, area->size);
 		uint32_t length = dw_u32(&c), id;
-		uint64_t id_at = at + 4, start, size;
+		uint64_t id_at = at + 4, size;
+		struct eh_range range;
 		uint8_t encoding;
 
 		/* 0 ends the list (crtend.o); 0xffffffff would be 64-bit DWARF, which nobody
@@ -132,24 +176,30 @@ static int area_walk(const struct elf_file *elf, struct area *area, struct eh_ra
 			continue;
 		encoding = encoding_of(area, id_at - id);
 		c.end = area->data + at;
-		start = dw_encoded(&c, encoding);
+		range.start = dw_encoded(&c, encoding);
 		size = dw_encoded(&c, encoding & 0x0f);
-		if (c.bad || !size || size > UINT64_MAX - start || !elf_is_code(elf, start) ||
-		    !elf_is_code(elf, start + size - 1))
+		if (c.bad || !size || size > UINT64_MAX - range.start ||
+		    !elf_is_code(elf, range.start) || !elf_is_code(elf, range.start + size - 1))
 			continue;
-		if (ranges_add(eh, &room, start, start + size))
+		range.end = range.start + size;
+		if (area->sized)
+			skip(&c, dw_uleb(&c));
+		range.inside = starts_inside(c);
+		if (ranges_add(eh, &room, &range))
 			return -ENOMEM;
 	}
 	return 0;
 }
 
+/* Where two start the shorter one is kept: BOLT puts a jump of 5 bytes where a function was that it
+ * has moved, and what is left of that behind the jump is never run. */
 static void sort_unique(struct eh_ranges *eh)
 {
 	size_t kept = 0;
 
 	qsort(eh->ranges, eh->count, sizeof(*eh->ranges), range_compare);
 	for (size_t i = 0; i < eh->count; i++)
-		if (!kept || range_compare(&eh->ranges[kept - 1], &eh->ranges[i]))
+		if (!kept || eh->ranges[kept - 1].start != eh->ranges[i].start)
 			eh->ranges[kept++] = eh->ranges[i];
 	eh->count = kept;
 }

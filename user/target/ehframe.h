@@ -3,8 +3,8 @@
  * ehframe.h - where functions start and end, from .eh_frame.
  *
  * .eh_frame survives strip, and it knows what a symbol's size does not: the parts that a compiler
- * moved elsewhere ("cold" ones) have an FDE of their own. Only address ranges are read, no unwind
- * rules. .eh_frame_hdr is not needed.
+ * moved elsewhere ("cold" ones) have an FDE of their own. Only address ranges are read, and of the
+ * unwind rules whether a range starts like a function. .eh_frame_hdr is not needed.
  *
  * Life cycle: eh_ranges_load() -> use -> eh_ranges_release(). The input is hostile: entries that do
  * not lie in the section or in code are ignored, the count is bounded by the section's size.
@@ -16,6 +16,9 @@
 
 struct eh_range {
 	uint64_t start, end; /* end is the first byte behind */
+	/* Where it starts there is already something on the stack: it is a part of a function that
+	 * lies elsewhere, and is not called, but jumped to. */
+	bool inside;
 };
 
 struct eh_ranges { /* sorted by start; empty ranges and duplicates are left out */

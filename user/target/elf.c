@@ -122,14 +122,16 @@ bool elf_vaddr_to_offset(const struct elf_file *elf, uint64_t vaddr, uint64_t *o
 	return true;
 }
 
-bool elf_offset_to_vaddr(const struct elf_file *elf, uint64_t offset, uint64_t *vaddr)
+#define PAGE 4096 /* bytes */
+
+bool elf_mapped_code(const struct elf_file *elf, uint64_t offset, uint64_t *vaddr)
 {
 	for (size_t i = 0; i < elf->segment_count; i++) {
 		const struct elf_segment *s = &elf->segments[i];
 
-		if (s->type == PT_LOAD && offset >= s->offset &&
-		    offset - s->offset < s->file_size) {
-			*vaddr = s->vaddr + (offset - s->offset);
+		if (s->type == PT_LOAD && (s->flags & PF_X) && offset >= s->offset / PAGE * PAGE &&
+		    offset < s->offset + s->file_size) {
+			*vaddr = s->vaddr - s->offset + offset;
 			return true;
 		}
 	}

@@ -81,7 +81,10 @@ const char *elf_string_at_vaddr(const struct elf_file *elf, uint64_t vaddr, size
 void elf_trim(const struct elf_file *elf, uint64_t max_bytes);
 
 bool elf_vaddr_to_offset(const struct elf_file *elf, uint64_t vaddr, uint64_t *offset);
-bool elf_offset_to_vaddr(const struct elf_file *elf, uint64_t offset, uint64_t *vaddr);
+/* The address in the file of the first byte of an executable mapping that starts at this offset.
+ * Mappings start at pages: lld begins a segment in the page in which the one before ends, and both
+ * are mapped with that page. */
+bool elf_mapped_code(const struct elf_file *elf, uint64_t offset, uint64_t *vaddr);
 /* In an executable PT_LOAD? */
 bool elf_is_code(const struct elf_file *elf, uint64_t vaddr);
 /* In a writable PT_LOAD that is no code? What the file does not hold (.bss) counts too. */

@@ -75,6 +75,7 @@ static int read_status(struct pt_process *process, struct pt_err *err)
 		rc = pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET,
 				"give the process; all its threads are traced",
 				"%d is a thread of process %ld", process->pid, tgid);
+	process->has_ended = strstr(text, "\nState:\tZ") || strstr(text, "\nState:\tX");
 	if (!pt_status_number(text, "PPid", 0, &value))
 		process->ppid = (pid_t)value;
 	if (!pt_status_number(text, "Uid", 1, &value))
@@ -157,6 +158,23 @@ static char *make_open_path(pid_t pid, const struct pt_module *module)
 	return by_map;
 }
 
+static int add_part(struct pt_process *process, size_t module, const struct pt_map *map)
+{
+	struct pt_module_part *bigger;
+
+	bigger = reallocarray(process->parts, process->part_count + 1, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	process->parts = bigger;
+	process->parts[process->part_count++] = (struct pt_module_part){
+	    .module = module,
+	    .start = map->start,
+	    .end = map->end,
+	    .file_offset = map->offset,
+	};
+	return 0;
+}
+
 static int add_module(struct pt_process *process, const struct pt_map *map)
 {
 	struct pt_module *module, *bigger;
@@ -164,7 +182,7 @@ static int add_module(struct pt_process *process, const struct pt_map *map)
 	for (size_t i = 0; i < process->module_count; i++) {
 		module = &process->modules[i];
 		if (module->dev == map->dev && module->inode == map->inode)
-			return 0; /* its first executable part stands for the file */
+			return add_part(process, i, map); /* the first stands for the file */
 	}
 	bigger = reallocarray(process->modules, process->module_count + 1, sizeof(*bigger));
 	if (!bigger)
@@ -319,6 +337,7 @@ void pt_process_free(struct pt_process *process)
 		free(process->modules[i].open_path);
 	}
 	free(process->modules);
+	free(process->parts);
 	free(process->cmdline);
 	free(process);
 }
@@ -388,7 +407,7 @@ uint64_t pt_module_bias(const struct pt_module *module)
 
 	if (elf_file_open(module->open_path, &elf, NULL))
 		return 0;
-	if (elf->type != ET_EXEC && elf_offset_to_vaddr(elf, module->file_offset, &vaddr))
+	if (elf->type != ET_EXEC && elf_mapped_code(elf, module->file_offset, &vaddr))
 		bias = module->start - vaddr;
 	elf_file_close(elf);
 	return bias;

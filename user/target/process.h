@@ -31,6 +31,13 @@ struct pt_module {
 	bool deleted; /* the file was replaced or removed after it was mapped */
 };
 
+/* Another executable mapping of a module's file: BOLT makes two, for what it moved and what not. */
+struct pt_module_part {
+	size_t module; /* index */
+	uint64_t start, end;
+	uint64_t file_offset;
+};
+
 struct pt_process {
 	pid_t pid, ppid;
 	pid_t ns_pid; /* in its innermost pid namespace; == pid where there is none */
@@ -39,12 +46,15 @@ struct pt_process {
 	char *cmdline; /* arguments separated by a space, for people */
 	size_t module_count;
 	struct pt_module *modules;
+	size_t part_count;
+	struct pt_module_part *parts;
 	/* the module that holds _PyEval_EvalFrameDefault, or -1 */
 	int interpreter;
 	int unreadable; /* a module called python whose file we may not read, or -1 */
 	bool other_mount_ns, other_pid_ns;
 	bool other_root; /* chroot: paths mean something else there */
 	bool is_32bit;
+	bool has_ended;     /* it, or its main thread: it waits for its parent, and maps nothing */
 	bool is_musl;       /* its C library is musl */
 	bool exe_is_loader; /* started as "ld.so program": /proc/PID/exe is the dynamic loader */
 };

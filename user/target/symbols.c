@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
+
 #define SYMBOLS_MAX (8u << 20) /* of a file; those behind have no names */
 
 struct loader {
@@ -21,20 +23,16 @@ static int add(const struct elf_symbol *symbol, void *ctx)
 {
 	struct loader *loader = ctx;
 	struct symbols *symbols = loader->symbols;
+	struct symbol *bigger;
 
 	if ((symbol->type != STT_FUNC && symbol->type != STT_GNU_IFUNC) || !symbol->size ||
 	    !symbol->name[0] || symbol->size > UINT64_MAX - symbol->vaddr ||
 	    symbols->count == SYMBOLS_MAX)
 		return 0;
-	if (symbols->count == loader->room) {
-		size_t room = loader->room ? 2 * loader->room : 1024;
-		struct symbol *bigger = reallocarray(symbols->list, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		symbols->list = bigger;
-		loader->room = room;
-	}
+	bigger = pt_grow(symbols->list, symbols->count, &loader->room, 1024, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	symbols->list = bigger;
 	symbols->list[symbols->count++] = (struct symbol){
 	    symbol->vaddr, symbol->vaddr + symbol->size, symbol->name, rank_of(symbol)};
 	return 0;

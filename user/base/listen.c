@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-#include "agent/listen.h"
+#include "base/listen.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -13,7 +13,7 @@
 #include "base/parse.h"
 
 #define UNIX_PREFIX "unix:"
-/* Whoever is in the agent's group, which is root unless the unit says otherwise. */
+/* Whoever is in our group, which is root unless a unit says otherwise. */
 #define UNIX_UMASK  0117
 
 /* The path, or NULL: it is an address. */
@@ -49,7 +49,7 @@ static struct addrinfo *parse_address(const char *where)
 	return getaddrinfo(host, port, &hints, &address) ? NULL : address;
 }
 
-bool agent_listen_check(const char *where)
+bool pt_listen_check(const char *where)
 {
 	const char *path = unix_path(where);
 	struct addrinfo *address;
@@ -63,7 +63,7 @@ bool agent_listen_check(const char *where)
 	return address != NULL;
 }
 
-bool agent_listen_is_local(const char *where)
+bool pt_listen_is_local(const char *where)
 {
 	struct addrinfo *address = unix_path(where) ? NULL : parse_address(where);
 	const struct sockaddr *at = address ? address->ai_addr : NULL;
@@ -81,7 +81,7 @@ bool agent_listen_is_local(const char *where)
 	return local;
 }
 
-/* A socket that nobody listens on is left over from an agent that was killed. */
+/* A socket that nobody listens on is left over from one that was killed. */
 static int remove_stale(const struct sockaddr_un *address)
 {
 	struct stat st;
@@ -101,7 +101,7 @@ static int remove_stale(const struct sockaddr_un *address)
 	return unlink(address->sun_path) && errno != ENOENT ? -errno : 0;
 }
 
-static int bind_unix(const char *path, struct agent_listener *listener)
+static int bind_unix(const char *path, struct pt_listener *listener)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat st;
@@ -126,7 +126,7 @@ static int bind_unix(const char *path, struct agent_listener *listener)
 	return 0;
 }
 
-static int bind_address(const struct addrinfo *where, struct agent_listener *listener)
+static int bind_address(const struct addrinfo *where, struct pt_listener *listener)
 {
 	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof(address);
@@ -145,14 +145,14 @@ static int bind_address(const struct addrinfo *where, struct agent_listener *lis
 	return 0;
 }
 
-int agent_listen(const char *where, int backlog, struct agent_listener *listener)
+int pt_listen(const char *where, int backlog, struct pt_listener *listener)
 {
 	const char *path = unix_path(where);
 	struct addrinfo *address = path ? NULL : parse_address(where);
 	int rc;
 
-	*listener = (struct agent_listener){.fd = -1};
-	if (!agent_listen_check(where) || (!path && !address))
+	*listener = (struct pt_listener){.fd = -1};
+	if (!pt_listen_check(where) || (!path && !address))
 		return -EINVAL;
 	listener->fd = socket(path ? AF_UNIX : address->ai_family,
 			      SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -167,16 +167,16 @@ int agent_listen(const char *where, int backlog, struct agent_listener *listener
 	if (rc && listener->fd >= 0) {
 		close(listener->fd);
 		listener->fd = -1;
-		agent_listen_remove(listener);
+		pt_listen_remove(listener);
 	}
 	return rc;
 }
 
-void agent_listen_remove(const struct agent_listener *listener)
+void pt_listen_remove(const struct pt_listener *listener)
 {
 	struct stat st;
 
-	/* another agent may have put its own there */
+	/* another server may have put its own there */
 	if (listener->path[0] && !lstat(listener->path, &st) && st.st_dev == listener->dev &&
 	    st.st_ino == listener->ino)
 		unlink(listener->path);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-#include "agent/http.h"
+#include "base/http.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,7 @@
 
 #include <microhttpd.h>
 
-#include "agent/listen.h"
+#include "base/listen.h"
 
 #define CLIENTS_MAX      64u
 #define IDLE_SECONDS     10u
@@ -19,30 +20,17 @@
 /* What is older than TLS 1.2 is refused. */
 #define TLS_PRIORITIES   "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
-struct agent_http {
+struct pt_http {
 	struct MHD_Daemon *daemon;
 	char *token;
-	agent_answer_fn answer;
+	const char *token_name;
+	const struct pt_http_page *pages;
+	size_t page_count;
+	pt_http_answer_fn answer;
 	void *ctx;
-	struct agent_listener listener;
-	char url[sizeof(((struct agent_listener *)0)->address) + 16];
+	struct pt_listener listener;
+	char url[sizeof(((struct pt_listener *)0)->address) + 16];
 };
-
-static const struct page {
-	const char *path, *method, *type;
-	enum agent_page page;
-	bool needs_token;
-	bool is_folder; /* what is below path */
-} pages[] = {
-    {"/metrics", "GET", "text/plain; version=0.0.4; charset=utf-8", AGENT_METRICS, false, false},
-    {"/healthz", "GET", "text/plain; charset=utf-8", AGENT_HEALTH, false, false},
-    {"/processes", "GET", "application/json", AGENT_PROCESSES, false, false},
-    {"/reload", "POST", "text/plain; charset=utf-8", AGENT_RELOAD, true, false},
-    {"/capture", "POST", "application/json", AGENT_CAPTURE, true, false},
-    {"/captures", "GET", "application/json", AGENT_CAPTURES, true, false},
-    {"/captures/", "GET", "application/gzip", AGENT_DOWNLOAD, true, true},
-};
-#define PAGE_COUNT (sizeof(pages) / sizeof(pages[0]))
 
 /* The response is given away. */
 static enum MHD_Result respond_with(struct MHD_Connection *connection, unsigned int status,
@@ -73,7 +61,7 @@ static enum MHD_Result respond(struct MHD_Connection *connection, unsigned int s
 }
 
 static enum MHD_Result respond_file(struct MHD_Connection *connection, unsigned int status,
-				    const char *type, const struct agent_reply *reply)
+				    const char *type, const struct pt_http_reply *reply)
 {
 	struct MHD_Response *response = MHD_create_response_from_fd64(reply->fd_bytes, reply->fd);
 
@@ -102,7 +90,7 @@ static bool same_text(const char *a, const char *b)
 	return same_len && !differ;
 }
 
-bool agent_http_authorized(const char *header, const char *token)
+bool pt_http_authorized(const char *header, const char *token)
 {
 	static const char scheme[] = "Bearer ";
 
@@ -110,43 +98,48 @@ bool agent_http_authorized(const char *header, const char *token)
 	       same_text(header + sizeof(scheme) - 1, token);
 }
 
-static bool has_token(const struct agent_http *http, struct MHD_Connection *connection)
+static bool has_token(const struct pt_http *http, struct MHD_Connection *connection)
 {
 	const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
 							MHD_HTTP_HEADER_AUTHORIZATION);
 
-	return agent_http_authorized(value, http->token);
+	return pt_http_authorized(value, http->token);
 }
 
 /* What goes wrong is told in words. */
-static const char *page_type(const struct page *page, unsigned int status)
+static const char *page_type(const struct pt_http_page *page, unsigned int status)
 {
 	return status < 400 ? page->type : "text/plain; charset=utf-8";
 }
 
-static bool is_page(const struct page *page, const char *url)
+static enum MHD_Result respond_text(struct MHD_Connection *connection, unsigned int status,
+				    const struct pt_http_page *page,
+				    const struct pt_http_reply *reply)
+{
+	char seconds[24];
+
+	snprintf(seconds, sizeof(seconds), "%llu", (unsigned long long)reply->retry_after_s);
+	return respond(connection, status, page_type(page, status),
+		       reply->retry_after_s ? "Retry-After" : NULL, seconds, &reply->text);
+}
+
+static bool is_page(const struct pt_http_page *page, const char *url)
 {
 	return page->is_folder ? !strncmp(url, page->path, strlen(page->path))
 			       : !strcmp(url, page->path);
 }
 
-static enum MHD_Result serve(struct agent_http *http, struct MHD_Connection *connection,
-			     const struct page *page, const char *url)
+static enum MHD_Result serve(struct pt_http *http, struct MHD_Connection *connection,
+			     const struct pt_http_page *page, const char *url)
 {
-	const struct agent_request request = {
+	const struct pt_http_request request = {
 	    .page = page->page,
 	    .rest = url + strlen(page->path),
 	    .pid = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "pid")};
-	struct agent_reply reply = {.fd = -1};
+	struct pt_http_reply reply = {.fd = -1};
 	enum MHD_Result result;
 	unsigned int status;
 
-	if (page->needs_token && !http->token)
-		return refuse(connection, MHD_HTTP_FORBIDDEN, NULL, NULL,
-			      "no token_file is configured\n");
-	if (page->needs_token && !has_token(http, connection))
-		return refuse(connection, MHD_HTTP_UNAUTHORIZED, "WWW-Authenticate", "Bearer",
-			      "the token is missing or wrong\n");
 	status = http->answer(&request, &reply, http->ctx);
 	if (reply.fd >= 0)
 		result = respond_file(connection, status, page->type, &reply);
@@ -154,18 +147,40 @@ static enum MHD_Result serve(struct agent_http *http, struct MHD_Connection *con
 		result = refuse(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, NULL, NULL,
 				"out of memory\n");
 	else
-		result = respond(connection, status, page_type(page, status), NULL, NULL,
-				 &reply.text);
+		result = respond_text(connection, status, page, &reply);
 	pt_buf_release(&reply.text);
 	return result;
+}
+
+/* Who may not. 0: it may. */
+static unsigned int check_rights(const struct pt_http *http, struct MHD_Connection *connection,
+				 const struct pt_http_page *page, char *why, size_t size)
+{
+	unsigned int status = 0;
+
+	if (page->needs_token && !http->token) {
+		status = MHD_HTTP_FORBIDDEN;
+		snprintf(why, size, "no %s is configured\n", http->token_name);
+	} else if (page->needs_token && !has_token(http, connection)) {
+		status = MHD_HTTP_UNAUTHORIZED;
+		snprintf(why, size, "the token is missing or wrong\n");
+	} else if (strcmp(page->method, "GET") != 0 &&
+		   MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Origin")) {
+		/* a browser lets any page send a POST anywhere, and says so */
+		status = MHD_HTTP_FORBIDDEN;
+		snprintf(why, size, "not by the script of a web page\n");
+	}
+	return status;
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
 				  const char *method, const char *version, const char *body,
 				  size_t *body_bytes, void **state)
 {
-	struct agent_http *http = ctx;
-	const struct page *page = NULL;
+	struct pt_http *http = ctx;
+	const struct pt_http_page *page = NULL;
+	unsigned int refused;
+	char why[80];
 
 	if (!*state) { /* the head; the body may follow */
 		*state = calloc(1, sizeof(size_t));
@@ -178,9 +193,9 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 		*body_bytes = 0;
 		return *taken > BODY_MAX_BYTES ? MHD_NO : MHD_YES;
 	}
-	for (size_t i = 0; !page && i < PAGE_COUNT; i++)
-		if (is_page(&pages[i], url))
-			page = &pages[i];
+	for (size_t i = 0; !page && i < http->page_count; i++)
+		if (is_page(&http->pages[i], url))
+			page = &http->pages[i];
 	if (!page)
 		return refuse(connection, MHD_HTTP_NOT_FOUND, NULL, NULL,
 			      "there is no such page\n");
@@ -189,6 +204,11 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
 		return refuse(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "Allow",
 			      strcmp(page->method, "GET") ? page->method : "GET, HEAD",
 			      "not by this method\n");
+	refused = check_rights(http, connection, page, why, sizeof(why));
+	if (refused)
+		return refuse(connection, refused,
+			      refused == MHD_HTTP_UNAUTHORIZED ? "WWW-Authenticate" : NULL,
+			      "Bearer", why);
 	return serve(http, connection, page, url);
 }
 
@@ -200,8 +220,7 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **state,
 }
 
 /* NULL: it cannot be started, and the socket is still the caller's. */
-static struct MHD_Daemon *start_daemon(const struct agent_http_options *options,
-				       struct agent_http *http)
+static struct MHD_Daemon *start_daemon(const struct pt_http_options *options, struct pt_http *http)
 {
 	const struct MHD_OptionItem tls[] = {
 	    {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)options->tls_cert},
@@ -210,20 +229,27 @@ static struct MHD_Daemon *start_daemon(const struct agent_http_options *options,
 	    {MHD_OPTION_END, 0, NULL}};
 	const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
 	unsigned int flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL;
+	struct MHD_Daemon *daemon;
+	sigset_t all, before;
 
 	if (options->tls_cert && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
 		return NULL;
-	return MHD_start_daemon(
+	/* its thread takes no signals: base/thread.h */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	daemon = MHD_start_daemon(
 	    flags | (options->tls_cert ? MHD_USE_TLS : 0), 0, NULL, NULL, on_request, http,
 	    MHD_OPTION_LISTEN_SOCKET, http->listener.fd, MHD_OPTION_CONNECTION_LIMIT, CLIENTS_MAX,
 	    MHD_OPTION_CONNECTION_TIMEOUT, IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 	    (size_t)CLIENT_MAX_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_ARRAY,
 	    options->tls_cert ? tls : none, MHD_OPTION_END);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return daemon;
 }
 
-static int cannot_listen(const char *where, int rc, struct pt_err *err)
+static int cannot_listen(const char *where, int rc, const char *busy_hint, struct pt_err *err)
 {
-	const char *hint = "is another agent running? \"listen\" chooses another place";
+	const char *hint = busy_hint;
 
 	if (rc == -EINVAL)
 		hint = "a numeric address and a port, 127.0.0.1:9754, or unix:/run/NAME";
@@ -233,16 +259,19 @@ static int cannot_listen(const char *where, int rc, struct pt_err *err)
 			  "cannot listen on '%s': %s", where, strerror(-rc));
 }
 
-int agent_http_start(const struct agent_http_options *options, struct agent_http **result,
-		     struct pt_err *err)
+int pt_http_start(const struct pt_http_options *options, struct pt_http **result,
+		  struct pt_err *err)
 {
-	struct agent_http *http = calloc(1, sizeof(*http));
-	int rc = http ? agent_listen(options->listen, (int)CLIENTS_MAX, &http->listener) : -ENOMEM;
+	struct pt_http *http = calloc(1, sizeof(*http));
+	int rc = http ? pt_listen(options->listen, (int)CLIENTS_MAX, &http->listener) : -ENOMEM;
 
 	if (rc) {
 		free(http);
-		return cannot_listen(options->listen, rc, err);
+		return cannot_listen(options->listen, rc, options->busy_hint, err);
 	}
+	http->token_name = options->token_name;
+	http->pages = options->pages;
+	http->page_count = options->page_count;
 	http->answer = options->answer;
 	http->ctx = options->ctx;
 	snprintf(http->url, sizeof(http->url), "%s%s",
@@ -256,28 +285,28 @@ int agent_http_start(const struct agent_http_options *options, struct agent_http
 		rc = -EIO;
 	if (rc) {
 		close(http->listener.fd);
-		agent_http_stop(http);
+		pt_http_stop(http);
 		if (rc == -EIO && options->tls_cert)
 			return pt_err_set(err, -EINVAL, PT_EXIT_USAGE,
 					  "PEM files that belong together, as openssl req -x509 "
 					  "-nodes makes them",
 					  "the certificate and the key of \"tls\" are refused");
-		return cannot_listen(options->listen, rc, err);
+		return cannot_listen(options->listen, rc, options->busy_hint, err);
 	}
 	*result = http;
 	return 0;
 }
 
-const char *agent_http_url(const struct agent_http *http)
+const char *pt_http_url(const struct pt_http *http)
 {
 	return http->url;
 }
 
-void agent_http_stop(struct agent_http *http)
+void pt_http_stop(struct pt_http *http)
 {
 	if (!http)
 		return;
-	agent_listen_remove(&http->listener); /* nobody comes any more */
+	pt_listen_remove(&http->listener); /* nobody comes any more */
 	if (http->daemon)
 		MHD_stop_daemon(http->daemon); /* closes the socket */
 	free(http->token);

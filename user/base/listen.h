@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * listen.h - the socket that the agent's clients come to: "ADDRESS:PORT" or "unix:/PATH".
+ * listen.h - the socket that clients come to: "ADDRESS:PORT" or "unix:/PATH".
  *
- * Life cycle: agent_listen() -> somebody uses, and closes, the descriptor -> agent_listen_remove().
+ * Life cycle: pt_listen() -> somebody uses, and closes, the descriptor -> pt_listen_remove().
  */
-#ifndef PT_AGENT_LISTEN_H
-#define PT_AGENT_LISTEN_H
+#ifndef PT_BASE_LISTEN_H
+#define PT_BASE_LISTEN_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 #include <sys/un.h>
 
-struct agent_listener {
+struct pt_listener {
 	int fd;
 	char address[160]; /* as it can be asked for: with the port that there is */
 	/* of the kind unix: */
@@ -21,12 +21,12 @@ struct agent_listener {
 };
 
 /* Does it have the form? Nothing is opened. */
-bool agent_listen_check(const char *where);
+bool pt_listen_check(const char *where);
 /* Do only processes of this host get there? */
-bool agent_listen_is_local(const char *where);
+bool pt_listen_is_local(const char *where);
 /* -EINVAL: it has not the form; or -errno. */
-int agent_listen(const char *where, int backlog, struct agent_listener *listener);
+int pt_listen(const char *where, int backlog, struct pt_listener *listener);
 /* What is left of it in the file system. */
-void agent_listen_remove(const struct agent_listener *listener);
+void pt_listen_remove(const struct pt_listener *listener);
 
 #endif
