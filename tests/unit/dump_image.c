@@ -26,6 +26,9 @@ static void dump_site(const struct py_site *site)
 		printf(" creg %u", PT_COOKIE_CODE_REG(c) - 1);
 	if (PT_COOKIE_KIND(c) == PT_SITE_DELTA && PT_COOKIE_LEFT_REG(c))
 		printf(" left %u", PT_COOKIE_LEFT_REG(c) - 1);
+	if (PT_COOKIE_KIND(c) == PT_SITE_DELTA && PT_COOKIE_DIR(c))
+		printf(" first %u%s", PT_COOKIE_DIR(c),
+		       c & PT_COOKIE_BEFORE_POP ? " before-pop" : "");
 	if (cond & PT_COND_VALID)
 		printf(" cc %u %s", cond & 0xf, cond & PT_COND_TAKEN ? "taken" : "not-taken");
 	printf(" | for %#llx %s |", (unsigned long long)site->counter_vaddr,

@@ -130,14 +130,40 @@ static void test_addresses(void **state)
 	assert_false(elf_is_code(elf, 0));
 	assert_true(elf_vaddr_to_offset(elf, ELF_DATA + 5, &value));
 	assert_int_equal(value, ELF_DATA + 5);
-	assert_true(elf_offset_to_vaddr(elf, ELF_CODE + 1, &value));
-	assert_int_equal(value, ELF_CODE + 1);
+	assert_true(elf_mapped_code(elf, ELF_CODE, &value));
+	assert_int_equal(value, ELF_CODE);
+	assert_false(elf_mapped_code(elf, ELF_DATA, &value));
 	assert_false(elf_vaddr_to_offset(elf, ELF_DATA + ELF_DATA_BYTES, &value));
 	assert_non_null(elf_at(elf, ELF_BYTES - 1, 1));
 	assert_null(elf_at(elf, ELF_BYTES - 1, 2));
 	assert_null(elf_at(elf, UINT64_MAX, 2));
 	assert_null(elf_at(elf, 2, UINT64_MAX));
 	assert_null(elf_at_vaddr(elf, ELF_DATA + ELF_DATA_BYTES - 4, 8));
+	elf_file_close(elf);
+	free(image);
+}
+
+/* As lld does it: the code begins in the page of the file in which the segment before ends. */
+static void test_mapped_code(void **state)
+{
+	struct elf_image *image = malloc(sizeof(*image));
+	struct elf_file *elf;
+	uint64_t value;
+
+	(void)state;
+	build(image);
+	elf_head(image)->e_phnum = 3;
+	elf_segments(image)[2] = elf_segments(image)[0];
+	elf_segments(image)[0] = (Elf64_Phdr){
+	    .p_type = PT_LOAD, .p_flags = PF_R, .p_filesz = ELF_CODE + 0x130, .p_memsz = 0x130};
+	elf_segments(image)[2].p_offset = ELF_CODE + 0x130;
+	elf_segments(image)[2].p_vaddr = ELF_CODE + 0x8130;
+	elf = open_image(image, sizeof(*image));
+	assert_true(elf_mapped_code(elf, ELF_CODE, &value));
+	assert_int_equal(value, ELF_CODE + 0x8000);
+	assert_true(elf_mapped_code(elf, ELF_CODE + 0x1000, &value));
+	assert_int_equal(value, ELF_CODE + 0x9000);
+	assert_false(elf_mapped_code(elf, 0, &value));
 	elf_file_close(elf);
 	free(image);
 }
@@ -204,6 +230,50 @@ static void test_ranges(void **state)
 	assert_null(eh_range_at(&eh, ELF_CODE - 1));
 	assert_ptr_equal(eh_range_at(&eh, ELF_CODE + 0x13f), &eh.ranges[1]);
 	assert_null(eh_range_at(&eh, UINT64_MAX));
+	eh_ranges_release(&eh);
+	elf_file_close(elf);
+	free(image);
+}
+
+/* What BOLT makes: a part of a function (the CFA is rsp + 320 where it starts), and a jump of 5
+ * bytes where a function was that has been moved. */
+static void test_parts_and_patches(void **state)
+{
+	static const uint8_t cie[] = {0x14, 0,    0,  0, 0,    0,  0, 0, 1, 'z', 'R', 0,
+				      1,    0x78, 16, 1, 0x1b, 12, 7, 8, 0, 0,   0,   0};
+	static const struct {
+		uint32_t start, bytes;
+		uint8_t program[8]; /* behind the length of the augmentation data */
+	} fdes[] = {{ELF_CODE, 0x80, {0, 0x41, 0x0e, 0x10}}, /* advance, def_cfa_offset 16 */
+		    {ELF_CODE + 0x100, 0x40, {0, 0x83, 7, 0x0e, 0xc0, 2}}, /* offset, .. 320 */
+		    {ELF_CODE + 0x200, 0x40, {0, 0x41, 0x0e, 0x10}},
+		    {ELF_CODE + 0x200, 5, {0}},
+		    {ELF_CODE + 0x300, 0x10, {0x7f, 0x0e, 0xc0, 2}}}; /* data that are not there */
+	struct elf_image *image = malloc(sizeof(*image));
+	uint64_t at = AT_EH + sizeof(cie);
+	struct eh_ranges eh;
+	struct elf_file *elf;
+
+	(void)state;
+	build(image);
+	memcpy(image->bytes + AT_EH, cie, sizeof(cie));
+	for (size_t i = 0; i < sizeof(fdes) / sizeof(fdes[0]); i++, at += 24) {
+		uint32_t words[4] = {20, (uint32_t)(at + 4 - AT_EH),
+				     fdes[i].start - (uint32_t)(at + 8), fdes[i].bytes};
+
+		memcpy(image->bytes + at, words, sizeof(words));
+		memcpy(image->bytes + at + 16, fdes[i].program, 8);
+	}
+	section(image, S_EH, 37, SHT_PROGBITS, AT_EH, at - AT_EH, 0, 0);
+	elf = open_image(image, sizeof(*image));
+	assert_int_equal(eh_ranges_load(elf, &eh), 0);
+	assert_int_equal(eh.count, 4);
+	assert_false(eh.ranges[0].inside);
+	assert_true(eh.ranges[1].inside);
+	assert_false(eh.ranges[2].inside);
+	assert_int_equal(eh.ranges[2].end, ELF_CODE + 0x205);
+	assert_null(eh_range_at(&eh, ELF_CODE + 0x220));
+	assert_false(eh.ranges[3].inside);
 	eh_ranges_release(&eh);
 	elf_file_close(elf);
 	free(image);
@@ -420,8 +490,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_addresses),
+	    cmocka_unit_test(test_mapped_code),
 	    cmocka_unit_test(test_symbols_pointers_notes),
 	    cmocka_unit_test(test_ranges),
+	    cmocka_unit_test(test_parts_and_patches),
 	    cmocka_unit_test(test_ranges_without_sections),
 	    cmocka_unit_test(test_refused_files),
 	    cmocka_unit_test(test_damage_does_no_harm),

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "elf_builder.h"
+#include "python/failed.h"
 #include "python/place.h"
 
 #ifdef __x86_64__
@@ -51,7 +52,7 @@ static int bench_load(struct bench *b, const uint8_t *code, const uint8_t *end,
 	memset(b, 0, sizeof(*b));
 	elf_build(&b->image, code, (size_t)(end - code));
 	assert_int_equal(elf_file_memory(&b->image, sizeof(b->image), &b->elf, &err), 0);
-	b->range = (struct eh_range){ELF_CODE, ELF_CODE + (uint64_t)(end - code)};
+	b->range = (struct eh_range){.start = ELF_CODE, .end = ELF_CODE + (uint64_t)(end - code)};
 	b->eh = (struct eh_ranges){&b->range, 1};
 	b->finder = (struct py_finder){b->elf, &b->eh, emulated};
 	ret = region_load(&b->region, &b->finder, ELF_CODE);
@@ -60,7 +61,7 @@ static int bench_load(struct bench *b, const uint8_t *code, const uint8_t *end,
 	assert_int_equal(region_find_tables(&b->region), 0);
 	assert_int_equal(flow_analyse(&b->flow, &b->region, &entry, 1), 0);
 	ret = counters_find(&b->counters, &b->region, &b->flow, COUNTER, &bad);
-	b->places = (struct place_finder){&b->region, &b->flow, &b->counters, emulated, true};
+	b->places = (struct place_finder){&b->region, &b->flow, &b->counters, emulated, NULL, true};
 	return ret;
 }
 
@@ -246,18 +247,177 @@ static void test_checks_of_the_recursion(void **state)
 	struct place place;
 
 	(void)state;
-	assert_int_equal(counter_checks_find(checks, &b->region, b->counters.items[0].insn), 2);
-	assert_int_equal(checks[0].branch, AT(b, checked, _at));
-	assert_true(checks[0].branch_taken);
-	assert_true(checks[0].passed_taken);
-	assert_int_equal(b->region.insns[checks[0].passed].cc, 4); /* je */
-	assert_int_equal(checks[1].branch, AT(b, checked, _to));
-	assert_false(checks[1].branch_taken);
-	assert_true(checks[1].passed_taken);
-	assert_int_equal(b->region.insns[checks[1].passed].cc, 13); /* jge */
-	place = place_branch(&b->places, checks[1].branch, checks[1].branch_taken, MC_RBX);
+	assert_int_equal(
+	    counter_checks_find(checks, &b->counters, &b->region, b->counters.items[0].insn), 2);
+	assert_int_equal(checks[0].branch.insn, AT(b, checked, _at));
+	assert_true(checks[0].branch.taken);
+	assert_int_equal(checks[0].passed_count, 1);
+	assert_true(checks[0].passed[0].taken);
+	assert_int_equal(b->region.insns[checks[0].passed[0].insn].cc, 4); /* je */
+	assert_int_equal(checks[1].branch.insn, AT(b, checked, _to));
+	assert_false(checks[1].branch.taken);
+	assert_int_equal(checks[1].passed_count, 1);
+	assert_true(checks[1].passed[0].taken);
+	assert_int_equal(b->region.insns[checks[1].passed[0].insn].cc, 13); /* jge */
+	place = place_branch(&b->places, checks[1].branch.insn, checks[1].branch.taken, MC_RBX);
 	assert_int_equal(place.condition, PT_COND_VALID | 14);
 	assert_int_equal(place.ts, MC_RBX);
+	bench_close(b);
+}
+
+/* All of the check inlined, as clang does: it passes in two more places. */
+CODE(inlined, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+	      "test ecx, ecx\n jg 2f\n cmp dword ptr [rbx+0x38], 0\n je 1f\n cmp eax, -51\n"
+	      "inlined_at: jg 2f\n call 9f\n"
+	      "1: test eax, eax\n inlined_to: jle 3f\n 2: jmp rcx\n"
+	      "3: inc dword ptr [rbx+0x30]\n jmp 2b\n 9: ud2");
+
+static void test_a_check_that_passes_in_several_places(void **state)
+{
+	struct bench *b = OPEN(inlined, ALL, 2);
+	struct counter_check check;
+
+	(void)state;
+	assert_true(
+	    counter_check_find(&check, &b->counters, &b->region, b->counters.items[0].insn));
+	assert_true(check.branch.taken);
+	assert_int_equal(check.passed_count, 2);
+	for (size_t i = 0; i < 2; i++) {
+		bool taken = check.passed[i].insn == AT(b, inlined, _at);
+
+		assert_true(taken || check.passed[i].insn == AT(b, inlined, _to));
+		assert_int_equal(check.passed[i].taken, taken);
+	}
+	assert_int_not_equal(check.passed[0].insn, check.passed[1].insn);
+	bench_close(b);
+}
+
+/* The same laid out by BOLT: behind one of the branches a jump leads to where it goes on. */
+CODE(laid_out, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+	       "test ecx, ecx\n jle 1f\n 2: jmp rcx\n 4: ret\n"
+	       "1: cmp dword ptr [rbx+0x38], 0\n je 3f\n cmp eax, -51\n"
+	       "laid_out_at: jle 4b\n jmp 2b\n 3: test eax, eax\n laid_out_to: jg 2b\n ret");
+
+static void test_a_check_that_passes_by_a_jump(void **state)
+{
+	struct bench *b = OPEN(laid_out, ALL, 1);
+	struct counter_check check;
+
+	(void)state;
+	assert_true(
+	    counter_check_find(&check, &b->counters, &b->region, b->counters.items[0].insn));
+	assert_false(check.branch.taken);
+	assert_int_equal(check.passed_count, 2);
+	for (size_t i = 0; i < 2; i++) {
+		bool fallen = check.passed[i].insn == AT(b, laid_out, _at);
+
+		assert_true(fallen || check.passed[i].insn == AT(b, laid_out, _to));
+		assert_int_equal(check.passed[i].taken, !fallen);
+	}
+	bench_close(b);
+}
+
+/* No branch tells when it passes: control falls into where it goes on. */
+CODE(unclear, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+	      "test ecx, ecx\n jg 2f\n cmp dword ptr [rbx+0x38], 0\n jne 3f\n call 3f\n"
+	      "2: jmp rcx\n 3: ret");
+
+static void test_a_check_that_no_branch_ends(void **state)
+{
+	struct bench *b = OPEN(unclear, ALL, 1);
+	struct counter_check check;
+
+	(void)state;
+	assert_true(
+	    counter_check_find(&check, &b->counters, &b->region, b->counters.items[0].insn));
+	assert_int_equal(check.passed_count, 0);
+	bench_close(b);
+}
+
+/* 3.11, all of the check inlined as clang does it: the limit may have been raised meanwhile, and
+ * what a frame gives back where it fails is one with the exit of a frame that an exception ends. */
+CODE(raised, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+	     "test ecx, ecx\n jg 2f\n mov edi, [rbx+0x34]\n sub edi, eax\n mov edx, [rsi+0x60]\n"
+	     "mov ecx, edx\n sub ecx, edi\n raised_at: jle 1f\n mov [rbx+0x34], edx\n"
+	     "mov [rbx+0x30], ecx\n jmp 2f\n 1: cmp dword ptr [rbx+0x38], 0\n jne 9f\n"
+	     "test eax, eax\n jle 3f\n 2: test esi, esi\n raised_to: je 4f\n jmp rcx\n"
+	     "3: call 9f\n 4: mov eax, [rbx+0x30]\n lea ecx, [rax+1]\n mov [rbx+0x30], ecx\n"
+	     "test esi, esi\n je 9f\n mov [rbx+0x30], eax\n call 9f\n inc dword ptr [rbx+0x30]\n"
+	     "9: ret");
+
+static void test_a_limit_that_was_raised(void **state)
+{
+	/* the check, the limit, the exit, and the bracket of what clears the frame */
+	static const int deltas[] = {-1, 0, 1, -1, 1};
+	struct bench *b = OPEN(raised, ALL, 5);
+	struct place found[PLACE_EDGES_MAX];
+	uint8_t marks[128] = {0};
+	struct counter_check check;
+	uint64_t vaddr;
+
+	(void)state;
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(b->counters.items[i].delta, deltas[i]);
+		assert_int_equal(b->counters.items[i].limit, i == 1);
+	}
+	counters_drop_corrections(&b->counters, &b->region);
+	counters_drop_brackets(&b->counters, &b->region);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(b->counters.items[i].dropped, i == 1 || i > 2);
+	assert_true(
+	    counter_check_find(&check, &b->counters, &b->region, b->counters.items[0].insn));
+	assert_int_equal(check.passed_count, 2);
+	assert_true(check.passed[0].insn == AT(b, raised, _at) ||
+		    check.passed[1].insn == AT(b, raised, _at));
+	assert_int_equal(counters_find_failed(&b->counters, &b->region, marks, &vaddr), 0);
+	assert_true(b->counters.items[2].failed);
+	b->places.failed = marks;
+	assert_int_equal(place_edges(&b->places, &b->counters.items[2], found), 1);
+	assert_int_equal(found[0].insn, AT(b, raised, _to));
+	bench_close(b);
+}
+
+/* What is stored is not what the limit has changed by: the depth is another one. */
+CODE(sunk, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov edi, [rbx+0x34]\n"
+	   "sub edi, eax\n mov edx, [rsi+0x60]\n mov ecx, edx\n sub ecx, edi\n"
+	   "mov [rbx+0x34], edx\n mov [rbx+0x30], ecx\n ret");
+
+static void test_a_limit_that_hides_a_frame(void **state)
+{
+	struct bench *b = OPEN(sunk, ALL, 1);
+
+	(void)state;
+	assert_false(b->counters.items[0].limit);
+	assert_int_equal(b->counters.items[0].delta, 0);
+	bench_close(b);
+}
+
+/* The check of a C call gives back itself where it fails, and where a frame's does so alone what
+ * follows is not understood. */
+CODE(gives_back, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+		 "test ecx, ecx\n jg 2f\n cmp dword ptr [rbx+0x38], 0\n jne 9f\n test eax, eax\n"
+		 "jle 3f\n 2: call rdx\n inc dword ptr [rbx+0x30]\n jmp rcx\n"
+		 "3: call 9f\n inc dword ptr [rbx+0x30]\n jmp rcx\n 9: ret");
+CODE(gives_up, "mov rbx, rdi\n mov ecx, [rbx+0x30]\n lea eax, [rcx-1]\n mov [rbx+0x30], eax\n"
+	       "test ecx, ecx\n jg 2f\n cmp dword ptr [rbx+0x38], 0\n jne 9f\n test eax, eax\n"
+	       "jle 3f\n 2: jmp rcx\n 3: call 9f\n inc dword ptr [rbx+0x30]\n jmp rcx\n 9: ret");
+
+static void test_what_a_failed_check_gives_back(void **state)
+{
+	struct bench *b = OPEN(gives_back, ALL, 3);
+	uint8_t marks[64] = {0}, others[64] = {0};
+	uint64_t vaddr;
+
+	(void)state;
+	counters_drop_brackets(&b->counters, &b->region);
+	assert_true(b->counters.items[1].dropped);
+	assert_false(b->counters.items[2].dropped);
+	assert_int_equal(counters_find_failed(&b->counters, &b->region, marks, &vaddr), 0);
+	assert_true(b->counters.items[2].dropped);
+	bench_close(b);
+	b = OPEN(gives_up, ALL, 2);
+	counters_drop_brackets(&b->counters, &b->region);
+	assert_int_equal(counters_find_failed(&b->counters, &b->region, others, &vaddr), -ENOTSUP);
 	bench_close(b);
 }
 
@@ -417,7 +577,8 @@ CODE(bracket, "push rbx\n mov rbx, rdi\n mov eax, [rbx+0x30]\n lea ecx, [rax-1]\
 
 static void test_brackets_of_c_calls_are_dropped(void **state)
 {
-	static const bool dropped[] = {true, true, false, true, false, false};
+	/* the last but one is the correction where the check has failed */
+	static const bool dropped[] = {true, true, false, true, true, false};
 	struct bench *b = OPEN(bracket, ALL, 6);
 
 	(void)state;
@@ -521,8 +682,8 @@ static void test_a_call_that_never_returns_ends_the_path(void **state)
 {
 	struct bench *b = calloc(1, sizeof(*b));
 	size_t size = (size_t)(aborting_end - aborting);
-	struct eh_range ranges[2] = {{ELF_CODE, ELF_CODE + size},
-				     {ELF_CODE + size, ELF_CODE + size + 2}};
+	struct eh_range ranges[2] = {{.start = ELF_CODE, .end = ELF_CODE + size},
+				     {.start = ELF_CODE + size, .end = ELF_CODE + size + 2}};
 	const uint64_t entry = ELF_CODE;
 	struct pt_err err = {0};
 	uint64_t bad;
@@ -542,6 +703,126 @@ static void test_a_call_that_never_returns_ends_the_path(void **state)
 	bench_close(b);
 }
 
+/* A switch by distances, which lie at the start of the data; one that another way leads into. */
+CODE(switched, "mov rbx, rdi\n .byte 0x48, 0x8d, 0x0d\n .long 0x2000 - (9f - switched)\n 9: nop\n"
+	       "movsxd rax, dword ptr [rcx+rsi*4]\n add rax, rcx\n switched_at: jmp rax\n"
+	       "switched_to: dec dword ptr [rbx+0x30]\n nop\n ret");
+CODE(entered,
+     "mov rbx, rdi\n .byte 0x48, 0x8d, 0x0d\n .long 0x2000 - (9f - entered)\n"
+     "9: test esi, esi\n je 1f\n nop\n 1: movsxd rax, dword ptr [rcx+rsi*4]\n"
+     "add rax, rcx\n entered_at: jmp rax\n entered_to: dec dword ptr [rbx+0x30]\n nop\n ret");
+
+static struct region_switch switch_of(const uint8_t *code, const uint8_t *end, const uint8_t *at,
+				      const uint8_t *to)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	const uint64_t entry = ELF_CODE, target = ELF_CODE + (uint64_t)(to - code);
+	const int32_t distances[2] = {(int32_t)(target - ELF_DATA), 1};
+	struct region_switch by;
+	struct pt_err err = {0};
+	uint64_t bad;
+
+	assert_non_null(b);
+	elf_build(&b->image, code, (size_t)(end - code));
+	memcpy(b->image.bytes + ELF_DATA, distances, sizeof(distances));
+	assert_int_equal(elf_file_memory(&b->image, sizeof(b->image), &b->elf, &err), 0);
+	b->range = (struct eh_range){.start = ELF_CODE, .end = ELF_CODE + (uint64_t)(end - code)};
+	b->eh = (struct eh_ranges){&b->range, 1};
+	b->finder = (struct py_finder){b->elf, &b->eh, ALL};
+	assert_int_equal(region_load(&b->region, &b->finder, ELF_CODE), 0);
+	assert_int_equal(region_find_tables(&b->region), 0);
+	assert_int_equal(flow_analyse(&b->flow, &b->region, &entry, 1), 0);
+	assert_int_equal(counters_find(&b->counters, &b->region, &b->flow, COUNTER, &bad), 0);
+	assert_int_equal(b->counters.count, 1); /* what it leads to is followed */
+	assert_int_equal(b->counters.items[0].base, MC_RBX);
+	by = region_switch_at(&b->region,
+			      region_index(&b->region, ELF_CODE + (uint64_t)(at - code)));
+	if (by.table) {
+		assert_int_equal(region_switch_entry(&b->region, &by, 0),
+				 region_index(&b->region, target));
+		assert_int_equal(region_switch_entry(&b->region, &by, 1), REGION_NONE);
+	}
+	bench_close(b);
+	return by;
+}
+
+static void test_the_table_of_a_switch(void **state)
+{
+	struct region_switch by = switch_of(switched, switched_end, switched_at, switched_to);
+
+	(void)state;
+	assert_int_equal(by.table, ELF_DATA);
+	assert_false(by.pointers);
+	by = switch_of(entered, entered_end, entered_at, entered_to);
+	assert_int_equal(by.table, 0);
+}
+
+CODE(corrected, "mov rbx, rdi\n test esi, esi\n je 1f\n dec dword ptr [rbx+0x30]\n jmp 2f\n"
+		"1: dec dword ptr [rbx+0x30]\n call 3f\n 2: inc dword ptr [rbx+0x30]\n 3: ret");
+
+static void test_an_inlined_correction_is_dropped(void **state)
+{
+	struct bench *b = OPEN(corrected, ALL, 3);
+
+	(void)state;
+	counters_drop_corrections(&b->counters, &b->region);
+	assert_true(b->counters.items[0].dropped);
+	assert_false(b->counters.items[1].dropped); /* something runs in between */
+	assert_false(b->counters.items[2].dropped);
+	bench_close(b);
+}
+
+/* Two functions, or a function and its part: where the second begins. */
+static struct bench *bench_two(const uint8_t *code, const uint8_t *end, const uint8_t *second,
+			       bool inside, size_t counters)
+{
+	static struct eh_range ranges[2];
+	struct bench *b = calloc(1, sizeof(*b));
+	const uint64_t entry = ELF_CODE;
+	struct pt_err err = {0};
+	uint64_t bad;
+
+	assert_non_null(b);
+	ranges[0] = (struct eh_range){.start = ELF_CODE,
+				      .end = ELF_CODE + (uint64_t)(second - code)};
+	ranges[1] = (struct eh_range){
+	    .start = ranges[0].end, .end = ELF_CODE + (uint64_t)(end - code), .inside = inside};
+	elf_build(&b->image, code, (size_t)(end - code));
+	assert_int_equal(elf_file_memory(&b->image, sizeof(b->image), &b->elf, &err), 0);
+	b->eh = (struct eh_ranges){ranges, 2};
+	b->finder = (struct py_finder){b->elf, &b->eh, ALL};
+	assert_int_equal(region_load(&b->region, &b->finder, ELF_CODE), 0);
+	assert_int_equal(region_find_tables(&b->region), 0);
+	assert_int_equal(flow_analyse(&b->flow, &b->region, &entry, 1), 0);
+	assert_int_equal(counters_find(&b->counters, &b->region, &b->flow, COUNTER, &bad), 0);
+	assert_int_equal(b->counters.count, counters);
+	return b;
+}
+
+CODE(ended, "mov rbx, rdi\n test esi, esi\n jne 1f\n xor ebx, ebx\n call 2f\n jmp 1f\n"
+	    "1: dec dword ptr [rbx+0x30]\n nop\n ret\n ended_at: 2: ud2");
+
+static void test_a_jump_behind_a_call_that_never_returns(void **state)
+{
+	(void)state;
+	bench_close(bench_two(ended, ended_end, ended_at, false, 1));
+}
+
+CODE(parted, "mov rbx, rdi\n test esi, esi\n jne 1f\n ret\n"
+	     "parted_at: 1: dec dword ptr [rbx+0x30]\n nop\n ret");
+
+static void test_a_part_that_is_jumped_to_at_its_start(void **state)
+{
+	struct bench *b = bench_two(parted, parted_end, parted_at, true, 1);
+
+	(void)state;
+	assert_int_equal(b->region.range_count, 2);
+	assert_int_equal(b->counters.items[0].base, MC_RBX);
+	bench_close(b);
+	/* another function: a jump to it is its call */
+	bench_close(bench_two(parted, parted_end, parted_at, false, 0));
+}
+
 #endif
 
 int main(void)
@@ -559,6 +840,16 @@ int main(void)
 	    cmocka_unit_test(test_two_of_one_direction_share_a_probe_but_on_3_11),
 	    cmocka_unit_test(test_a_shim_needs_no_probe),
 	    cmocka_unit_test(test_checks_of_the_recursion),
+	    cmocka_unit_test(test_a_check_that_passes_in_several_places),
+	    cmocka_unit_test(test_a_check_that_passes_by_a_jump),
+	    cmocka_unit_test(test_a_check_that_no_branch_ends),
+	    cmocka_unit_test(test_a_limit_that_was_raised),
+	    cmocka_unit_test(test_a_limit_that_hides_a_frame),
+	    cmocka_unit_test(test_what_a_failed_check_gives_back),
+	    cmocka_unit_test(test_an_inlined_correction_is_dropped),
+	    cmocka_unit_test(test_the_table_of_a_switch),
+	    cmocka_unit_test(test_a_jump_behind_a_call_that_never_returns),
+	    cmocka_unit_test(test_a_part_that_is_jumped_to_at_its_start),
 	    cmocka_unit_test(test_branch_edges),
 	    cmocka_unit_test(test_no_edge_before_a_call),
 	    cmocka_unit_test(test_frame_register),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /* Where C functions are probed, and which. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,9 @@
 #include <cmocka.h>
 
 #include "elf_builder.h"
+#include "python/method_cache.h"
 #include "python/method_sites.h"
+#include "scratch.h"
 
 #define AT_NAMES   (ELF_DATA + 0x100)
 #define AT_EH      (ELF_DATA + 0x200)
@@ -221,13 +224,114 @@ static void test_aliases(void **state)
 	free(image);
 }
 
+static void assert_same_site(const struct py_site *a, const struct py_site *b)
+{
+	assert_int_equal(a->vaddr, b->vaddr);
+	assert_int_equal(a->offset, b->offset);
+	assert_int_equal(a->insn_class, b->insn_class);
+	assert_string_equal(a->method, b->method);
+	assert_int_equal(a->byte_count, b->byte_count);
+	assert_memory_equal(a->bytes, b->bytes, sizeof(a->bytes));
+}
+
+static void assert_same(const struct py_method_sites *a, const struct py_method_sites *b)
+{
+	assert_int_equal(a->count, b->count);
+	for (size_t i = 0; i < a->count; i++) {
+		const struct py_method_site *x = &a->sites[i], *y = &b->sites[i];
+
+		assert_same_site(&x->site, &y->site);
+		assert_string_equal(x->names, y->names);
+		assert_string_equal(x->def.name, y->def.name);
+		assert_int_equal(!x->def.owner, !y->def.owner);
+		if (x->def.owner)
+			assert_string_equal(x->def.owner, y->def.owner);
+		assert_int_equal(x->def.def, y->def.def);
+		assert_int_equal(x->def.meth, y->def.meth);
+		assert_int_equal(x->def.flags, y->def.flags);
+		assert_int_equal(x->def.kind, y->def.kind);
+	}
+	assert_int_equal(a->exit_count, b->exit_count);
+	for (size_t i = 0; i < a->exit_count; i++)
+		assert_same_site(&a->exits[i], &b->exits[i]);
+	assert_int_equal(a->refused, b->refused);
+	assert_int_equal(a->elsewhere, b->elsewhere);
+	assert_string_equal(a->reason, b->reason);
+}
+
+/* The file's own folder, and its name there. */
+static void cache_paths(const struct pt_cache_key *key, char *folder, size_t size,
+			const char **file)
+{
+	*file = scratch_path(key->name);
+	snprintf(folder, size, "%s", *file);
+	*strrchr(folder, '/') = '\0';
+}
+
+/* What was found comes back as it was; of another file, of other globs, or damaged it does not. */
+static void test_cache(void **state)
+{
+	static const char *const other[] = {"*", "x", NULL};
+	struct py_method_def list[] = {
+	    {.meth = ELF_CODE, .def = 8, .name = "a", .owner = "m", .kind = PY_DEF_MODULE},
+	    {.meth = ELF_CODE, .def = 16, .name = "b"},
+	    {.meth = ELF_CODE + 2 * STRIDE, .name = "c", .flags = PY_METH_STATIC},
+	    {.meth = ELF_CODE + 5 * STRIDE, .name = "refused"},
+	};
+	struct py_method_defs defs = {list, sizeof(list) / sizeof(list[0])};
+	struct elf_image *image = malloc(sizeof(*image));
+	struct elf_file *elf = build(image);
+	struct py_method_sites found, again;
+	struct pt_cache_key key, key_other;
+	char folder[4096], *data;
+	const char *file;
+	size_t functions, size;
+
+	assert_int_equal(py_method_sites_find(elf, &defs, all, 0, &found), 0);
+	assert_int_equal(found.count, 2);
+	assert_int_equal(found.refused, 1);
+	py_method_cache_key(&key, elf, all, 0);
+	py_method_cache_key(&key_other, elf, other, 0);
+	assert_string_not_equal(key.name, key_other.name);
+	py_method_cache_key(&key_other, elf, all, 1);
+	assert_string_not_equal(key.name, key_other.name);
+	cache_paths(&key, folder, sizeof(folder), &file);
+	assert_int_equal(py_method_cache_read(folder, &key, elf, &again, &functions), -ENOENT);
+	py_method_cache_write(folder, &key, &found, 77);
+	assert_int_equal(py_method_cache_read(folder, &key, elf, &again, &functions), 0);
+	assert_int_equal(functions, 77);
+	assert_same(&found, &again);
+	py_method_sites_release(&again);
+	/* the code is another one */
+	image->bytes[found.sites[0].site.vaddr]++;
+	assert_int_equal(py_method_cache_read(folder, &key, elf, &again, &functions), -ENOENT);
+	image->bytes[found.sites[0].site.vaddr]--;
+	data = scratch_read(file, &size);
+	for (size_t i = 0; i < size; i += 1 + i % 13) {
+		data[i] ^= 0x21;
+		scratch_write(file, data, size);
+		assert_int_equal(py_method_cache_read(folder, &key, elf, &again, &functions),
+				 -ENOENT);
+		data[i] ^= 0x21;
+	}
+	for (size_t cut = 0; cut < size; cut += 1 + cut % 17) {
+		scratch_write(file, data, cut);
+		assert_int_equal(py_method_cache_read(folder, &key, elf, &again, &functions),
+				 -ENOENT);
+	}
+	free(data);
+	py_method_sites_release(&found);
+	elf_file_close(elf);
+	free(image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_places),           cmocka_unit_test(test_exits),
 	    cmocka_unit_test(test_nothing_emulated), cmocka_unit_test(test_wanted),
-	    cmocka_unit_test(test_aliases),
+	    cmocka_unit_test(test_aliases),          cmocka_unit_test(test_cache),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -110,13 +110,16 @@ static void check_plan(const struct file *file, const struct py_engine_plan *pla
 		exits += kind == PT_SITE_EXIT;
 		assert_int_equal(PT_COOKIE_SITE(site->cookie), i);
 		assert_true(PT_COOKIE_TS(site->cookie) < 16);
-		assert_int_equal(PT_COOKIE_FRAME_REG(site->cookie) < 16, kind == PT_SITE_ENTER_REG);
+		/* of an exit it may be lost on the store, and is known where the probe can move */
+		if (moved || kind == PT_SITE_ENTER_REG)
+			assert_true(PT_COOKIE_FRAME_REG(site->cookie) < 16);
 		assert_memory_equal(site->bytes, file->data + site->offset, site->byte_count);
 		assert_int_equal(site->insn_class != PY_INSN_OTHER, moved);
-		assert_int_equal(PT_COOKIE_RAW_DELTA(site->cookie), moved ? 0
-								    : kind == PT_SITE_ENTER_REG
-									? -1
-									: 1);
+		if (moved && strcmp(site->method, "jump before"))
+			assert_int_equal(PT_COOKIE_RAW_DELTA(site->cookie), 0);
+		else
+			assert_int_equal(PT_COOKIE_RAW_DELTA(site->cookie),
+					 kind == PT_SITE_ENTER_REG ? -1 : 1);
 	}
 	assert_true(enters > 0 && exits > 0);
 }
@@ -223,6 +226,55 @@ static void test_code_destructor(void **state)
 		skip();
 }
 
+/* What a generator's throw() does to the chain of frames: 3.8 does nothing; up to 3.10.7 greenlets
+ * are not told apart if that is not seen. */
+static void test_throws(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < path_count; i++) {
+		struct py_engine_plan plan = {0}, broken = {0}, *frame;
+		struct py_finder finder;
+		struct file file;
+
+		load(&file, paths[i]);
+		finder = (struct py_finder){file.elf, &file.eh, PY_INSN_EMULATED_DEFAULT};
+		py_rt_layout_fill(&file.image, &finder);
+		py_value_layout_fill(&file.image, file.elf);
+		frame = &file.image.engines[PY_ENGINE_FRAME];
+		assert_int_equal(find(&file, PY_INSN_EMULATED_DEFAULT, frame), 0);
+		assert_int_equal(py_sites_throw(&file.image, &finder, &plan), 0);
+		assert_int_equal(file.image.rt.chains, 1);
+		assert_int_equal(plan.site_count > 0, file.image.version >= 0x03090000);
+		for (size_t s = 0; s < plan.site_count; s++) {
+			const struct py_site *site = &plan.sites[s];
+
+			assert_int_equal(PT_COOKIE_KIND(site->cookie), PT_SITE_THROW);
+			assert_true(PT_COOKIE_TS(site->cookie) < 16);
+			assert_true(PT_COOKIE_FRAME_REG(site->cookie) < 16);
+			memset(file.data + site->offset, 0x90, site->byte_count);
+		}
+		assert_int_equal(py_sites_throw(&file.image, &finder, &broken), 0);
+		/* 3.10 has another store of that kind there */
+		if (file.image.version < 0x030a0000)
+			assert_int_equal(broken.site_count, 0);
+		assert_int_equal(file.image.rt.chains, file.image.version < 0x03090000 ||
+							   file.image.version >= 0x030a0800);
+		/* the frame that is left is not known */
+		for (size_t s = 0; s < frame->site_count; s++)
+			if (PT_COOKIE_KIND(frame->sites[s].cookie) == PT_SITE_EXIT)
+				frame->sites[s].cookie = PT_COOKIE(PT_SITE_EXIT, 0, 0, 0,
+								   PT_REG_NONE, 0, 0, s);
+		assert_int_equal(py_sites_throw(&file.image, &finder, &broken), 0);
+		assert_int_equal(file.image.rt.chains, 0);
+		free(frame->sites);
+		free(broken.sites);
+		free(plan.sites);
+		unload(&file);
+	}
+	if (!path_count)
+		skip();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +282,7 @@ int main(void)
 	    cmocka_unit_test(test_a_missing_store_is_refused),
 	    cmocka_unit_test(test_damaged_code),
 	    cmocka_unit_test(test_code_destructor),
+	    cmocka_unit_test(test_throws),
 	};
 
 	return cmocka_run_group_tests(tests, find_files, NULL);

@@ -26,6 +26,8 @@
 #define LIST_ALLOCATED 0x20
 #define CACHE_MIN      0x100 /* callable_cache lies deep inside PyInterpreterState */
 
+#define GUARD_MAX 8 /* instructions from a comparison to the branch; 5 seen */
+
 #define FUNCTIONS PT_C_OPCODES
 
 /* In the order of callable_cache. Names in the sources: PRECALL_NO_KW_.. in 3.11, CALL_NO_KW_.. in
@@ -147,20 +149,63 @@ struct guard {
 	size_t pass, fail; /* where it goes on */
 };
 
+/*
+ * One branch for several comparisons (clang): "cmp; setne al; ..; sete cl; or cl, al; jne". Follows
+ * what setcc made of the comparison at instruction i up to the branch on it and another condition.
+ * *equal: the way on which the first comparison has found the two equal is that of this condition.
+ */
+static size_t joined_branch(const struct c_search *s, size_t i, unsigned int *equal)
+{
+	unsigned int reg = MC_NO_REG, cc = 0;
+
+	for (unsigned int n = 0; n < GUARD_MAX; n++) {
+		const struct mc_insn *insn;
+		bool both;
+
+		i = region_next(&s->region, i);
+		if (i == REGION_NONE || s->region.marks[i] & ~REGION_NORETURN)
+			break;
+		insn = &s->region.insns[i];
+		if (reg == MC_NO_REG) {
+			if (insn->op == MC_OP_SETCC && !insn->mem) {
+				reg = insn->reg[0];
+				cc = insn->cc;
+			} else if (insn->op != MC_OP_MOV && insn->op != MC_OP_LEA) {
+				break;
+			}
+			continue;
+		}
+		both = !insn->mem && insn->reg_bytes == 1 &&
+		       (insn->reg[0] == reg || insn->reg[1] == reg);
+		/* not zero: one differs; not zero: all are equal */
+		if (both && ((insn->op == MC_OP_OR && cc == MC_CC_NE) ||
+			     ((insn->op == MC_OP_AND || insn->op == MC_OP_TEST) && cc == MC_CC_E &&
+			      insn->reg[0] != insn->reg[1]))) {
+			*equal = cc == MC_CC_E ? MC_CC_NE : MC_CC_E;
+			return branch_of(s, i);
+		}
+		if (insn->flow != MC_FLOW_NEXT || insn->writes >> reg & 1)
+			break;
+	}
+	return REGION_NONE;
+}
+
 static bool guard_read(const struct c_search *s, size_t i, struct guard *guard)
 {
 	size_t branch = branch_of(s, i), to, next;
-	unsigned int cc;
+	unsigned int cc, equal = MC_CC_E;
 
+	if (branch == REGION_NONE)
+		branch = joined_branch(s, i, &equal);
 	if (branch == REGION_NONE)
 		return false;
 	cc = s->region.insns[branch].cc;
 	to = region_index(&s->region, s->region.insns[branch].target);
 	next = region_next(&s->region, branch);
 	guard->callable = value_at(&s->values, i, compared(&s->region.insns[i]));
-	guard->pass = cc == 4 /* equal */ ? to : next;
-	guard->fail = cc == 4 ? next : to;
-	return (cc == 4 || cc == 5 /* not equal */) && guard->callable && to != REGION_NONE &&
+	guard->pass = cc == equal ? to : next;
+	guard->fail = cc == equal ? next : to;
+	return (cc == MC_CC_E || cc == MC_CC_NE) && guard->callable && to != REGION_NONE &&
 	       next != REGION_NONE;
 }
 
@@ -197,6 +242,40 @@ static bool is_sq_length(const struct c_search *s, size_t call)
 	       s->region.insns[load].disp == TP_AS_SEQUENCE;
 }
 
+struct thunk {
+	uint64_t target;
+	bool other; /* it does more than set registers and jump */
+};
+
+static int thunk_insn(const struct mc_insn *insn, void *ctx)
+{
+	struct thunk *thunk = ctx;
+
+	if (insn->flow == MC_FLOW_JMP) {
+		thunk->target = insn->target;
+		return 1; /* padding may follow */
+	}
+	thunk->other = insn->flow != MC_FLOW_NEXT || insn->stack_bytes;
+	return thunk->other;
+}
+
+/* Is it the function that the one of that name does nothing but jump to? The compiler calls it in
+ * its stead: object_recursive_isinstance() for PyObject_IsInstance(). */
+static bool is_behind(const struct c_search *s, uint64_t vaddr, const char *name)
+{
+	const struct eh_range *range;
+	struct thunk thunk = {0};
+	struct elf_symbol symbol;
+
+	if (!elf_symbol(s->finder->elf, name, &symbol))
+		return false;
+	range = eh_range_at(s->finder->eh, symbol.vaddr);
+	if (!range || range->start != symbol.vaddr)
+		return false;
+	region_each_insn(s->finder->elf, s->region.decoder, range, thunk_insn, &thunk);
+	return !thunk.other && thunk.target == vaddr;
+}
+
 /* The calls that are the function's work. PyObject_Size() may have been put in place; what it calls
  * beside sq_length and PyMapping_Size() is null_error(), for what is no object. */
 static bool is_work(struct opcodes *o, size_t i, bool length, bool inlined)
@@ -207,7 +286,10 @@ static bool is_work(struct opcodes *o, size_t i, bool length, bool inlined)
 		return inlined && is_sq_length(o->s, i);
 	if (inlined)
 		return is_function(o->s, insn->target, "PyMapping_Size");
-	return is_function(o->s, insn->target, length ? "PyObject_Size" : "PyObject_IsInstance");
+	if (length)
+		return is_function(o->s, insn->target, "PyObject_Size");
+	return is_function(o->s, insn->target, "PyObject_IsInstance") ||
+	       is_behind(o->s, insn->target, "PyObject_IsInstance");
 }
 
 /* Where the callable lies at instruction i. */

@@ -122,8 +122,7 @@ static bool stack_place(int32_t where, int32_t pointer, uint8_t reg, struct c_ca
 	return true;
 }
 
-/* A register, or a stack slot that can be named in a cookie. */
-bool c_find_holder(const struct c_search *s, size_t i, uint32_t value, struct c_call *call)
+static bool holds(const struct c_search *s, size_t i, uint32_t value, struct c_call *call)
 {
 	const struct flow_state *stack = &s->stack.states[i];
 
@@ -143,6 +142,37 @@ bool c_find_holder(const struct c_search *s, size_t i, uint32_t value, struct c_
 		     stack_place(where, stack->fp, MC_RBP, call)))
 			return true;
 	}
+	return false;
+}
+
+/* Places that hold the same as another one at the end of each way that comes together. */
+struct twins {
+	bool differs[VALUES_WIDTH];
+};
+
+static int drop_differing(const struct value_state *state, size_t place, void *ctx)
+{
+	struct twins *twins = ctx;
+
+	for (size_t p = 0; p < VALUES_WIDTH; p++)
+		twins->differs[p] |= !state->held[p] || state->held[p] != state->held[place];
+	return 0;
+}
+
+/* A register, or a stack slot that can be named in a cookie. Where ways came together each place
+ * got a value of its own, also if two of them hold the same: the other one will do. */
+bool c_find_holder(const struct c_search *s, size_t i, uint32_t value, struct c_call *call)
+{
+	size_t join = value_join(&s->values, value);
+	struct twins twins = {0};
+
+	if (holds(s, i, value, call))
+		return true;
+	if (join == REGION_NONE || value_each_source(&s->values, value, drop_differing, &twins))
+		return false;
+	for (size_t p = 0; p < VALUES_WIDTH; p++)
+		if (!twins.differs[p] && holds(s, i, s->values.states[join].held[p], call))
+			return true;
 	return false;
 }
 
@@ -212,31 +242,54 @@ static bool find_common(const struct c_search *s, uint32_t target, struct c_call
 	return false;
 }
 
-/* Where is the callable, at a call of ml_meth? */
-static bool find_callable(const struct c_search *s, size_t i, struct c_call *call)
+/* The call's target, from a register or a stack slot; 0: the call itself loads it. */
+static uint32_t target_of(const struct c_search *s, size_t i)
 {
 	const struct mc_insn *insn = &s->region.insns[i];
-	uint32_t target = insn->mem ? 0 : value_at(&s->values, i, insn->reg[0]);
+	int32_t where;
+
+	if (!insn->mem)
+		return value_at(&s->values, i, insn->reg[0]);
+	if (flow_slot(insn, &s->stack.states[i], &where))
+		for (size_t slot = 0; slot < s->values.slot_count; slot++)
+			if (value_slot_distance(&s->values, i, slot) == where)
+				return value_at_slot(&s->values, i, slot);
+	return 0;
+}
+
+bool c_find_callable(const struct c_search *s, size_t i, uint32_t target, size_t load,
+		     struct c_call *call)
+{
 	struct chain chain;
 
 	call->self = PT_C_SELF_RDI;
-	if (!chain_of(s, insn->mem ? i : value_maker(&s->values, target), &chain))
+	if (!chain_of(s, target ? value_maker(&s->values, target) : load, &chain))
 		return find_common(s, target, call);
 	return c_find_holder(s, i, chain.callable, call) ||
 	       c_find_holder(s, i, c_tagged(s, chain.callable), call);
 }
 
+enum c_target c_target_of_value(struct c_search *s, uint32_t value)
+{
+	return of_value(s, value, 0);
+}
+
+enum c_target c_target_of_memory(struct c_search *s, size_t i)
+{
+	return of_memory(s, i, 0);
+}
+
 enum c_target c_classify(struct c_search *s, size_t i, struct c_call *call)
 {
-	const struct mc_insn *insn = &s->region.insns[i];
+	uint32_t target = target_of(s, i);
 	enum c_target kind;
 
 	*call = (struct c_call){.insn = i, .callable = MC_NO_REG};
-	if (insn->mem)
-		kind = of_memory(s, i, 0);
+	if (target || !s->region.insns[i].mem)
+		kind = of_value(s, target, 0);
 	else
-		kind = of_value(s, value_at(&s->values, i, insn->reg[0]), 0);
-	if (kind == C_TARGET_ML && !find_callable(s, i, call))
+		kind = of_memory(s, i, 0);
+	if (kind == C_TARGET_ML && !c_find_callable(s, i, target, i, call))
 		return C_TARGET_UNKNOWN;
 	return kind;
 }

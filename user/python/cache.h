@@ -15,7 +15,7 @@
 #include "target/cachefile.h"
 
 /* Raise this when a finder's result for the same file may change. */
-#define PY_FINDER_REVISION 38
+#define PY_FINDER_REVISION 50
 
 void py_cache_key(struct pt_cache_key *key, const struct elf_file *elf, unsigned int emulated);
 /* Fills image (version .. eval, engines) and *pool, which owns the sites' method texts and must

@@ -75,6 +75,16 @@ enum c_target {
 };
 
 enum c_target c_classify(struct c_search *s, size_t i, struct c_call *call);
+/* The same of the value that a target is, and of the memory operand of instruction i. */
+enum c_target c_target_of_value(struct c_search *s, uint32_t value);
+enum c_target c_target_of_memory(struct c_search *s, size_t i);
+/* Where is the callable, at a call (instruction i) of ml_meth? That is the value target; 0: what is
+ * in memory at instruction load. */
+bool c_find_callable(const struct c_search *s, size_t i, uint32_t target, size_t load,
+		     struct c_call *call);
+/* c_promoted.c: what is called by the direct call that comparison i leads to, which stands for an
+ * indirect one; C_TARGET_OTHER: there is no such thing. */
+enum c_target c_promoted(struct c_search *s, size_t i, struct c_call *call);
 /* Sets where the value can be found at instruction i, if anywhere. */
 bool c_find_holder(const struct c_search *s, size_t i, uint32_t value, struct c_call *call);
 

@@ -5,9 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_BACK    40 /* instructions between the arithmetic and the store: at most 12 seen */
-#define LOOK_AHEAD   40 /* instructions inside a bracket: at most 17 seen */
-#define COUNTERS_MAX 256
+#include "python/stored.h"
+
+#define LOOK_BACK      40 /* instructions between the arithmetic and the store: at most 12 seen */
+#define LOOK_AHEAD     40 /* instructions inside a bracket: at most 17 seen */
+#define COUNTERS_MAX   256
+#define SLOW_TODO_MAX  16
+/* From a branch of the slow way to where it goes on if the check passed: 3 seen (3.11, clang) */
+#define SLOW_PASS_MAX  8
+/* From a correction to the exit that it is folded into: 2 seen */
+#define GIVEN_BACK_MAX 8
 
 /* ---- the offset ---- */
 
@@ -232,6 +239,21 @@ static int counter_add(struct counters *counters, const struct counter *counter)
 	return 0;
 }
 
+/* What a store of a register means for the counter. */
+static void store_understand(struct counter *counter, const struct region *region,
+			     const struct flow *flow, uint16_t offset)
+{
+	int32_t by = 0;
+	enum stored stored = stored_find(region, flow, counter->insn, offset, &by);
+
+	counter->limit = counter->dropped = stored == STORED_LIMIT;
+	if (counter->limit)
+		return;
+	counter->delta = stored == STORED_COUNTS ? counts(by) : 0;
+	if (!counter->delta)
+		counter->delta = mov_direction(region, counter->insn, offset);
+}
+
 int counters_find(struct counters *counters, const struct region *region, const struct flow *flow,
 		  uint16_t offset, uint64_t *vaddr)
 {
@@ -249,8 +271,10 @@ int counters_find(struct counters *counters, const struct region *region, const 
 			*vaddr = insn->vaddr;
 			return -ENOTSUP;
 		}
-		counter.delta = insn->op == MC_OP_MOV ? mov_direction(region, i, offset)
-						      : step_of(insn->op, insn->has_imm, insn->imm);
+		if (insn->op == MC_OP_MOV)
+			store_understand(&counter, region, flow, offset);
+		else
+			counter.delta = step_of(insn->op, insn->has_imm, insn->imm);
 		ret = counter_add(counters, &counter);
 		if (ret)
 			return ret;
@@ -298,7 +322,7 @@ static bool is_after_check(const struct region *region, size_t i)
 /* The first counter in straight line from instruction i on, if it gives back what was taken, behind
  * a call and not shared with paths that come from elsewhere. */
 static struct counter *closing(const struct counters *counters, const struct region *region,
-			       size_t i, uint8_t base)
+			       size_t i)
 {
 	bool called = false, shared = false;
 
@@ -308,9 +332,7 @@ static struct counter *closing(const struct counters *counters, const struct reg
 
 		shared |= (region->marks[i] & (REGION_TARGET | REGION_INDIRECT)) != 0;
 		if (counter)
-			return counter->delta == 1 && counter->base == base && called && !shared
-				   ? counter
-				   : NULL;
+			return counter->delta == 1 && called && !shared ? counter : NULL;
 		if (insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT) {
 			called = true;
 			shared = false;
@@ -339,9 +361,6 @@ static size_t next_jcc(const struct region *region, size_t i, unsigned int withi
 	return REGION_NONE;
 }
 
-/* x86 condition codes, Intel SDM volume 1, appendix B. */
-enum { CC_E = 4, CC_NE = 5, CC_S = 8, CC_NS = 9, CC_L = 12, CC_GE = 13, CC_LE = 14, CC_G = 15 };
-
 /* Below the limit _Py_CheckRecursiveCall() lets 50 more frames run while an error is being handled
  * (Python/ceval.c, 3.11 to 3.15); where it is inlined, the comparison gives it away. */
 #define HEADROOM_LIMIT (-50)
@@ -352,23 +371,41 @@ static bool is_headroom_compare(const struct mc_insn *insn)
 	       (int32_t)insn->imm == HEADROOM_LIMIT;
 }
 
+/* Does the branch go by what a call has returned? */
+static bool is_result_tested(const struct region *region, size_t jcc)
+{
+	size_t i = region_previous(region, jcc);
+
+	for (unsigned int n = 0; n < 4 && i != REGION_NONE; n++) {
+		const struct mc_insn *insn = &region->insns[i];
+
+		if (insn->op == MC_OP_TEST)
+			return insn->reg[0] == MC_RAX && insn->reg[1] == MC_RAX;
+		if (insn->op != MC_OP_MOV && insn->op != MC_OP_LEA)
+			break;
+		i = region_previous(region, i);
+	}
+	return false;
+}
+
 /*
  * The branch that says how the check ended, on the way that starts at instruction i:
  *   call _Py_CheckRecursiveCall; test eax, eax; je passed (or jne failed)
  *   cmp remaining, -50; jge passed (or jl failed)
  */
-size_t counter_check_result(const struct region *region, size_t i, bool *taken)
+static size_t check_result(const struct region *region, size_t i, size_t good, bool *taken)
 {
-	for (unsigned int n = 0; n < 12 && i != REGION_NONE; n++) {
+	for (unsigned int n = 0; n < 12 && i != REGION_NONE && i != good; n++) {
 		const struct mc_insn *insn = &region->insns[i];
 
 		if (insn->flow == MC_FLOW_CALL || is_headroom_compare(insn)) {
 			size_t jcc = next_jcc(region, i, 8);
 			uint8_t cc = jcc == REGION_NONE ? 0 : region->insns[jcc].cc;
 
-			*taken = cc == CC_E || cc == CC_GE;
-			if (insn->flow == MC_FLOW_CALL ? cc == CC_E || cc == CC_NE
-						       : cc == CC_GE || cc == CC_L)
+			*taken = cc == MC_CC_E || cc == MC_CC_GE;
+			if (insn->flow == MC_FLOW_CALL
+				? (cc == MC_CC_E || cc == MC_CC_NE) && is_result_tested(region, jcc)
+				: cc == MC_CC_GE || cc == MC_CC_L)
 				return jcc;
 			return REGION_NONE;
 		}
@@ -382,37 +419,191 @@ size_t counter_check_result(const struct region *region, size_t i, bool *taken)
 	return REGION_NONE;
 }
 
-bool counter_check_find(struct counter_check *check, const struct region *region, size_t insn)
+size_t counter_check_result(const struct region *region, size_t i, bool *taken)
 {
+	return check_result(region, i, REGION_NONE, taken);
+}
+
+/* Where a branch goes. */
+size_t counter_way(const struct region *region, const struct counter_branch *branch)
+{
+	if (branch->insn == REGION_NONE)
+		return REGION_NONE;
+	return branch->taken ? region_index(region, region->insns[branch->insn].target)
+			     : region_next(region, branch->insn);
+}
+
+/* The way on which a check may still pass, instruction by instruction. */
+struct slow_way {
+	const struct region *region;
+	const struct counters *counters;
+	struct counter_check *check;
+	size_t good;     /* where it leads when it passes */
+	int64_t counter; /* offset */
+	size_t todo[SLOW_TODO_MAX], todo_count;
+	bool bad;
+};
+
+static void slow_branch(struct slow_way *slow, size_t insn, bool taken)
+{
+	struct counter_check *check = slow->check;
+
+	if (check->passed_count == COUNTER_PASSED_MAX)
+		slow->bad = true;
+	else
+		check->passed[check->passed_count++] = (struct counter_branch){insn, taken};
+}
+
+/* Control goes on at instruction i, from anything but a conditional jump that leads there. */
+static void slow_go(struct slow_way *slow, size_t i)
+{
+	struct counter_check *check = slow->check;
+
+	for (size_t k = 0; k < check->slow_count; k++)
+		if (check->slow[k] == i)
+			return;
+	if (i == slow->good || check->slow_count == COUNTER_SLOW_MAX ||
+	    slow->todo_count == SLOW_TODO_MAX)
+		slow->bad = true; /* no branch says that it passed; or there is no end to it */
+	else if (i != REGION_NONE)
+		slow->todo[slow->todo_count++] = check->slow[check->slow_count++] = i;
+}
+
+/* Does it write the counter? A change of the limit does not count. */
+static bool slow_counts(const struct slow_way *slow, size_t i)
+{
+	const struct counter *counter = counter_at(slow->counters, i);
+
+	return (!counter || !counter->limit) &&
+	       counter_matches(&slow->region->insns[i], (uint16_t)slow->counter);
+}
+
+/* Does instruction i lead to where it goes on if the check passes, with no other way from there? */
+static bool slow_passes(const struct slow_way *slow, size_t i)
+{
+	for (unsigned int n = 0; n < SLOW_PASS_MAX && i != REGION_NONE; n++) {
+		const struct mc_insn *insn = &slow->region->insns[i];
+
+		if (i == slow->good)
+			return true;
+		if (insn->flow == MC_FLOW_JMP)
+			i = region_index(slow->region, insn->target);
+		else if (insn->flow == MC_FLOW_NEXT && !slow_counts(slow, i))
+			i = region_next(slow->region, i);
+		else
+			break;
+	}
+	return false;
+}
+
+static void slow_step(struct slow_way *slow, size_t i)
+{
+	const struct region *region = slow->region;
+	const struct mc_insn *insn = &region->insns[i];
+	size_t next = region_next(region, i), to = REGION_NONE;
+	bool taken, fallen;
+
+	if (slow_counts(slow, i) || region->marks[i] & REGION_NORETURN)
+		return; /* where it failed, what was taken is given back */
+	if (insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP)
+		to = region_index(region, insn->target);
+	taken = slow_passes(slow, to);
+	fallen = slow_passes(slow, next);
+	if (insn->flow == MC_FLOW_JCC && taken != fallen) {
+		slow_branch(slow, i, taken);
+		slow_go(slow, taken ? next : to);
+		return;
+	}
+	slow_go(slow, to);
+	if (region_goes_on(region, i))
+		slow_go(slow, next);
+}
+
+/* 3.11, with the check inlined */
+static bool any_limit(const struct counters *counters)
+{
+	for (size_t i = 0; i < counters->count; i++)
+		if (counters->items[i].limit)
+			return true;
+	return false;
+}
+
+/*
+ * Where all of the check is inlined (clang), there may be more than one branch to where it goes on
+ * if the check passed: all conditional jumps there that are to be met on the slow way. Where the
+ * comparison with the headroom was found, that one is enough, unless the limit may change.
+ */
+static void passed_find(struct counter_check *check, const struct counters *counters,
+			const struct region *region, size_t insn, size_t from)
+{
+	struct slow_way slow = {.region = region,
+				.counters = counters,
+				.check = check,
+				.good = counter_way(region, &check->branch),
+				.counter = region->insns[insn].disp};
+	struct counter_branch compared = check->passed[0];
+
+	if (slow.good == REGION_NONE)
+		return;
+	check->passed_count = 0;
+	slow_go(&slow, from);
+	while (slow.todo_count && !slow.bad)
+		slow_step(&slow, slow.todo[--slow.todo_count]);
+	if (slow.bad)
+		check->passed_count = 0;
+	if (compared.insn != REGION_NONE && !any_limit(counters)) {
+		check->passed[0] = compared;
+		check->passed_count = 1;
+	}
+}
+
+static bool check_find(struct counter_check *check, const struct counters *counters,
+		       const struct region *region, size_t counter, size_t insn)
+{
+	struct counter_branch *branch = &check->branch;
+	bool taken = false;
 	size_t slow;
 
-	*check = (struct counter_check){next_jcc(region, insn, 4), REGION_NONE, false, false};
-	if (check->branch == REGION_NONE)
+	*check = (struct counter_check){.branch = {next_jcc(region, insn, 4), false}};
+	if (branch->insn == REGION_NONE)
 		return false;
-	switch (region->insns[check->branch].cc) {
-	case CC_LE:
-	case CC_L:
-	case CC_S:
-		slow = region_index(region, region->insns[check->branch].target);
+	switch (region->insns[branch->insn].cc) {
+	case MC_CC_LE:
+	case MC_CC_L:
+	case MC_CC_S:
+		slow = region_index(region, region->insns[branch->insn].target);
 		break;
-	case CC_G:
-	case CC_GE:
-	case CC_NS:
-		slow = region_next(region, check->branch);
-		check->branch_taken = true;
+	case MC_CC_G:
+	case MC_CC_GE:
+	case MC_CC_NS:
+		slow = region_next(region, branch->insn);
+		branch->taken = true;
 		break;
 	default:
 		return false;
 	}
-	check->passed = counter_check_result(region, slow, &check->passed_taken);
+	check->passed[0].insn = check_result(region, slow, counter_way(region, branch), &taken);
+	check->passed[0].taken = taken;
+	if (check->passed[0].insn != REGION_NONE &&
+	    (region->insns[check->passed[0].insn].cc & ~1) == MC_CC_E) /* of a call's result */
+		check->passed_count = 1;
+	else
+		passed_find(check, counters, region, counter, slow);
 	return true;
 }
 
-size_t counter_checks_find(struct counter_check checks[2], const struct region *region, size_t insn)
+bool counter_check_find(struct counter_check *check, const struct counters *counters,
+			const struct region *region, size_t insn)
+{
+	return check_find(check, counters, region, insn, insn);
+}
+
+size_t counter_checks_find(struct counter_check checks[2], const struct counters *counters,
+			   const struct region *region, size_t insn)
 {
 	size_t jcc, ways[2], count = 0;
 
-	if (counter_check_find(&checks[0], region, insn))
+	if (counter_check_find(&checks[0], counters, region, insn))
 		return 1;
 	jcc = next_jcc(region, insn, 4);
 	if (jcc == REGION_NONE)
@@ -421,27 +612,45 @@ size_t counter_checks_find(struct counter_check checks[2], const struct region *
 	ways[1] = region_index(region, region->insns[jcc].target);
 	for (int w = 0; w < 2; w++) {
 		/* the first instruction of a way cannot be the branch: the flags are test's */
-		if (ways[w] == REGION_NONE || !counter_check_find(&checks[count], region, ways[w]))
+		if (ways[w] == REGION_NONE ||
+		    !check_find(&checks[count], counters, region, insn, ways[w]))
 			return 0;
 		count++;
 	}
 	return count;
 }
 
-/* Where a branch goes. */
-static size_t way(const struct region *region, size_t branch, bool taken)
+/* Does nothing but straight code lie between what is taken and giving it back? Then nothing runs in
+ * between: it is the same correction, where the check is inlined (clang). */
+static bool is_given_back(const struct counters *counters, const struct region *region, size_t i)
 {
-	if (branch == REGION_NONE)
-		return REGION_NONE;
-	return taken ? region_index(region, region->insns[branch].target)
-		     : region_next(region, branch);
+	for (unsigned int n = 0; n < GIVEN_BACK_MAX; n++) {
+		const struct counter *counter;
+
+		if (region->insns[i].flow == MC_FLOW_JMP)
+			i = region_index(region, region->insns[i].target);
+		else if (region->insns[i].flow == MC_FLOW_NEXT)
+			i = region_next(region, i);
+		else
+			break;
+		if (i == REGION_NONE)
+			break;
+		counter = counter_at(counters, i);
+		if (counter)
+			return counter->delta > 0;
+	}
+	return false;
 }
 
 void counters_drop_corrections(struct counters *counters, const struct region *region)
 {
-	for (size_t i = 0; i < counters->count; i++)
-		if (counters->items[i].delta < 0 && is_after_check(region, counters->items[i].insn))
-			counters->items[i].dropped = true;
+	for (size_t i = 0; i < counters->count; i++) {
+		struct counter *counter = &counters->items[i];
+
+		if (counter->delta < 0 && (is_after_check(region, counter->insn) ||
+					   is_given_back(counters, region, counter->insn)))
+			counter->dropped = true;
+	}
 }
 
 void counters_drop_brackets(struct counters *counters, const struct region *region)
@@ -454,16 +663,17 @@ void counters_drop_brackets(struct counters *counters, const struct region *regi
 
 		if (open->delta > 0 || open->dropped)
 			continue;
-		if (counter_check_find(&check, region, open->insn))
-			enough = way(region, check.branch, check.branch_taken);
-		close = closing(counters, region, enough, open->base);
+		if (counter_check_find(&check, counters, region, open->insn))
+			enough = counter_way(region, &check.branch);
+		close = closing(counters, region, enough);
 		if (!close)
 			continue;
 		open->dropped = close->dropped = true;
 		/* The way through the check may have a copy of the call and its closing. */
-		close = closing(counters, region, way(region, check.passed, check.passed_taken),
-				open->base);
-		if (close)
-			close->dropped = true;
+		for (size_t p = 0; p < check.passed_count; p++) {
+			close = closing(counters, region, counter_way(region, &check.passed[p]));
+			if (close)
+				close->dropped = true;
+		}
 	}
 }

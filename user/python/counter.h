@@ -17,6 +17,8 @@ struct counter {
 	int delta;    /* what it adds to the counter: -2, -1, 1; 0: not known statically */
 	uint8_t base; /* register that holds the thread state there */
 	bool dropped; /* brackets a C call (3.11), or no frame starts or ends there */
+	bool limit;   /* the limit has changed, the depth has not; dropped as well */
+	bool failed;  /* 3.11: also passed by a frame that fails its check, see failed.h */
 };
 
 struct counters {
@@ -41,22 +43,35 @@ void counters_drop_corrections(struct counters *counters, const struct region *r
 /* 3.11: marks those that bracket C calls and the clearing of frames as dropped. */
 void counters_drop_brackets(struct counters *counters, const struct region *region);
 /* The check for too deep a recursion behind a decrement (_Py_EnterRecursivePy, start_frame of
- * Python/ceval.c): where it branches, and where it turns out well after all. Indices in the region
- * or REGION_NONE; *_taken: the good way is the branch's target. */
+ * Python/ceval.c): where it branches, and where it turns out well after all: one of those branches
+ * is passed then. Indices in the region; branch may be REGION_NONE; taken: the good way is the
+ * branch's target. */
+#define COUNTER_PASSED_MAX 4
+#define COUNTER_SLOW_MAX   96 /* instructions of an inlined check: 40 seen (clang), 4 branches */
 struct counter_check {
-	size_t branch, passed;
-	bool branch_taken, passed_taken;
+	struct counter_branch {
+		size_t insn;
+		bool taken;
+	} branch, passed[COUNTER_PASSED_MAX];
+	size_t passed_count; /* 0: not known */
+	/* All of the check is inlined: the instructions behind the branch up to where it passes,
+	 * and to the first one that counts or to a call that does not come back where it fails. */
+	size_t slow[COUNTER_SLOW_MAX], slow_count;
 };
 
+/* Where the branch goes if it is passed. */
+size_t counter_way(const struct region *region, const struct counter_branch *branch);
+
 /* false: the decrement is not followed by such a check. */
-bool counter_check_find(struct counter_check *check, const struct region *region, size_t insn);
+bool counter_check_find(struct counter_check *check, const struct counters *counters,
+			const struct region *region, size_t insn);
 /* The branch on the outcome of the check whose call is, or follows on, instruction i; *taken: it is
  * taken when the check passed. REGION_NONE: there is none. */
 size_t counter_check_result(const struct region *region, size_t i, bool *taken);
 /* Likewise, on both ways if the decrement is first followed by another branch (on throwflag, at the
  * entry). How many there are: 0, 1 or 2. */
-size_t counter_checks_find(struct counter_check checks[2], const struct region *region,
-			   size_t insn);
+size_t counter_checks_find(struct counter_check checks[2], const struct counters *counters,
+			   const struct region *region, size_t insn);
 void counters_release(struct counters *counters);
 const struct counter *counter_at(const struct counters *counters, size_t insn);
 

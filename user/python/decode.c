@@ -190,6 +190,8 @@ static uint8_t op_of(unsigned int id)
 		return MC_OP_TEST;
 	case X86_INS_AND:
 		return MC_OP_AND;
+	case X86_INS_OR:
+		return MC_OP_OR;
 	case X86_INS_XCHG:
 		return MC_OP_XCHG;
 	case X86_INS_ENDBR64:
@@ -284,6 +286,11 @@ int mc_decode(struct mc_decoder *decoder, const uint8_t *bytes, size_t size, uin
 	}
 	if (insn->class == PY_INSN_JCC)
 		insn->cc = bytes[insn->length - (insn->length == 2 ? 2 : 5)] & 0xf;
+	/* of those with two bytes of opcode, 0f 90 to 0f 9f */
+	if (x86->opcode[0] == 0x0f && (x86->opcode[1] & 0xf0) == 0x90) {
+		insn->op = MC_OP_SETCC;
+		insn->cc = x86->opcode[1] & 0xf;
+	}
 	insn->writes = writes_of(decoder, insn);
 	if (raw->id == X86_INS_PUSH)
 		insn->stack_bytes = -8;

@@ -41,6 +41,18 @@ enum mc_flow {
 	MC_FLOW_STOP, /* ud2, hlt, int3 */
 };
 
+/* Condition codes: Intel SDM volume 1, appendix B. */
+enum mc_cc {
+	MC_CC_E = 4,
+	MC_CC_NE = 5,
+	MC_CC_S = 8,
+	MC_CC_NS = 9,
+	MC_CC_L = 12,
+	MC_CC_GE = 13,
+	MC_CC_LE = 14,
+	MC_CC_G = 15,
+};
+
 enum mc_op {
 	MC_OP_OTHER,
 	MC_OP_MOV, /* between general registers, memory and immediates; no extension */
@@ -53,6 +65,8 @@ enum mc_op {
 	MC_OP_CMP,
 	MC_OP_TEST,
 	MC_OP_AND,
+	MC_OP_OR,
+	MC_OP_SETCC, /* cc says which */
 	MC_OP_XCHG,
 	MC_OP_ENDBR,
 };
@@ -66,7 +80,7 @@ struct mc_insn {
 	uint8_t length;    /* bytes */
 	uint8_t flow;      /* enum mc_flow */
 	uint8_t op;        /* enum mc_op */
-	uint8_t cc;        /* JCC: condition code 0-15 */
+	uint8_t cc;        /* JCC, SETCC: enum mc_cc, 0-15 */
 	uint8_t class;     /* enum py_insn_class */
 	uint8_t mem;       /* 0 no memory operand, 1 it is operand 0, 2 it is operand 1 */
 	uint8_t mem_bytes; /* size of the access */

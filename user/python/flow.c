@@ -4,15 +4,22 @@
  * both agree on. Sweeps in address order until nothing changes; code is mostly laid out in the
  * order it runs, so a few suffice.
  *
- * Indirect jumps: where the opcode and switch tables lead is known, which table a jump uses is not,
- * so one common state stands for all of them. It is the join of all indirect jumps through a
- * register or an indexed table, and it flows into every table target.
+ * Indirect jumps: where the opcode and switch tables lead is known, which table a jump uses often
+ * is not, so one common state stands for all of them. It is the join of all indirect jumps through
+ * a register or an indexed table, and it flows into every table target. But a switch whose table is
+ * known leads to its own cases only: there compilers have other things in the registers.
+ *
+ * A tail-calling interpreter (handlers.c) has a second one, for jumps out of one function into
+ * another: these happen with the stack pointer as it was at the function's entry, and of what lies
+ * on the stack nothing is known behind them. The entry function calls the first of those functions,
+ * and gets no register back.
  *
  * Stack slots are followed like registers: compilers park the thread state in one for a while, and
  * use the same slot for something else later. A slot gets a number when the thread state is first
  * stored there; a write to any part of it, or taking its address, ends that.
  */
 #include "python/flow.h"
+#include "python/origins.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +30,9 @@
 struct analysis {
 	struct flow *flow;
 	const struct region *region;
-	struct flow_state indirect; /* what flows into table targets */
+	const struct origins *origins; /* or NULL: not known yet */
+	struct flow_state indirect;    /* what flows into table targets */
+	struct flow_state handlers;    /* into those that start a function */
 	bool changed;
 };
 
@@ -47,8 +56,7 @@ static bool state_join(struct flow_state *into, const struct flow_state *from)
 	       into->fp != before.fp;
 }
 
-/* The stack slot that the memory operand names, relative to rsp at entry. */
-static bool slot_of(const struct mc_insn *insn, const struct flow_state *state, int32_t *slot)
+bool flow_slot(const struct mc_insn *insn, const struct flow_state *state, int32_t *slot)
 {
 	int32_t base;
 
@@ -148,14 +156,17 @@ static bool holds(const struct flow_state *state, unsigned int reg)
 
 static void slots_step(struct flow *flow, const struct mc_insn *insn, struct flow_state *state)
 {
-	int32_t bytes = insn->mem_bytes ? insn->mem_bytes : 8, slot;
+	int32_t bytes = insn->mem_bytes && insn->op != MC_OP_LEA ? insn->mem_bytes : 8, slot;
 
 	if (insn->stack_bytes < 0 && state->sp != FLOW_SP_UNKNOWN) {
 		slot = state->sp - 8;
 		state->slots &= ~slots_touched(flow, slot, 8);
 		if (!insn->mem && holds(state, insn->reg[0]))
 			state->slots |= slot_bit(flow, slot, true);
-	} else if (may_write(insn) && slot_of(insn, state, &slot)) {
+	} else if (may_write(insn) && flow_slot(insn, state, &slot)) {
+		/* no object that has a pointer in it begins between two slots */
+		if (insn->op == MC_OP_LEA)
+			bytes -= slot & 7;
 		state->slots &= ~slots_touched(flow, slot, bytes);
 		if (insn->op == MC_OP_MOV && bytes == 8 && !(slot & 7) &&
 		    holds(state, insn->reg[1]))
@@ -171,7 +182,7 @@ static void state_step(struct flow *flow, const struct mc_insn *insn, struct flo
 	slots_step(flow, insn, state);
 	state->regs &= (uint16_t)~insn->writes;
 	if (is_copy(insn) &&
-	    (holds(&before, insn->reg[1]) || (insn->mem == 2 && slot_of(insn, &before, &slot) &&
+	    (holds(&before, insn->reg[1]) || (insn->mem == 2 && flow_slot(insn, &before, &slot) &&
 					      (before.slots & slot_bit(flow, slot, false)))))
 		state->regs |= (uint16_t)(1u << insn->reg[0]);
 	if (insn->op == MC_OP_XCHG && !insn->mem && insn->reg_bytes == 8) {
@@ -197,13 +208,70 @@ static bool is_dispatch(const struct mc_insn *insn)
 	       (!insn->mem || insn->index != MC_NO_REG || insn->base == MC_NO_REG);
 }
 
-/* Can the next instruction follow? */
-static bool goes_on(const struct region *region, size_t i)
+/* At the first instruction of another function. */
+static struct flow_state crossed(const struct flow_state *state)
 {
-	uint8_t flow = region->insns[i].flow;
+	return (struct flow_state){.fp = FLOW_SP_UNKNOWN, .regs = state->regs, .reached = true};
+}
 
-	return flow != MC_FLOW_JMP && flow != MC_FLOW_JMP_INDIRECT && flow != MC_FLOW_RET &&
-	       flow != MC_FLOW_STOP && !(region->marks[i] & REGION_NORETURN);
+/* A direct jump. Only a part of the same function is jumped to with something on the stack. */
+static void jump(struct analysis *a, const struct mc_insn *insn, const struct flow_state *state)
+{
+	size_t to = region_index(a->region, insn->target);
+	struct flow_state start = crossed(state);
+
+	if (a->region->tail_calls && to != REGION_NONE && a->region->marks[to] & REGION_START &&
+	    state->sp == 0)
+		state = &start;
+	flow_into(a, to, state);
+}
+
+/* An indirect jump whose switch is not known: within the function, or to another opcode's. */
+static void dispatch_anywhere(struct analysis *a, size_t i, const struct flow_state *state)
+{
+	const struct mc_insn *insn = &a->region->insns[i];
+	struct flow_state start = crossed(state);
+	bool leaves = a->region->tail_calls && region_may_dispatch(a->region, i) &&
+		      (state->sp == 0 || state->sp == FLOW_SP_UNKNOWN);
+
+	if (leaves && state_join(&a->handlers, &start))
+		a->changed = true;
+	/* [table + 8 * index], the table in a register: the opcodes', others are of distances */
+	if (leaves && insn->mem && insn->base != MC_NO_REG && insn->scale == 8)
+		return;
+	if (state_join(&a->indirect, state))
+		a->changed = true;
+}
+
+/* A call of one of the opcodes' functions, which give no register back. state: before it, then
+ * behind it. */
+static void enter_handlers(struct analysis *a, size_t i, struct flow_state *state)
+{
+	const struct mc_insn *insn = &a->region->insns[i];
+	const struct flow_state start = crossed(state);
+
+	if (!region_calls_opcode(a->region, i))
+		return;
+	if (insn->flow == MC_FLOW_CALL)
+		flow_into(a, region_index(a->region, insn->target), &start);
+	else if (state_join(&a->handlers, &start))
+		a->changed = true;
+	state->regs = 0;
+}
+
+static void dispatch(struct analysis *a, size_t i, const struct flow_state *state)
+{
+	struct region_switch by = region_switch_at(a->region, i);
+	size_t to = by.table ? region_switch_entry(a->region, &by, 0) : REGION_NONE;
+
+	if (to == REGION_NONE) {
+		dispatch_anywhere(a, i, state);
+		return;
+	}
+	for (unsigned int k = 1; to != REGION_NONE; k++) {
+		flow_into(a, to, state);
+		to = region_switch_entry(a->region, &by, k);
+	}
 }
 
 static void sweep(struct analysis *a)
@@ -215,53 +283,76 @@ static void sweep(struct analysis *a)
 		struct flow_state state;
 
 		if (region->marks[i] & REGION_INDIRECT)
-			flow_into(a, i, &a->indirect);
+			flow_into(a, i,
+				  region->tail_calls && region->marks[i] & REGION_START
+				      ? &a->handlers
+				      : &a->indirect);
 		state = a->flow->states[i];
 		if (!state.reached)
 			continue;
+		enter_handlers(a, i, &state);
 		state_step(a->flow, insn, &state);
+		if (a->origins)
+			state.regs |= a->origins->after[i];
 		if (insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP)
-			flow_into(a, region_index(region, insn->target), &state);
-		else if (is_dispatch(insn) && state_join(&a->indirect, &state))
-			a->changed = true;
-		if (goes_on(region, i))
+			jump(a, insn, &state);
+		else if (is_dispatch(insn))
+			dispatch(a, i, &state);
+		if (region_goes_on(region, i))
 			flow_into(a, region_next(region, i), &state);
 	}
 }
 
-static void solve(struct flow *flow, const struct region *region, const uint64_t *entries,
-		  size_t entry_count)
+static void start(struct analysis *a, uint64_t entry, uint16_t regs)
 {
-	struct analysis a = {.flow = flow, .region = region};
+	struct flow_state state = {.fp = FLOW_SP_UNKNOWN, .regs = regs, .reached = true};
+
+	flow_into(a, region_index(a->region, entry), &state);
+}
+
+/* Returns the registers in which the opcodes' functions take the thread state. */
+static uint16_t solve(struct flow *flow, const struct region *region, const uint64_t *entries,
+		      size_t entry_count, const struct origins *origins)
+{
+	struct analysis a = {.flow = flow, .region = region, .origins = origins};
 
 	memset(flow->states, 0, region->insn_count * sizeof(*flow->states));
-	for (size_t e = 0; e < entry_count; e++) {
-		size_t i = region_index(region, entries[e]);
-		struct flow_state start = {
-		    .fp = FLOW_SP_UNKNOWN, .regs = 1u << MC_RDI, .reached = true};
-
-		flow_into(&a, i, &start);
-	}
+	for (size_t e = 0; e < entry_count; e++)
+		start(&a, entries[e], 1u << MC_RDI);
+	for (size_t c = 1; origins && c < region->caller_count; c++)
+		start(&a, region->callers[c],
+		      origins->entry[region_index(region, region->callers[c])]);
 	for (unsigned int round = 0; round < SWEEPS_MAX; round++) {
 		a.changed = false;
 		sweep(&a);
 		if (!a.changed)
-			return;
+			return a.handlers.reached ? a.handlers.regs : 0;
 	}
 	/* Not settled: nothing may be believed. */
 	for (size_t i = 0; i < region->insn_count; i++)
 		flow->states[i].reached = false;
+	return 0;
 }
 
 int flow_analyse(struct flow *flow, const struct region *region, const uint64_t *entries,
 		 size_t entry_count)
 {
+	struct origins origins;
+	uint16_t regs;
+	int ret = 0;
+
 	memset(flow, 0, sizeof(*flow));
 	flow->states = calloc(region->insn_count + 1, sizeof(*flow->states));
 	if (!flow->states)
 		return -ENOMEM;
-	solve(flow, region, entries, entry_count);
-	return 0;
+	regs = solve(flow, region, entries, entry_count, NULL);
+	if (region->caller_count < 2)
+		return 0; /* no other than the entry */
+	ret = origins_find(&origins, region, regs);
+	if (!ret)
+		solve(flow, region, entries, entry_count, &origins);
+	origins_release(&origins);
+	return ret;
 }
 
 void flow_release(struct flow *flow)

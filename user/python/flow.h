@@ -42,6 +42,9 @@ void flow_release(struct flow *flow);
  * PT_TS_SLOT with *slot set, or PT_TS_NONE. */
 unsigned int flow_tstate(const struct flow *flow, size_t i, unsigned int preferred,
 			 unsigned int *slot);
+/* The stack slot that the instruction's memory operand names, relative to rsp at entry; false: it
+ * names none, or which is not known. state: before the instruction. */
+bool flow_slot(const struct mc_insn *insn, const struct flow_state *state, int32_t *slot);
 static inline bool flow_proves(const struct flow *flow, size_t i, unsigned int reg)
 {
 	return reg < 16 && flow->states[i].reached && (flow->states[i].regs >> reg & 1);

@@ -108,7 +108,7 @@ static int find_feature(struct py_image *image, const struct py_finder *finder,
 		break;
 	case PY_FEATURE_ASYNC:
 		ret = image->rt.gen_frame != PT_NO_FIELD
-			  ? 0
+			  ? py_sites_throw(image, finder, plan)
 			  : py_plan_refuse(plan, "where a coroutine's frame lies is not known");
 		break;
 	case PY_FEATURE_COUNT:
@@ -148,6 +148,30 @@ const char *py_feature_name(enum py_feature feature)
 	return names[feature];
 }
 
+/* A site of another plan, with a number of this one. */
+static int add_renumbered(struct py_engine_plan *to, const struct py_site *from)
+{
+	struct py_site site = *from;
+
+	site.cookie = (site.cookie & ~((uint64_t)PT_SITE_NUMBER_MAX << 40)) |
+		      (uint64_t)to->site_count << 40;
+	return py_plan_add(to, &site);
+}
+
+int py_image_add_free_code(struct py_image *image, enum py_engine engine)
+{
+	static const enum py_engine others[] = {PY_ENGINE_FRAME, PY_ENGINE_USDT};
+
+	for (size_t e = 0; e < sizeof(others) / sizeof(others[0]); e++) {
+		const struct py_engine_plan *from = &image->engines[others[e]];
+
+		for (size_t i = 0; from->usable && i < from->site_count; i++)
+			if (PT_COOKIE_KIND(from->sites[i].cookie) == PT_SITE_FREE_CODE)
+				return add_renumbered(&image->engines[engine], &from->sites[i]);
+	}
+	return -ENOENT;
+}
+
 int py_image_add_features(struct py_image *image, enum py_engine engine, unsigned int features)
 {
 	struct py_engine_plan *to = &image->engines[engine];
@@ -158,13 +182,8 @@ int py_image_add_features(struct py_image *image, enum py_engine engine, unsigne
 
 		if (!(features >> f & 1) || !from->usable)
 			continue;
-		for (size_t i = 0; i < from->site_count && !ret; i++) {
-			struct py_site site = from->sites[i];
-
-			site.cookie = (site.cookie & ~((uint64_t)PT_SITE_NUMBER_MAX << 40)) |
-				      (uint64_t)to->site_count << 40;
-			ret = py_plan_add(to, &site);
-		}
+		for (size_t i = 0; i < from->site_count && !ret; i++)
+			ret = add_renumbered(to, &from->sites[i]);
 	}
 	return ret;
 }

@@ -59,7 +59,7 @@ enum py_feature {
 	PY_FEATURE_AUDIT,
 	PY_FEATURE_EXCEPTIONS,
 	PY_FEATURE_VALUES, /* --args, --retval, --local; needs no sites: frames tell */
-	PY_FEATURE_ASYNC,  /* needs no sites: frames tell */
+	PY_FEATURE_ASYNC,  /* sites for greenlets up to 3.10 only: else frames tell */
 	PY_FEATURE_COUNT,
 };
 
@@ -143,6 +143,9 @@ void py_image_free(struct py_image *image);
 const char *py_feature_name(enum py_feature feature);
 /* Adds the sites of the features (a set of 1u << enum py_feature; those not usable are passed over)
  * to the engine's plan. Once, after loading. -ENOMEM or -E2BIG. */
+/* What says that a code object is freed, which an engine without calls does not have by itself.
+ * -ENOENT: that is not known here. */
+int py_image_add_free_code(struct py_image *image, enum py_engine engine);
 int py_image_add_features(struct py_image *image, enum py_engine engine, unsigned int features);
 
 /* "len()", of an enum pt_c_opcode. */

@@ -20,12 +20,13 @@ struct row {
 	uint8_t exception;    /* PyThreadState.current_exception; up to 3.11 curexc_type */
 	uint8_t gen_frame;    /* gi_iframe of a generator; up to 3.10 PyFrameObject.f_gen */
 	uint8_t coro_bytes;   /* sizeof(PyCoroObject), 3.11+: up to the frame's localsplus */
-	uint8_t task_coro;    /* TaskObj.task_coro (Modules/_asynciomodule.c), as seen in a run */
+	/* TaskObj.task_coro (Modules/_asynciomodule.c), as seen in a run; later 3.10: 8 more */
+	uint8_t task_coro;
 };
 
 static const struct row rows[] = {
     {8, 472, 360, 0, 88, 96, 104, 112}, {9, 744, 360, 0, 88, 96, 104, 152},
-    {10, 744, 352, 0, 88, 88, 96, 160}, {11, 776, 72, 0, 96, 80, 152, 136},
+    {10, 744, 352, 0, 88, 88, 96, 152}, {11, 776, 72, 0, 96, 80, 152, 136},
     {12, 240, 72, 0, 96, 72, 144, 136}, {13, 7528, 72, 32, 112, 72, 144, 120},
     {14, 0, 80, 35, 112, 72, 152, 128}, {15, 0, 80, 43, 136, 72, 152, 128},
 };

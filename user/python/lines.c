@@ -14,13 +14,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/grow.h"
+
 struct reader {
 	const uint8_t *at, *end;
 };
 
 static int add(struct py_lines *lines, uint32_t unit, uint32_t line)
 {
-	struct py_line *last = lines->count ? &lines->entries[lines->count - 1] : NULL;
+	struct py_line *last = lines->count ? &lines->entries[lines->count - 1] : NULL, *entries;
 
 	if (last && last->line == line)
 		return 0;
@@ -28,15 +30,10 @@ static int add(struct py_lines *lines, uint32_t unit, uint32_t line)
 		last->line = line;
 		return 0;
 	}
-	if (lines->count == lines->size) {
-		size_t size = lines->size ? 2 * lines->size : 16;
-		struct py_line *entries = reallocarray(lines->entries, size, sizeof(*entries));
-
-		if (!entries)
-			return -ENOMEM;
-		lines->entries = entries;
-		lines->size = size;
-	}
+	entries = pt_grow(lines->entries, lines->count, &lines->size, 16, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	lines->entries = entries;
 	lines->entries[lines->count++] = (struct py_line){.unit = unit, .line = line};
 	return 0;
 }

@@ -75,7 +75,7 @@ static int stub_insn(const struct mc_insn *insn, void *ctx)
 /* The GOT entry that a PLT stub at vaddr jumps through, or 0. */
 static uint64_t stub_slot(const struct elf_file *elf, struct mc_decoder *decoder, uint64_t vaddr)
 {
-	struct eh_range range = {vaddr, vaddr + STUB_MAX_BYTES};
+	struct eh_range range = {.start = vaddr, .end = vaddr + STUB_MAX_BYTES};
 	struct stub stub = {0};
 
 	if (vaddr > UINT64_MAX - STUB_MAX_BYTES)

@@ -59,6 +59,9 @@ int py_sites_audit(const struct py_image *image, const struct py_finder *finder,
 		   struct py_engine_plan *plan);
 int py_sites_raise(const struct py_image *image, const struct py_finder *finder,
 		   struct py_engine_plan *plan);
+/* sites_throw.c: sets image->rt.chains; adds what that takes. Its saying no costs nothing else. */
+int py_sites_throw(struct py_image *image, const struct py_finder *finder,
+		   struct py_engine_plan *plan);
 void py_rt_layout_fill(struct py_image *image, const struct py_finder *finder);
 /* After the former: image->values. */
 void py_value_layout_fill(struct py_image *image, const struct elf_file *elf);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "python/failed.h"
+
 #define FORWARD_MAX  24 /* at most 10 seen */
 #define BACKWARD_MAX 40
 #define HANDLER_MAX  20
@@ -139,6 +141,11 @@ struct place place_branch(const struct place_finder *finder, size_t branch, bool
 	return place;
 }
 
+static bool is_failed(const struct place_finder *finder, size_t i)
+{
+	return finder->failed && (finder->failed[i] & FAILED_PURE);
+}
+
 /* All direct jumps to instruction i. */
 static bool edges_to(const struct place_finder *finder, const struct counter *counter, size_t i,
 		     struct place *edges, size_t *count)
@@ -152,7 +159,8 @@ static bool edges_to(const struct place_finder *finder, const struct counter *co
 		const struct mc_insn *insn = &region->insns[k];
 
 		if ((insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP) &&
-		    insn->target == vaddr && !edge_add(finder, counter, k, true, edges, count))
+		    insn->target == vaddr && !is_failed(finder, k) &&
+		    !edge_add(finder, counter, k, true, edges, count))
 			return false;
 	}
 	return true;
@@ -174,6 +182,8 @@ size_t place_edges(const struct place_finder *finder, const struct counter *coun
 		i = region_previous(region, i);
 		if (i == REGION_NONE)
 			return 0;
+		if (is_failed(finder, i))
+			return count;
 		insn = &region->insns[i];
 		switch ((enum mc_flow)insn->flow) {
 		case MC_FLOW_JMP:

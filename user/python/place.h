@@ -25,6 +25,7 @@ struct place_finder {
 	const struct flow *flow;
 	const struct counters *counters;
 	unsigned int emulated; /* set of 1u << enum py_insn_class */
+	const uint8_t *failed; /* marks of failed.h, or NULL */
 	bool merge;            /* probes may stand for several counters of one direction (3.12+) */
 };
 
@@ -40,7 +41,8 @@ bool place_is_covered(const struct place_finder *finder, const struct counter *c
 struct place place_raw(const struct place_finder *finder, const struct counter *counter);
 /* The branches that lead to the counter's block: exactly one of them is passed, in the direction
  * that its condition tells, each time the counter is. Returns how many, 0 if there is no such set
- * (the block is reached through a table, or a call lies between). */
+ * (the block is reached through a table, or a call lies between). Those that
+ * only a failed check passes are left out. */
 size_t place_edges(const struct place_finder *finder, const struct counter *counter,
 		   struct place edges[PLACE_EDGES_MAX]);
 /* A conditional jump, counting only when it goes that way. */

@@ -7,11 +7,11 @@
 #include <string.h>
 
 #define REGION_MAX_BYTES (2u << 20) /* ten times the largest seen (a -Og build) */
-#define RANGES_MAX       256
-#define TABLE_ENTRIES    256 /* one for each value of an 8-bit opcode */
+#define RANGES_MAX       1024       /* 260 seen, in a tail-calling interpreter */
 #define TABLE_MIN        200 /* of them must lead into the region; some lead to error handlers */
 #define TABLES_MAX       8
 #define SWITCH_MAX       512
+#define SWITCH_STEPS     12 /* instructions from a switch's table to its jump; 5 seen */
 
 static int say_no(struct region *region, const char *text, uint64_t vaddr)
 {
@@ -50,6 +50,14 @@ bool region_leaves(const struct region *region, const struct mc_insn *insn)
 		return true;
 	return (insn->flow == MC_FLOW_JMP || insn->flow == MC_FLOW_JCC) &&
 	       !region_holds(region, insn->target);
+}
+
+bool region_goes_on(const struct region *region, size_t i)
+{
+	uint8_t flow = region->insns[i].flow;
+
+	return flow != MC_FLOW_JMP && flow != MC_FLOW_JMP_INDIRECT && flow != MC_FLOW_RET &&
+	       flow != MC_FLOW_STOP && !(region->marks[i] & REGION_NORETURN);
 }
 
 size_t region_next(const struct region *region, size_t i)
@@ -167,7 +175,9 @@ static int ranges_decode(struct region *region, size_t first, bool follow)
 			if (insn->target >= range.start && insn->target < range.end)
 				continue;
 			to = eh_range_at(region->eh, insn->target);
-			ret = to && to->start != insn->target ? range_add(region, to) : 0;
+			ret = to && (to->start != insn->target || to->inside)
+				  ? range_add(region, to)
+				  : 0;
 			if (ret)
 				return ret;
 		}
@@ -248,15 +258,19 @@ int region_load(struct region *region, const struct py_finder *finder, uint64_t 
 	return ret ? ret : arrange(region);
 }
 
-static int add_function(struct region *region, uint64_t entry, bool follow)
+static int add_functions(struct region *region, const uint64_t *entries, size_t count, bool follow)
 {
-	const struct eh_range *range = eh_range_at(region->eh, entry);
 	size_t before = region->range_count;
-	int ret;
+	int ret = 0;
 
-	if (!range || range->start != entry)
-		return say_no(region, "no function starts at %#llx in .eh_frame", entry);
-	ret = range_add(region, range);
+	for (size_t i = 0; i < count && !ret; i++) {
+		const struct eh_range *range = eh_range_at(region->eh, entries[i]);
+
+		if (!range || range->start != entries[i])
+			return say_no(region, "no function starts at %#llx in .eh_frame",
+				      entries[i]);
+		ret = range_add(region, range);
+	}
 	if (ret || region->range_count == before)
 		return ret;
 	ret = ranges_decode(region, before, follow);
@@ -265,12 +279,12 @@ static int add_function(struct region *region, uint64_t entry, bool follow)
 
 int region_add_function(struct region *region, uint64_t entry)
 {
-	return add_function(region, entry, false);
+	return add_functions(region, &entry, 1, false);
 }
 
-int region_add_whole(struct region *region, uint64_t entry)
+int region_add_whole(struct region *region, const uint64_t *entries, size_t count)
 {
-	return add_function(region, entry, true);
+	return add_functions(region, entries, count, true);
 }
 
 void region_release(struct region *region)
@@ -280,6 +294,8 @@ void region_release(struct region *region)
 	free(region->insns);
 	free(region->marks);
 	free(region->tables);
+	free(region->functions);
+	free(region->callers);
 	memset(region, 0, sizeof(*region));
 }
 
@@ -297,9 +313,9 @@ static unsigned int opcode_entries(const struct region *region, uint64_t table)
 {
 	unsigned int good = 0;
 
-	for (unsigned int i = 0; i < TABLE_ENTRIES; i++) {
+	for (unsigned int i = 0; i < REGION_TABLE_ENTRIES; i++) {
 		good += region_table_entry(region, table, i) != REGION_NONE;
-		if (i + 1 - good > TABLE_ENTRIES - TABLE_MIN)
+		if (i + 1 - good > REGION_TABLE_ENTRIES - TABLE_MIN)
 			return 0;
 	}
 	return good;
@@ -313,7 +329,7 @@ static int table_add(struct region *region, uint64_t table)
 		return -ENOMEM;
 	region->tables = bigger;
 	region->tables[region->table_count++] = table;
-	for (unsigned int i = 0; i < TABLE_ENTRIES; i++) {
+	for (unsigned int i = 0; i < REGION_TABLE_ENTRIES; i++) {
 		size_t to = region_table_entry(region, table, i);
 
 		if (to != REGION_NONE)
@@ -325,8 +341,8 @@ static int table_add(struct region *region, uint64_t table)
 static bool overlaps_table(const struct region *region, uint64_t vaddr)
 {
 	for (size_t i = 0; i < region->table_count; i++)
-		if (vaddr < region->tables[i] + 8 * TABLE_ENTRIES &&
-		    region->tables[i] < vaddr + 8 * TABLE_ENTRIES)
+		if (vaddr < region->tables[i] + 8 * REGION_TABLE_ENTRIES &&
+		    region->tables[i] < vaddr + 8 * REGION_TABLE_ENTRIES)
 			return true;
 	return false;
 }
@@ -355,52 +371,121 @@ static int tables_choose(struct region *region, const struct named *named, size_
 	return 0;
 }
 
-/* A switch's table: 32-bit distances from the table to the cases. Nothing says how long it is; it
- * ends before the first entry that does not lead to an instruction of the region. */
-static void switch_mark(struct region *region, uint64_t table)
-{
-	for (unsigned int i = 0; i < SWITCH_MAX; i++) {
-		const void *raw = elf_at_vaddr(region->elf, table + 4ull * i, sizeof(int32_t));
-		int32_t distance;
-		size_t to;
-
-		if (!raw)
-			return;
-		memcpy(&distance, raw, sizeof(distance));
-		to = region_index(region, table + (uint64_t)(int64_t)distance);
-		if (to == REGION_NONE)
-			return;
-		region->marks[to] |= REGION_INDIRECT;
-	}
-}
-
-/* A short table of absolute pointers (a switch in a program that is not position independent). */
-static void pointers_mark(struct region *region, uint64_t table)
-{
-	for (unsigned int i = 0; i < SWITCH_MAX; i++) {
-		size_t to = region_table_entry(region, table, i);
-
-		if (to == REGION_NONE)
-			return;
-		region->marks[to] |= REGION_INDIRECT;
-	}
-}
-
-/* The address of data that an instruction names, or 0. */
-static uint64_t data_named(const struct region *region, const struct mc_insn *insn)
+uint64_t region_data_named(const struct region *region, const struct mc_insn *insn)
 {
 	uint64_t vaddr = 0;
 
+	if (insn->flow == MC_FLOW_CALL_INDIRECT)
+		return 0; /* a table of functions */
 	if (insn->op == MC_OP_LEA && insn->mem && insn->base == MC_RIP && insn->index == MC_NO_REG)
 		vaddr = insn->vaddr + insn->length + (uint64_t)insn->disp;
 	else if (insn->mem && insn->base == MC_NO_REG && insn->scale == 8 && insn->disp > 0)
 		vaddr = (uint64_t)insn->disp;
 	else if (insn->op == MC_OP_MOV && !insn->mem && insn->has_imm)
 		vaddr = (uint64_t)insn->imm;
+	/* (BOLT puts tables into the segment that has the code.) */
 	return vaddr && !(vaddr & 3) && elf_at_vaddr(region->elf, vaddr, 8) &&
-		       !elf_is_code(region->elf, vaddr)
+		       !region_holds(region, vaddr)
 		   ? vaddr
 		   : 0;
+}
+
+/* A switch's table: 32-bit distances from the table to the cases; or absolute pointers, in a
+ * program that is not position independent. Nothing says how long it is; it ends before the first
+ * entry that does not lead to an instruction of the region. */
+size_t region_switch_entry(const struct region *region, const struct region_switch *by,
+			   unsigned int index)
+{
+	const void *raw;
+	int32_t distance;
+
+	if (index >= SWITCH_MAX)
+		return REGION_NONE;
+	if (by->pointers)
+		return region_table_entry(region, by->table, index);
+	raw = elf_at_vaddr(region->elf, by->table + 4ull * index, sizeof(distance));
+	if (!raw)
+		return REGION_NONE;
+	memcpy(&distance, raw, sizeof(distance));
+	return region_index(region, by->table + (uint64_t)(int64_t)distance);
+}
+
+static void switch_mark(struct region *region, uint64_t table, bool pointers)
+{
+	const struct region_switch by = {table, pointers};
+	size_t to;
+
+	for (unsigned int i = 0; (to = region_switch_entry(region, &by, i)) != REGION_NONE; i++)
+		region->marks[to] |= REGION_INDIRECT;
+}
+
+/* "lea base, [rip + table]; movsxd reg, [base + 4 * x]; add reg, base; jmp reg", with others in
+ * between: which of them instruction i is, seen from the jump backwards. false: it is none, and
+ * changes what matters. */
+struct switch_walk {
+	unsigned int target; /* register that is jumped to */
+	unsigned int other;  /* the one that is added to it, once seen */
+	unsigned int base;   /* that which has the table's address, once seen */
+	uint64_t table;
+};
+
+static bool switch_step(struct switch_walk *w, const struct region *region, size_t i)
+{
+	const struct mc_insn *insn = &region->insns[i];
+	unsigned int writes = insn->writes;
+
+	if (w->base != MC_NO_REG) {
+		if (insn->op == MC_OP_LEA && insn->reg[0] == w->base && insn->base == MC_RIP)
+			w->table = region_data_named(region, insn);
+		return w->table || !(writes >> w->base & 1);
+	}
+	if (w->other == MC_NO_REG) {
+		if (insn->op == MC_OP_ADD && !insn->mem && insn->reg[0] == w->target &&
+		    insn->reg[1] < MC_RIP && insn->reg_bytes == 8)
+			w->other = insn->reg[1];
+		return w->other != MC_NO_REG || !(writes >> w->target & 1);
+	}
+	if (insn->op == MC_OP_MOVSXD && insn->mem == 2 && insn->scale == 4 && !insn->disp &&
+	    insn->index < MC_RIP &&
+	    ((insn->reg[0] == w->target && insn->base == w->other) ||
+	     (insn->reg[0] == w->other && insn->base == w->target))) {
+		w->base = insn->base;
+		return true;
+	}
+	return !((writes >> w->target | writes >> w->other) & 1);
+}
+
+static uint64_t switch_of_distances(const struct region *region, size_t jump)
+{
+	struct switch_walk w = {region->insns[jump].reg[0], MC_NO_REG, MC_NO_REG, 0};
+	size_t i = jump;
+
+	for (unsigned int n = 0; n < SWITCH_STEPS && !w.table && w.target < MC_RIP; n++) {
+		if (region->marks[i] & (REGION_TARGET | REGION_INDIRECT | REGION_START))
+			return 0; /* it may come from elsewhere, with another table */
+		i = region_previous(region, i);
+		if (i == REGION_NONE || region->insns[i].flow != MC_FLOW_NEXT ||
+		    !switch_step(&w, region, i))
+			return 0;
+	}
+	return w.table;
+}
+
+struct region_switch region_switch_at(const struct region *region, size_t jump)
+{
+	const struct mc_insn *insn = &region->insns[jump];
+	struct region_switch by = {0};
+
+	if (insn->flow != MC_FLOW_JMP_INDIRECT)
+		return by;
+	by.pointers = insn->mem;
+	by.table = by.pointers ? region_data_named(region, insn)
+			       : switch_of_distances(region, jump);
+	for (size_t t = 0; t < region->table_count; t++)
+		if (by.table >= region->tables[t] &&
+		    by.table < region->tables[t] + 8 * REGION_TABLE_ENTRIES)
+			by.table = 0;
+	return by;
 }
 
 static int named_compare(const void *a, const void *b)
@@ -416,7 +501,7 @@ static size_t names_collect(const struct region *region, struct named *named)
 	size_t count = 0, kept = 0;
 
 	for (size_t i = 0; i < region->insn_count; i++) {
-		named[count] = (struct named){data_named(region, &region->insns[i]), 1, 0};
+		named[count] = (struct named){region_data_named(region, &region->insns[i]), 1, 0};
 		count += named[count].vaddr != 0;
 	}
 	qsort(named, count, sizeof(*named), named_compare);
@@ -429,8 +514,18 @@ static size_t names_collect(const struct region *region, struct named *named)
 	return kept;
 }
 
-/* Only calls before a place that is jumped to can be of that kind: what stands behind them would be
- * unreachable otherwise. That leaves few functions to look at. */
+/* Is what stands behind a call only there because it is jumped to? BOLT, which does not know of
+ * functions that do not return, puts a jump behind their calls. */
+static bool may_end_path(const struct region *region, size_t call)
+{
+	size_t next = region_next(region, call);
+
+	return next == REGION_NONE || region->marks[next] & ~REGION_NORETURN ||
+	       region->insns[next].flow == MC_FLOW_JMP;
+}
+
+/* Only such calls can be of that kind: what stands behind them would be unreachable otherwise. That
+ * leaves few functions to look at. */
 static int find_noreturn(struct region *region)
 {
 	uint64_t *seen = calloc(region->insn_count + 1, sizeof(*seen)); /* low bit: the answer */
@@ -440,10 +535,9 @@ static int find_noreturn(struct region *region)
 		return -ENOMEM;
 	for (size_t i = 0; i < region->insn_count; i++) {
 		const struct mc_insn *insn = &region->insns[i];
-		size_t next = region_next(region, i), k = 0;
+		size_t k = 0;
 
-		if (insn->flow != MC_FLOW_CALL ||
-		    (next != REGION_NONE && !(region->marks[next] & ~REGION_NORETURN)))
+		if (insn->flow != MC_FLOW_CALL || !may_end_path(region, i))
 			continue;
 		while (k < count && seen[k] >> 1 != insn->target)
 			k++;
@@ -472,8 +566,8 @@ int region_find_tables(struct region *region)
 			named[i].good = opcode_entries(region, named[i].vaddr);
 	ret = tables_choose(region, named, count);
 	for (size_t i = 0; i < count; i++) {
-		switch_mark(region, named[i].vaddr);
-		pointers_mark(region, named[i].vaddr);
+		switch_mark(region, named[i].vaddr, false);
+		switch_mark(region, named[i].vaddr, true);
 	}
 	free(named);
 	return ret ? ret : find_noreturn(region);

@@ -3,10 +3,11 @@
  * region.h - the machine code of one function wherever the compiler put it, decoded.
  *
  * A region is a set of whole .eh_frame ranges: the function's own, and each one that is jumped into
- * the middle of. (A jump to a range's start is a tail call of another function.) Decoding is linear
- * from each range's start to its end and must succeed throughout, and every direct jump that lands
- * in the region must land on an instruction: only then is it known where instructions start, and a
- * probe anywhere else would crash the traced process.
+ * the middle of. (A jump to a range's start is a tail call of another function, unless its unwind
+ * rules say that it lies inside of one: BOLT's parts begin where they are jumped to.) Decoding is
+ * linear from each range's start to its end and must succeed throughout, and every direct jump that
+ * lands in the region must land on an instruction: only then is it known where instructions start,
+ * and a probe anywhere else would crash the traced process.
  *
  * Life cycle: region_load() -> region_add_function() .. -> region_find_tables() -> use ->
  * region_release(). Adding or finding invalidates indices and pointers taken before.
@@ -17,7 +18,8 @@
 #include "python/decode.h"
 #include "python/parts.h"
 
-#define REGION_NONE SIZE_MAX
+#define REGION_NONE          SIZE_MAX
+#define REGION_TABLE_ENTRIES 256 /* one for each value of an 8-bit opcode */
 
 /* region.marks[i] */
 #define REGION_TARGET   0x1 /* a direct jump in the region leads here */
@@ -36,6 +38,10 @@ struct region {
 	uint8_t *marks;
 	uint64_t *tables; /* addresses of opcode tables: 256 pointers, most into the region */
 	size_t table_count;
+	bool tail_calls;     /* the tables lead to functions, see handlers.c: */
+	uint64_t *functions; /* those of opcodes and of what they share, sorted */
+	uint64_t *callers;   /* functions that call them: the entry, others */
+	size_t function_count, caller_count;
 	char reason[160]; /* why the last call said -ENOTSUP */
 };
 
@@ -44,12 +50,23 @@ struct region {
 int region_load(struct region *region, const struct py_finder *finder, uint64_t entry);
 /* Adds the range that starts at entry (not what it jumps to) unless it is there. */
 int region_add_function(struct region *region, uint64_t entry);
-/* The same with the ranges that it jumps into the middle of. */
-int region_add_whole(struct region *region, uint64_t entry);
+/* The same for several, with the ranges that they jump into the middle of. */
+int region_add_whole(struct region *region, const uint64_t *entries, size_t count);
+/* handlers.c: region_load() of the evaluation loop of 3.N, with the functions of its opcodes if it
+ * is made of such. */
+int region_load_loop(struct region *region, const struct py_finder *finder, uint64_t entry,
+		     unsigned int minor);
 /* Finds opcode tables and jump tables through the code that refers to them and marks where they
  * lead. Finding none is no error. Then marks the calls that do not come back. */
 int region_find_tables(struct region *region);
 void region_release(struct region *region);
+
+/* Can the next instruction follow? */
+bool region_goes_on(const struct region *region, size_t i);
+/* handlers.c, tail-calling interpreters: does the instruction call one of the functions? May an
+ * indirect jump lead to one? */
+bool region_calls_opcode(const struct region *region, size_t i);
+bool region_may_dispatch(const struct region *region, size_t i);
 
 /* Index of the instruction at exactly this address, or REGION_NONE. */
 size_t region_index(const struct region *region, uint64_t vaddr);
@@ -60,8 +77,21 @@ bool region_leaves(const struct region *region, const struct mc_insn *insn);
 size_t region_next(const struct region *region, size_t i);
 /* Index of the instruction before i in the same range, or REGION_NONE. */
 size_t region_previous(const struct region *region, size_t i);
+/* The address of data that an instruction names, or 0. */
+uint64_t region_data_named(const struct region *region, const struct mc_insn *insn);
 /* What a table's entry points to, if that is an instruction of the region; else REGION_NONE. */
 size_t region_table_entry(const struct region *region, uint64_t table, unsigned int index);
+
+/* The table of distances or pointers that only the switch at an indirect jump goes by, as the code
+ * right before it says; 0: it is not known, or one of the opcode tables. */
+struct region_switch {
+	uint64_t table;
+	bool pointers;
+};
+struct region_switch region_switch_at(const struct region *region, size_t jump);
+/* Where an entry leads; REGION_NONE: the table ends before it. */
+size_t region_switch_entry(const struct region *region, const struct region_switch *by,
+			   unsigned int index);
 
 /* Decodes [start, end) and calls fn for each instruction until it returns non-zero. */
 int region_each_insn(const struct elf_file *elf, struct mc_decoder *decoder,

@@ -33,7 +33,35 @@ int scan_calls(const struct elf_file *elf, scan_fn fn, void *ctx)
 			if (bytes[i] != 0xe8)
 				continue;
 			target = relative(bytes + i + 1, segment->vaddr + i + 1);
-			if (target - segment->vaddr >= segment->file_size)
+			/* BOLT leaves some functions where they were, in another segment */
+			if (target - segment->vaddr >= segment->file_size &&
+			    !elf_is_code(elf, target))
+				continue;
+			rc = fn(segment->vaddr + i, target, ctx);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+int scan_jumps(const struct elf_file *elf, uint64_t start, uint64_t end, scan_fn fn, void *ctx)
+{
+	for (size_t s = 0; s < elf->segment_count; s++) {
+		const struct elf_segment *segment = &elf->segments[s];
+		const uint8_t *bytes = segment_bytes(elf, segment);
+
+		if (!bytes || !(segment->flags & PF_X))
+			continue;
+		for (uint64_t i = 0; i + 6 <= segment->file_size; i++) {
+			bool jcc = bytes[i] == 0x0f && (bytes[i + 1] & 0xf0) == 0x80;
+			uint64_t target;
+			int rc;
+
+			if (!jcc && bytes[i] != 0xe9)
+				continue;
+			target = relative(bytes + i + 1 + jcc, segment->vaddr + i + 1 + jcc);
+			if (target < start || target >= end)
 				continue;
 			rc = fn(segment->vaddr + i, target, ctx);
 			if (rc)

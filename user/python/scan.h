@@ -15,6 +15,8 @@ typedef int (*scan_fn)(uint64_t vaddr, uint64_t target, void *ctx);
 
 /* Each "call rel32" whose target is code. vaddr: of the instruction. */
 int scan_calls(const struct elf_file *elf, scan_fn fn, void *ctx);
+/* Each "jmp rel32" and "jcc rel32" that leads to start or behind it, but not to end. */
+int scan_jumps(const struct elf_file *elf, uint64_t start, uint64_t end, scan_fn fn, void *ctx);
 /* Each "lea reg, [rip + target]" and "mov reg32, target". */
 int scan_references(const struct elf_file *elf, uint64_t target, scan_fn fn, void *ctx);
 /* The address of these bytes in the file's data, or 0. */

@@ -78,7 +78,7 @@ void c_reach(const struct c_search *s, uint8_t *marks, size_t start, uint8_t mar
 		size_t i = s->todo[--count], to[2] = {REGION_NONE, REGION_NONE};
 		const struct mc_insn *insn = &s->region.insns[i];
 
-		if (value_falls_through(&s->region, i) && (over_calls || !c_is_call(insn)))
+		if (region_goes_on(&s->region, i) && (over_calls || !c_is_call(insn)))
 			to[0] = region_next(&s->region, i);
 		if (insn->flow == MC_FLOW_JCC || insn->flow == MC_FLOW_JMP)
 			to[1] = region_index(&s->region, insn->target);
@@ -123,18 +123,16 @@ static int direct_call(struct c_search *s, size_t i)
 	return call_add(s, &call);
 }
 
-static int indirect_call(struct c_search *s, size_t i)
+static int classified_call(struct c_search *s, size_t i, enum c_target kind, struct c_call call)
 {
-	struct c_call call;
-
-	switch (c_classify(s, i, &call)) {
+	switch (kind) {
 	case C_TARGET_OTHER:
 		return 0;
 	case C_TARGET_VECTORCALL:
 		call.callable = MC_RDI;
 		call.self = PT_C_SELF_ARGV_RSI;
-		call.value = value_at(&s->values, i, MC_RDI);
-		call.arguments_value = value_at(&s->values, i, MC_RSI);
+		call.value = value_at(&s->values, call.insn, MC_RDI);
+		call.arguments_value = value_at(&s->values, call.insn, MC_RSI);
 		call.method = "vectorcall";
 		return call_add(s, &call);
 	case C_TARGET_ML:
@@ -146,6 +144,22 @@ static int indirect_call(struct c_search *s, size_t i)
 	}
 	return py_plan_refuse(s->plan, "what is called at %#llx cannot be told",
 			      (unsigned long long)s->region.insns[i].vaddr);
+}
+
+static int indirect_call(struct c_search *s, size_t i)
+{
+	struct c_call call;
+	enum c_target kind = c_classify(s, i, &call);
+
+	return classified_call(s, i, kind, call);
+}
+
+static int promoted_call(struct c_search *s, size_t i)
+{
+	struct c_call call;
+	enum c_target kind = c_promoted(s, i, &call);
+
+	return classified_call(s, i, kind, call);
 }
 
 /* ---- helpers out of line ---- */
@@ -170,7 +184,7 @@ static int helpers_find(struct c_search *s)
 		s->helpers[s->helper_count++] = insn->target;
 	}
 	for (size_t k = before; k < s->helper_count; k++) {
-		int ret = region_add_whole(&s->region, s->helpers[k]);
+		int ret = region_add_whole(&s->region, &s->helpers[k], 1);
 
 		if (ret == -ENOTSUP)
 			return py_plan_refuse(s->plan, "%s", s->region.reason);
@@ -228,7 +242,7 @@ static int analyse(struct c_search *s)
 
 static int load_code(struct c_search *s)
 {
-	int ret = region_load(&s->region, s->finder, s->image->eval.vaddr);
+	int ret = region_load_loop(&s->region, s->finder, s->image->eval.vaddr, c_minor(s));
 
 	if (ret)
 		return ret == -ENOTSUP ? py_plan_refuse(s->plan, "%s", s->region.reason) : ret;
@@ -256,6 +270,8 @@ static int find_calls(struct c_search *s)
 			ret = direct_call(s, i);
 		else if (s->region.insns[i].flow == MC_FLOW_CALL_INDIRECT)
 			ret = indirect_call(s, i);
+		else if (s->region.insns[i].op == MC_OP_CMP)
+			ret = promoted_call(s, i);
 	}
 	return ret;
 }
@@ -371,7 +387,7 @@ size_t c_earlier_place(const struct c_search *s, size_t call, unsigned int *cond
 		bool leaves = false;
 
 		i = region_previous(&s->region, i);
-		if (i == REGION_NONE || !value_falls_through(&s->region, i))
+		if (i == REGION_NONE || !region_goes_on(&s->region, i))
 			break;
 		insn = &s->region.insns[i];
 		if (insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_CALL_INDIRECT ||

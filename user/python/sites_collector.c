@@ -3,8 +3,8 @@
  * Garbage collections of CPython 3.14 and later in builds without USDT probes. Nothing is read of
  * the state of the collector, whose layout differs between 3.14.0, later 3.14 and 3.15:
  *
- * The collector is the function that PyGC_Collect() calls and that refers to the debug message
- * "gc: collecting generation %d...". It tests whether the message is wanted once for each
+ * The collector is the function that PyGC_Collect() calls, or ends in, and that refers to the debug
+ * message "gc: collecting generation %d...". It tests whether the message is wanted once for each
  * collection that it does, when it is known which generation that is (callers may leave that to it)
  * and whether there is to be one (not within another). So the collection begins at the jump behind
  * that test, where the register or stack slot that the message's number would be taken from holds
@@ -74,7 +74,9 @@ static int try_callee(struct collector *c, uint64_t vaddr)
 
 static int see_insn(const struct mc_insn *insn, void *ctx)
 {
-	return insn->flow == MC_FLOW_CALL ? try_callee(ctx, insn->target) : 0;
+	return insn->flow == MC_FLOW_CALL || insn->flow == MC_FLOW_JMP
+		   ? try_callee(ctx, insn->target)
+		   : 0;
 }
 
 static int find_function(struct collector *c)

@@ -227,7 +227,8 @@ static int add_raise(struct raises *r, size_t i)
 
 static int find_raises(struct raises *r)
 {
-	int rc = region_load(&r->region, r->finder, r->image->eval.vaddr);
+	int rc = region_load_loop(&r->region, r->finder, r->image->eval.vaddr,
+				  r->image->version >> 16 & 0xff);
 
 	if (!rc && r->image->version >= 0x030b0000) {
 		rc = region_find_tables(&r->region);

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "python/failed.h"
 #include "python/parts.h"
 #include "python/place.h"
 
@@ -32,9 +33,7 @@
 #define SITES_WANTED_MAX 200
 #define FIRST_EVENT_BITS (PT_COOKIE_WITH_DIR(0, 3) | PT_COOKIE_BEFORE_POP)
 #define POP_LOOK_BACK    12 /* instructions before the counter among which the store may be */
-/* A tail-calling interpreter (3.14+, --with-tail-call-interp) has one function per opcode and next
- * to nothing in _PyEval_EvalFrameDefault(); the smallest loop seen has 10 000 instructions. */
-#define LOOP_MIN_INSNS   3000
+#define CFRAME_LOOK      24 /* instructions from the C frame's address to where it is stored */
 
 /* Opcode numbers: Include/opcode.h up to 3.12, Include/opcode_ids.h of 3.13 and later. */
 static const struct resume_opcodes {
@@ -55,10 +54,12 @@ struct search {
 	struct flow flow;
 	struct counters counters;
 	struct place_finder places;
+	uint8_t *failed;                   /* 3.11: marks of failed.h, one for each instruction */
 	uint64_t entries[1 + HELPERS_MAX]; /* functions of the region that take the thread state */
 	size_t entry_count;
 	bool delta; /* 3.12+ */
 	bool need_resume;
+	int32_t frame_slot; /* 3.11, 3.12: where the current frame is kept; or FLOW_SP_UNKNOWN */
 	unsigned int raw_count, enter_ways, exit_ways;
 };
 
@@ -98,19 +99,52 @@ static void cookie_widen(uint64_t *cookie, unsigned int condition, uint64_t firs
 		*cookie &= ~FIRST_EVENT_BITS;
 }
 
+/*
+ * 3.11 and 3.12: the evaluation function has a C frame (struct _PyCFrame) on its stack, with the
+ * pointer to the current frame in it, and gives its address to the thread state.
+ */
+static int32_t frame_slot_find(const struct search *s)
+{
+	const struct region *region = &s->region;
+
+	for (size_t i = 0; i < region->insn_count; i++) {
+		const struct mc_insn *lea = &region->insns[i];
+		int32_t slot;
+
+		if (lea->op != MC_OP_LEA || !flow_slot(lea, &s->flow.states[i], &slot))
+			continue;
+		for (size_t k = i + 1; k < region->insn_count && k <= i + CFRAME_LOOK; k++) {
+			const struct mc_insn *insn = &region->insns[k];
+
+			if (insn->op == MC_OP_MOV && insn->mem == 1 &&
+			    insn->disp == s->layout->ts_frame && insn->reg[1] == lea->reg[0] &&
+			    flow_proves(&s->flow, k, insn->base))
+				return slot + s->layout->cframe_frame;
+			if (insn->flow != MC_FLOW_NEXT || insn->writes >> lea->reg[0] & 1)
+				break;
+		}
+	}
+	return FLOW_SP_UNKNOWN;
+}
+
 static bool sets_current_frame(const struct search *s, size_t i, uint8_t base)
 {
 	const struct mc_insn *insn = &s->region.insns[i];
+	int32_t slot;
 
-	return insn->mem == 1 && insn->mem_bytes == 8 && insn->base == base &&
-	       insn->disp == s->layout->ts_frame;
+	if (insn->mem != 1 || insn->mem_bytes != 8)
+		return false;
+	if (s->frame_slot != FLOW_SP_UNKNOWN && flow_slot(insn, &s->flow.states[i], &slot) &&
+	    slot == s->frame_slot)
+		return true;
+	return insn->base == base && insn->disp == s->layout->ts_frame;
 }
 
 /*
- * Is the frame that is left still the current one where the probe fires? Where the pointer to it is
- * in the thread state (3.13+), the store says. 3.12 stores into the C frame right behind the
- * counter, with no call or branch between. 3.11 counts back first (RETURN_VALUE and exit_unwind in
- * Python/ceval.c), so there it still is, unless the C frame was left on the way to the probe.
+ * Is the frame that is left still the current one where the probe fires? The store of the pointer
+ * says: into the thread state (3.13+), or into the C frame (3.12), before the counter or behind it,
+ * as the compiler likes. 3.11 counts back first (RETURN_VALUE and exit_unwind in Python/ceval.c),
+ * so there it still is, unless the store or the end of the C frame is on the way to the probe.
  */
 static bool exits_before_pop(const struct search *s, const struct counter *counter,
 			     const struct place *place)
@@ -119,8 +153,6 @@ static bool exits_before_pop(const struct search *s, const struct counter *count
 
 	if (counter->delta <= 0 || place->insn == REGION_NONE)
 		return false;
-	if (minor_of(s->image) == 12)
-		return place->insn <= counter->insn + 1;
 	while (s->delta && i > 0 && counter->insn - i < POP_LOOK_BACK &&
 	       s->region.insns[i - 1].flow == MC_FLOW_NEXT)
 		i--;
@@ -194,7 +226,7 @@ static bool is_checked(const struct search *s, const struct counter *counter)
 {
 	struct counter_check checks[2];
 
-	return counter_checks_find(checks, &s->region, counter->insn) > 0;
+	return counter_checks_find(checks, &s->counters, &s->region, counter->insn) > 0;
 }
 
 /* _PyInterpreterFrame.stacktop of 3.11 and 3.12 (pycore_frame.h): an int, with owner and another
@@ -239,41 +271,50 @@ static int try_place(struct search *s, const struct counter *counter, const stru
 	return try_kind(s, counter, place, kind_of(s, counter), raw_delta, method);
 }
 
+static enum pt_site_kind passed_kind(const struct search *s, const struct counter_check *check)
+{
+	if (s->delta)
+		return PT_SITE_DELTA;
+	return check->slow_count ? PT_SITE_ENTER : PT_SITE_CHECKED;
+}
+
 /*
  * A frame that does not start because the recursion is too deep is no call. So the branch that
  * tells whether enough is left counts only if it is, and the branch behind the check only if it
  * passed. In 3.11 the exit of such a frame cannot be told from others where it happens, but the
- * failed check announces it.
+ * failed check announces it; where it is inlined, no probe lies on the way of such an exit.
  */
-static int add_checked(struct search *s, const struct counter *counter)
+static int add_passed(struct search *s, const struct counter *counter,
+		      const struct counter_check *check, bool only_ask)
 {
-	struct counter_check checks[2];
-	struct place places[4];
-	size_t count = counter_checks_find(checks, &s->region, counter->insn);
+	for (size_t p = 0; p <= check->passed_count; p++) {
+		const struct counter_branch *branch = p ? &check->passed[p - 1] : &check->branch;
+		struct place place = place_branch(&s->places, branch->insn, branch->taken,
+						  counter->base);
+		int ret = place.insn == REGION_NONE ? -EAGAIN : 0;
 
-	if (counter->delta >= 0 || !count)
-		return -EAGAIN;
-	for (size_t i = 0; i < count; i++) {
-		const struct counter_check *check = &checks[i];
-
-		places[2 * i] = place_branch(&s->places, check->branch, check->branch_taken,
-					     counter->base);
-		places[2 * i + 1] = place_branch(&s->places, check->passed, check->passed_taken,
-						 counter->base);
-	}
-	for (size_t i = 0; i < 2 * count; i++)
-		if (places[i].insn == REGION_NONE)
-			return -EAGAIN;
-	for (size_t i = 0; i < 2 * count; i++) {
-		int ret = i & 1 ? try_kind(s, counter, &places[i],
-					   s->delta ? PT_SITE_DELTA : PT_SITE_CHECKED, 0,
-					   "check passed")
-				: try_place(s, counter, &places[i], 0, "enough left");
-
+		if (ret || only_ask)
+			;
+		else if (!p)
+			ret = try_place(s, counter, &place, 0, "enough left");
+		else
+			ret = try_kind(s, counter, &place, passed_kind(s, check), 0,
+				       "check passed");
 		if (ret)
 			return ret;
 	}
-	return 0;
+	return check->passed_count ? 0 : -EAGAIN;
+}
+
+static int add_checked(struct search *s, const struct counter *counter)
+{
+	struct counter_check checks[2];
+	size_t count = counter_checks_find(checks, &s->counters, &s->region, counter->insn);
+	int ret = counter->delta >= 0 || !count ? -EAGAIN : 0;
+
+	for (size_t i = 0; i < 2 * count && !ret; i++)
+		ret = add_passed(s, counter, &checks[i % count], i < count);
+	return ret;
 }
 
 /* The same for _Py_EnterRecursivePy() out of line: its caller tests what it returns. */
@@ -354,9 +395,24 @@ static int add_counter(struct search *s, const struct counter *counter)
 
 	if (place_is_covered(&s->places, counter))
 		return 0;
+	if (counter->failed) {
+		ret = add_edges(s, counter);
+		return ret != -EAGAIN
+			   ? ret
+			   : py_plan_refuse(
+				 s->plan,
+				 "what comes to %#llx from elsewhere than "
+				 "from a failed check cannot be told",
+				 (unsigned long long)s->region.insns[counter->insn].vaddr);
+	}
 	ret = add_called(s, counter);
 	if (ret == -EAGAIN)
 		ret = add_checked(s, counter);
+	if (ret == -EAGAIN && counter->delta < 0 && is_checked(s, counter))
+		return py_plan_refuse(s->plan,
+				      "where the check behind %#llx lets a frame start cannot be "
+				      "told",
+				      (unsigned long long)s->region.insns[counter->insn].vaddr);
 	if (ret == -EAGAIN)
 		ret = try_place(s, counter, &place, 0, method_moved(place.distance));
 	if (ret != -EAGAIN)
@@ -495,7 +551,7 @@ static int analyse(struct search *s)
 
 static int load_code(struct search *s)
 {
-	int ret = region_load(&s->region, s->finder, s->image->eval.vaddr);
+	int ret = region_load_loop(&s->region, s->finder, s->image->eval.vaddr, minor_of(s->image));
 
 	if (ret)
 		return ret;
@@ -503,12 +559,6 @@ static int load_code(struct search *s)
 	ret = analyse(s);
 	if (ret)
 		return ret;
-	if (minor_of(s->image) >= 14 && !s->region.table_count &&
-	    s->region.insn_count < LOOP_MIN_INSNS) {
-		snprintf(s->region.reason, sizeof(s->region.reason),
-			 "a tail-calling interpreter (one function per opcode) is not supported");
-		return -ENOTSUP;
-	}
 	/* In 3.11 small functions that count are C call brackets; later ones never mislead, because
 	 * only the thread's own depth decides. */
 	if (s->delta) {
@@ -547,8 +597,18 @@ static int find_counters(struct search *s)
 	if (ret)
 		return ret;
 	counters_drop_corrections(&s->counters, &s->region);
-	if (!s->delta)
+	if (!s->delta) {
 		counters_drop_brackets(&s->counters, &s->region);
+		ret = counters_find_failed(&s->counters, &s->region, s->failed, &vaddr);
+		if (ret == -ENOTSUP)
+			return py_plan_refuse(
+			    s->plan,
+			    "what a failed check of the recursion at %#llx leads to "
+			    "cannot be told",
+			    (unsigned long long)vaddr);
+		if (ret)
+			return ret;
+	}
 	for (size_t i = 0; i < s->counters.count; i++) {
 		const struct counter *counter = &s->counters.items[i];
 
@@ -572,8 +632,8 @@ static int add_all(struct search *s)
 {
 	int ret = 0;
 
-	s->places = (struct place_finder){&s->region, &s->flow, &s->counters, s->finder->emulated,
-					  s->delta};
+	s->places = (struct place_finder){&s->region,          &s->flow,  &s->counters,
+					  s->finder->emulated, s->failed, s->delta};
 	for (size_t i = 0; i < s->counters.count && !ret; i++)
 		if (!s->counters.items[i].dropped)
 			ret = add_counter(s, &s->counters.items[i]);
@@ -629,10 +689,20 @@ int py_sites_frame(const struct py_image *image, const struct py_finder *finder,
 				     "the evaluation loop never uses the current frame at "
 				     "offset %#x",
 				     layout->ts_frame);
-	if (!ret)
-		ret = find_counters(&s);
+	s.frame_slot = FLOW_SP_UNKNOWN;
+	if (!ret && layout->cframe_frame != PT_NO_FIELD) {
+		s.frame_slot = frame_slot_find(&s);
+		if (s.delta && s.frame_slot == FLOW_SP_UNKNOWN)
+			ret = py_plan_refuse(plan, "where the evaluation function keeps the "
+						   "current frame cannot be told");
+	}
+	if (!ret) {
+		s.failed = calloc(s.region.insn_count, sizeof(*s.failed));
+		ret = s.failed ? find_counters(&s) : -ENOMEM;
+	}
 	if (!ret)
 		ret = add_all(&s);
+	free(s.failed);
 	counters_release(&s.counters);
 	flow_release(&s.flow);
 	region_release(&s.region);

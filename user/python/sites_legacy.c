@@ -25,6 +25,8 @@
 
 #define ROLE_ENTER 0x10
 #define ROLE_EXIT  0x20
+#define ROLE_STORE 0x40 /* a store that an exit passes: where it is probed at first */
+#define ROLE_EARLY 0x80 /* a jump before such stores */
 
 #define CALLEE_SAVED (1u << MC_RBX | 1u << MC_RBP | 1u << 12 | 1u << 13 | 1u << 14 | 1u << MC_R15)
 #define ARG_1        (1u << MC_RDI)
@@ -32,6 +34,7 @@
 #define ENTRY_STEPS  256 /* instructions from the function's entry to its first enter store */
 #define LOAD_STEPS   16  /* from the load of f->f_back to the store */
 #define MOVE_STEPS   12  /* from a store to the instruction that is probed */
+#define EARLY_STEPS  12  /* from a jump to the exit store behind it */
 
 struct legacy {
 	const struct pt_layout *layout;
@@ -42,6 +45,7 @@ struct legacy {
 	 * hold the same all through the function */
 	uint16_t tstate, frame;
 	size_t enters, exits;
+	bool early; /* exits are probed at jumps before their stores */
 };
 
 static bool is_frame_store(const struct legacy *legacy, const struct mc_insn *insn)
@@ -69,7 +73,7 @@ static void mark_null_check(struct legacy *legacy, size_t i, uint16_t tstate)
 	if (insn->op == MC_OP_TEST && !insn->mem && insn->reg_bytes == 8 &&
 	    insn->reg[0] == insn->reg[1] && insn->reg[0] < MC_RIP && tstate >> insn->reg[0] & 1 &&
 	    next != REGION_NONE && legacy->region.insns[next].flow == MC_FLOW_JCC &&
-	    legacy->region.insns[next].cc == 4 /* je */)
+	    legacy->region.insns[next].cc == MC_CC_E)
 		legacy->paths.roles[next] |= PATHS_NEVER;
 }
 
@@ -110,8 +114,9 @@ static bool find_first_enter(struct legacy *legacy)
 	return false;
 }
 
-/* Was the stored register loaded from f->f_back, in a straight line before the store? */
-static bool stores_f_back(const struct legacy *legacy, size_t store)
+/* The load from f->f_back of the stored register, in a straight line before the store, or
+ * REGION_NONE. */
+static size_t f_back_load(const struct legacy *legacy, size_t store)
 {
 	const struct region *region = &legacy->region;
 	uint8_t reg = region->insns[store].reg[1];
@@ -121,20 +126,38 @@ static bool stores_f_back(const struct legacy *legacy, size_t store)
 		const struct mc_insn *insn;
 
 		if (region->marks[i] & (REGION_TARGET | REGION_INDIRECT))
-			return false;
+			return REGION_NONE;
 		i = region_previous(region, i);
 		if (i == REGION_NONE)
-			return false;
+			return REGION_NONE;
 		insn = &region->insns[i];
 		if (insn->flow != MC_FLOW_NEXT && insn->flow != MC_FLOW_JCC)
-			return false;
+			return REGION_NONE;
 		if (!(insn->writes >> reg & 1))
 			continue;
-		return insn->op == MC_OP_MOV && insn->mem == 2 && insn->mem_bytes == 8 &&
-		       insn->index == MC_NO_REG && insn->disp == legacy->layout->frame_back &&
-		       insn->base < MC_RIP && legacy->frame >> insn->base & 1;
+		if (insn->op != MC_OP_MOV || insn->mem != 2 || insn->mem_bytes != 8 ||
+		    insn->index != MC_NO_REG || insn->disp != legacy->layout->frame_back ||
+		    insn->base >= MC_RIP || !(legacy->frame >> insn->base & 1))
+			return REGION_NONE;
+		return i;
 	}
-	return false;
+	return REGION_NONE;
+}
+
+static bool stores_f_back(const struct legacy *legacy, size_t store)
+{
+	return f_back_load(legacy, store) != REGION_NONE;
+}
+
+/* The registers that hold the frame that is left, at the store. */
+static uint16_t left_frame(const struct legacy *legacy, size_t store)
+{
+	size_t i = f_back_load(legacy, store);
+	uint16_t set = (uint16_t)(1u << legacy->region.insns[i].base);
+
+	for (; i != store; i = region_next(&legacy->region, i))
+		set = follow_copy(&legacy->region.insns[i], set);
+	return set;
 }
 
 /* Gives every store to tstate->frame its role. Returns a store that is neither, or REGION_NONE. */
@@ -153,7 +176,7 @@ static size_t mark_stores(struct legacy *legacy)
 			legacy->paths.roles[i] |= ROLE_ENTER;
 			legacy->enters++;
 		} else if (stores_f_back(legacy, i)) {
-			legacy->paths.roles[i] |= ROLE_EXIT;
+			legacy->paths.roles[i] |= ROLE_EXIT | ROLE_STORE;
 			legacy->exits++;
 		} else {
 			return i;
@@ -183,6 +206,7 @@ static const char *prove(struct legacy *legacy)
 	return NULL;
 }
 
+/* PT_REG_NONE, if there is none */
 static unsigned int lowest(uint16_t set)
 {
 	unsigned int reg = 0;
@@ -199,18 +223,19 @@ struct position {
 };
 
 /* The store itself, or the next instruction behind it that the kernel emulates, if nothing but the
- * store leads there and the wanted registers still hold. */
-static struct position find_position(const struct legacy *legacy, size_t store, bool need_frame)
+ * store leads there and the wanted registers still hold. The frame that is entered, or left; of the
+ * latter it is welcome, but not waited for. */
+static struct position find_position(const struct legacy *legacy, size_t store, bool enter)
 {
 	const struct region *region = &legacy->region;
 	const struct mc_insn *insn = &region->insns[store];
-	struct position raw = {store, (uint16_t)(1u << insn->base), (uint16_t)(1u << insn->reg[1]),
+	struct position raw = {store, (uint16_t)(1u << insn->base),
+			       enter ? (uint16_t)(1u << insn->reg[1]) : left_frame(legacy, store),
 			       0};
-	struct position at = {store, (uint16_t)(raw.tstate | legacy->tstate),
-			      (uint16_t)(raw.frame | legacy->frame), 0};
+	struct position at = {store, (uint16_t)(raw.tstate | legacy->tstate), raw.frame, 0};
 
-	if (!need_frame)
-		at.frame = 0;
+	if (enter)
+		at.frame |= legacy->frame;
 	while (at.moved < MOVE_STEPS) {
 		at.tstate = follow_copy(insn, at.tstate);
 		at.frame = follow_copy(insn, at.frame);
@@ -218,7 +243,7 @@ static struct position find_position(const struct legacy *legacy, size_t store, 
 			break;
 		at.insn = region_next(region, at.insn);
 		at.moved++;
-		if (at.insn == REGION_NONE || !at.tstate || (need_frame && !at.frame) ||
+		if (at.insn == REGION_NONE || !at.tstate || (enter && !at.frame) ||
 		    region->marks[at.insn] & (REGION_TARGET | REGION_INDIRECT))
 			break;
 		insn = &region->insns[at.insn];
@@ -228,32 +253,136 @@ static struct position find_position(const struct legacy *legacy, size_t store, 
 	return raw;
 }
 
-static int add_site(const struct legacy *legacy, struct py_engine_plan *plan, size_t store,
+/*
+ * Where no register holds the frame any more behind the store (Debian's 3.9 loads f_back over it),
+ * and greenlets need it (sites_throw.c): shortly before lies the jump of Py_LeaveRecursiveCall().
+ * Those jumps are as good as the stores, if every way from them leads straight to a store, and
+ * prove() agrees.
+ */
+
+/* Does none of the instructions from i up to the one at end change the register? */
+static bool keeps(const struct region *region, size_t i, size_t end, uint8_t reg)
+{
+	for (int step = 0; step < EARLY_STEPS && i != REGION_NONE; step++) {
+		if (i == end)
+			return true;
+		if (region->insns[i].writes >> reg & 1)
+			return false;
+		i = region_next(region, i);
+	}
+	return false;
+}
+
+/* The exit store to which the instructions from i on lead straight, with the frame and the thread
+ * state in registers all the way; or REGION_NONE. */
+static size_t straight_to_exit(const struct legacy *legacy, size_t i)
+{
+	const struct region *region = &legacy->region;
+	size_t store = i, load;
+
+	for (int step = 0; step < EARLY_STEPS && store != REGION_NONE; step++) {
+		if (legacy->paths.roles[store] & ROLE_STORE ||
+		    region->insns[store].flow != MC_FLOW_NEXT)
+			break;
+		store = region_next(region, store);
+	}
+	if (store == REGION_NONE || !(legacy->paths.roles[store] & ROLE_STORE))
+		return REGION_NONE;
+	load = f_back_load(legacy, store);
+	return load != REGION_NONE && keeps(region, i, load, region->insns[load].base) &&
+		       keeps(region, i, store, region->insns[store].base)
+		   ? store
+		   : REGION_NONE;
+}
+
+/* Is it such a jump? Then *at has the registers. */
+static bool early_exit(const struct legacy *legacy, size_t i, struct position *at)
+{
+	const struct mc_insn *insns = legacy->region.insns, *insn = &insns[i];
+	size_t taken, next, load;
+
+	if (insn->flow != MC_FLOW_JCC || insn->refused ||
+	    !(legacy->finder->emulated >> insn->class & 1))
+		return false;
+	taken = region_index(&legacy->region, insn->target);
+	taken = taken == REGION_NONE ? taken : straight_to_exit(legacy, taken);
+	next = region_next(&legacy->region, i);
+	next = next == REGION_NONE ? next : straight_to_exit(legacy, next);
+	if (taken == REGION_NONE || next == REGION_NONE)
+		return false;
+	load = f_back_load(legacy, taken);
+	*at = (struct position){i, (uint16_t)(1u << insns[taken].base),
+				(uint16_t)(1u << insns[load].base), 0};
+	return insns[next].base == insns[taken].base &&
+	       insns[f_back_load(legacy, next)].base == insns[load].base;
+}
+
+static bool exits_lose_frame(const struct legacy *legacy)
+{
+	for (size_t i = 0; i < legacy->region.insn_count; i++)
+		if (legacy->paths.roles[i] & ROLE_EXIT && !find_position(legacy, i, false).frame)
+			return true;
+	return false;
+}
+
+/* Exits are where this role is. */
+static void place_exits(struct legacy *legacy, uint8_t role)
+{
+	uint8_t *roles = legacy->paths.roles;
+
+	legacy->exits = 0;
+	for (size_t i = 0; i < legacy->region.insn_count; i++) {
+		bool here = roles[i] & role;
+
+		roles[i] = (uint8_t)((roles[i] & ~ROLE_EXIT) | (here ? ROLE_EXIT : 0));
+		legacy->exits += here;
+	}
+}
+
+/* Goes over to the jumps, if they will do. */
+static void take_early_exits(struct legacy *legacy)
+{
+	struct position at;
+
+	if (!exits_lose_frame(legacy))
+		return;
+	for (size_t i = 0; i < legacy->region.insn_count; i++)
+		if (early_exit(legacy, i, &at))
+			legacy->paths.roles[i] |= ROLE_EARLY;
+	place_exits(legacy, ROLE_EARLY);
+	legacy->early = !prove(legacy);
+	if (!legacy->early)
+		place_exits(legacy, ROLE_STORE);
+}
+
+static int add_site(const struct legacy *legacy, struct py_engine_plan *plan, size_t i,
 		    size_t *raw_count)
 {
 	static const char *const moved[MOVE_STEPS + 1] = {
 	    "raw",      "moved +1", "moved +2", "moved +3",  "moved +4",  "moved +5", "moved +6",
 	    "moved +7", "moved +8", "moved +9", "moved +10", "moved +11", "moved +12"};
-	bool enter = legacy->paths.roles[store] & ROLE_ENTER;
-	struct position at = find_position(legacy, store, enter);
+	bool enter = legacy->paths.roles[i] & ROLE_ENTER, early = legacy->early && !enter;
+	struct position at;
 	struct py_site site;
-	int rc = py_site_init(&site, legacy->finder->elf, legacy->region.insns[at.insn].vaddr);
+	int rc;
 
+	if (!early || !early_exit(legacy, i, &at))
+		at = find_position(legacy, i, enter);
+	rc = py_site_init(&site, legacy->finder->elf, legacy->region.insns[at.insn].vaddr);
 	if (rc)
 		return rc;
 	if (legacy->region.insns[at.insn].refused)
 		return py_plan_refuse(plan, "the kernel puts no uprobe at %#llx",
 				      (unsigned long long)site.vaddr);
-	/* raw_delta: on the store itself nothing has happened yet */
+	/* raw_delta: on the store itself, and before it, nothing has happened yet */
 	site.cookie = PT_COOKIE(enter ? PT_SITE_ENTER_REG : PT_SITE_EXIT,
 				at.moved ? 0
 				: enter  ? -1
 					 : 1,
-				lowest(at.tstate), 0, enter ? lowest(at.frame) : PT_REG_NONE, 0, 0,
-				plan->site_count);
-	site.counter_vaddr = legacy->region.insns[store].vaddr;
-	site.method = moved[at.moved];
-	*raw_count += at.moved == 0;
+				lowest(at.tstate), 0, lowest(at.frame), 0, 0, plan->site_count);
+	site.counter_vaddr = legacy->region.insns[i].vaddr;
+	site.method = early ? "jump before" : moved[at.moved];
+	*raw_count += at.moved == 0 && !early;
 	return py_plan_add(plan, &site);
 }
 
@@ -302,6 +431,7 @@ static int find_sites(struct legacy *legacy, const struct py_image *image,
 	if (doubt)
 		return py_plan_refuse(plan, "%s (%zu enter, %zu exit sites)", doubt, legacy->enters,
 				      legacy->exits);
+	take_early_exits(legacy);
 	return add_sites(legacy, plan);
 }
 

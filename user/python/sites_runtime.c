@@ -101,10 +101,10 @@ static int see_reference(uint64_t vaddr, uint64_t target, void *ctx)
 
 static int count_call(uint64_t vaddr, uint64_t target, void *ctx)
 {
-	const struct eh_range *called = ctx;
+	const uint64_t *called = ctx;
 
 	(void)vaddr;
-	return target == called->start;
+	return target == *called;
 }
 
 static int add_collector(const struct py_finder *finder, uint64_t start,
@@ -143,6 +143,38 @@ static int add_collector(const struct py_finder *finder, uint64_t start,
 	return rc;
 }
 
+/* A jump to the first of functions, which is a part: the function that it belongs to is added. */
+static int see_jump(uint64_t vaddr, uint64_t target, void *ctx)
+{
+	struct functions *functions = ctx;
+	const struct py_finder *finder = functions->finder;
+	const struct eh_range *range = eh_range_at(finder->eh, vaddr);
+	struct region region = {0};
+	bool real;
+	int rc;
+
+	if (!range || range->inside ||
+	    (functions->count > 1 && functions->starts[1] == range->start))
+		return 0;
+	rc = region_load(&region, finder, range->start);
+	real = !rc && region_index(&region, vaddr) != REGION_NONE && region_holds(&region, target);
+	region_release(&region);
+	if (rc == -ENOMEM)
+		return rc;
+	return real ? add_function(functions, range->start) : 0;
+}
+
+/* The start of the function that a range is, or is a part of; 0: not known. */
+static uint64_t function_of(const struct py_finder *finder, const struct eh_range *range)
+{
+	struct functions functions = {.finder = finder, .starts = {range->start}, .count = 1};
+
+	if (!range->inside)
+		return range->start;
+	scan_jumps(finder->elf, range->start, range->end, see_jump, &functions);
+	return functions.count == 2 ? functions.starts[1] : 0;
+}
+
 static int find_collector(const struct py_image *image, const struct py_finder *finder,
 			  struct py_engine_plan *plan)
 {
@@ -157,12 +189,11 @@ static int find_collector(const struct py_image *image, const struct py_finder *
 	if (!functions.count || functions.too_many)
 		return py_plan_refuse(plan, "the collector is not to be found");
 	for (size_t i = 0; i < functions.count && !rc; i++) {
-		const struct eh_range *range = eh_range_at(finder->eh, functions.starts[i]);
+		uint64_t start = function_of(finder, eh_range_at(finder->eh, functions.starts[i]));
 
-		/* a cold part is jumped to, not called */
-		if (scan_calls(finder->elf, count_call, (void *)range) != 1)
+		if (!start || scan_calls(finder->elf, count_call, &start) != 1)
 			return py_plan_refuse(plan, "the collector's entry is not to be found");
-		rc = add_collector(finder, range->start, plan);
+		rc = add_collector(finder, start, plan);
 	}
 	return rc;
 }
@@ -222,7 +253,7 @@ static void find_plt(struct waits *waits)
 
 		if (!strncmp(section->name, ".plt", 4))
 			waits->plt[waits->plt_count++] = (struct eh_range){
-			    section->vaddr, section->vaddr + section->size};
+			    .start = section->vaddr, .end = section->vaddr + section->size};
 	}
 }
 

@@ -31,14 +31,6 @@ static uint32_t left(const struct values *values, size_t i, size_t place)
 			  place);
 }
 
-bool value_falls_through(const struct region *region, size_t i)
-{
-	uint8_t flow = region->insns[i].flow;
-
-	return flow != MC_FLOW_JMP && flow != MC_FLOW_JMP_INDIRECT && flow != MC_FLOW_RET &&
-	       flow != MC_FLOW_STOP && !(region->marks[i] & REGION_NORETURN);
-}
-
 /* ---- stack slots ---- */
 
 #define SLOT_REACH 65536 /* bytes from the stack pointer at the function's start */
@@ -243,7 +235,7 @@ static int each_source(const struct values *values, size_t i, int (*fn)(size_t f
 	uint64_t vaddr = values->region->insns[i].vaddr;
 	int rc = 0;
 
-	if (previous != REGION_NONE && value_falls_through(values->region, previous))
+	if (previous != REGION_NONE && region_goes_on(values->region, previous))
 		rc = fn(previous, ctx);
 	for (size_t e = first_edge(values, vaddr);
 	     !rc && e < values->edge_count && values->edges[e].target == vaddr; e++)

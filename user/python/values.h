@@ -62,7 +62,5 @@ int value_each_source(const struct values *values, uint32_t value,
 /* The first and the last direct jump to instruction i, by index; SIZE_MAX and 0 if there is none.
  */
 void value_jumps(const struct values *values, size_t i, size_t *first, size_t *last);
-/* Can the instruction behind i follow it? */
-bool value_falls_through(const struct region *region, size_t i);
 
 #endif
