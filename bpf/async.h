@@ -18,9 +18,6 @@
 /* CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR: Include/cpython/code.h */
 #define CORO_FLAGS (0x80u | 0x100u | 0x200u)
 
-/* FRAME_OWNED_BY_GENERATOR: pycore_frame.h, 3.11 to 3.15 */
-#define OWNED_BY_GENERATOR 1
-
 /* Up to 3.10: PyGenObject.gi_frame (Include/genobject.h) */
 #define GEN_FRAME 16
 
@@ -94,7 +91,7 @@ static __always_inline bool is_new_coroutine(struct thread *t, const struct pt_i
 	}
 	frame = object + image->rt.gen_frame;
 	bpf_probe_read_user(&owner, 1, (void *)(frame + layout->frame_owner));
-	if (owner != OWNED_BY_GENERATOR)
+	if (owner != PT_OWNED_BY_GENERATOR)
 		return false;
 	/* it was made by entering its code, so that this is known */
 	code = user_u64(frame + layout->frame_code) & ~(__u64)layout->frame_code_mask;
@@ -269,6 +266,83 @@ static __always_inline bool stack_switched(struct thread *t, const struct pt_lay
 		return false;
 	chunk = user_u64(tstate + layout->ts_datastack);
 	return unlikely(chunk != t->stack_chunk) && async_switch(chunk);
+}
+
+/*
+ * Up to 3.10 there is no data stack, but a greenlet's frames end in an outermost frame of its own,
+ * which is its number as long as that frame runs. As long as each event goes on from the frame that
+ * was current behind the one before, nothing was switched; else the chain is walked. The thread's
+ * own stack is what ran first. It keeps its number when it begins anew, with an outermost frame
+ * where the stack was empty: so a greenlet's first frame is told from a callback's.
+ */
+#define OWN_STACK (PT_CORO_BITS + 1) /* no address, and a number that a word may hold */
+
+/* A frame is entered or left that does not go on from the last event, or has none below it.
+ * last: what was the current frame. Returns 1 if it is of another stack. */
+__noinline int async_chain(__u64 frame, __u64 last, __u32 layout_index, __u32 enter)
+{
+	const struct pt_layout *layout = &image_at(layout_index)->layout;
+	struct thread *t = thread_get();
+	__u64 back, root, number;
+	bool first;
+
+	if (!want_async || !t)
+		return 0;
+	back = user_u64(frame + layout->frame_back);
+	root = chain_outermost(t, frame, back, layout_index);
+	if (!root) {
+		if (!t->stack_root)
+			return 0;
+		root = frame;
+	}
+	first = !t->stack_root;
+	if (first || (enter && !back && !last && t->stack_root == OWN_STACK))
+		t->own_root = root;
+	number = root == t->own_root ? OWN_STACK : root;
+	if (!enter && root == frame && root == t->own_root)
+		t->own_root = 0;
+	if (number == t->stack_root)
+		return 0;
+	t->stack_root = number;
+	t->attention |= ATT_SNAP;
+	return !first;
+}
+
+static __always_inline bool chain_switched(struct thread *t, const struct pt_image *image,
+					   __u64 tstate, __u64 frame, __u32 layout_index,
+					   bool enter)
+{
+	__u64 back, last = t->stack_chunk;
+
+	if (!want_async || !image->rt.chains)
+		return false;
+	if (unlikely(t->below || (t->depth && t->tstate && tstate != t->tstate)))
+		return false;
+	back = user_u64(frame + image->layout.frame_back);
+	t->stack_chunk = enter ? frame : back;
+	if (likely(back && (enter ? back : frame) == last && t->stack_root))
+		return false;
+	return async_chain(frame, last, layout_index, enter);
+}
+
+/* An exception goes through a generator to the one that it delegates to: its frame becomes the
+ * current one, and does not run. */
+__noinline int async_throw(__u64 tstate, __u64 frame, __u32 layout_index)
+{
+	const struct pt_image *image = image_at(layout_index);
+	struct thread *t = thread_get();
+	struct throw_key key = {};
+	__u64 below;
+
+	if (!want_async || !t)
+		return 0;
+	below = user_u64(tstate + image->layout.ts_frame);
+	if (!frame || !below || below == frame)
+		return 0;
+	key.image_id = t->image_id;
+	key.frame = frame;
+	bpf_map_update_elem(&throws, &key, &below, BPF_ANY);
+	return 0;
 }
 
 /* Says which stack the snapshot that follows is of. Returns 1 if a batch got lost. */

@@ -222,6 +222,8 @@ __noinline int c_resync(__u64 tstate, __u32 layout_index)
 	__u32 info = layout_index & 0xff, depth = 0;
 	__u64 counter;
 
+	if (frames_sampled)
+		return frameless_settle(bpf_ktime_get_ns());
 	if (!t || !tstate)
 		return 1;
 	if (layout->flags & PT_LF_DELTA) {

@@ -10,7 +10,7 @@
 #ifndef PT_BPF_FRAME_H
 #define PT_BPF_FRAME_H
 
-#include "code.h"
+#include "chain.h"
 
 #define WALK_INNER 128
 #define WALK_OUTER 128 /* 16384 frames; those further out stay unnamed */
@@ -71,9 +71,14 @@ __noinline int walk_step(__u32 mode, __u64 now)
 	frame = w->frame;
 	if (!frame || bpf_probe_read_user(&code, 8, (void *)(frame + layout->frame_code)))
 		return 0;
-	w->frame = user_u64(frame + layout->frame_back);
-	if (frame_owner_hidden(layout, frame))
-		return 1;
+	if (want_async && image_at(w->layout)->rt.chains) {
+		if (chain_step())
+			return 1;
+	} else {
+		w->frame = user_u64(frame + layout->frame_back);
+		if (frame_owner_hidden(layout, frame))
+			return 1;
+	}
 	w->frames++;
 	if (mode == WALK_FRAMES)
 		return 1;

@@ -8,8 +8,10 @@
  * it was first seen, and user space, which learns of it milliseconds later, would read whatever
  * lies there then.
  *
- * Cost: a copy of the table a code object. Without --lines and --exceptions the verifier removes it
- * all.
+ * Samples have it sent likewise (sample.h), as their frames have places of their own.
+ *
+ * Cost: a copy of the table a code object. Without --lines, --exceptions and samples the verifier
+ * removes it all.
  */
 #ifndef PT_BPF_LINES_H
 #define PT_BPF_LINES_H
@@ -33,7 +35,7 @@ struct lines_table {
 };
 
 /* Sends the piece from offset on, in a record of `size` bytes (a constant); 0 or 1. */
-static __always_inline int lines_piece(struct thread *t, const struct lines_table *table,
+static __always_inline int lines_piece(const struct pt_rec *code, const struct lines_table *table,
 				       __u32 offset, const __u32 size)
 {
 	const __u32 room = size - sizeof(struct pt_rec_lines);
@@ -45,7 +47,8 @@ static __always_inline int lines_piece(struct thread *t, const struct lines_tabl
 	opaque(bytes);
 	if (bytes > room)
 		bytes = room;
-	rec_init(&rec->hdr, PT_REC_LINES, size, t->pid_tgid, t->image_id, table->now);
+	rec_init(&rec->hdr, PT_REC_LINES, size, (__u64)code->tgid << 32 | code->tid, code->image_id,
+		 table->now);
 	rec->code_id = table->id;
 	rec->version = table->version;
 	rec->total_bytes = table->total;
@@ -60,18 +63,16 @@ static __always_inline int lines_piece(struct thread *t, const struct lines_tabl
 	return 0;
 }
 
-/* Verified once, apart from code_define(), which calls it. */
-__noinline int lines_send(__u64 code, __u32 id, __u32 layout_index, __u64 now)
+/* hdr: of the code object's PT_REC_CODE. 0, or 1: not all was sent. */
+static __always_inline int lines_send_all(const struct pt_rec *hdr, __u64 code, __u32 id,
+					  __u32 layout_index, __u64 now)
 {
 	const struct pt_layout *layout = &image_at(layout_index)->layout;
-	struct thread *t = thread_get();
 	struct lines_table table = {};
 	__u64 bytes, size;
 	__u32 i;
 	int failed = 0;
 
-	if (!t || !id)
-		return 0;
 	bytes = user_u64(code + layout->code_linetable);
 	if (!bytes)
 		return 0;
@@ -81,17 +82,27 @@ __noinline int lines_send(__u64 code, __u32 id, __u32 layout_index, __u64 now)
 	table.id = id;
 	table.version = layout->version;
 	table.total = size < PT_LINES_MAX_BYTES ? size : PT_LINES_MAX_BYTES;
-	if (table.total <= LINES_SMALL_BYTES - sizeof(struct pt_rec_lines)) {
-		failed = lines_piece(t, &table, 0, LINES_SMALL_BYTES);
-	} else {
-		for (i = 0; i < LINES_PIECES; i++) {
-			__u32 offset = i * LINES_BIG_ROOM;
+	if (table.total <= LINES_SMALL_BYTES - sizeof(struct pt_rec_lines))
+		return lines_piece(hdr, &table, 0, LINES_SMALL_BYTES);
+	for (i = 0; i < LINES_PIECES; i++) {
+		__u32 offset = i * LINES_BIG_ROOM;
 
-			if (failed || offset >= table.total)
-				break;
-			failed = lines_piece(t, &table, offset, LINES_BIG_BYTES);
-		}
+		if (failed || offset >= table.total)
+			break;
+		failed = lines_piece(hdr, &table, offset, LINES_BIG_BYTES);
 	}
+	return failed;
+}
+
+/* Verified once, apart from code_define(), which calls it. */
+__noinline int lines_send(__u64 code, __u32 id, __u32 layout_index, __u64 now)
+{
+	struct thread *t = thread_get();
+	int failed;
+
+	if (!t || !id)
+		return 0;
+	failed = lines_send_all(&t->code.rec.hdr, code, id, layout_index, now);
 	if (failed)
 		count_add(&counters.lost_records, 1);
 	return failed;

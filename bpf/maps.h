@@ -47,6 +47,7 @@ const volatile __u32 values_args, values_result, values_local;
 const volatile union pt_local_name local_names[PT_VALUE_GLOBS_MAX];
 const volatile bool cuda_nested;        /* calls of CUDA functions made by others are told, too */
 const volatile bool want_async;         /* --async */
+const volatile bool frames_sampled;     /* no Python call is told: --engine hybrid */
 const volatile bool use_methods;        /* C functions are probed at themselves */
 const volatile bool use_stacks;         /* --stacks */
 const volatile bool mark_stacks;        /* --stacks mark */
@@ -69,6 +70,7 @@ __u64 codes_forgotten __attribute__((aligned(128)));
 /* Where a walk along the frames of one thread stands; frame 0: finished. */
 struct walk {
 	__u64 frame;
+	__u64 last; /* the frame that it came from: chain.h */
 	__u32 depth;
 	__u32 frames;  /* that count towards the depth */
 	__u32 visible; /* that the trace shows */
@@ -151,8 +153,9 @@ struct thread {
 	/* brief.h: of the batch's words */
 	__u32 ext_end, item_enter, item_shown, item_ext_end;
 	/* of --async: the piece of the data stack that was in use, and the first piece, which tells
-	 * greenlets apart; 0: not known yet */
-	__u64 stack_chunk, stack_root;
+	 * greenlets apart; 0: not known yet. Up to 3.10 the current frame, what async.h says, and
+	 * the outermost frame of the thread's own stack */
+	__u64 stack_chunk, stack_root, own_root;
 	/* task.h: the task whose handle runs, in the call at this depth (0: none) */
 	__u64 task;
 	__u32 task_depth;

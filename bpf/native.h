@@ -33,6 +33,12 @@ static __always_inline struct stack_state *native_get(void)
 	return bpf_map_lookup_elem(&native_stacks, &zero);
 }
 
+/* A stack's number: a thread has no two within a microsecond. */
+static __always_inline __u32 native_serial(__u64 now)
+{
+	return (__u32)(now >> 10) | 1;
+}
+
 /* No Python frames yet. */
 static __always_inline void native_reset(void)
 {
@@ -105,10 +111,10 @@ static __always_inline bool native_regs(struct stack_state *n, __u64 regs)
 #endif
 }
 
-/* Sends the stack of the current thread under that number, with the Python frames that were found;
- * torn: they are not to be trusted. */
-static __always_inline void native_send(struct task_struct *task, __u64 id, __u32 image_id,
-					__u32 serial, bool torn, __u64 now)
+/* All but the piece of the stack; NULL: the registers are not known. torn: the Python frames that
+ * were found are not to be trusted. */
+static __always_inline struct stack_state *
+native_fill(struct task_struct *task, __u64 id, __u32 image_id, __u32 serial, bool torn, __u64 now)
 {
 	struct stack_state *n = native_get();
 	__u64 regs;
@@ -117,11 +123,8 @@ static __always_inline void native_send(struct task_struct *task, __u64 id, __u3
 		regs = sched_regs_checked((__u64)bpf_task_pt_regs(bpf_get_current_task_btf()));
 	else
 		regs = sched_regs_old((__u64)BPF_CORE_READ(task, stack));
-	if (!n || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > stacks_ring_bytes ||
-	    !native_regs(n, regs)) {
-		count_add(&counters.stacks_missed, 1);
-		return;
-	}
+	if (!n || !native_regs(n, regs))
+		return NULL;
 	rec_init(&n->raw.hdr, PT_REC_CALL_STACK, 0, id, image_id, now);
 	n->raw.hdr.flags = PT_RF_RAW;
 	n->raw.serial = serial;
@@ -133,7 +136,23 @@ static __always_inline void native_send(struct task_struct *task, __u64 id, __u3
 	n->raw.exec_pages = BPF_CORE_READ(task, mm, exec_vm) -
 			    (BPF_CORE_READ(task, mm, uprobes_state.xol_area) ? 1 : 0);
 	stack_returns(n, task);
-	if (stack_send_fitting(n, n->raw.regs[PT_RAW_SP] - PT_RAW_RED_ZONE))
+	return n;
+}
+
+static __always_inline bool native_has_room(void)
+{
+	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) <= stacks_ring_bytes;
+}
+
+/* Sends the stack of the current thread under that number. */
+static __always_inline void native_send(struct task_struct *task, __u64 id, __u32 image_id,
+					__u32 serial, bool torn, __u64 now)
+{
+	struct stack_state *n = NULL;
+
+	if (native_has_room())
+		n = native_fill(task, id, image_id, serial, torn, now);
+	if (!n || stack_send_fitting(n, n->raw.regs[PT_RAW_SP] - PT_RAW_RED_ZONE))
 		count_add(&counters.stacks_missed, 1);
 }
 

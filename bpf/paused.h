@@ -70,13 +70,17 @@ static __always_inline int paused_delta(struct pt_regs *ctx, struct thread *t, _
  * it leaves the depth as it was. */
 static __always_inline int paused_counting(struct pt_regs *ctx, struct thread *t, __u64 cookie)
 {
-	__u64 tstate = site_tstate(ctx, cookie);
+	__u64 tstate = site_tstate(ctx, cookie), frame;
+	bool enter = PT_COOKIE_KIND(cookie) != PT_SITE_EXIT;
 
-	if (PT_COOKIE_KIND(cookie) == PT_SITE_EXIT && t->skip_exit) {
+	if (!enter && t->skip_exit) {
 		t->skip_exit = 0;
 		return 0;
 	}
 	t->skip_exit = 0;
+	frame = site_frame(ctx, cookie, enter);
+	if (counting_switched(t, PT_COOKIE_LAYOUT(cookie), tstate, &frame, enter))
+		t->pause_kept = 0;
 	if (t->attention & ATT_UNKNOWN)
 		return 0; /* pause_kept is 0, and the snapshot finds the depth */
 	if (tstate && tstate != t->tstate) {
@@ -84,7 +88,7 @@ static __always_inline int paused_counting(struct pt_regs *ctx, struct thread *t
 			t->pause_kept = 0;
 		t->tstate = tstate;
 	}
-	if (PT_COOKIE_KIND(cookie) != PT_SITE_EXIT) {
+	if (enter) {
 		t->depth++;
 		return 0;
 	}
@@ -102,7 +106,7 @@ static __noinline int site_paused(struct pt_regs *ctx)
 
 	if (PT_COOKIE_KIND(cookie) == PT_SITE_FREE_CODE)
 		return site_free_code(ctx);
-	if (PT_COOKIE_KIND(cookie) > PT_SITE_CHECKED)
+	if (PT_COOKIE_KIND(cookie) > PT_SITE_CHECKED && PT_COOKIE_KIND(cookie) != PT_SITE_THROW)
 		return 0; /* what is no frame */
 	if (!t || t->generation != control.generation || !t->image_id) {
 		if (!thread_refresh(PT_COOKIE_LAYOUT(cookie)))
@@ -116,6 +120,8 @@ static __noinline int site_paused(struct pt_regs *ctx)
 			t->skip_exit = 1;
 		return 0;
 	}
+	if (PT_COOKIE_KIND(cookie) == PT_SITE_THROW)
+		return want_async ? site_throw(ctx, cookie) : 0;
 	paused_begin(t);
 	switch (PT_COOKIE_KIND(cookie)) {
 	case PT_SITE_DELTA:

@@ -139,6 +139,7 @@ static __always_inline void thread_unseen(struct thread *t)
 	t->hidden_count = 0;
 	t->stack_chunk = 0;
 	t->stack_root = 0;
+	t->own_root = 0;
 	t->task_depth = 0;
 	t->value_depth = 0; /* what value_calls has is replaced by the next call at that depth */
 	nest_forget(t);
@@ -172,6 +173,7 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	t->gc_at = 0;
 	t->stack_chunk = 0;
 	t->stack_root = 0;
+	t->own_root = 0;
 	t->task_depth = 0;
 	t->pause_from = 0;
 	t->value_depth = 0;
@@ -186,6 +188,8 @@ static __always_inline void thread_start(struct thread *t, const struct pt_proc 
 	} else if (id >> 32 != (__u32)id && born_with_probes(proc, born)) {
 		t->attention = 0;
 	}
+	if (frames_sampled)
+		t->attention = ATT_SNAP;
 	t->head.seq = 0;
 	t->head.word_count = 0;
 	t->head.base_ns = now;
@@ -252,6 +256,30 @@ __noinline int thread_refresh(__u32 image_index)
 	return 1;
 }
 
+/*
+ * Where no Python call is told (frames_sampled) a thread's stack is one frame that nobody sees, at
+ * depth 1: all that it tells lies on that, and an empty snapshot closes what the reader believes in
+ * beyond, at the thread's begin and behind a loss or a pause. Non-zero: that got lost.
+ */
+__noinline int frameless_settle(__u64 now)
+{
+	struct thread *t = thread_get();
+
+	if (!frames_sampled || !t || *(volatile __u32 *)&control.gate != PT_GATE_OPEN)
+		return 1;
+	if (!t->attention)
+		return 0;
+	if (t->pause_from)
+		put_paused(t, now);
+	t->depth = 1;
+	t->shown = 1;
+	/* the depth tells the reader that no exit follows which belongs to the snapshot */
+	if (put_ext(t, now, PT_X_SNAP, 1ull << 32) || put_ext(t, now, PT_X_DEPTH, 1))
+		return 1;
+	t->attention = 0;
+	return 0;
+}
+
 /* The current thread's state if its process is traced; a probe in a library does not tell which
  * interpreter an unknown process runs. */
 static __always_inline struct thread *thread_traced(void)
@@ -259,11 +287,14 @@ static __always_inline struct thread *thread_traced(void)
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct thread *t = thread_get();
 
-	if (likely(t && t->generation == control.generation && t->image_id))
-		return t;
-	if (!bpf_map_lookup_elem(&procs, &tgid) || !thread_refresh(0))
-		return NULL;
-	return thread_get();
+	if (unlikely(!t || t->generation != control.generation || !t->image_id)) {
+		if (!bpf_map_lookup_elem(&procs, &tgid) || !thread_refresh(0))
+			return NULL;
+		t = thread_get();
+	}
+	if (frames_sampled && t && t->attention)
+		frameless_settle(bpf_ktime_get_ns());
+	return t;
 }
 
 static __always_inline int process_fork(struct task_struct *parent, struct task_struct *child)

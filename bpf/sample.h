@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * sample.h - what the running thread is in, each time that its CPU's clock ticks (--engine sample).
+ * sample.h - what the running thread is in, each time that its CPU's clock ticks (--engine sample,
+ * --engine hybrid).
  *
  * The program runs in the interrupt of a timer: it may come in the middle of anything, the
  * interpreter's own changes of its frames and our other programs included. So
@@ -14,10 +15,14 @@
  *    generator's that nobody runs, and where a counter tells the depth (3.12+) it must agree. Else
  *    the sample says that its stack is not known.
  *
+ * Of each frame the place is sent at which it stands: that of the instruction which it executes, as
+ * the interpreter itself keeps it, or of the call that it waits for. Code of the JIT does not keep
+ * the former, so there the innermost frame has none.
+ *
  * Nobody tells when a code object is freed, as no probe is set. So each is looked at anew, and what
  * it says of itself (name, file, line, flags) must be what it said when it got its id.
  *
- * Cost: 14 us a sample of 21 frames, with 8 user reads a frame (6.18 in a VM; docs/SAMPLING.md).
+ * Cost: 14 us a sample of 21 frames, with 9 user reads a frame (6.18 in a VM; docs/SAMPLING.md).
  */
 #ifndef PT_BPF_SAMPLE_H
 #define PT_BPF_SAMPLE_H
@@ -31,21 +36,22 @@
 #define THREADS_OUTER 64 /* 4096 thread states */
 #define INTERPS_MAX   16
 
-#define SAMPLE_CODE_BYTES 144 /* of a code object: all fields of struct pt_layout lie there */
-#define SAMPLE_TAIL_WORDS 8   /* of a text, from its end, that are compared */
-#define OBJECT_TYPE       8   /* PyObject.ob_type, 3.8 to 3.15 without --with-trace-refs */
-/* FRAME_OWNED_BY_THREAD, _BY_GENERATOR (Include/internal/pycore_frame.h, 3.11 to 3.15) */
-#define OWNER_THREAD      0
-#define OWNER_GENERATOR   1
+#define SAMPLE_CODE_BYTES 144     /* of a code object: all fields of struct pt_layout lie there */
+#define SAMPLE_TAIL_WORDS 8       /* of a text, from its end, that are compared */
+#define OBJECT_TYPE       8       /* PyObject.ob_type, 3.8 to 3.15 without --with-trace-refs */
+#define TASK_EXITING      0x4     /* PF_EXITING (include/linux/sched.h) */
 #define SAMPLE_NO_CODE    0ull    /* sample_code(): it is no code object */
 #define SAMPLE_NO_MEMORY  (~0ull) /* or cannot be read */
+#define SAMPLE_NO_TABLE   0x80000000u /* of the flags, beside co_flags: it has not been sent yet */
 
 const volatile __u64 sample_period_ns; /* 0: no sampling */
 const volatile bool want_off_cpu;      /* offcpu.h */
+const volatile bool samples_aside;     /* there are probes, too: PT_SAMPLE_ASIDE */
+const volatile bool sample_rests;      /* only while they are absent (probe/absent.c) */
 
 struct sample_state {
 	struct pt_rec_sample rec; /* as it is sent .. */
-	__u32 frames[PT_SAMPLE_FRAMES_MAX];
+	struct pt_sample_frame frames[PT_SAMPLE_FRAMES_MAX];
 	struct code_scratch code;
 	__u64 object[SAMPLE_CODE_BYTES / 8];
 	__u64 tail[SAMPLE_TAIL_WORDS];
@@ -56,6 +62,7 @@ struct sample_state {
 	__u64 tstate, interp;
 	__u64 frame;                      /* the next one */
 	__u32 last_owner;                 /* of the frame before it */
+	__u32 place_unknown;              /* of the innermost one */
 	__u32 found;                      /* thread states of this thread */
 	__u64 thread_id, ts, this_interp; /* the search */
 };
@@ -184,6 +191,15 @@ static __always_inline __u32 sample_new_id(struct sample_state *s)
 	return s->next_code_id++;
 }
 
+/* Sends its line table. 1: the memory is not there, or the ring is full; it is tried again when the
+ * next sample meets it. */
+__noinline int sample_lines(__u64 addr, __u32 id)
+{
+	struct sample_state *s = sample_get();
+
+	return s ? lines_send_all(&s->rec.hdr, addr, id, s->image_index, s->rec.hdr.time_ns) : 1;
+}
+
 /* Sends a code object's names; its id in the low half and flags in the high one. */
 __noinline __u64 sample_define(__u64 addr, __u64 print)
 {
@@ -211,7 +227,9 @@ __noinline __u64 sample_define(__u64 addr, __u64 print)
 	if (rec_send(&s->code, len))
 		return SAMPLE_NO_MEMORY;
 	key.image_id = s->rec.hdr.image_id;
-	value.flags = s->code.rec.co_flags;
+	value.flags = s->code.rec.co_flags & ~SAMPLE_NO_TABLE;
+	if (sample_lines(addr, value.id))
+		value.flags |= SAMPLE_NO_TABLE;
 	bpf_map_update_elem(&sample_codes, &key, &value, BPF_ANY);
 	return value.id | (__u64)value.flags << 32;
 }
@@ -246,8 +264,11 @@ __noinline __u64 sample_code(__u64 addr)
 	print = mix(mix(print, name), file);
 	key.image_id = s->rec.hdr.image_id;
 	known = bpf_map_lookup_elem(&sample_codes, &key);
-	if (known && known->print == print)
+	if (known && known->print == print) {
+		if (known->flags & SAMPLE_NO_TABLE && !sample_lines(addr, known->id))
+			known->flags &= ~SAMPLE_NO_TABLE;
 		return known->id | (__u64)known->flags << 32;
+	}
 	return sample_define(addr, print);
 }
 
@@ -270,23 +291,40 @@ static __always_inline int sample_partly(struct sample_state *s)
 	return 0;
 }
 
+/* Where the frame stands. */
+static __always_inline __u32 sample_place(struct sample_state *s, const struct pt_layout *layout,
+					  __u64 frame, __u64 code)
+{
+	__u64 unit;
+
+	if (s->place_unknown && !s->rec.frame_count)
+		return PT_SAMPLE_NO_PLACE;
+	unit = call_unit(layout, frame, code);
+	if (unit <= PT_WORD_ARG_MASK)
+		return unit;
+	/* before the first instruction: -1 of whatever width, or of units */
+	return (unit & 0x7fffffff) == 0x7fffffff ? PT_SAMPLE_NOT_BEGUN : PT_SAMPLE_NO_PLACE;
+}
+
 /* Not what merely creates a generator, nor the shim under an inlined __init__; see
  * frame_is_hidden() in user/python/stack.c. */
 static __always_inline int sample_frame(struct sample_state *s, const struct pt_layout *layout,
-					__u64 id_flags)
+					__u64 id_flags, __u64 frame, __u64 code)
 {
-	__u32 flags = id_flags >> 32, n = s->rec.frame_count;
+	__u32 flags = id_flags >> 32, n = s->rec.frame_count, place;
 
 	if ((layout->flags & PT_LF_DELTA && flags & PT_CO_SHIM) ||
-	    (layout->frame_owner != PT_NO_FIELD && s->last_owner == OWNER_THREAD &&
+	    (layout->frame_owner != PT_NO_FIELD && s->last_owner == PT_OWNED_BY_THREAD &&
 	     flags & PT_CO_GEN_MASK))
 		return 1;
+	place = sample_place(s, layout, frame, code);
 	opaque(n);
 	if (n >= PT_SAMPLE_FRAMES_MAX) {
 		s->rec.hdr.flags |= PT_SAMPLE_CUT;
 		return 0;
 	}
-	s->frames[n] = (__u32)id_flags;
+	s->frames[n].code_id = (__u32)id_flags;
+	s->frames[n].place = place;
 	s->rec.frame_count = n + 1;
 	return 1;
 }
@@ -321,13 +359,14 @@ __noinline int sample_step(void)
 		return 1;
 	}
 	s->counted++;
-	id_flags = sample_code(code & ~(__u64)layout->frame_code_mask);
+	code &= ~(__u64)layout->frame_code_mask;
+	id_flags = sample_code(code);
 	if (id_flags == SAMPLE_NO_CODE)
 		return sample_torn(s);
 	if (id_flags == SAMPLE_NO_MEMORY)
 		return sample_partly(s);
 	before = s->rec.frame_count;
-	rc = sample_frame(s, layout, id_flags);
+	rc = sample_frame(s, layout, id_flags, frame, code);
 	if (want_native)
 		native_frame(layout, frame, s->rec.frame_count == before ? 0 : (__u32)id_flags);
 	return rc;
@@ -364,7 +403,7 @@ static __always_inline bool sample_fits(struct sample_state *s, const struct pt_
 {
 	__u32 counter[2] = {}, depth;
 
-	if (layout->frame_owner != PT_NO_FIELD && s->last_owner == OWNER_GENERATOR)
+	if (layout->frame_owner != PT_NO_FIELD && s->last_owner == PT_OWNED_BY_GENERATOR)
 		return false;
 	if (!(layout->flags & PT_LF_DELTA) || layout->ts_remaining == PT_NO_FIELD)
 		return true;
@@ -374,6 +413,19 @@ static __always_inline bool sample_fits(struct sample_state *s, const struct pt_
 	depth = counter[1] - counter[0];
 	/* a call or return is under way: it is counted, but not linked, or the other way round */
 	return depth - s->counted + 1 <= 2;
+}
+
+/* May the interpreter be in code of its JIT? */
+static __always_inline bool sample_in_jit(const struct sample_state *s)
+{
+	const struct pt_sample_image *image = sample_image(s->image_index);
+	__u8 on = 1;
+
+	if (!image || image->interp_jit == PT_SAMPLE_JIT_NONE)
+		return false;
+	if (image->interp_jit != PT_SAMPLE_JIT_UNKNOWN)
+		bpf_probe_read_user(&on, 1, (const void *)(s->interp + image->interp_jit));
+	return on;
 }
 
 __noinline int sample_python(void)
@@ -396,6 +448,7 @@ __noinline int sample_python(void)
 		return sample_torn(s);
 	if (want_native)
 		native_python(layout, s->tstate);
+	s->place_unknown = sample_in_jit(s);
 	s->counted = 0;
 	for (i = 0; i < SAMPLE_OUTER; i++)
 		if (!sample_steps())
@@ -509,6 +562,7 @@ static __always_inline bool sample_known(struct sample_state *s,
 	    !sample_is_ours(s, image, known->tstate, head))
 		return false;
 	s->tstate = known->tstate;
+	s->interp = head;
 	return true;
 }
 
@@ -553,9 +607,7 @@ static __always_inline void sample_send(struct sample_state *s)
 	opaque(count);
 	if (count > PT_SAMPLE_FRAMES_MAX)
 		return;
-	if (count < PT_SAMPLE_FRAMES_MAX)
-		s->frames[count] = 0; /* the padding */
-	len = (sizeof(s->rec) + 4 * count + 7) & ~7ull;
+	len = sizeof(s->rec) + sizeof(s->frames[0]) * (__u64)count;
 	s->rec.hdr.len = len;
 	opaque(len);
 	if (len <= sizeof(s->rec) + sizeof(s->frames))
@@ -584,11 +636,10 @@ static __always_inline void sample_look(struct sample_state *s, struct task_stru
 		sample_python();
 }
 
-/* The stack's number: a thread has no two samples within a microsecond. */
 static __always_inline void sample_native(struct sample_state *s, struct task_struct *task,
 					  __u64 id, __u64 now)
 {
-	s->rec.stack = (__u32)(now >> 10) | 1;
+	s->rec.stack = native_serial(now);
 	native_send(task, id, s->rec.hdr.image_id, s->rec.stack,
 		    s->rec.hdr.flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN | PT_SAMPLE_PARTLY),
 		    now);
@@ -602,10 +653,17 @@ static __always_inline int sample_take(void)
 	struct sample_state *s;
 	struct pt_proc *proc;
 
-	if (!tgid || *(volatile __u32 *)&control.gate != PT_GATE_OPEN)
+	if (!tgid ||
+	    *(volatile __u32 *)&control.gate != (sample_rests ? PT_GATE_PAUSED : PT_GATE_OPEN))
 		return 0;
 	proc = bpf_map_lookup_elem(&procs, &tgid);
 	if (!proc || proc->flags & PT_PF_REFUSED)
+		return 0;
+	/* what can be probed need not be such that it can be sampled */
+	if (sample_rests && !(proc->flags & PT_PF_LOCATED))
+		return 0;
+	/* the thread's end is told already, or about to be */
+	if (samples_aside && BPF_CORE_READ(task, flags) & TASK_EXITING)
 		return 0;
 	s = sample_get();
 	if (!s)
@@ -616,6 +674,8 @@ static __always_inline int sample_take(void)
 	sample_look(s, task, id, proc, now);
 	if (want_off_cpu)
 		s->rec.hdr.flags |= PT_SAMPLE_BESIDE;
+	if (samples_aside)
+		s->rec.hdr.flags |= PT_SAMPLE_ASIDE;
 	if (want_native)
 		sample_native(s, task, id, now);
 	sample_send(s);

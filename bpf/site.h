@@ -333,7 +333,7 @@ static __always_inline int event_enter(struct thread *t, const struct pt_layout 
 			return 0;
 		if (layout->flags & PT_LF_HAS_OWNER) {
 			bpf_probe_read_user(&owner, 1, (void *)(frame + layout->frame_owner));
-			if (owner == 0) { /* FRAME_OWNED_BY_THREAD, pycore_frame.h */
+			if (owner == PT_OWNED_BY_THREAD) {
 				t->skip_exit = 1;
 				return 0;
 			}
@@ -583,13 +583,37 @@ enter:
 	return event_enter(t, layout, frame, code, depth, layout_index);
 }
 
+/* The frame that a register holds at a site where BPF counts, or 0. That of an exit is the one that
+ * is left, and only greenlets need it. */
+static __always_inline __u64 site_frame(struct pt_regs *ctx, __u64 cookie, bool enter)
+{
+	__u32 reg = PT_COOKIE_FRAME_REG(cookie);
+
+	return reg < PT_REG_NONE && (enter || want_async) ? reg_read(ctx, reg) : 0;
+}
+
+/* Up to 3.11: does another stack run than at the last event? *frame is found if it is not known. */
+static __always_inline bool counting_switched(struct thread *t, __u32 layout_index, __u64 tstate,
+					      __u64 *frame, bool enter)
+{
+	const struct pt_image *image = image_at(layout_index);
+
+	if (!want_async || !tstate)
+		return false;
+	if (!image->rt.chains)
+		return stack_switched(t, &image->layout, tstate);
+	if (!*frame)
+		*frame = frame_current(&image->layout, tstate);
+	return *frame && chain_switched(t, image, tstate, *frame, layout_index, enter);
+}
+
 /* Up to 3.11: the depth is counted here. */
 static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, __u64 cookie)
 {
 	__u32 layout_index = PT_COOKIE_LAYOUT(cookie), kind = PT_COOKIE_KIND(cookie);
 	const struct pt_image *image = image_at(layout_index);
 	int direction = kind == PT_SITE_EXIT ? EV_EXIT : EV_ENTER;
-	__u64 tstate = 0, frame = 0;
+	__u64 tstate = 0, frame = site_frame(ctx, cookie, direction == EV_ENTER);
 	bool switched;
 
 	if (direction == EV_EXIT && t->skip_exit) {
@@ -599,14 +623,12 @@ static __always_inline int site_counting(struct pt_regs *ctx, struct thread *t, 
 	/* In memory, it costs a read. An exit with calls open belongs to the thread state of the
 	 * last enter: what a thread runs under another one in between begins with an enter. */
 	if (PT_COOKIE_TS(cookie) != PT_TS_ABS || direction == EV_ENTER || t->attention ||
-	    t->depth == 0)
+	    t->depth == 0 || want_async)
 		tstate = site_tstate(ctx, cookie);
-	if (PT_COOKIE_FRAME_REG(cookie) < PT_REG_NONE)
-		frame = reg_read(ctx, PT_COOKIE_FRAME_REG(cookie));
-	switched = tstate && stack_switched(t, &image->layout, tstate);
+	switched = counting_switched(t, layout_index, tstate, &frame, direction == EV_ENTER);
 	if (unlikely(t->attention || switched || (tstate && tstate != t->tstate) ||
 		     (direction == EV_EXIT && t->depth == 0))) {
-		__u32 before = PT_COOKIE_RAW_DELTA(cookie) > 0 ? INFO_BEFORE : 0;
+		__u32 before = PT_COOKIE_RAW_DELTA(cookie) > 0 || frame ? INFO_BEFORE : 0;
 
 		direction = event_slow(tstate ? tstate : t->tstate, frame, 0,
 				       layout_index | INFO_COUNTING | before |
@@ -634,6 +656,12 @@ static __always_inline int site_free_code(struct pt_regs *ctx)
 	return 0;
 }
 
+static __always_inline int site_throw(struct pt_regs *ctx, __u64 cookie)
+{
+	return async_throw(reg_read(ctx, PT_COOKIE_TS(cookie)),
+			   reg_read(ctx, PT_COOKIE_FRAME_REG(cookie)), PT_COOKIE_LAYOUT(cookie));
+}
+
 static int site_paused(struct pt_regs *ctx); /* paused.h */
 
 static __always_inline int site_hit(struct pt_regs *ctx)
@@ -653,6 +681,8 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 		if (!t)
 			return 0;
 	}
+	if (frames_sampled && t->attention)
+		frameless_settle(bpf_ktime_get_ns());
 	cond = PT_COOKIE_COND(cookie);
 	if (unlikely(cond) && !condition_met(REGS_FLAGS(ctx), cond)) {
 		if (PT_COOKIE_KIND(cookie) == PT_SITE_CHECKED)
@@ -673,6 +703,8 @@ static __always_inline int site_hit(struct pt_regs *ctx)
 		return site_free_code(ctx);
 	case PT_SITE_RUNTIME:
 		return want_runtime ? site_runtime(ctx, cookie) : 0;
+	case PT_SITE_THROW:
+		return want_async ? site_throw(ctx, cookie) : 0;
 	case PT_SITE_RAISE:
 		return want_exceptions
 			   ? runtime_raise(site_tstate(ctx, cookie), PT_COOKIE_LAYOUT(cookie))

@@ -149,18 +149,24 @@ __noinline int task_name(__u64 object, __u64 name, __u32 layout_index, __u64 now
 }
 
 /* A coroutine was entered while a handle runs. If it is the one that the task is of: what is the
- * task's name? */
+ * task's name? 3.10 got a field before both within the minor version (fut_exception_tb; 3.10.4 has
+ * none, 3.10.13 has); elsewhere what is looked at as well is a name, which is no coroutine. */
 __noinline int task_step(__u64 object, __u32 layout_index, __u64 now)
 {
 	struct thread *t = thread_get();
 	struct task_fields {
-		__u64 coroutine, name;
+		__u64 coroutine, name, name_later;
 	} fields;
 
 	if (!t || t->task & TASK_FOUND ||
-	    bpf_probe_read_user(&fields, sizeof(fields), (void *)t->task) ||
-	    fields.coroutine != object)
+	    bpf_probe_read_user(&fields, sizeof(fields), (void *)t->task))
 		return 0;
+	if (fields.coroutine != object) {
+		if (fields.name != object)
+			return 0;
+		fields.name = fields.name_later;
+		t->task += 8;
+	}
 	t->task |= TASK_FOUND;
 	return task_name(object, fields.name, layout_index, now);
 }

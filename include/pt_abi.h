@@ -30,7 +30,7 @@
 #ifndef PT_ABI_H
 #define PT_ABI_H
 
-#define PT_ABI_VERSION 4
+#define PT_ABI_VERSION 5
 
 /* Words per batch: with its header a batch fills one 4 KiB page. */
 #define PT_BATCH_WORDS 502
@@ -388,7 +388,9 @@ struct pt_rec_cfunc {
 
 /* ---- PT_REC_LINES ---- */
 /* A code object's line table as it lies in memory (co_linetable, co_lnotab up to 3.9), in pieces,
- * in order, at once after its PT_REC_CODE. Only with --lines or --exceptions. */
+ * in order, at once after its PT_REC_CODE; with --engine sample also later, and perhaps once more
+ * from the beginning, if it could not be read before. Only with --lines, --exceptions and samples.
+ */
 #define PT_LINES_MAX_BYTES (256u << 10) /* what lies beyond is not sent */
 
 struct pt_rec_lines {
@@ -521,10 +523,21 @@ struct pt_rec_call_stack {
 #define PT_SAMPLE_SKIPPED 0x10
 /* Of a PT_REC_SAMPLE: blocked time is recorded, too. Nothing is missing. */
 #define PT_SAMPLE_BESIDE  0x20
+/* Threads tell of single events, too (--engine hybrid), or do so before and behind (in a pause of
+ * --max-overhead), whose slices do not nest with those made of samples. Nothing is missing. */
+#define PT_SAMPLE_ASIDE   0x40
 #define PT_SAMPLE_FLAGS   0xf
 
+/* One that the thread is in. */
+struct pt_sample_frame {
+	__u32 code_id;
+	__u32 place; /* where in the code it stands, in code units, as in PT_W_LINE; or .. */
+};
+#define PT_SAMPLE_NOT_BEGUN 0xfffffffeu /* .. it has not executed anything yet */
+#define PT_SAMPLE_NO_PLACE  0xffffffffu /* .. that is not known */
+
 /* A thread was on a CPU when that CPU's clock ticked; it stands for period_ns of CPU time. Without
- * frames, and without a flag, it runs no Python code. Only with --engine sample. */
+ * frames, and without a flag, it runs no Python code. Only where samples are taken. */
 struct pt_rec_sample {
 	struct pt_rec hdr;
 	__u64 period_ns;
@@ -535,7 +548,7 @@ struct pt_rec_sample {
 	    stack; /* the serial of a PT_REC_CALL_STACK of this thread that came before, if it
 		      could be had: these frames and the native ones. Only with --native; else 0 */
 	__u32 reserved;
-	__u32 frames[]; /* ids of code objects, innermost first; padded to 8 bytes */
+	struct pt_sample_frame frames[]; /* innermost first */
 };
 
 /* ---- PT_REC_BLOCKED ---- */
@@ -549,9 +562,9 @@ struct pt_rec_blocked {
 	__s16 syscall;   /* its number; PT_SCHED_NO_CALL, PT_SCHED_CALL_UNKNOWN */
 	__u32 why;       /* PT_SCHED_IO */
 	__u32 frame_count;
-	__u32 reserved;
+	__u32 stack; /* as in pt_rec_sample */
 	char comm[16];
-	__u32 frames[]; /* as in pt_rec_sample */
+	struct pt_sample_frame frames[]; /* as in pt_rec_sample */
 };
 
 /* ---- PT_REC_NOTE ---- */
@@ -661,14 +674,16 @@ enum pt_control_what {
 	PT_CONTROL_RESUME = 2,    /* .. until hdr.time_ns */
 	PT_CONTROL_CLEAR = 3,     /* what was before hdr.time_ns is forgotten */
 	PT_CONTROL_DROP_OPEN = 4, /* calls that are still running at the end are left out */
+	PT_CONTROL_SAMPLES = 5,   /* in a pause: samples are taken, or no longer (PT_WHY_SAMPLES) */
 };
 
-/* why, of PAUSE and RESUME; 0: somebody asked for it */
+/* why, of PAUSE, RESUME and SAMPLES; 0: somebody asked for it */
 #define PT_WHY_OVERHEAD 0x1 /* to keep within --max-overhead */
 #define PT_WHY_NO_C     0x2 /* RESUME: C functions are not recorded until the next pause */
 /* There were no probes meanwhile: nothing is known of what threads did, until they tell. */
 #define PT_WHY_ABSENT   0x4
-#define PT_WHY_CPU      0x8 /* as PT_WHY_OVERHEAD, within --max-cpu */
+#define PT_WHY_CPU      0x8  /* as PT_WHY_OVERHEAD, within --max-cpu */
+#define PT_WHY_SAMPLES  0x10 /* SAMPLES: they are taken from now on */
 
 struct pt_rec_control {
 	struct pt_rec hdr;

@@ -17,6 +17,10 @@
 #define PT_LF_HAS_OWNER                                                                            \
 	0x2 /* frames say who owns them (3.11+); generator creation must be told apart */
 
+/* What frame_owner holds: FRAME_OWNED_BY_.. (Include/internal/pycore_frame.h, 3.11 to 3.15) */
+#define PT_OWNED_BY_THREAD    0
+#define PT_OWNED_BY_GENERATOR 1
+
 struct pt_layout {
 	__u32 version; /* PY_VERSION_HEX, such as 0x030b02f0 */
 	__u32 flags;   /* PT_LF_* */
@@ -78,6 +82,9 @@ enum pt_site_kind {
 	PT_SITE_C_RETURN = 8, /* behind such a call */
 	PT_SITE_RUNTIME = 12, /* something that is no frame: PT_COOKIE_RT */
 	PT_SITE_RAISE = 13,   /* the current exception gets to a Python frame */
+	/* a generator's frame (frame register) becomes the current one without running: up to 3.10
+	 */
+	PT_SITE_THROW = 14,
 };
 
 /* Where a C function's first argument is found at PT_SITE_C_CALL. */
@@ -137,7 +144,9 @@ struct pt_rt_layout {
 	/* of _asyncio's Task: its coroutine; behind that comes its name. What is read there counts
 	 * if it is the coroutine that was entered. PT_NO_FIELD unknown */
 	__u16 task_coro;
-	__u16 reserved[2];
+	/* up to 3.10, 1: chains of frames are understood, and tell greenlets apart */
+	__u16 chains;
+	__u16 reserved;
 };
 _Static_assert(sizeof(struct pt_rt_layout) == 40, "runtime layout");
 
@@ -182,17 +191,15 @@ _Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
  *                          PT_TS_SLOT: pointer at [rsp + 8 * slot], or PT_TS_ABS: pointer at the
  *                          process's tstate variable (usdt engine, up to 3.10), or PT_TS_NONE
  *   13-20 slot
- *   21-25 frame register   0-15, or PT_REG_NONE: read it through tstate
- *   26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86 condition code):
- *                          the probe sits on a jcc and counts only if it is (or is not) taken
- *   32-39 layout           index of the struct pt_layout
- *   40-50 site             number within the plan
- *   51-55 counter register 0: none; else 1 + the register (0-15) whose low half is what is left
- *                          on the counter now. An enter whose frame register is known
- *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
- *                          the first event of a thread that was running before needs it
- *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
- *   59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
+ *   21-25 frame register   0-15, or PT_REG_NONE: read it through tstate. At a PT_SITE_EXIT the
+ * frame that is left 26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86
+ * condition code): the probe sits on a jcc and counts only if it is (or is not) taken 32-39 layout
+ * index of the struct pt_layout 40-50 site             number within the plan 51-55 counter
+ * register 0: none; else 1 + the register (0-15) whose low half is what is left on the counter now.
+ * An enter whose frame register is known 56-57 direction        of a PT_SITE_DELTA whose
+ * instruction tells: PT_DIR_*; 0 unknown. Only the first event of a thread that was running before
+ * needs it 58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current
+ * one 59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
  *                          code object, as the frame has it (frame_code_mask applies)
  *
  * PT_SITE_C_CALL: the frame register holds the callable, or points into the stack where it is

@@ -163,7 +163,11 @@ struct pt_sample_image {
 	/* datastack_chunk, datastack_top and datastack_limit follow each other from here on;
 	 * PT_NO_FIELD: there are none (up to 3.10) */
 	__u16 ts_datastack;
+	__u32 interp_jit; /* PyInterpreterState.jit, or PT_SAMPLE_JIT_* */
+	__u32 reserved;
 };
+#define PT_SAMPLE_JIT_NONE    0u  /* it has no JIT */
+#define PT_SAMPLE_JIT_UNKNOWN ~0u /* it may be on, and nothing tells */
 
 /*
  * The cookie of a probe on a CUDA function says what to read there:
@@ -343,8 +347,17 @@ struct pt_value_code {
 
 /* Written by BPF, once a batch or less. */
 /* A thread that is blocked (--off-cpu): a PT_REC_BLOCKED, as it will be told. */
-#define PT_OFF_CPU_MAX   4096 /* threads at a time */
-#define PT_OFF_CPU_BYTES (sizeof(struct pt_rec_blocked) + 4 * PT_SAMPLE_FRAMES_MAX)
+#define PT_OFF_CPU_MAX 4096 /* threads at a time */
+struct pt_off_cpu {
+	__u32 slot; /* of its stack in off_cpu_stacks, from 1; 0: it has none */
+	__u32 reserved;
+	struct pt_rec_blocked rec;
+};
+#define PT_OFF_CPU_BYTES                                                                           \
+	(sizeof(struct pt_off_cpu) + sizeof(struct pt_sample_frame) * PT_SAMPLE_FRAMES_MAX)
+/* With --native: a struct pt_raw_stack and its stack[], of so many at a time. */
+#define PT_OFF_CPU_STACKS      512
+#define PT_OFF_CPU_STACK_BYTES (sizeof(struct pt_raw_stack) + PT_RAW_STACK_BYTES_MAX)
 
 struct pt_counters {
 	__u64 events, lost_events, lost_records, resyncs, batches;

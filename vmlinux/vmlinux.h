@@ -133,6 +133,7 @@ struct task_struct {
 	int tgid;
 	int exit_code;
 	__u64 start_time;
+	unsigned int flags; /* PF_* */
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct mm_struct *mm;

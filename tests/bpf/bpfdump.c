@@ -179,7 +179,7 @@ int main(int argc, char **argv)
 	struct pt_tracer *tracer;
 	struct py_image *image = NULL;
 	struct pt_err err = {0};
-	uint64_t opened, closed, bias;
+	uint64_t opened, bias;
 	pid_t pids[64];
 	size_t pid_count = 0;
 	double seconds = 1e9;
@@ -292,7 +292,8 @@ int main(int argc, char **argv)
 		if (stats.stopped)
 			break;
 	}
-	pt_tracer_close_gate(tracer, &closed);
+	pt_tracer_shut_gate(tracer);
+	pt_tracer_close_gate(tracer, false);
 	while ((rc = pt_tracer_poll(tracer, 0, on_record, NULL)) > 0)
 		;
 	pt_tracer_stats(tracer, &stats);

@@ -384,6 +384,38 @@ def test_samples(interpreter, *options):
         target.kill()
 
 
+def test_hybrid(interpreter, *options):
+    """Samples and probes in one recording: the collections and exceptions that the program had."""
+    target = Target(interpreter, "hybrid")
+    tracer = start_tracer(target, "/tmp/hybrid.json", "--engine", "hybrid", "-F", "499",
+                          "--exceptions", "--gil", "--c-functions", "time.sleep", *options)
+    try:
+        _, said = read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        did = [what for _, what in target.wait_done()["did"]]
+        tracer.send_signal(signal.SIGINT)
+        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        got = trace.load("/tmp/hybrid.json")
+        collected = len(got.spans_of("gc"))
+        raised = sum(e["name"] == "KeyError" for e in got.instants)
+        samples = len(got.spans_of("python_sample"))
+        expected = sum(what.startswith("gc") for what in did), did.count("KeyError")
+        if (collected, raised) != expected or not samples:
+            raise Failed("%d collections, %d exceptions, not %s; %d sampled slices\n%s" %
+                         (collected, raised, expected, samples, said))
+        if got.count != ("not recorded" not in said) * did.count("sleep"):
+            raise Failed("%d calls of sleep()\n%s" % (got.count, said))
+        return "%d collections, %d exceptions, %d sleeps" % (collected, raised, got.count)
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
 def test_kill(interpreter):
     """The tracer is killed while the target runs under it; the kernel has to clean up."""
     target = Target(interpreter, "callforms")
@@ -495,6 +527,10 @@ def main():
                  *BY_NAME)
     run_test("samples with native frames", test_samples, interpreters[0], "--native")
     run_test("samples, and what blocks", test_samples, interpreters[0], "--off-cpu")
+    run_test("samples, and what blocks, native", test_samples, interpreters[0], "--native",
+             "--off-cpu")
+    run_test("samples and probes", test_hybrid, interpreters[0])
+    run_test("samples and probes, and what blocks", test_hybrid, interpreters[0], "--off-cpu")
     run_test("launched", test_launch, interpreters[0], "callforms")
     run_test("C functions", test_c_functions, interpreters[0])
     run_test("C functions of a list", test_chosen_c_functions, interpreters[0])

@@ -4,10 +4,10 @@
  *
  * Life cycle: pt_tracer_new() loads the programs with the gate shut -> pt_tracer_add_image() for
  * each interpreter file -> pt_tracer_trace_process() for each process -> pt_tracer_open_gate() ->
- * pt_tracer_poll() until done -> pt_tracer_close_gate() (no new events; half-full batches are
- * flushed into the ring buffer) -> pt_tracer_poll() once more -> pt_tracer_free() (all links gone;
- * the kernel restores every byte, also if this process is killed instead).
- * One thread uses a tracer at a time.
+ * pt_tracer_poll() until done -> pt_tracer_shut_gate(), pt_tracer_close_gate() (no new events;
+ * half-full batches are flushed into the ring buffer) -> pt_tracer_poll() once more ->
+ * pt_tracer_free() (all links gone; the kernel restores every byte, also if this process is killed
+ * instead). One thread uses a tracer at a time.
  */
 #ifndef PT_PROBE_ATTACH_H
 #define PT_PROBE_ATTACH_H
@@ -40,10 +40,15 @@ struct pt_tracer_options {
 	/* Stop recording after so many; 0: no limit. Checked when a batch is sent, so up to one
 	 * batch a thread more is recorded, but never fewer; small limits make smaller batches. */
 	uint64_t max_events;
-	unsigned int sample_hz;  /* no probes, but so many samples a second and CPU; 0: probes */
-	bool off_cpu;            /* with sample_hz: and where threads are blocked; needs
-				    pt_tracer_sched_supported() */
-	bool sample_native;      /* the samples have native frames, too */
+	unsigned int
+	    sample_hz;      /* of Python so many samples a second and CPU, not calls; 0: calls */
+	bool hybrid;        /* with sample_hz: what the plans have and what is added is probed,
+			       and C functions at themselves */
+	bool sample_rests;  /* with sample_hz: calls, and samples while pt_tracer_sample() says
+			       so, withdrawn; also needs withdrawable */
+	bool off_cpu;       /* with sample_hz: and where threads are blocked; needs
+			       pt_tracer_sched_supported() */
+	bool sample_native; /* the samples have native frames, too */
 	uint64_t off_cpu_min_ns; /* what is shorter is left out */
 	bool lines; /* say where in its caller each call stands (PT_W_LINE, PT_REC_LINES) */
 	/* Shorter calls are not sent, but for those whose enter went out with a full batch. */
@@ -70,6 +75,7 @@ struct pt_tracer_options {
 	const char *const *c_globs;
 	/* Some are probed at themselves; needs pt_tracer_methods_supported() as well. */
 	bool methods;
+	bool methods_only; /* .. and where that cannot be, none are recorded */
 	/* Calls of CUDA functions are recorded where pt_tracer_add_cuda() puts probes. Needs
 	 * pt_tracer_cuda_supported(). */
 	bool cuda;
@@ -154,7 +160,7 @@ bool pt_tracer_methods_supported(const struct pt_tracer_options *options, bool f
 /* Makes a file's C functions known; *first goes to pt_tracer_attach_methods(). */
 int pt_tracer_add_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
 			  uint32_t *first, struct pt_err *err);
-/* Attaches to them, for all who map the file (pid -1) or for one process. */
+/* Attaches to them, for all who map the file (pid -1) or for one process. Borrows sites. */
 int pt_tracer_attach_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
 			     uint32_t first, pid_t pid, const char *open_path, struct pt_err *err);
 /* The thread state of a thread that may call C functions before it is seen to run Python. */
@@ -228,6 +234,9 @@ int pt_tracer_withdraw(struct pt_tracer *tracer, uint64_t *time_ns);
  * stays as it is. */
 int pt_tracer_restore(struct pt_tracer *tracer, bool c_functions, uint64_t *time_ns,
 		      struct pt_err *err);
+/* options.sample_rests: from now on samples are taken until it is off again, which is to be before
+ * pt_tracer_restore(). -errno. */
+int pt_tracer_sample(struct pt_tracer *tracer, bool on);
 /* ---- cost.c ---- */
 /* Lets the kernel count what the programs take; -errno. */
 int pt_tracer_count_cost(struct pt_tracer *tracer, bool on);
@@ -235,7 +244,11 @@ int pt_tracer_count_cost(struct pt_tracer *tracer, bool on);
  * beside the program (struct pt_calibration). */
 uint64_t pt_tracer_cost_ns(struct pt_tracer *tracer, double trap_ns);
 
-int pt_tracer_close_gate(struct pt_tracer *tracer, uint64_t *time_ns);
+/* From now on nothing is recorded, but by programs that are in the middle of it. */
+uint64_t pt_tracer_shut_gate(struct pt_tracer *tracer);
+/* Waits for those, and copies out what is left. keep_links: removing the probes is left to
+ * pt_tracer_free() if the kernel can wait without. */
+int pt_tracer_close_gate(struct pt_tracer *tracer, bool keep_links);
 
 /* Hands out records; waits up to timeout_ms for the first. Returns the number, or -errno. */
 int pt_tracer_poll(struct pt_tracer *tracer, int timeout_ms, pt_record_fn fn, void *ctx);
@@ -256,6 +269,9 @@ int pt_tracer_sched_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_f
 /* Likewise: who was blocked then, and has been for so long. */
 int pt_tracer_off_cpu_rest(struct pt_tracer *tracer, uint64_t time_ns, pt_record_fn fn, void *ctx);
 void pt_tracer_stats(const struct pt_tracer *tracer, struct pt_tracer_stats *stats);
+/* Forks and execs, of any process of the host, for which the kernel did not run our programs
+ * (bpf/pytrace.bpf.c). Two system calls. */
+uint64_t pt_tracer_forks_missed(const struct pt_tracer *tracer);
 /* What the tracer uses, for the status line: "uprobe.multi", "perf uprobes". */
 const char *pt_tracer_link_kind(const struct pt_tracer *tracer);
 

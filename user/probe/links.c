@@ -33,8 +33,8 @@ const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image
 	const struct py_engine_plan *plan = &slot->image->engines[PY_ENGINE_C_CALLS];
 
 	/* its probes need the depth as the frame engine counts it */
-	return tracer->options.c_functions && !slot->c_methods && slot->engine == PY_ENGINE_FRAME &&
-		       plan->usable
+	return tracer->options.c_functions && !tracer->options.methods_only && !slot->c_methods &&
+		       slot->engine == PY_ENGINE_FRAME && plan->usable
 		   ? plan
 		   : NULL;
 }
@@ -289,10 +289,9 @@ int pt_tracer_sweep(struct pt_tracer *tracer)
 	/* when a probe is removed the kernel looks at all who map the file, and leaves a breakpoint
 	 * only where another probe wants one (register_for_each_vma()) */
 	for (size_t i = 0; i < tracer->image_count && !rc; i++)
-		if (tracer->images[i].reach == PT_REACH_PROCESS &&
-		    tracer->images[i].engine != PY_ENGINE_SAMPLE)
+		if (tracer->images[i].reach == PT_REACH_PROCESS)
 			rc = sweep_image(tracer, i);
-	return rc;
+	return rc ? rc : pt_methods_sweep(tracer);
 }
 
 int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library *library, pid_t pid,

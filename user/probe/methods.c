@@ -6,11 +6,14 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "probe/gen_skel.h"
+#include "probe/parallel.h"
 #include "probe/tracer.h"
 
 void pt_methods_configure(struct pt_tracer *tracer)
@@ -101,20 +104,106 @@ static int make_plan(const struct py_method_sites *sites, uint32_t first,
 	return 0;
 }
 
+static int attach(struct pt_tracer *tracer, const struct py_method_sites *sites, uint32_t first,
+		  pid_t pid, const char *path, struct link_set *set, struct pt_err *err)
+{
+	struct py_engine_plan plan;
+	int rc;
+
+	if (make_plan(sites, first, &plan))
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	rc = pt_links_attach_methods(tracer, &plan, pid, path, set, err);
+	free(plan.sites);
+	return rc;
+}
+
 int pt_tracer_attach_methods(struct pt_tracer *tracer, const struct py_method_sites *sites,
 			     uint32_t first, pid_t pid, const char *open_path, struct pt_err *err)
 {
-	struct py_engine_plan plan;
-	int rc = pt_links_room(&tracer->methods, tracer->methods_count, err);
+	struct tracer_methods *methods = reallocarray(tracer->methods, tracer->methods_count + 1,
+						      sizeof(*methods));
+	int rc;
 
+	if (!methods)
+		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
+	tracer->methods = methods;
+	methods += tracer->methods_count;
+	*methods = (struct tracer_methods){.pid = pid, .sites = sites, .first = first, .fd = -1};
+	rc = attach(tracer, sites, first, pid, open_path, &methods->links, err);
 	if (rc)
 		return rc;
-	if (make_plan(sites, first, &plan))
-		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, NULL, "out of memory");
-	rc = pt_links_attach_methods(tracer, &plan, pid, open_path,
-				     &tracer->methods[tracer->methods_count], err);
-	tracer->methods_count += !rc;
-	free(plan.sites);
+	/* without it the file is not swept */
+	if (pid >= 0)
+		methods->fd = open(open_path, O_RDONLY | O_CLOEXEC);
+	tracer->methods_count++;
+	return 0;
+}
+
+void pt_methods_close(struct tracer_methods *methods)
+{
+	if (methods->fd >= 0)
+		close(methods->fd);
+	methods->fd = -1;
+}
+
+static void release_one(size_t i, void *ctx)
+{
+	pt_links_release(&((struct tracer_methods *)ctx)[i].links);
+}
+
+void pt_methods_release_process(struct pt_tracer *tracer, pid_t pid)
+{
+	size_t kept = tracer->methods_count;
+
+	/* those of the process to the end */
+	for (size_t i = 0; i < kept;) {
+		struct tracer_methods methods = tracer->methods[i];
+
+		if (methods.pid != pid) {
+			i++;
+			continue;
+		}
+		tracer->methods[i] = tracer->methods[--kept];
+		tracer->methods[kept] = methods;
+	}
+	pt_parallel(tracer->methods_count - kept, release_one, tracer->methods + kept);
+	while (tracer->methods_count > kept)
+		pt_methods_close(&tracer->methods[--tracer->methods_count]);
+}
+
+/* Is it the first of its file that has one? Two processes may share a file. */
+static bool is_first(const struct pt_tracer *tracer, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (tracer->methods[k].fd >= 0 &&
+		    tracer->methods[k].first == tracer->methods[i].first)
+			return false;
+	return tracer->methods[i].fd >= 0;
+}
+
+int pt_methods_sweep(struct pt_tracer *tracer)
+{
+	struct tracer_methods *swept = calloc(tracer->methods_count + 1, sizeof(*swept));
+	struct pt_err why = {0};
+	size_t count = 0;
+	char path[64];
+	int rc = swept ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < tracer->methods_count && !rc; i++) {
+		const struct tracer_methods *methods = &tracer->methods[i];
+
+		if (!is_first(tracer, i))
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", methods->fd);
+		/* of a process that will not run it: this one */
+		rc = attach(tracer, methods->sites, methods->first, getpid(), path,
+			    &swept[count].links, &why);
+		count += !rc;
+	}
+	if (rc)
+		pt_verbose("children that are not traced keep breakpoints: %s", why.what);
+	pt_parallel(count, release_one, swept);
+	free(swept);
 	return rc;
 }
 

@@ -2,8 +2,10 @@
 /*
  * tracer.h - the inside of struct pt_tracer, shared by the files of user/probe/ only.
  *
- * attach.c holds the life cycle, cuda.c what is special to CUDA functions, links.c turns sites into
- * links, text.c compares code with what was analysed, errors.c turns errno into sentences.
+ * attach.c holds the life cycle, configure.c what is loaded, processes.c interpreter files and
+ * processes, gate.c and records.c what comes of them. links.c turns sites into links, cuda.c,
+ * methods.c, marks.c, sample.c have what is special to theirs; text.c compares code with what was
+ * analysed, errors.c turns errno into sentences.
  */
 #ifndef PT_PROBE_TRACER_H
 #define PT_PROBE_TRACER_H
@@ -39,6 +41,14 @@ struct tracer_process {
 	struct link_set links, kept; /* PT_REACH_PROCESS; as in struct tracer_image */
 };
 
+struct tracer_methods {
+	struct link_set links;
+	pid_t pid;                           /* -1: for all who map the file */
+	const struct py_method_sites *sites; /* borrowed */
+	uint32_t first;
+	int fd; /* of the file, if it is for one process; else -1 */
+};
+
 #define FORKS_KEPT      512
 #define FORK_LEVELS_MAX 8
 
@@ -50,7 +60,7 @@ struct pt_tracer {
 	struct pt_tracer_options options;
 	struct pytrace_bpf *skel;
 	struct ring_buffer *ring;
-	struct bpf_link *fork_link, *exec_link, *exit_link, *peek_link;
+	struct bpf_link *fork_link, *exec_link, *exit_link, *exit_again_link, *peek_link;
 	struct bpf_link *switch_link, *wakeup_link; /* --sched */
 	bool multi, cookie, task_storage;
 	struct tracer_image images[PT_LAYOUT_MAX];
@@ -59,10 +69,12 @@ struct pt_tracer {
 	size_t process_count;
 	struct link_set *cuda; /* of each pt_tracer_add_cuda() */
 	size_t cuda_count;
-	struct link_set *methods; /* of each pt_tracer_attach_methods() */
+	struct tracer_methods *methods; /* of each pt_tracer_attach_methods() */
 	size_t methods_count;
 	uint32_t next_method;
 	struct link_set marks, samples;
+	int *clocks; /* sample.c: the perf events of samples, which their links close */
+	size_t clock_count;
 	struct tracer_fork forks[FORKS_KEPT]; /* the last ones, in a circle */
 	size_t fork_count;
 	/* ids given out so far; BPF takes them from queues */
@@ -104,8 +116,24 @@ int pt_links_attach_cuda(struct pt_tracer *tracer, const struct pt_cuda_library 
 int pt_links_attach_methods(struct pt_tracer *tracer, const struct py_engine_plan *plan, pid_t pid,
 			    const char *path, struct link_set *set, struct pt_err *err);
 void pt_links_release(struct link_set *set);
+/* Of all images, processes, libraries and probes of the user's (attach.c). */
+void pt_links_release_all(struct pt_tracer *tracer);
 /* Room for one more behind count sets. -ENOMEM (err set). */
 int pt_links_room(struct link_set **sets, size_t count, struct pt_err *err);
+
+/* configure.c: the BPF object, which is open and not loaded yet. */
+void pt_tracer_configure(struct pt_tracer *tracer);
+
+/* gate.c: copies out what was last written before older_ns, of all threads. */
+int pt_gate_peek(struct pt_tracer *tracer, uint64_t older_ns);
+
+/* ---- records.c ---- */
+
+int pt_ids_push(struct bpf_map *queue, uint32_t id);
+/* Keeps the queues filled; used_* are the highest ids seen in records. */
+int pt_ids_refill(struct pt_tracer *tracer, uint32_t used_code_id, uint32_t used_image_id);
+/* Suits ring_buffer__new() with the tracer as ctx. */
+int pt_records_take(void *tracer, void *data, size_t len);
 
 /* cuda.c: which of the programs and maps are loaded. */
 void pt_cuda_configure(struct pt_tracer *tracer, size_t ring_bytes);
@@ -118,6 +146,12 @@ int pt_sample_attach(struct pt_tracer *tracer, struct pt_err *err);
 
 /* methods.c */
 void pt_methods_configure(struct pt_tracer *tracer);
+/* Closes its file; links are released. */
+void pt_methods_close(struct tracer_methods *methods);
+/* Of a process that has probes of its own. */
+void pt_methods_release_process(struct pt_tracer *tracer, pid_t pid);
+/* As pt_tracer_sweep(), once there is something to sweep. */
+int pt_methods_sweep(struct pt_tracer *tracer);
 
 /* The plan for the calls of C functions, or NULL if they are not wanted or the image has none. */
 const struct py_engine_plan *pt_c_plan(const struct pt_tracer *tracer, int image_index);
