@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Writes user/cuda/table_data.c: what the CUDA runtime, driver and NCCL functions are called and what
-arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used) and of one of
-CUDA 12 (12.4: nvidia-cuda-dev and libcupti-dev of Debian 13, non-free) by clang's AST; with --libs
-user/cuda/table_libs.c: the same of cuBLAS, cuBLASLt and cuDNN (13.1 and 9 were used).
+arguments they take, from the headers of a CUDA toolkit (13.0 with NCCL 2.28 was used), of one of
+CUDA 12 and of one of CUDA 11 (12.4 and 11.8: nvidia-cuda-dev and libcupti-dev of Debian 13 and 12,
+non-free) by clang's AST; with --libs user/cuda/table_libs.c: the same of cuBLAS, cuBLASLt and cuDNN
+(13.1 and 9 were used).
 
     scripts/gen-cuda-table.py --include /usr/local/cuda/include --include12 CUDA12/usr/include \
-        > user/cuda/table_data.c
+        --include11 CUDA11/usr/include > user/cuda/table_data.c
     scripts/gen-cuda-table.py --libs > user/cuda/table_libs.c
 
 Only facts come out: names, types, numbers. What is otherwise in CUDA 12, be it the number, becomes a
 row for 12. What 12.4 did not have yet, or no longer, stands in generated_cudart_removed_meta.h of
-13's toolkit, with its last arguments before 13; those of before 12, where 12 changed them, become
-one for 11.
+13's toolkit, with its last arguments before 13. What is otherwise in CUDA 11, but for the arguments'
+names, or no longer there in 12, becomes a row for 11.
 """
 import argparse
 import json
@@ -137,10 +138,10 @@ class Coder:
         return f"e{self.first_enum + self.used_enums.index(name)}"
 
     def value(self, name, text, plain):
-        if plain.startswith("enum "):
-            return self.enum_code(plain[5:])
         if "*" in plain or "(" in plain:
             return "k" if name in KERNELS and "(" not in plain else "p"
+        if plain.startswith("enum "):
+            return self.enum_code(plain[5:])
         if text.replace("const ", "").startswith("CUdeviceptr"):
             return "p"
         if plain == "size_t":
@@ -169,7 +170,8 @@ class Coder:
         if "const" in text or not text.endswith("*") or name in NO_OUT:
             return None
         if name.endswith("s") and name not in BYTES | {"flags", "pFlags", "ms", "status",
-                                                       "captureStatus_out"}:
+                                                       "pCaptureStatus", "captureStatus_out",
+                                                       "driverStatus"}:
             return None
         target = text[:-1].strip()
         plain = self.types.plain(target)
@@ -295,14 +297,14 @@ def prototypes(nodes, coder, sizes):
     return runtime, driver
 
 
-def collect_12(args, coder):
-    """Of CUDA 12: {name: arguments}, with the numbers of enums that 13's have."""
+def collect_older(args, include, coder):
+    """Of an older CUDA: {name: arguments}, with the numbers of enums that 13's have."""
     text = HEADERS.replace("#include <nccl.h>\n", "")
-    nodes = clang_ast(args.clang, args.include12, text)
+    nodes = clang_ast(args.clang, include, text)
     own = Coder(Types(nodes))
     own.used_enums = coder.used_enums
     runtime, driver = prototypes(nodes, own,
-                                 lambda types: sizes_of(args.clang, args.include12, types, text))
+                                 lambda types: sizes_of(args.clang, include, types, text))
     for name, values in own.types.enums.items():
         coder.types.enums.setdefault(name, values)
     return runtime, driver
@@ -371,9 +373,27 @@ def emit_row(symbol, major, api, group, cbid, arguments):
           f"{c_string(arguments)}}},")
 
 
-def runtime_rows(new, old, until_12, until_11):
-    """new, old: of 13 and 12, each with arguments, numbers and groups; until_: arguments of what was
-    replaced or removed."""
+def codes(arguments):
+    return [argument.split(":")[1] for argument in arguments.split()]
+
+
+def rows_11(rows, oldest):
+    """Of what CUDA 11 has otherwise than those who follow; oldest: its arguments, numbers, groups."""
+    found = []
+    for name, arguments in oldest["args"].items():
+        cbid = cbid_of(oldest["ids"], name)
+        later = min((row for row in rows if row[0] == name), key=lambda row: row[1] or 99,
+                    default=None)
+        if later and codes(later[5]) == codes(arguments) and cbid in (0, later[4]):
+            continue
+        group = oldest["groups"].get(name) or oldest["groups"].get(base_name(name), "")
+        found.append((name, 11, "RUNTIME", group, cbid, arguments))
+    return found
+
+
+def runtime_rows(new, old, until_12):
+    """new, old: of 13 and 12, each with arguments, numbers and groups; until_12: arguments of what
+    was replaced or removed."""
     def category(version, name):
         return version["groups"].get(name) or version["groups"].get(base_name(name), "")
 
@@ -399,19 +419,13 @@ def runtime_rows(new, old, until_12, until_11):
     named |= set(old["args"])
     rows += [row(new, 12, name, arguments, oldest=True) for name, arguments in until_12.items()
              if name not in named]
-    # from which number on 12 has it otherwise
-    for name, arguments in until_11.items():
-        numbers = old["ids"].get(name, [])
-        if name in old["args"] and numbers and numbers[-1][0] >= 12000 > numbers[0][0]:
-            rows.append(row(old, 11, name, arguments, oldest=True))
     return rows
 
 
-def driver_rows(driver, driver_12, ids, group):
+def driver_rows(driver, older, ids, group):
     """The driver has a new name for each form, so that one row will do."""
-    for name, arguments in driver_12.items():
-        assert [a.split(":")[1] for a in driver[name].split()] == \
-            [a.split(":")[1] for a in arguments.split()], name
+    for name, arguments in older:
+        assert codes(driver[name]) == codes(arguments), name
     return [(name, 0, "DRIVER", group.get(name) or group.get(base_name(name), ""),
              cbid_of(ids, name), arguments) for name, arguments in driver.items()]
 
@@ -439,35 +453,41 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--include", default="/usr/local/cuda/include")
     parser.add_argument("--include12", metavar="DIR", help="the headers of CUDA 12")
+    parser.add_argument("--include11", metavar="DIR", help="the headers of CUDA 11")
     parser.add_argument("--clang", default="clang-19")
     parser.add_argument("--libs", action="store_true", help="cuBLAS and cuDNN")
     args = parser.parse_args()
     if args.libs:
         write_libs(args)
         return
-    if not args.include12:
-        parser.error("--include12 is needed")
+    if not args.include12 or not args.include11:
+        parser.error("--include12 and --include11 are needed")
     coder, runtime, driver, nccl = collect(args)
-    runtime_12, driver_12 = collect_12(args, coder)
+    runtime_12, driver_12 = collect_older(args, args.include12, coder)
+    until_12 = collect_removed(args, coder, 13000)
+    runtime_11, driver_11 = collect_older(args, args.include11, coder)
     group = groups(args.include)
-    group_12 = groups(args.include12)
 
     def ids(include, what):
         return cbids(include, f"cupti_{what}_cbid.h", f"CUPTI_{what.upper()}_TRACE_CBID")
-    rows = runtime_rows(
-        {"args": runtime, "ids": ids(args.include, "runtime"), "groups": group},
-        {"args": runtime_12, "ids": ids(args.include12, "runtime"), "groups": group_12},
-        collect_removed(args, coder, 13000), collect_removed(args, coder, 12000))
-    rows += driver_rows(driver, driver_12, ids(args.include, "driver"), group)
+
+    def version(include, arguments):
+        return {"args": arguments, "ids": ids(include, "runtime"), "groups": groups(include)}
+    rows = runtime_rows(version(args.include, runtime), version(args.include12, runtime_12),
+                        until_12)
+    rows += rows_11(rows, version(args.include11, runtime_11))
+    rows += driver_rows(driver, [*driver_12.items(), *driver_11.items()],
+                        ids(args.include, "driver"), group)
     rows += [(name, 0, "NCCL", "", 0, arguments) for name, arguments in nccl.items()]
-    emit_head("CUDA 13.0, CUDA 12.4 and NCCL 2.28", "")
+    emit_head("CUDA 13.0, 12.4 and 11.8, and NCCL 2.28", "")
     emit_enums(coder, "pt_cuda", [
         ("runtime_errors", "cudaError"), ("driver_errors", "cudaError_enum"),
         ("nccl_errors", "ncclResult_t"), ("nccl_types", "ncclDataType_t"),
         ("memcpy_kinds", "cudaMemcpyKind")])
     emit_rows("pt_cuda", rows)
     print(f"gen-cuda-table.py: {len(runtime)} runtime and {len(driver)} driver functions, "
-          f"{len(runtime_12)} and {len(driver_12)} of CUDA 12, {len(nccl)} of NCCL",
+          f"{len(runtime_12)} and {len(driver_12)} of CUDA 12, {len(runtime_11)} and "
+          f"{len(driver_11)} of CUDA 11, {len(nccl)} of NCCL",
           file=sys.stderr)
 
 

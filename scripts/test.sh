@@ -17,6 +17,6 @@ make -s -j"$(nproc)" & # while the roots are fetched
 build=$!
 echo "interpreters in Debian roots (root, path, version):"
 scripts/interpreters.sh
-scripts/cudart12.sh || echo "test.sh: without CUDA 12, a test of it is skipped" >&2
+scripts/cudart.sh || echo "test.sh: without CUDA 11 and 12, tests of them are skipped" >&2
 wait "$build"
 exec make -s check

@@ -123,56 +123,85 @@ def test_real(t, interp):
     print("%d calls" % len(spans))
 
 
-CUDA_12 = """
+CUDA_OLDER = """
 import ctypes, json, sys
 lib = ctypes.CDLL(sys.argv[1])
-p, n = ctypes.c_void_p, ctypes.c_size_t
-out, status, number = p(), ctypes.c_int(), ctypes.c_ulonglong()
+p, n, flags = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_ulonglong
+out, other, status, number = p(), p(), ctypes.c_int(), ctypes.c_ulonglong()
+ref = ctypes.byref
 def calls():
-    return [lib.cudaMemAdvise(p(0x1000), n(4096), 3, 2),
-            lib.cudaMemPrefetchAsync(p(0x1000), n(64), 1, p(0x50)),
-            lib.cudaGraphInstantiate(ctypes.byref(out), p(0x60), ctypes.c_ulonglong(5)),
-            lib.cudaStreamGetCaptureInfo(p(0x50), ctypes.byref(status), ctypes.byref(number)),
-            lib.cudaSignalExternalSemaphoresAsync_v2(p(0x70), p(0x80), 9, p(0x50)),
-            lib.cudaThreadSynchronize()]
+    codes = [lib.cudaMemAdvise(p(0x1000), n(4096), 3, 2),
+             lib.cudaMemPrefetchAsync(p(0x1000), n(64), 1, p(0x50)),
+             lib.cudaStreamGetCaptureInfo(p(0x50), ref(status), ref(number)),
+             lib.cudaStreamIsCapturing(p(0x50), ref(status)),
+             lib.cudaSignalExternalSemaphoresAsync_v2(p(0x70), p(0x80), 9, p(0x50)),
+             lib.cudaThreadSynchronize()]
+    if sys.argv[2] == "12":
+        return codes + [lib.cudaGraphInstantiate(ref(out), p(0x60), flags(5)),
+                        lib.cudaGraphExecUpdate(p(0x90), p(0x60), p(0xa0)),
+                        lib.cudaGetDriverEntryPoint(p(0xb0), ref(out), flags(1), ref(status))]
+    return codes + [lib.cudaGraphInstantiate(ref(out), p(0x60), ref(other), p(0xd0), n(7)),
+                    lib.cudaGraphExecUpdate(p(0x90), p(0x60), ref(other), ref(status)),
+                    lib.cudaGetDriverEntryPoint(p(0xb0), ref(out), flags(1)),
+                    lib.cudaProfilerInitialize(p(0xe0), p(0xf0), 1),
+                    lib.cudaUnbindTexture(p(0x110))]
 print("ready", flush=True)
 sys.stdin.readline()
 print(json.dumps(calls()), flush=True)
 sys.stdin.readline()
 """
-SHOWN_12 = [
+# What is shown: given to the call, and given back by it.
+SHOWN_OLDER = [
     ("cudaMemAdvise", {"devPtr": "0x1000", "count (bytes)": 4096, "device": 2,
                        "advice": "cudaMemAdviseSetPreferredLocation"}, {}),
     ("cudaMemPrefetchAsync", {"devPtr": "0x1000", "count (bytes)": 64, "dstDevice": 1,
                               "stream": "0x50"}, {}),
-    ("cudaGraphInstantiate", {"graph": "0x60", "flags": 5}, {"pGraphExec": "0x8000"}),
     ("cudaStreamGetCaptureInfo", {"stream": "0x50"}, {
         "captureStatus_out": "cudaStreamCaptureStatusActive", "id_out": 77}),
+    ("cudaStreamIsCapturing", {"stream": "0x50"}, {
+        "pCaptureStatus": "cudaStreamCaptureStatusActive"}),
     ("cudaSignalExternalSemaphoresAsync_v2", {
         "extSemArray": "0x70", "paramsArray": "0x80", "numExtSems": 9, "stream": "0x50"}, {}),
     ("cudaThreadSynchronize", {}, {})]
+SHOWN_12 = SHOWN_OLDER + [
+    ("cudaGraphInstantiate", {"graph": "0x60", "flags": 5}, {"pGraphExec": "0x8000"}),
+    ("cudaGraphExecUpdate", {"hGraphExec": "0x90", "hGraph": "0x60", "resultInfo": "0xa0"}, {}),
+    ("cudaGetDriverEntryPoint", {"symbol": "0xb0", "flags": 1}, {
+        "funcPtr": "0x8000", "driverStatus": "cudaDriverEntryPointSymbolNotFound"})]
+SHOWN_11 = SHOWN_OLDER + [
+    ("cudaGraphInstantiate", {"graph": "0x60", "pLogBuffer": "0xd0", "bufferSize": 7},
+     {"pGraphExec": "0x8000", "pErrorNode": "0x8200"}),
+    ("cudaGraphExecUpdate", {"hGraphExec": "0x90", "hGraph": "0x60"}, {
+        "hErrorNode_out": "0x8100", "updateResult_out": "cudaGraphExecUpdateError"}),
+    ("cudaGetDriverEntryPoint", {"symbol": "0xb0", "flags": 1}, {"funcPtr": "0x8000"}),
+    ("cudaProfilerInitialize", {"configFile": "0xe0", "outputFile": "0xf0",
+                                "outputMode": "cudaCSV"}, {}),
+    ("cudaUnbindTexture", {"texref": "0x110"}, {})]
 
 
-def cuda_12(t, kind):
+def older_cuda(t, kind, major):
     if kind == "real":
         cache = os.environ.get("PYTRACE_CACHE", "/var/cache/pytrace-bpf")
-        found = glob.glob(cache + "/cuda12/usr/lib/*/libcudart.so.12")
+        found = glob.glob(cache + "/cuda%s/usr/lib/*/libcudart.so.%s*" % (major, major))
         if not found:
-            raise Skip("no CUDA 12: scripts/cudart12.sh fetches its libcudart")
+            raise Skip("no CUDA %s: scripts/cudart.sh fetches its libcudart" % major)
         return found[0]
     library, version = t.path("double.so"), t.path("version")
     with open(version, "w") as file:
-        file.write("libcudart.so.12 { global: *; };\n")
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-Wl,--version-script=" + version, "-o", library,
-                    os.path.join(process.PROGRAMS, "cuda12_double.c")], check=True)
+        file.write("libcudart.so.%s { global: *; };\n" % {"11": "11.0"}.get(major, major))
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-DMAJOR=" + major,
+                    "-Wl,--version-script=" + version, "-o", library,
+                    os.path.join(process.PROGRAMS, "cuda_older_double.c")], check=True)
     return library
 
 
-@each(kind=["double", "real"])
-def test_cuda_12(t, kind):
+@each(what=["double-12", "real-12", "double-11", "real-11"])
+def test_older(t, what):
     """Functions that have other arguments in CUDA 13 under the same name, or are not there."""
-    target = subprocess.Popen(interpreters.one().command("-c", CUDA_12, cuda_12(t, kind)),
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    kind, major = what.split("-")
+    target = subprocess.Popen(
+        interpreters.one().command("-c", CUDA_OLDER, older_cuda(t, kind, major), major),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     t.equal(target.stdout.readline(), "ready\n", "the target")
     tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
     tracer.recording()
@@ -185,7 +214,8 @@ def test_cuda_12(t, kind):
     about = {"External id", "correlation", "cbid", "return"}
     t.equal([(s.name, {k: v for k, v in s.args.items() if k not in about}) for s in spans],
             [(name, {**given, **(back if kind == "double" else {})})
-             for name, given, back in SHOWN_12], "calls with their arguments")
+             for name, given, back in (SHOWN_12 if major == "12" else SHOWN_11)],
+            "calls with their arguments")
 
 
 @each(mode=["auto", "runtime", "driver", "all", "none"])

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cuda/table.h"
+#include "model/model_priv.h"
 #include "op_recorder.h"
 
 /* ---- the table ---- */
@@ -104,6 +105,28 @@ static void test_launch(void **state)
 	assert_int_equal(layout.block_offset, 128);
 }
 
+/* Of a struct that is too large, the first words; and what is made of them. */
+static void test_unique_id(void **state)
+{
+	uint64_t words[8] = {0x0280028002800280ull, 1, 2};
+	char text[MODEL_NCCL_ID_BYTES], other[MODEL_NCCL_ID_BYTES];
+	struct pt_cuda_layout layout;
+
+	layout_of("ncclCommInitRank", 0, &layout);
+	assert_int_equal(pt_cuda_in_words(&layout), 3 + PT_CUDA_STACK_MAX);
+	assert_int_equal(word_of(&layout, "commId"), layout.regs);
+	assert_int_equal(pt_cuda_arg_find(&layout, "commId")->words, PT_CUDA_STACK_MAX);
+	assert_false(model_nccl_id(words, 8, text)); /* by NCCL_COMM_ID */
+	words[0] = 0;
+	assert_false(model_nccl_id(words, 8, text));
+	words[0] = 5;
+	assert_true(model_nccl_id(words, 8, text));
+	assert_int_equal(strlen(text), 16);
+	words[7] = 1;
+	assert_true(model_nccl_id(words, 8, other));
+	assert_string_not_equal(text, other);
+}
+
 static void test_given_back(void **state)
 {
 	struct pt_cuda_layout layout;
@@ -163,6 +186,12 @@ static void test_majors(void **state)
 			    "pGraphExec:op graph:p flags:n");
 	assert_ptr_equal(pt_cuda_row_find("cudaGraphInstantiate", 12),
 			 pt_cuda_row_find("cudaGraphInstantiate", 14));
+	assert_string_equal(pt_cuda_row_find("cudaGetDriverEntryPoint", 11)->arguments,
+			    "symbol:p funcPtr:op flags:n");
+	assert_int_equal(pt_cuda_row_find("cudaGetDriverEntryPoint", 12)->major, 0);
+	assert_non_null(pt_cuda_row_find("cudaProfilerInitialize", 11));
+	assert_null(pt_cuda_row_find("cudaProfilerInitialize", 12));
+	assert_non_null(pt_cuda_row_find("cudaBindTexture", 11));
 	/* the same arguments, but another number */
 	assert_int_equal(pt_cuda_row_find("cudaEventElapsedTime", 12)->cbid, 139);
 	assert_int_equal(pt_cuda_row_find("cudaEventElapsedTime", 13)->cbid, 486);
@@ -622,15 +651,25 @@ static void test_nccl(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_every_row),      cmocka_unit_test(test_launch),
-	    cmocka_unit_test(test_given_back),     cmocka_unit_test(test_places),
-	    cmocka_unit_test(test_majors),         cmocka_unit_test(test_errors),
-	    cmocka_unit_test(test_calls),          cmocka_unit_test(test_libs),
-	    cmocka_unit_test(test_unpaired),       cmocka_unit_test(test_operators),
-	    cmocka_unit_test(test_operators_left), cmocka_unit_test(test_operators_bad),
-	    cmocka_unit_test(test_native_thread),  cmocka_unit_test(test_late),
-	    cmocka_unit_test(test_kernel_names),   cmocka_unit_test(test_kernel_replaced),
-	    cmocka_unit_test(test_kernel_loaded),  cmocka_unit_test(test_nccl),
+	    cmocka_unit_test(test_every_row),
+	    cmocka_unit_test(test_launch),
+	    cmocka_unit_test(test_given_back),
+	    cmocka_unit_test(test_unique_id),
+	    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_majors),
+	    cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_calls),
+	    cmocka_unit_test(test_libs),
+	    cmocka_unit_test(test_unpaired),
+	    cmocka_unit_test(test_operators),
+	    cmocka_unit_test(test_operators_left),
+	    cmocka_unit_test(test_operators_bad),
+	    cmocka_unit_test(test_native_thread),
+	    cmocka_unit_test(test_late),
+	    cmocka_unit_test(test_kernel_names),
+	    cmocka_unit_test(test_kernel_replaced),
+	    cmocka_unit_test(test_kernel_loaded),
+	    cmocka_unit_test(test_nccl),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,13 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "cuda/statics.h"
 #include "pt_maps.h"
 #include "target/elf.h"
 
 /* libcudart's version definition is a symbol of its own: libcudart.so.13 */
 #define VERSION_PREFIX "libcudart.so."
-/* New in CUDA 13 (cupti_runtime_cbid.h): tells the major version where no symbol does. */
+/* New in CUDA 12.0 and in 13 (cupti_runtime_cbid.h): tell the major version where no symbol does.
+ */
+#define NEW_IN_12      "cudaGraphInstantiateWithParams"
 #define NEW_IN_13      "cudaMemPrefetchBatchAsync"
 
 struct found {
@@ -23,7 +26,7 @@ struct search {
 	const struct elf_file *elf;
 	unsigned int want, major;
 	unsigned int cublas, cudnn; /* their major versions; 0: not told */
-	bool runtime, new_in_13;
+	bool runtime, new_in_12, new_in_13;
 	struct found *found;
 	size_t count, size;
 	bool versions; /* first pass: only what the version is */
@@ -49,21 +52,19 @@ static int look_version(const struct elf_symbol *symbol, struct search *search)
 						      10);
 	else if (!strcmp(symbol->name, NEW_IN_13))
 		search->new_in_13 = true;
+	else if (!strcmp(symbol->name, NEW_IN_12))
+		search->new_in_12 = true;
 	return 0;
 }
 
 static int add(struct search *search, const struct pt_cuda_row *row, uint64_t vaddr)
 {
-	size_t size = search->size ? 2 * search->size : 512;
-	struct found *bigger;
+	struct found *bigger = pt_grow(search->found, search->count, &search->size, 512,
+				       sizeof(*bigger));
 
-	if (search->count == search->size) {
-		bigger = reallocarray(search->found, size, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		search->found = bigger;
-		search->size = size;
-	}
+	if (!bigger)
+		return -ENOMEM;
+	search->found = bigger;
 	search->found[search->count++] = (struct found){.row = row, .vaddr = vaddr};
 	return 0;
 }
@@ -214,7 +215,7 @@ static int find(struct search *search)
 	search->versions = true;
 	elf_each_symbol(search->elf, on_symbol, search);
 	if (!search->major)
-		search->major = search->new_in_13 ? 13 : 12;
+		search->major = search->new_in_13 ? 13 : search->new_in_12 ? 12 : 11;
 	search->versions = false;
 	return elf_each_symbol(search->elf, on_symbol, search);
 }

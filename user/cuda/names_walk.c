@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "cuda/names_parts.h"
 
 #define FUNCTION_MAX_BYTES (1u << 20)
@@ -38,17 +39,14 @@ void kn_walk_release(struct kn_walk *walk)
 
 int kn_walk_uses(struct kn_walk *walk, const struct eh_range *function)
 {
+	struct eh_range *bigger;
+
 	if (walk->used_count && walk->used[walk->used_count - 1].start == function->start)
 		return 0;
-	if (walk->used_count == walk->used_room) {
-		size_t room = walk->used_room ? 2 * walk->used_room : 1024;
-		struct eh_range *bigger = reallocarray(walk->used, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		walk->used = bigger;
-		walk->used_room = room;
-	}
+	bigger = pt_grow(walk->used, walk->used_count, &walk->used_room, 1024, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	walk->used = bigger;
 	walk->used[walk->used_count++] = *function;
 	return 0;
 }
@@ -202,17 +200,12 @@ static ssize_t decode(struct kn_walk *walk, const uint8_t *bytes, const struct e
 
 	memset(walk->joined, 0, size / 8 + 1);
 	for (size_t at = 0; at < size;) {
-		struct mc_insn *insn;
+		struct mc_insn *insn = pt_grow(walk->insns, count, &walk->insn_room, 1024,
+					       sizeof(*insn));
 
-		if (count == walk->insn_room) {
-			size_t room = walk->insn_room ? 2 * walk->insn_room : 1024;
-			struct mc_insn *bigger = reallocarray(walk->insns, room, sizeof(*bigger));
-
-			if (!bigger)
-				return -ENOMEM;
-			walk->insns = bigger;
-			walk->insn_room = room;
-		}
+		if (!insn)
+			return -ENOMEM;
+		walk->insns = insn;
 		insn = &walk->insns[count];
 		if (mc_decode(walk->decoder, bytes + at, size - at, function->start + at, insn)) {
 			/* Data, or newer than capstone: whatever follows starts anew. */

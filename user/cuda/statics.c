@@ -14,7 +14,8 @@
 #define TEXTS_MAX          (1u << 14)           /* 780 in a runtime of 13.0 */
 #define FUNCTION_MAX_BYTES (64u << 10)          /* the largest of 13.0 has 2 KiB */
 #define FUNCTION_ALIGN     16u                  /* what a compiler moved elsewhere has less */
-/* New in CUDA 13 (cupti_runtime_cbid.h). */
+/* New in CUDA 12.0 and in 13 (cupti_runtime_cbid.h). */
+#define NEW_IN_12          "cudaGraphInstantiateWithParams"
 #define NEW_IN_13          "cudaMemPrefetchBatchAsync"
 
 struct row_state {
@@ -90,7 +91,9 @@ static void find_texts(void *ctx, const uint8_t *bytes, size_t size, uint64_t va
 			continue;
 		if (!strcmp(name, NEW_IN_13))
 			search->major = 13;
-		if (row_of(name, 12) || row_of(name, 13))
+		else if (!strcmp(name, NEW_IN_12) && search->major < 12)
+			search->major = 12;
+		if (row_of(name, 11) || row_of(name, 12) || row_of(name, 13))
 			add_text(search, vaddr + (uint64_t)(at - bytes));
 	}
 }
@@ -295,7 +298,7 @@ static int find(struct search *search, const atomic_bool *stop, struct pt_cuda_s
 int pt_cuda_statics_find(const struct elf_file *elf, const atomic_bool *stop,
 			 struct pt_cuda_statics *statics)
 {
-	struct search search = {.elf = elf, .major = 12};
+	struct search search = {.elf = elf, .major = 11};
 	int rc = find(&search, stop, statics);
 
 	if (rc)

@@ -28,7 +28,7 @@ struct pt_cuda_statics {
 	struct pt_cuda_static *fns;
 	size_t count;
 	size_t refused;     /* names that some code refers to, but of no function, or of several */
-	unsigned int major; /* of CUDA: 12 or before, or 13 or later */
+	unsigned int major; /* of CUDA: 11 (or before), 12, 13 (or later) */
 };
 
 /* The name that this instruction refers to, or whose address it loads; 0: it does neither. bytes:

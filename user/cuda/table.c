@@ -109,6 +109,11 @@ static void set_out(struct pt_cuda_layout *layout, struct pt_cuda_arg *arg)
 	layout->out_count++;
 }
 
+static unsigned int smaller(unsigned int a, unsigned int b)
+{
+	return a < b ? a : b;
+}
+
 /* Gives the argument its place; word counts within the registers or within the stack. */
 static void place(struct places *places, struct pt_cuda_layout *layout, unsigned int i,
 		  const struct code *code)
@@ -125,8 +130,11 @@ static void place(struct places *places, struct pt_cuda_layout *layout, unsigned
 		return;
 	}
 	places->in_stack[i] = true;
-	if (places->stack + words <= PT_CUDA_STACK_MAX)
+	if (places->stack + words <= PT_CUDA_STACK_MAX ||
+	    (code->kind == 's' && !code->out && places->stack < PT_CUDA_STACK_MAX))
 		arg->word = (int)places->stack;
+	if (code->kind == 's' && arg->word >= 0)
+		arg->words = (uint8_t)smaller(words, PT_CUDA_STACK_MAX - places->stack);
 	places->stack += words;
 }
 

@@ -15,7 +15,7 @@
  *   u  number, 32 bits            i  the same, signed
  *   eN value of an enum           f  floating point: not in a general register, not shown
  *   d  dim3, by value             sN other struct of N bytes, by value: not shown, and taken
- *                                    only if it lies on the stack
+ *                                    only if it lies on the stack, its first words at least
  *   oX pointer to what the call gives back, which is an X
  *   C  pointer to a cudaLaunchConfig_t     D  to a CUlaunchConfig
  *   M  pointer to a cudaMemcpy3DParms
@@ -69,6 +69,7 @@ struct pt_cuda_arg {
 	char code;          /* one of the above; of an o: what it points to */
 	bool out;           /* what it points to, at the return */
 	uint16_t enum_type; /* of an e */
+	uint8_t words;      /* that are taken of an s: all, or its first */
 	int word;           /* of the words at the call, or of those at the return; -1: not taken */
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /* clang-format off */
-/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0, CUDA 12.4 and NCCL 2.28; do not edit. */
+/* Made by scripts/gen-cuda-table.py from the headers of CUDA 13.0, 12.4 and 11.8, and NCCL 2.28; do not edit. */
 #include "cuda/table.h"
 
 #include <stddef.h>
@@ -316,9 +316,6 @@ static const struct pt_cuda_name enum_6[] = {
 	{0, NULL},
 };
 static const struct pt_cuda_name enum_7[] = {
-	{0, NULL},
-};
-static const struct pt_cuda_name enum_8[] = {
 	{1, "cudaDevP2PAttrPerformanceRank"},
 	{2, "cudaDevP2PAttrAccessSupported"},
 	{3, "cudaDevP2PAttrNativeAtomicSupported"},
@@ -326,7 +323,7 @@ static const struct pt_cuda_name enum_8[] = {
 	{5, "cudaDevP2PAttrOnlyPartialNativeAtomicSupported"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_9[] = {
+static const struct pt_cuda_name enum_8[] = {
 	{0, "cudaLaunchAttributeIgnore"},
 	{1, "cudaLaunchAttributeAccessPolicyWindow"},
 	{2, "cudaLaunchAttributeCooperative"},
@@ -345,22 +342,19 @@ static const struct pt_cuda_name enum_9[] = {
 	{16, "cudaLaunchAttributeNvlinkUtilCentricScheduling"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_10[] = {
+static const struct pt_cuda_name enum_9[] = {
 	{0, "cudaStreamCaptureModeGlobal"},
 	{1, "cudaStreamCaptureModeThreadLocal"},
 	{2, "cudaStreamCaptureModeRelaxed"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_11[] = {
-	{0, NULL},
-};
-static const struct pt_cuda_name enum_12[] = {
+static const struct pt_cuda_name enum_10[] = {
 	{0, "cudaStreamCaptureStatusNone"},
 	{1, "cudaStreamCaptureStatusActive"},
 	{2, "cudaStreamCaptureStatusInvalidated"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_13[] = {
+static const struct pt_cuda_name enum_11[] = {
 	{8, "cudaFuncAttributeMaxDynamicSharedMemorySize"},
 	{9, "cudaFuncAttributePreferredSharedMemoryCarveout"},
 	{10, "cudaFuncAttributeClusterDimMustBeSet"},
@@ -372,7 +366,7 @@ static const struct pt_cuda_name enum_13[] = {
 	{16, "cudaFuncAttributeMax"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_14[] = {
+static const struct pt_cuda_name enum_12[] = {
 	{0, "cudaMemcpyHostToHost"},
 	{1, "cudaMemcpyHostToDevice"},
 	{2, "cudaMemcpyDeviceToHost"},
@@ -380,7 +374,7 @@ static const struct pt_cuda_name enum_14[] = {
 	{4, "cudaMemcpyDefault"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_15[] = {
+static const struct pt_cuda_name enum_13[] = {
 	{1, "cudaMemAdviseSetReadMostly"},
 	{2, "cudaMemAdviseUnsetReadMostly"},
 	{3, "cudaMemAdviseSetPreferredLocation"},
@@ -389,7 +383,7 @@ static const struct pt_cuda_name enum_15[] = {
 	{6, "cudaMemAdviseUnsetAccessedBy"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_16[] = {
+static const struct pt_cuda_name enum_14[] = {
 	{1, "cudaMemRangeAttributeReadMostly"},
 	{2, "cudaMemRangeAttributePreferredLocation"},
 	{3, "cudaMemRangeAttributeAccessedBy"},
@@ -400,10 +394,7 @@ static const struct pt_cuda_name enum_16[] = {
 	{8, "cudaMemRangeAttributeLastPrefetchLocationId"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_17[] = {
-	{0, NULL},
-};
-static const struct pt_cuda_name enum_18[] = {
+static const struct pt_cuda_name enum_15[] = {
 	{1, "cudaMemPoolReuseFollowEventDependencies"},
 	{2, "cudaMemPoolReuseAllowOpportunistic"},
 	{3, "cudaMemPoolReuseAllowInternalDependencies"},
@@ -414,20 +405,20 @@ static const struct pt_cuda_name enum_18[] = {
 	{8, "cudaMemPoolAttrUsedMemHigh"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_19[] = {
+static const struct pt_cuda_name enum_16[] = {
 	{0, "cudaMemAccessFlagsProtNone"},
 	{1, "cudaMemAccessFlagsProtRead"},
 	{3, "cudaMemAccessFlagsProtReadWrite"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_20[] = {
+static const struct pt_cuda_name enum_17[] = {
 	{0, "cudaMemAllocationTypeInvalid"},
 	{1, "cudaMemAllocationTypePinned"},
 	{2, "cudaMemAllocationTypeManaged"},
 	{2147483647, "cudaMemAllocationTypeMax"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_21[] = {
+static const struct pt_cuda_name enum_18[] = {
 	{0, "cudaMemHandleTypeNone"},
 	{1, "cudaMemHandleTypePosixFileDescriptor"},
 	{2, "cudaMemHandleTypeWin32"},
@@ -435,14 +426,14 @@ static const struct pt_cuda_name enum_21[] = {
 	{8, "cudaMemHandleTypeFabric"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_22[] = {
+static const struct pt_cuda_name enum_19[] = {
 	{0, "cudaGraphMemAttrUsedMemCurrent"},
 	{1, "cudaGraphMemAttrUsedMemHigh"},
 	{2, "cudaGraphMemAttrReservedMemCurrent"},
 	{3, "cudaGraphMemAttrReservedMemHigh"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_23[] = {
+static const struct pt_cuda_name enum_20[] = {
 	{0, "cudaGraphNodeTypeKernel"},
 	{1, "cudaGraphNodeTypeMemcpy"},
 	{2, "cudaGraphNodeTypeMemset"},
@@ -459,16 +450,13 @@ static const struct pt_cuda_name enum_23[] = {
 	{14, "cudaGraphNodeTypeCount"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_24[] = {
+static const struct pt_cuda_name enum_21[] = {
+	{0, "cudaDriverEntryPointSuccess"},
+	{1, "cudaDriverEntryPointSymbolNotFound"},
+	{2, "cudaDriverEntryPointVersionNotSufficent"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_25[] = {
-	{0, NULL},
-};
-static const struct pt_cuda_name enum_26[] = {
-	{0, NULL},
-};
-static const struct pt_cuda_name enum_27[] = {
+static const struct pt_cuda_name enum_22[] = {
 	{0, "CUDA_SUCCESS"},
 	{1, "CUDA_ERROR_INVALID_VALUE"},
 	{2, "CUDA_ERROR_OUT_OF_MEMORY"},
@@ -572,7 +560,7 @@ static const struct pt_cuda_name enum_27[] = {
 	{999, "CUDA_ERROR_UNKNOWN"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_28[] = {
+static const struct pt_cuda_name enum_23[] = {
 	{1, "CU_AD_FORMAT_UNSIGNED_INT8"},
 	{2, "CU_AD_FORMAT_UNSIGNED_INT16"},
 	{3, "CU_AD_FORMAT_UNSIGNED_INT32"},
@@ -627,7 +615,7 @@ static const struct pt_cuda_name enum_28[] = {
 	{2147483647, "CU_AD_FORMAT_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_29[] = {
+static const struct pt_cuda_name enum_24[] = {
 	{1, "CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK"},
 	{2, "CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X"},
 	{3, "CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y"},
@@ -778,21 +766,21 @@ static const struct pt_cuda_name enum_29[] = {
 	{148, "CU_DEVICE_ATTRIBUTE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_30[] = {
+static const struct pt_cuda_name enum_25[] = {
 	{0, "CU_EXEC_AFFINITY_TYPE_SM_COUNT"},
 	{1, "CU_EXEC_AFFINITY_TYPE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_31[] = {
+static const struct pt_cuda_name enum_26[] = {
 	{0, "CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TARGET_CURRENT_CTX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_32[] = {
+static const struct pt_cuda_name enum_27[] = {
 	{100, "CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_OWNER"},
 	{200, "CU_FLUSH_GPU_DIRECT_RDMA_WRITES_TO_ALL_DEVICES"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_33[] = {
+static const struct pt_cuda_name enum_28[] = {
 	{0, "CU_LIMIT_STACK_SIZE"},
 	{1, "CU_LIMIT_PRINTF_FIFO_SIZE"},
 	{2, "CU_LIMIT_MALLOC_HEAP_SIZE"},
@@ -806,25 +794,25 @@ static const struct pt_cuda_name enum_33[] = {
 	{10, "CU_LIMIT_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_34[] = {
+static const struct pt_cuda_name enum_29[] = {
 	{0, "CU_FUNC_CACHE_PREFER_NONE"},
 	{1, "CU_FUNC_CACHE_PREFER_SHARED"},
 	{2, "CU_FUNC_CACHE_PREFER_L1"},
 	{3, "CU_FUNC_CACHE_PREFER_EQUAL"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_35[] = {
+static const struct pt_cuda_name enum_30[] = {
 	{0, "CU_SHARED_MEM_CONFIG_DEFAULT_BANK_SIZE"},
 	{1, "CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE"},
 	{2, "CU_SHARED_MEM_CONFIG_EIGHT_BYTE_BANK_SIZE"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_36[] = {
+static const struct pt_cuda_name enum_31[] = {
 	{1, "CU_MODULE_EAGER_LOADING"},
 	{2, "CU_MODULE_LAZY_LOADING"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_37[] = {
+static const struct pt_cuda_name enum_32[] = {
 	{0, "CU_JIT_INPUT_CUBIN"},
 	{1, "CU_JIT_INPUT_PTX"},
 	{2, "CU_JIT_INPUT_FATBINARY"},
@@ -834,7 +822,7 @@ static const struct pt_cuda_name enum_37[] = {
 	{6, "CU_JIT_NUM_INPUT_TYPES"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_38[] = {
+static const struct pt_cuda_name enum_33[] = {
 	{0, "CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK"},
 	{1, "CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES"},
 	{2, "CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES"},
@@ -854,12 +842,12 @@ static const struct pt_cuda_name enum_38[] = {
 	{16, "CU_FUNC_ATTRIBUTE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_39[] = {
+static const struct pt_cuda_name enum_34[] = {
 	{1, "CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD"},
 	{2147483647, "CU_MEM_RANGE_HANDLE_TYPE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_40[] = {
+static const struct pt_cuda_name enum_35[] = {
 	{0, "CU_MEM_HANDLE_TYPE_NONE"},
 	{1, "CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR"},
 	{2, "CU_MEM_HANDLE_TYPE_WIN32"},
@@ -868,12 +856,12 @@ static const struct pt_cuda_name enum_40[] = {
 	{2147483647, "CU_MEM_HANDLE_TYPE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_41[] = {
+static const struct pt_cuda_name enum_36[] = {
 	{0, "CU_MEM_ALLOC_GRANULARITY_MINIMUM"},
 	{1, "CU_MEM_ALLOC_GRANULARITY_RECOMMENDED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_42[] = {
+static const struct pt_cuda_name enum_37[] = {
 	{1, "CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES"},
 	{2, "CU_MEMPOOL_ATTR_REUSE_ALLOW_OPPORTUNISTIC"},
 	{3, "CU_MEMPOOL_ATTR_REUSE_ALLOW_INTERNAL_DEPENDENCIES"},
@@ -884,26 +872,26 @@ static const struct pt_cuda_name enum_42[] = {
 	{8, "CU_MEMPOOL_ATTR_USED_MEM_HIGH"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_43[] = {
+static const struct pt_cuda_name enum_38[] = {
 	{0, "CU_MEM_ACCESS_FLAGS_PROT_NONE"},
 	{1, "CU_MEM_ACCESS_FLAGS_PROT_READ"},
 	{3, "CU_MEM_ACCESS_FLAGS_PROT_READWRITE"},
 	{2147483647, "CU_MEM_ACCESS_FLAGS_PROT_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_44[] = {
+static const struct pt_cuda_name enum_39[] = {
 	{0, "CU_MEM_ALLOCATION_TYPE_INVALID"},
 	{1, "CU_MEM_ALLOCATION_TYPE_PINNED"},
 	{2, "CU_MEM_ALLOCATION_TYPE_MANAGED"},
 	{2147483647, "CU_MEM_ALLOCATION_TYPE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_45[] = {
+static const struct pt_cuda_name enum_40[] = {
 	{0, "CU_MULTICAST_GRANULARITY_MINIMUM"},
 	{1, "CU_MULTICAST_GRANULARITY_RECOMMENDED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_46[] = {
+static const struct pt_cuda_name enum_41[] = {
 	{1, "CU_POINTER_ATTRIBUTE_CONTEXT"},
 	{2, "CU_POINTER_ATTRIBUTE_MEMORY_TYPE"},
 	{3, "CU_POINTER_ATTRIBUTE_DEVICE_POINTER"},
@@ -927,7 +915,7 @@ static const struct pt_cuda_name enum_46[] = {
 	{21, "CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_47[] = {
+static const struct pt_cuda_name enum_42[] = {
 	{1, "CU_MEM_ADVISE_SET_READ_MOSTLY"},
 	{2, "CU_MEM_ADVISE_UNSET_READ_MOSTLY"},
 	{3, "CU_MEM_ADVISE_SET_PREFERRED_LOCATION"},
@@ -936,7 +924,7 @@ static const struct pt_cuda_name enum_47[] = {
 	{6, "CU_MEM_ADVISE_UNSET_ACCESSED_BY"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_48[] = {
+static const struct pt_cuda_name enum_43[] = {
 	{1, "CU_MEM_RANGE_ATTRIBUTE_READ_MOSTLY"},
 	{2, "CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION"},
 	{3, "CU_MEM_RANGE_ATTRIBUTE_ACCESSED_BY"},
@@ -947,19 +935,19 @@ static const struct pt_cuda_name enum_48[] = {
 	{8, "CU_MEM_RANGE_ATTRIBUTE_LAST_PREFETCH_LOCATION_ID"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_49[] = {
+static const struct pt_cuda_name enum_44[] = {
 	{0, "CU_STREAM_CAPTURE_MODE_GLOBAL"},
 	{1, "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL"},
 	{2, "CU_STREAM_CAPTURE_MODE_RELAXED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_50[] = {
+static const struct pt_cuda_name enum_45[] = {
 	{0, "CU_STREAM_CAPTURE_STATUS_NONE"},
 	{1, "CU_STREAM_CAPTURE_STATUS_ACTIVE"},
 	{2, "CU_STREAM_CAPTURE_STATUS_INVALIDATED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_51[] = {
+static const struct pt_cuda_name enum_46[] = {
 	{0, "CU_LAUNCH_ATTRIBUTE_IGNORE"},
 	{1, "CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW"},
 	{2, "CU_LAUNCH_ATTRIBUTE_COOPERATIVE"},
@@ -979,20 +967,20 @@ static const struct pt_cuda_name enum_51[] = {
 	{17, "CU_LAUNCH_ATTRIBUTE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_52[] = {
+static const struct pt_cuda_name enum_47[] = {
 	{0, "CU_FUNCTION_LOADING_STATE_UNLOADED"},
 	{1, "CU_FUNCTION_LOADING_STATE_LOADED"},
 	{2, "CU_FUNCTION_LOADING_STATE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_53[] = {
+static const struct pt_cuda_name enum_48[] = {
 	{0, "CU_GRAPH_MEM_ATTR_USED_MEM_CURRENT"},
 	{1, "CU_GRAPH_MEM_ATTR_USED_MEM_HIGH"},
 	{2, "CU_GRAPH_MEM_ATTR_RESERVED_MEM_CURRENT"},
 	{3, "CU_GRAPH_MEM_ATTR_RESERVED_MEM_HIGH"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_54[] = {
+static const struct pt_cuda_name enum_49[] = {
 	{0, "CU_GRAPH_NODE_TYPE_KERNEL"},
 	{1, "CU_GRAPH_NODE_TYPE_MEMCPY"},
 	{2, "CU_GRAPH_NODE_TYPE_MEMSET"},
@@ -1009,19 +997,19 @@ static const struct pt_cuda_name enum_54[] = {
 	{13, "CU_GRAPH_NODE_TYPE_CONDITIONAL"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_55[] = {
+static const struct pt_cuda_name enum_50[] = {
 	{0, "CU_TR_ADDRESS_MODE_WRAP"},
 	{1, "CU_TR_ADDRESS_MODE_CLAMP"},
 	{2, "CU_TR_ADDRESS_MODE_MIRROR"},
 	{3, "CU_TR_ADDRESS_MODE_BORDER"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_56[] = {
+static const struct pt_cuda_name enum_51[] = {
 	{0, "CU_TR_FILTER_MODE_POINT"},
 	{1, "CU_TR_FILTER_MODE_LINEAR"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_57[] = {
+static const struct pt_cuda_name enum_52[] = {
 	{0, "CU_TENSOR_MAP_DATA_TYPE_UINT8"},
 	{1, "CU_TENSOR_MAP_DATA_TYPE_UINT16"},
 	{2, "CU_TENSOR_MAP_DATA_TYPE_UINT32"},
@@ -1040,13 +1028,13 @@ static const struct pt_cuda_name enum_57[] = {
 	{15, "CU_TENSOR_MAP_DATA_TYPE_16U6_ALIGN16B"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_58[] = {
+static const struct pt_cuda_name enum_53[] = {
 	{0, "CU_TENSOR_MAP_INTERLEAVE_NONE"},
 	{1, "CU_TENSOR_MAP_INTERLEAVE_16B"},
 	{2, "CU_TENSOR_MAP_INTERLEAVE_32B"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_59[] = {
+static const struct pt_cuda_name enum_54[] = {
 	{0, "CU_TENSOR_MAP_SWIZZLE_NONE"},
 	{1, "CU_TENSOR_MAP_SWIZZLE_32B"},
 	{2, "CU_TENSOR_MAP_SWIZZLE_64B"},
@@ -1056,24 +1044,24 @@ static const struct pt_cuda_name enum_59[] = {
 	{6, "CU_TENSOR_MAP_SWIZZLE_128B_ATOM_64B"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_60[] = {
+static const struct pt_cuda_name enum_55[] = {
 	{0, "CU_TENSOR_MAP_L2_PROMOTION_NONE"},
 	{1, "CU_TENSOR_MAP_L2_PROMOTION_L2_64B"},
 	{2, "CU_TENSOR_MAP_L2_PROMOTION_L2_128B"},
 	{3, "CU_TENSOR_MAP_L2_PROMOTION_L2_256B"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_61[] = {
+static const struct pt_cuda_name enum_56[] = {
 	{0, "CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE"},
 	{1, "CU_TENSOR_MAP_FLOAT_OOB_FILL_NAN_REQUEST_ZERO_FMA"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_62[] = {
+static const struct pt_cuda_name enum_57[] = {
 	{0, "CU_TENSOR_MAP_IM2COL_WIDE_MODE_W"},
 	{1, "CU_TENSOR_MAP_IM2COL_WIDE_MODE_W128"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_63[] = {
+static const struct pt_cuda_name enum_58[] = {
 	{1, "CU_DEVICE_P2P_ATTRIBUTE_PERFORMANCE_RANK"},
 	{2, "CU_DEVICE_P2P_ATTRIBUTE_ACCESS_SUPPORTED"},
 	{3, "CU_DEVICE_P2P_ATTRIBUTE_NATIVE_ATOMIC_SUPPORTED"},
@@ -1081,7 +1069,7 @@ static const struct pt_cuda_name enum_63[] = {
 	{5, "CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_64[] = {
+static const struct pt_cuda_name enum_59[] = {
 	{1, "CU_COREDUMP_ENABLE_ON_EXCEPTION"},
 	{2, "CU_COREDUMP_TRIGGER_HOST"},
 	{3, "CU_COREDUMP_LIGHTWEIGHT"},
@@ -1092,13 +1080,13 @@ static const struct pt_cuda_name enum_64[] = {
 	{8, "CU_COREDUMP_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_65[] = {
+static const struct pt_cuda_name enum_60[] = {
 	{0, "CU_DEV_RESOURCE_TYPE_INVALID"},
 	{1, "CU_DEV_RESOURCE_TYPE_SM"},
 	{2, "CU_DEV_RESOURCE_TYPE_MAX"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_66[] = {
+static const struct pt_cuda_name enum_61[] = {
 	{0, "CU_GRAPH_EXEC_UPDATE_SUCCESS"},
 	{1, "CU_GRAPH_EXEC_UPDATE_ERROR"},
 	{2, "CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED"},
@@ -1110,19 +1098,19 @@ static const struct pt_cuda_name enum_66[] = {
 	{8, "CU_GRAPH_EXEC_UPDATE_ERROR_ATTRIBUTES_CHANGED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_67[] = {
+static const struct pt_cuda_name enum_62[] = {
 	{0, "CU_PROCESS_STATE_RUNNING"},
 	{1, "CU_PROCESS_STATE_LOCKED"},
 	{2, "CU_PROCESS_STATE_CHECKPOINTED"},
 	{3, "CU_PROCESS_STATE_FAILED"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_68[] = {
+static const struct pt_cuda_name enum_63[] = {
 	{0, "CU_OUT_KEY_VALUE_PAIR"},
 	{1, "CU_OUT_CSV"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_69[] = {
+static const struct pt_cuda_name enum_64[] = {
 	{0, "ncclSuccess"},
 	{1, "ncclUnhandledCudaError"},
 	{2, "ncclSystemError"},
@@ -1134,7 +1122,7 @@ static const struct pt_cuda_name enum_69[] = {
 	{8, "ncclNumResults"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_70[] = {
+static const struct pt_cuda_name enum_65[] = {
 	{0, "ncclSum"},
 	{1, "ncclProd"},
 	{2, "ncclMax"},
@@ -1144,7 +1132,7 @@ static const struct pt_cuda_name enum_70[] = {
 	{2147483647, "ncclMaxRedOp"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_71[] = {
+static const struct pt_cuda_name enum_66[] = {
 	{0, "ncclInt8"},
 	{1, "ncclUint8"},
 	{2, "ncclInt32"},
@@ -1160,9 +1148,26 @@ static const struct pt_cuda_name enum_71[] = {
 	{12, "ncclNumTypes"},
 	{0, NULL},
 };
-static const struct pt_cuda_name enum_72[] = {
+static const struct pt_cuda_name enum_67[] = {
 	{0, "ncclScalarDevice"},
 	{1, "ncclScalarHostImmediate"},
+	{0, NULL},
+};
+static const struct pt_cuda_name enum_68[] = {
+	{0, "cudaGraphExecUpdateSuccess"},
+	{1, "cudaGraphExecUpdateError"},
+	{2, "cudaGraphExecUpdateErrorTopologyChanged"},
+	{3, "cudaGraphExecUpdateErrorNodeTypeChanged"},
+	{4, "cudaGraphExecUpdateErrorFunctionChanged"},
+	{5, "cudaGraphExecUpdateErrorParametersChanged"},
+	{6, "cudaGraphExecUpdateErrorNotSupported"},
+	{7, "cudaGraphExecUpdateErrorUnsupportedFunctionChange"},
+	{8, "cudaGraphExecUpdateErrorAttributesChanged"},
+	{0, NULL},
+};
+static const struct pt_cuda_name enum_69[] = {
+	{0, "cudaKeyValuePair"},
+	{1, "cudaCSV"},
 	{0, NULL},
 };
 const struct pt_cuda_name *const pt_cuda_enums[] = {
@@ -1236,16 +1241,13 @@ const struct pt_cuda_name *const pt_cuda_enums[] = {
 	enum_67,
 	enum_68,
 	enum_69,
-	enum_70,
-	enum_71,
-	enum_72,
 	NULL,
 };
 const struct pt_cuda_name *const pt_cuda_runtime_errors = enum_5;
-const struct pt_cuda_name *const pt_cuda_driver_errors = enum_27;
-const struct pt_cuda_name *const pt_cuda_nccl_errors = enum_69;
-const struct pt_cuda_name *const pt_cuda_nccl_types = enum_71;
-const struct pt_cuda_name *const pt_cuda_memcpy_kinds = enum_14;
+const struct pt_cuda_name *const pt_cuda_driver_errors = enum_22;
+const struct pt_cuda_name *const pt_cuda_nccl_errors = enum_64;
+const struct pt_cuda_name *const pt_cuda_nccl_types = enum_66;
+const struct pt_cuda_name *const pt_cuda_memcpy_kinds = enum_12;
 const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 90, "cuArray3DCreate", "mem", "pHandle:op pAllocateArray:p"},
 	{PT_CUDA_DRIVER, 0, 274, "cuArray3DCreate_v2", "mem", "pHandle:op pAllocateArray:B"},
@@ -1261,14 +1263,14 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 582, "cuArrayGetSparseProperties", "mem", "sparseProperties:p array:p"},
 	{PT_CUDA_DRIVER, 0, 771, "cuCheckpointProcessCheckpoint", "checkpoint", "pid:i args:p"},
 	{PT_CUDA_DRIVER, 0, 768, "cuCheckpointProcessGetRestoreThreadId", "checkpoint", "pid:i tid:oi"},
-	{PT_CUDA_DRIVER, 0, 769, "cuCheckpointProcessGetState", "checkpoint", "pid:i state:oe67"},
+	{PT_CUDA_DRIVER, 0, 769, "cuCheckpointProcessGetState", "checkpoint", "pid:i state:oe62"},
 	{PT_CUDA_DRIVER, 0, 770, "cuCheckpointProcessLock", "checkpoint", "pid:i args:p"},
 	{PT_CUDA_DRIVER, 0, 772, "cuCheckpointProcessRestore", "checkpoint", "pid:i args:p"},
 	{PT_CUDA_DRIVER, 0, 773, "cuCheckpointProcessUnlock", "checkpoint", "pid:i args:p"},
-	{PT_CUDA_DRIVER, 0, 701, "cuCoredumpGetAttribute", "coredump", "attrib:e64 value:p size:ob"},
-	{PT_CUDA_DRIVER, 0, 702, "cuCoredumpGetAttributeGlobal", "coredump", "attrib:e64 value:p size:ob"},
-	{PT_CUDA_DRIVER, 0, 703, "cuCoredumpSetAttribute", "coredump", "attrib:e64 value:p size:ob"},
-	{PT_CUDA_DRIVER, 0, 704, "cuCoredumpSetAttributeGlobal", "coredump", "attrib:e64 value:p size:ob"},
+	{PT_CUDA_DRIVER, 0, 701, "cuCoredumpGetAttribute", "coredump", "attrib:e59 value:p size:ob"},
+	{PT_CUDA_DRIVER, 0, 702, "cuCoredumpGetAttributeGlobal", "coredump", "attrib:e59 value:p size:ob"},
+	{PT_CUDA_DRIVER, 0, 703, "cuCoredumpSetAttribute", "coredump", "attrib:e59 value:p size:ob"},
+	{PT_CUDA_DRIVER, 0, 704, "cuCoredumpSetAttributeGlobal", "coredump", "attrib:e59 value:p size:ob"},
 	{PT_CUDA_DRIVER, 0, 12, "cuCtxAttach", "ctx_deprecated", "pctx:op flags:u"},
 	{PT_CUDA_DRIVER, 0, 10, "cuCtxCreate", "ctx", "pctx:op flags:u dev:i"},
 	{PT_CUDA_DRIVER, 0, 235, "cuCtxCreate_v2", "ctx", "pctx:op flags:u dev:i"},
@@ -1281,16 +1283,16 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 313, "cuCtxEnablePeerAccess", "peer_access", "peerContext:p Flags:u"},
 	{PT_CUDA_DRIVER, 0, 753, "cuCtxFromGreenCtx", "green_contexts", "pContext:op hCtx:p"},
 	{PT_CUDA_DRIVER, 0, 296, "cuCtxGetApiVersion", "ctx", "ctx:p version:ou"},
-	{PT_CUDA_DRIVER, 0, 299, "cuCtxGetCacheConfig", "ctx", "pconfig:oe34"},
+	{PT_CUDA_DRIVER, 0, 299, "cuCtxGetCacheConfig", "ctx", "pconfig:oe29"},
 	{PT_CUDA_DRIVER, 0, 304, "cuCtxGetCurrent", "ctx", "pctx:op"},
-	{PT_CUDA_DRIVER, 0, 746, "cuCtxGetDevResource", "green_contexts", "hCtx:p resource:p type:e65"},
+	{PT_CUDA_DRIVER, 0, 746, "cuCtxGetDevResource", "green_contexts", "hCtx:p resource:p type:e60"},
 	{PT_CUDA_DRIVER, 0, 16, "cuCtxGetDevice", "ctx", "device:oi"},
 	{PT_CUDA_DRIVER, 0, 795, "cuCtxGetDevice_v2", "ctx", "device:oi ctx:p"},
-	{PT_CUDA_DRIVER, 0, 646, "cuCtxGetExecAffinity", "ctx", "pExecAffinity:p type:e30"},
+	{PT_CUDA_DRIVER, 0, 646, "cuCtxGetExecAffinity", "ctx", "pExecAffinity:p type:e25"},
 	{PT_CUDA_DRIVER, 0, 391, "cuCtxGetFlags", "ctx", "flags:ou"},
 	{PT_CUDA_DRIVER, 0, 695, "cuCtxGetId", "ctx", "ctx:p ctxId:on"},
-	{PT_CUDA_DRIVER, 0, 137, "cuCtxGetLimit", "ctx", "pvalue:on limit:e33"},
-	{PT_CUDA_DRIVER, 0, 337, "cuCtxGetSharedMemConfig", "ctx_deprecated", "pConfig:oe35"},
+	{PT_CUDA_DRIVER, 0, 137, "cuCtxGetLimit", "ctx", "pvalue:on limit:e28"},
+	{PT_CUDA_DRIVER, 0, 337, "cuCtxGetSharedMemConfig", "ctx_deprecated", "pConfig:oe30"},
 	{PT_CUDA_DRIVER, 0, 370, "cuCtxGetStreamPriorityRange", "ctx", "leastPriority:oi greatestPriority:oi"},
 	{PT_CUDA_DRIVER, 0, 15, "cuCtxPopCurrent", "ctx", "pctx:op"},
 	{PT_CUDA_DRIVER, 0, 324, "cuCtxPopCurrent_v2", "ctx", "pctx:op"},
@@ -1298,11 +1300,11 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 323, "cuCtxPushCurrent_v2", "ctx", "ctx:p"},
 	{PT_CUDA_DRIVER, 0, 755, "cuCtxRecordEvent", "ctx", "hCtx:p hEvent:p"},
 	{PT_CUDA_DRIVER, 0, 568, "cuCtxResetPersistingL2Cache", "ctx", ""},
-	{PT_CUDA_DRIVER, 0, 300, "cuCtxSetCacheConfig", "ctx", "config:e34"},
+	{PT_CUDA_DRIVER, 0, 300, "cuCtxSetCacheConfig", "ctx", "config:e29"},
 	{PT_CUDA_DRIVER, 0, 303, "cuCtxSetCurrent", "ctx", "ctx:p"},
 	{PT_CUDA_DRIVER, 0, 705, "cuCtxSetFlags", "ctx", "flags:u"},
-	{PT_CUDA_DRIVER, 0, 136, "cuCtxSetLimit", "ctx", "limit:e33 value:n"},
-	{PT_CUDA_DRIVER, 0, 336, "cuCtxSetSharedMemConfig", "ctx_deprecated", "config:e35"},
+	{PT_CUDA_DRIVER, 0, 136, "cuCtxSetLimit", "ctx", "limit:e28 value:n"},
+	{PT_CUDA_DRIVER, 0, 336, "cuCtxSetSharedMemConfig", "ctx_deprecated", "config:e30"},
 	{PT_CUDA_DRIVER, 0, 17, "cuCtxSynchronize", "ctx", ""},
 	{PT_CUDA_DRIVER, 0, 800, "cuCtxSynchronize_v2", "ctx", "ctx:p"},
 	{PT_CUDA_DRIVER, 0, 756, "cuCtxWaitEvent", "ctx", "hCtx:p hEvent:p"},
@@ -1313,23 +1315,23 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 312, "cuDeviceCanAccessPeer", "peer_access", "canAccessPeer:oi dev:i peerDev:i"},
 	{PT_CUDA_DRIVER, 0, 6, "cuDeviceComputeCapability", "device_deprecated", "major:oi minor:oi dev:i"},
 	{PT_CUDA_DRIVER, 0, 3, "cuDeviceGet", "device", "device:oi ordinal:i"},
-	{PT_CUDA_DRIVER, 0, 9, "cuDeviceGetAttribute", "device", "pi:oi attrib:e29 dev:i"},
+	{PT_CUDA_DRIVER, 0, 9, "cuDeviceGetAttribute", "device", "pi:oi attrib:e24 dev:i"},
 	{PT_CUDA_DRIVER, 0, 331, "cuDeviceGetByPCIBusId", "mem", "dev:oi pciBusId:p"},
 	{PT_CUDA_DRIVER, 0, 4, "cuDeviceGetCount", "device", "count:oi"},
 	{PT_CUDA_DRIVER, 0, 606, "cuDeviceGetDefaultMemPool", "device", "pool_out:op dev:i"},
-	{PT_CUDA_DRIVER, 0, 745, "cuDeviceGetDevResource", "green_contexts", "device:i resource:p type:e65"},
-	{PT_CUDA_DRIVER, 0, 644, "cuDeviceGetExecAffinitySupport", "device", "pi:oi type:e30 dev:i"},
-	{PT_CUDA_DRIVER, 0, 641, "cuDeviceGetGraphMemAttribute", "graph", "device:i attr:e53 value:p"},
+	{PT_CUDA_DRIVER, 0, 745, "cuDeviceGetDevResource", "green_contexts", "device:i resource:p type:e60"},
+	{PT_CUDA_DRIVER, 0, 644, "cuDeviceGetExecAffinitySupport", "device", "pi:oi type:e25 dev:i"},
+	{PT_CUDA_DRIVER, 0, 641, "cuDeviceGetGraphMemAttribute", "graph", "device:i attr:e48 value:p"},
 	{PT_CUDA_DRIVER, 0, 805, "cuDeviceGetHostAtomicCapabilities", "device", "capabilities:p operations:p count:u dev:i"},
 	{PT_CUDA_DRIVER, 0, 532, "cuDeviceGetLuid", "device", "luid:p deviceNodeMask:ou dev:i"},
 	{PT_CUDA_DRIVER, 0, 610, "cuDeviceGetMemPool", "device", "pool:op dev:i"},
 	{PT_CUDA_DRIVER, 0, 5, "cuDeviceGetName", "device", "name:p len:i dev:i"},
 	{PT_CUDA_DRIVER, 0, 542, "cuDeviceGetNvSciSyncAttributes", "device", "nvSciSyncAttrList:p dev:i flags:i"},
 	{PT_CUDA_DRIVER, 0, 804, "cuDeviceGetP2PAtomicCapabilities", "peer_access", "capabilities:p operations:p count:u srcDevice:i dstDevice:i"},
-	{PT_CUDA_DRIVER, 0, 454, "cuDeviceGetP2PAttribute", "peer_access", "value:oi attrib:e63 srcDevice:i dstDevice:i"},
+	{PT_CUDA_DRIVER, 0, 454, "cuDeviceGetP2PAttribute", "peer_access", "value:oi attrib:e58 srcDevice:i dstDevice:i"},
 	{PT_CUDA_DRIVER, 0, 332, "cuDeviceGetPCIBusId", "mem", "pciBusId:p len:i dev:i"},
 	{PT_CUDA_DRIVER, 0, 8, "cuDeviceGetProperties", "device_deprecated", "prop:p dev:i"},
-	{PT_CUDA_DRIVER, 0, 579, "cuDeviceGetTexture1DLinearMaxWidth", "device", "maxWidthInElements:p format:e28 numChannels:u dev:i"},
+	{PT_CUDA_DRIVER, 0, 579, "cuDeviceGetTexture1DLinearMaxWidth", "device", "maxWidthInElements:p format:e23 numChannels:u dev:i"},
 	{PT_CUDA_DRIVER, 0, 482, "cuDeviceGetUuid", "device", "uuid:p dev:i"},
 	{PT_CUDA_DRIVER, 0, 647, "cuDeviceGetUuid_v2", "device", "uuid:p dev:i"},
 	{PT_CUDA_DRIVER, 0, 640, "cuDeviceGraphMemTrim", "graph", "device:i"},
@@ -1342,7 +1344,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 388, "cuDevicePrimaryCtxSetFlags", "primary_ctx", "dev:i flags:u"},
 	{PT_CUDA_DRIVER, 0, 546, "cuDevicePrimaryCtxSetFlags_v2", "primary_ctx", "dev:i flags:u"},
 	{PT_CUDA_DRIVER, 0, 735, "cuDeviceRegisterAsyncNotification", "mem", "device:i callbackFunc:p userData:p callback:op"},
-	{PT_CUDA_DRIVER, 0, 642, "cuDeviceSetGraphMemAttribute", "graph", "device:i attr:e53 value:p"},
+	{PT_CUDA_DRIVER, 0, 642, "cuDeviceSetGraphMemAttribute", "graph", "device:i attr:e48 value:p"},
 	{PT_CUDA_DRIVER, 0, 609, "cuDeviceSetMemPool", "device", "dev:i pool:p"},
 	{PT_CUDA_DRIVER, 0, 7, "cuDeviceTotalMem", "device", "bytes:oc dev:i"},
 	{PT_CUDA_DRIVER, 0, 259, "cuDeviceTotalMem_v2", "device", "bytes:ob dev:i"},
@@ -1361,20 +1363,20 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 121, "cuEventSynchronize", "event", "hEvent:p"},
 	{PT_CUDA_DRIVER, 0, 486, "cuExternalMemoryGetMappedBuffer", "extres_interop", "devPtr:op extMem:p bufferDesc:p"},
 	{PT_CUDA_DRIVER, 0, 487, "cuExternalMemoryGetMappedMipmappedArray", "extres_interop", "mipmap:op extMem:p mipmapDesc:p"},
-	{PT_CUDA_DRIVER, 0, 627, "cuFlushGPUDirectRDMAWrites", "device", "target:e31 scope:e32"},
-	{PT_CUDA_DRIVER, 0, 85, "cuFuncGetAttribute", "exec", "pi:oi attrib:e38 hfunc:k"},
+	{PT_CUDA_DRIVER, 0, 627, "cuFlushGPUDirectRDMAWrites", "device", "target:e26 scope:e27"},
+	{PT_CUDA_DRIVER, 0, 85, "cuFuncGetAttribute", "exec", "pi:oi attrib:e33 hfunc:k"},
 	{PT_CUDA_DRIVER, 0, 566, "cuFuncGetModule", "exec", "hmod:op hfunc:k"},
 	{PT_CUDA_DRIVER, 0, 718, "cuFuncGetName", "exec", "name:p hfunc:k"},
 	{PT_CUDA_DRIVER, 0, 733, "cuFuncGetParamInfo", "exec", "func:k paramIndex:n paramOffset:on paramSize:on"},
-	{PT_CUDA_DRIVER, 0, 741, "cuFuncIsLoaded", "exec", "state:oe52 function:k"},
+	{PT_CUDA_DRIVER, 0, 741, "cuFuncIsLoaded", "exec", "state:oe47 function:k"},
 	{PT_CUDA_DRIVER, 0, 742, "cuFuncLoad", "exec", "function:k"},
-	{PT_CUDA_DRIVER, 0, 481, "cuFuncSetAttribute", "exec", "hfunc:k attrib:e38 value:i"},
+	{PT_CUDA_DRIVER, 0, 481, "cuFuncSetAttribute", "exec", "hfunc:k attrib:e33 value:i"},
 	{PT_CUDA_DRIVER, 0, 83, "cuFuncSetBlockShape", "exec_deprecated", "hfunc:k x:i y:i z:i"},
-	{PT_CUDA_DRIVER, 0, 86, "cuFuncSetCacheConfig", "exec", "hfunc:k config:e34"},
-	{PT_CUDA_DRIVER, 0, 338, "cuFuncSetSharedMemConfig", "exec_deprecated", "hfunc:k config:e35"},
+	{PT_CUDA_DRIVER, 0, 86, "cuFuncSetCacheConfig", "exec", "hfunc:k config:e29"},
+	{PT_CUDA_DRIVER, 0, 338, "cuFuncSetSharedMemConfig", "exec_deprecated", "hfunc:k config:e30"},
 	{PT_CUDA_DRIVER, 0, 84, "cuFuncSetSharedSize", "exec_deprecated", "hfunc:k bytes:c"},
-	{PT_CUDA_DRIVER, 0, 373, "cuGetErrorName", "error", "error:e27 pStr:p"},
-	{PT_CUDA_DRIVER, 0, 372, "cuGetErrorString", "error", "error:e27 pStr:p"},
+	{PT_CUDA_DRIVER, 0, 373, "cuGetErrorName", "error", "error:e22 pStr:p"},
+	{PT_CUDA_DRIVER, 0, 372, "cuGetErrorString", "error", "error:e22 pStr:p"},
 	{PT_CUDA_DRIVER, 0, 135, "cuGetExportTable", "", "ppExportTable:p pExportTableId:p"},
 	{PT_CUDA_DRIVER, 0, 626, "cuGetProcAddress", "driver_entry_point", "symbol:p pfn:op cudaVersion:i flags:n"},
 	{PT_CUDA_DRIVER, 0, 677, "cuGetProcAddress_v2", "driver_entry_point", "symbol:p pfn:op cudaVersion:i flags:n symbolStatus:p"},
@@ -1423,7 +1425,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 562, "cuGraphExecMemcpyNodeSetParams", "graph", "hGraphExec:p hNode:p copyParams:p ctx:p"},
 	{PT_CUDA_DRIVER, 0, 563, "cuGraphExecMemsetNodeSetParams", "graph", "hGraphExec:p hNode:p memsetParams:p ctx:p"},
 	{PT_CUDA_DRIVER, 0, 714, "cuGraphExecNodeSetParams", "graph", "hGraphExec:p hNode:p nodeParams:p"},
-	{PT_CUDA_DRIVER, 0, 561, "cuGraphExecUpdate", "graph", "hGraphExec:p hGraph:p hErrorNode_out:op updateResult_out:oe66"},
+	{PT_CUDA_DRIVER, 0, 561, "cuGraphExecUpdate", "graph", "hGraphExec:p hGraph:p hErrorNode_out:op updateResult_out:oe61"},
 	{PT_CUDA_DRIVER, 0, 696, "cuGraphExecUpdate_v2", "graph", "hGraphExec:p hGraph:p resultInfo:p"},
 	{PT_CUDA_DRIVER, 0, 619, "cuGraphExternalSemaphoresSignalNodeGetParams", "graph", "hNode:p params_out:p"},
 	{PT_CUDA_DRIVER, 0, 620, "cuGraphExternalSemaphoresSignalNodeSetParams", "graph", "hNode:p nodeParams:p"},
@@ -1441,10 +1443,10 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 657, "cuGraphInstantiateWithParams_ptsz", "graph", "phGraphExec:op hGraph:p instantiateParams:p"},
 	{PT_CUDA_DRIVER, 0, 578, "cuGraphInstantiate_v2", "graph", "phGraphExec:op hGraph:p phErrorNode:op logBuffer:p bufferSize:n"},
 	{PT_CUDA_DRIVER, 0, 569, "cuGraphKernelNodeCopyAttributes", "graph", "dst:p src:p"},
-	{PT_CUDA_DRIVER, 0, 570, "cuGraphKernelNodeGetAttribute", "graph", "hNode:p attr:e51 value_out:p"},
+	{PT_CUDA_DRIVER, 0, 570, "cuGraphKernelNodeGetAttribute", "graph", "hNode:p attr:e46 value_out:p"},
 	{PT_CUDA_DRIVER, 0, 503, "cuGraphKernelNodeGetParams", "graph", "hNode:p nodeParams:p"},
 	{PT_CUDA_DRIVER, 0, 690, "cuGraphKernelNodeGetParams_v2", "graph", "hNode:p nodeParams:p"},
-	{PT_CUDA_DRIVER, 0, 571, "cuGraphKernelNodeSetAttribute", "graph", "hNode:p attr:e51 value:p"},
+	{PT_CUDA_DRIVER, 0, 571, "cuGraphKernelNodeSetAttribute", "graph", "hNode:p attr:e46 value:p"},
 	{PT_CUDA_DRIVER, 0, 521, "cuGraphKernelNodeSetParams", "graph", "hNode:p nodeParams:p"},
 	{PT_CUDA_DRIVER, 0, 691, "cuGraphKernelNodeSetParams_v2", "graph", "hNode:p nodeParams:p"},
 	{PT_CUDA_DRIVER, 0, 514, "cuGraphLaunch", "graph", "hGraph:p hStream:p"},
@@ -1461,7 +1463,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 512, "cuGraphNodeGetDependentNodes", "graph", "hNode:p dependentNodes:p numDependentNodes:p"},
 	{PT_CUDA_DRIVER, 0, 726, "cuGraphNodeGetDependentNodes_v2", "graph", "hNode:p dependentNodes:p edgeData:p numDependentNodes:p"},
 	{PT_CUDA_DRIVER, 0, 651, "cuGraphNodeGetEnabled", "graph", "hGraphExec:p hNode:p isEnabled:ou"},
-	{PT_CUDA_DRIVER, 0, 509, "cuGraphNodeGetType", "graph", "hNode:p type:oe54"},
+	{PT_CUDA_DRIVER, 0, 509, "cuGraphNodeGetType", "graph", "hNode:p type:oe49"},
 	{PT_CUDA_DRIVER, 0, 650, "cuGraphNodeSetEnabled", "graph", "hGraphExec:p hNode:p isEnabled:u"},
 	{PT_CUDA_DRIVER, 0, 713, "cuGraphNodeSetParams", "graph", "hNode:p nodeParams:p"},
 	{PT_CUDA_DRIVER, 0, 637, "cuGraphReleaseUserObject", "graph", "graph:p object:p count:u"},
@@ -1483,7 +1485,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 128, "cuGraphicsUnregisterResource", "graphics", "resource:p"},
 	{PT_CUDA_DRIVER, 0, 743, "cuGreenCtxCreate", "green_contexts", "phCtx:op desc:p dev:i flags:u"},
 	{PT_CUDA_DRIVER, 0, 744, "cuGreenCtxDestroy", "green_contexts", "hCtx:p"},
-	{PT_CUDA_DRIVER, 0, 747, "cuGreenCtxGetDevResource", "green_contexts", "hCtx:p resource:p type:e65"},
+	{PT_CUDA_DRIVER, 0, 747, "cuGreenCtxGetDevResource", "green_contexts", "hCtx:p resource:p type:e60"},
 	{PT_CUDA_DRIVER, 0, 782, "cuGreenCtxGetId", "green_contexts", "greenCtx:p greenCtxId:on"},
 	{PT_CUDA_DRIVER, 0, 749, "cuGreenCtxRecordEvent", "green_contexts", "hCtx:p hEvent:p"},
 	{PT_CUDA_DRIVER, 0, 758, "cuGreenCtxStreamCreate", "green_contexts", "phStream:op greenCtx:p flags:u priority:i"},
@@ -1497,13 +1499,13 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 335, "cuIpcOpenEventHandle", "mem", "phEvent:op handle:s64"},
 	{PT_CUDA_DRIVER, 0, 329, "cuIpcOpenMemHandle", "mem", "pdptr:op handle:s64 Flags:u"},
 	{PT_CUDA_DRIVER, 0, 567, "cuIpcOpenMemHandle_v2", "mem", "pdptr:op handle:s64 Flags:u"},
-	{PT_CUDA_DRIVER, 0, 686, "cuKernelGetAttribute", "library", "pi:oi attrib:e38 kernel:k dev:i"},
+	{PT_CUDA_DRIVER, 0, 686, "cuKernelGetAttribute", "library", "pi:oi attrib:e33 kernel:k dev:i"},
 	{PT_CUDA_DRIVER, 0, 683, "cuKernelGetFunction", "library", "pFunc:op kernel:k"},
 	{PT_CUDA_DRIVER, 0, 754, "cuKernelGetLibrary", "library", "pLib:op kernel:k"},
 	{PT_CUDA_DRIVER, 0, 719, "cuKernelGetName", "library", "name:p hfunc:k"},
 	{PT_CUDA_DRIVER, 0, 734, "cuKernelGetParamInfo", "library", "kernel:k paramIndex:n paramOffset:on paramSize:on"},
-	{PT_CUDA_DRIVER, 0, 687, "cuKernelSetAttribute", "library", "attrib:e38 val:i kernel:k dev:i"},
-	{PT_CUDA_DRIVER, 0, 688, "cuKernelSetCacheConfig", "library", "kernel:k config:e34 dev:i"},
+	{PT_CUDA_DRIVER, 0, 687, "cuKernelSetAttribute", "library", "attrib:e33 val:i kernel:k dev:i"},
+	{PT_CUDA_DRIVER, 0, 688, "cuKernelSetCacheConfig", "library", "kernel:k config:e29 dev:i"},
 	{PT_CUDA_DRIVER, 0, 115, "cuLaunch", "exec_deprecated", "f:k"},
 	{PT_CUDA_DRIVER, 0, 477, "cuLaunchCooperativeKernel", "exec", "f:k gridDimX:u gridDimY:u gridDimZ:u blockDimX:u blockDimY:u blockDimZ:u sharedMemBytes:c hStream:p kernelParams:p"},
 	{PT_CUDA_DRIVER, 0, 480, "cuLaunchCooperativeKernelMultiDevice", "exec", "launchParamsList:p numDevices:u flags:u"},
@@ -1526,10 +1528,10 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 678, "cuLibraryLoadData", "library", "library:op code:p jitOptions:p jitOptionsValues:p numJitOptions:u libraryOptions:p libraryOptionValues:p numLibraryOptions:u"},
 	{PT_CUDA_DRIVER, 0, 679, "cuLibraryLoadFromFile", "library", "library:op fileName:p jitOptions:p jitOptionsValues:p numJitOptions:u libraryOptions:p libraryOptionValues:p numLibraryOptions:u"},
 	{PT_CUDA_DRIVER, 0, 680, "cuLibraryUnload", "library", "library:p"},
-	{PT_CUDA_DRIVER, 0, 363, "cuLinkAddData", "", "state:p type:e37 data:p size:b name:p numOptions:u options:p optionValues:p"},
-	{PT_CUDA_DRIVER, 0, 382, "cuLinkAddData_v2", "", "state:p type:e37 data:p size:b name:p numOptions:u options:p optionValues:p"},
-	{PT_CUDA_DRIVER, 0, 364, "cuLinkAddFile", "", "state:p type:e37 path:p numOptions:u options:p optionValues:p"},
-	{PT_CUDA_DRIVER, 0, 383, "cuLinkAddFile_v2", "", "state:p type:e37 path:p numOptions:u options:p optionValues:p"},
+	{PT_CUDA_DRIVER, 0, 363, "cuLinkAddData", "", "state:p type:e32 data:p size:b name:p numOptions:u options:p optionValues:p"},
+	{PT_CUDA_DRIVER, 0, 382, "cuLinkAddData_v2", "", "state:p type:e32 data:p size:b name:p numOptions:u options:p optionValues:p"},
+	{PT_CUDA_DRIVER, 0, 364, "cuLinkAddFile", "", "state:p type:e32 path:p numOptions:u options:p optionValues:p"},
+	{PT_CUDA_DRIVER, 0, 383, "cuLinkAddFile_v2", "", "state:p type:e32 path:p numOptions:u options:p optionValues:p"},
 	{PT_CUDA_DRIVER, 0, 365, "cuLinkComplete", "", "state:p cubinOut:op sizeOut:ob"},
 	{PT_CUDA_DRIVER, 0, 362, "cuLinkCreate", "", "numOptions:u options:p optionValues:p stateOut:op"},
 	{PT_CUDA_DRIVER, 0, 381, "cuLinkCreate_v2", "", "numOptions:u options:p optionValues:p stateOut:op"},
@@ -1541,8 +1543,8 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 764, "cuLogsUnregisterCallback", "logs", "callback:p"},
 	{PT_CUDA_DRIVER, 0, 548, "cuMemAddressFree", "va", "ptr:p size:b"},
 	{PT_CUDA_DRIVER, 0, 547, "cuMemAddressReserve", "va", "ptr:op size:b alignment:n addr:p flags:n"},
-	{PT_CUDA_DRIVER, 0, 457, "cuMemAdvise", "unified", "devPtr:p count:b advice:e47 device:i"},
-	{PT_CUDA_DRIVER, 0, 715, "cuMemAdvise_v2", "unified", "devPtr:p count:b advice:e47 location:s8"},
+	{PT_CUDA_DRIVER, 0, 457, "cuMemAdvise", "unified", "devPtr:p count:b advice:e42 device:i"},
+	{PT_CUDA_DRIVER, 0, 715, "cuMemAdvise_v2", "unified", "devPtr:p count:b advice:e42 location:s8"},
 	{PT_CUDA_DRIVER, 0, 29, "cuMemAlloc", "mem", "dptr:op bytesize:c"},
 	{PT_CUDA_DRIVER, 0, 598, "cuMemAllocAsync", "malloc_async", "dptr:op bytesize:b hStream:p"},
 	{PT_CUDA_DRIVER, 0, 599, "cuMemAllocAsync_ptsz", "malloc_async", "dptr:op bytesize:b hStream:p"},
@@ -1561,7 +1563,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 792, "cuMemDiscardAndPrefetchBatchAsync_ptsz", "unified", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n hStream:p"},
 	{PT_CUDA_DRIVER, 0, 789, "cuMemDiscardBatchAsync", "unified", "dptrs:p sizes:p count:b flags:n hStream:p"},
 	{PT_CUDA_DRIVER, 0, 790, "cuMemDiscardBatchAsync_ptsz", "unified", "dptrs:p sizes:p count:b flags:n hStream:p"},
-	{PT_CUDA_DRIVER, 0, 554, "cuMemExportToShareableHandle", "va", "shareableHandle:p handle:n handleType:e40 flags:n"},
+	{PT_CUDA_DRIVER, 0, 554, "cuMemExportToShareableHandle", "va", "shareableHandle:p handle:n handleType:e35 flags:n"},
 	{PT_CUDA_DRIVER, 0, 33, "cuMemFree", "mem", "dptr:p"},
 	{PT_CUDA_DRIVER, 0, 600, "cuMemFreeAsync", "malloc_async", "dptr:p hStream:p"},
 	{PT_CUDA_DRIVER, 0, 601, "cuMemFreeAsync_ptsz", "malloc_async", "dptr:p hStream:p"},
@@ -1570,13 +1572,13 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 558, "cuMemGetAccess", "va", "flags:on location:p ptr:p"},
 	{PT_CUDA_DRIVER, 0, 35, "cuMemGetAddressRange", "mem", "pbase:op psize:oc dptr:p"},
 	{PT_CUDA_DRIVER, 0, 246, "cuMemGetAddressRange_v2", "mem", "pbase:op psize:ob dptr:p"},
-	{PT_CUDA_DRIVER, 0, 556, "cuMemGetAllocationGranularity", "va", "granularity:on prop:L option:e41"},
+	{PT_CUDA_DRIVER, 0, 556, "cuMemGetAllocationGranularity", "va", "granularity:on prop:L option:e36"},
 	{PT_CUDA_DRIVER, 0, 557, "cuMemGetAllocationPropertiesFromHandle", "va", "prop:p handle:n"},
-	{PT_CUDA_DRIVER, 0, 801, "cuMemGetDefaultMemPool", "malloc_async", "pool_out:op location:p type:e44"},
-	{PT_CUDA_DRIVER, 0, 674, "cuMemGetHandleForAddressRange", "mem", "handle:p dptr:p size:b handleType:e39 flags:n"},
+	{PT_CUDA_DRIVER, 0, 801, "cuMemGetDefaultMemPool", "malloc_async", "pool_out:op location:p type:e39"},
+	{PT_CUDA_DRIVER, 0, 674, "cuMemGetHandleForAddressRange", "mem", "handle:p dptr:p size:b handleType:e34 flags:n"},
 	{PT_CUDA_DRIVER, 0, 27, "cuMemGetInfo", "mem", "free:oc total:oc"},
 	{PT_CUDA_DRIVER, 0, 242, "cuMemGetInfo_v2", "mem", "free:ob total:ob"},
-	{PT_CUDA_DRIVER, 0, 802, "cuMemGetMemPool", "malloc_async", "pool:op location:p type:e44"},
+	{PT_CUDA_DRIVER, 0, 802, "cuMemGetMemPool", "malloc_async", "pool:op location:p type:e39"},
 	{PT_CUDA_DRIVER, 0, 39, "cuMemHostAlloc", "mem", "pp:op bytesize:b Flags:u"},
 	{PT_CUDA_DRIVER, 0, 40, "cuMemHostGetDevicePointer", "mem", "pdptr:op p:p Flags:u"},
 	{PT_CUDA_DRIVER, 0, 247, "cuMemHostGetDevicePointer_v2", "mem", "pdptr:op p:p Flags:u"},
@@ -1584,20 +1586,20 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 301, "cuMemHostRegister", "mem", "p:p bytesize:b Flags:u"},
 	{PT_CUDA_DRIVER, 0, 379, "cuMemHostRegister_v2", "mem", "p:p bytesize:b Flags:u"},
 	{PT_CUDA_DRIVER, 0, 302, "cuMemHostUnregister", "mem", "p:p"},
-	{PT_CUDA_DRIVER, 0, 555, "cuMemImportFromShareableHandle", "va", "handle:on osHandle:p shHandleType:e40"},
+	{PT_CUDA_DRIVER, 0, 555, "cuMemImportFromShareableHandle", "va", "handle:on osHandle:p shHandleType:e35"},
 	{PT_CUDA_DRIVER, 0, 551, "cuMemMap", "va", "ptr:p size:b offset:n handle:n flags:n"},
 	{PT_CUDA_DRIVER, 0, 584, "cuMemMapArrayAsync", "va", "mapInfoList:p count:u hStream:p"},
 	{PT_CUDA_DRIVER, 0, 585, "cuMemMapArrayAsync_ptsz", "va", "mapInfoList:p count:u hStream:p"},
 	{PT_CUDA_DRIVER, 0, 607, "cuMemPoolCreate", "malloc_async", "pool:op poolProps:p"},
 	{PT_CUDA_DRIVER, 0, 608, "cuMemPoolDestroy", "malloc_async", "pool:p"},
 	{PT_CUDA_DRIVER, 0, 615, "cuMemPoolExportPointer", "malloc_async", "shareData_out:p ptr:p"},
-	{PT_CUDA_DRIVER, 0, 613, "cuMemPoolExportToShareableHandle", "malloc_async", "handle_out:p pool:p handleType:e40 flags:n"},
-	{PT_CUDA_DRIVER, 0, 617, "cuMemPoolGetAccess", "malloc_async", "flags:oe43 memPool:p location:p"},
-	{PT_CUDA_DRIVER, 0, 604, "cuMemPoolGetAttribute", "malloc_async", "pool:p attr:e42 value:p"},
-	{PT_CUDA_DRIVER, 0, 614, "cuMemPoolImportFromShareableHandle", "malloc_async", "pool_out:op handle:p handleType:e40 flags:n"},
+	{PT_CUDA_DRIVER, 0, 613, "cuMemPoolExportToShareableHandle", "malloc_async", "handle_out:p pool:p handleType:e35 flags:n"},
+	{PT_CUDA_DRIVER, 0, 617, "cuMemPoolGetAccess", "malloc_async", "flags:oe38 memPool:p location:p"},
+	{PT_CUDA_DRIVER, 0, 604, "cuMemPoolGetAttribute", "malloc_async", "pool:p attr:e37 value:p"},
+	{PT_CUDA_DRIVER, 0, 614, "cuMemPoolImportFromShareableHandle", "malloc_async", "pool_out:op handle:p handleType:e35 flags:n"},
 	{PT_CUDA_DRIVER, 0, 616, "cuMemPoolImportPointer", "malloc_async", "ptr_out:op pool:p shareData:p"},
 	{PT_CUDA_DRIVER, 0, 605, "cuMemPoolSetAccess", "malloc_async", "pool:p map:p count:b"},
-	{PT_CUDA_DRIVER, 0, 603, "cuMemPoolSetAttribute", "malloc_async", "pool:p attr:e42 value:p"},
+	{PT_CUDA_DRIVER, 0, 603, "cuMemPoolSetAttribute", "malloc_async", "pool:p attr:e37 value:p"},
 	{PT_CUDA_DRIVER, 0, 602, "cuMemPoolTrimTo", "malloc_async", "pool:p minBytesToKeep:n"},
 	{PT_CUDA_DRIVER, 0, 467, "cuMemPrefetchAsync", "unified", "devPtr:p count:b dstDevice:i hStream:p"},
 	{PT_CUDA_DRIVER, 0, 468, "cuMemPrefetchAsync_ptsz", "unified", "devPtr:p count:b dstDevice:i hStream:p"},
@@ -1605,12 +1607,12 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 717, "cuMemPrefetchAsync_v2_ptsz", "unified", "devPtr:p count:b location:s8 flags:u hStream:p"},
 	{PT_CUDA_DRIVER, 0, 784, "cuMemPrefetchBatchAsync", "unified", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n hStream:p"},
 	{PT_CUDA_DRIVER, 0, 785, "cuMemPrefetchBatchAsync_ptsz", "unified", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n hStream:p"},
-	{PT_CUDA_DRIVER, 0, 471, "cuMemRangeGetAttribute", "unified", "data:p dataSize:n attribute:e48 devPtr:p count:b"},
+	{PT_CUDA_DRIVER, 0, 471, "cuMemRangeGetAttribute", "unified", "data:p dataSize:n attribute:e43 devPtr:p count:b"},
 	{PT_CUDA_DRIVER, 0, 472, "cuMemRangeGetAttributes", "unified", "data:p dataSizes:p attributes:p numAttributes:n devPtr:p count:b"},
 	{PT_CUDA_DRIVER, 0, 550, "cuMemRelease", "va", "handle:n"},
 	{PT_CUDA_DRIVER, 0, 565, "cuMemRetainAllocationHandle", "va", "handle:on addr:p"},
 	{PT_CUDA_DRIVER, 0, 553, "cuMemSetAccess", "va", "ptr:p size:b desc:p count:b"},
-	{PT_CUDA_DRIVER, 0, 803, "cuMemSetMemPool", "malloc_async", "location:p type:e44 pool:p"},
+	{PT_CUDA_DRIVER, 0, 803, "cuMemSetMemPool", "malloc_async", "location:p type:e39 pool:p"},
 	{PT_CUDA_DRIVER, 0, 552, "cuMemUnmap", "va", "ptr:p size:b"},
 	{PT_CUDA_DRIVER, 0, 305, "cuMemcpy", "mem", "dst:p src:p ByteCount:b"},
 	{PT_CUDA_DRIVER, 0, 56, "cuMemcpy2D", "mem", "pCopy:p"},
@@ -1726,7 +1728,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 737, "cuModuleGetFunctionCount", "module", "count:ou mod:p"},
 	{PT_CUDA_DRIVER, 0, 24, "cuModuleGetGlobal", "module", "dptr:op bytes:oc hmod:p name:p"},
 	{PT_CUDA_DRIVER, 0, 241, "cuModuleGetGlobal_v2", "module", "dptr:op bytes:ob hmod:p name:p"},
-	{PT_CUDA_DRIVER, 0, 673, "cuModuleGetLoadingMode", "module", "mode:oe36"},
+	{PT_CUDA_DRIVER, 0, 673, "cuModuleGetLoadingMode", "module", "mode:oe31"},
 	{PT_CUDA_DRIVER, 0, 190, "cuModuleGetSurfRef", "module_deprecated", "pSurfRef:op hmod:p name:p"},
 	{PT_CUDA_DRIVER, 0, 26, "cuModuleGetTexRef", "module_deprecated", "pTexRef:op hmod:p name:p"},
 	{PT_CUDA_DRIVER, 0, 18, "cuModuleLoad", "module", "module:op fname:p"},
@@ -1738,7 +1740,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 709, "cuMulticastBindAddr", "multicast", "mcHandle:n mcOffset:n memptr:p size:b flags:n"},
 	{PT_CUDA_DRIVER, 0, 708, "cuMulticastBindMem", "multicast", "mcHandle:n mcOffset:n memHandle:n memOffset:n size:b flags:n"},
 	{PT_CUDA_DRIVER, 0, 706, "cuMulticastCreate", "multicast", "mcHandle:on prop:p"},
-	{PT_CUDA_DRIVER, 0, 711, "cuMulticastGetGranularity", "multicast", "granularity:on prop:p option:e45"},
+	{PT_CUDA_DRIVER, 0, 711, "cuMulticastGetGranularity", "multicast", "granularity:on prop:p option:e40"},
 	{PT_CUDA_DRIVER, 0, 710, "cuMulticastUnbind", "multicast", "mcHandle:n dev:i mcOffset:n size:b"},
 	{PT_CUDA_DRIVER, 0, 543, "cuOccupancyAvailableDynamicSMemPerBlock", "occupancy", "dynamicSmemSize:ob func:k numBlocks:i blockSize:i"},
 	{PT_CUDA_DRIVER, 0, 374, "cuOccupancyMaxActiveBlocksPerMultiprocessor", "occupancy", "numBlocks:p func:k blockSize:i dynamicSMemSize:b"},
@@ -1752,10 +1754,10 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 112, "cuParamSetf", "exec_deprecated", "hfunc:k offset:i value:f"},
 	{PT_CUDA_DRIVER, 0, 111, "cuParamSeti", "exec_deprecated", "hfunc:k offset:i value:u"},
 	{PT_CUDA_DRIVER, 0, 113, "cuParamSetv", "exec_deprecated", "hfunc:k offset:i ptr:p numbytes:c"},
-	{PT_CUDA_DRIVER, 0, 310, "cuPointerGetAttribute", "unified", "data:p attribute:e46 ptr:p"},
+	{PT_CUDA_DRIVER, 0, 310, "cuPointerGetAttribute", "unified", "data:p attribute:e41 ptr:p"},
 	{PT_CUDA_DRIVER, 0, 450, "cuPointerGetAttributes", "unified", "numAttributes:u attributes:p data:p ptr:p"},
-	{PT_CUDA_DRIVER, 0, 378, "cuPointerSetAttribute", "unified", "value:p attribute:e46 ptr:p"},
-	{PT_CUDA_DRIVER, 0, 311, "cuProfilerInitialize", "profiler_deprecated", "configFile:p outputFile:p outputMode:e68"},
+	{PT_CUDA_DRIVER, 0, 378, "cuPointerSetAttribute", "unified", "value:p attribute:e41 ptr:p"},
+	{PT_CUDA_DRIVER, 0, 311, "cuProfilerInitialize", "profiler_deprecated", "configFile:p outputFile:p outputMode:e63"},
 	{PT_CUDA_DRIVER, 0, 308, "cuProfilerStart", "profiler", ""},
 	{PT_CUDA_DRIVER, 0, 309, "cuProfilerStop", "profiler", ""},
 	{PT_CUDA_DRIVER, 0, 490, "cuSignalExternalSemaphoresAsync", "extres_interop", "extSemArray:p paramsArray:p numExtSems:u stream:p"},
@@ -1769,11 +1771,11 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 667, "cuStreamBatchMemOp_v2", "memop", "stream:p count:u paramArray:p flags:u"},
 	{PT_CUDA_DRIVER, 0, 668, "cuStreamBatchMemOp_v2_ptsz", "memop", "stream:p count:u paramArray:p flags:u"},
 	{PT_CUDA_DRIVER, 0, 495, "cuStreamBeginCapture", "stream", "hStream:p"},
-	{PT_CUDA_DRIVER, 0, 720, "cuStreamBeginCaptureToGraph", "stream", "hStream:p hGraph:p dependencies:p dependencyData:p numDependencies:n mode:e49"},
-	{PT_CUDA_DRIVER, 0, 721, "cuStreamBeginCaptureToGraph_ptsz", "stream", "hStream:p hGraph:p dependencies:p dependencyData:p numDependencies:n mode:e49"},
+	{PT_CUDA_DRIVER, 0, 720, "cuStreamBeginCaptureToGraph", "stream", "hStream:p hGraph:p dependencies:p dependencyData:p numDependencies:n mode:e44"},
+	{PT_CUDA_DRIVER, 0, 721, "cuStreamBeginCaptureToGraph_ptsz", "stream", "hStream:p hGraph:p dependencies:p dependencyData:p numDependencies:n mode:e44"},
 	{PT_CUDA_DRIVER, 0, 496, "cuStreamBeginCapture_ptsz", "stream", "hStream:p"},
-	{PT_CUDA_DRIVER, 0, 539, "cuStreamBeginCapture_v2", "stream", "hStream:p mode:e49"},
-	{PT_CUDA_DRIVER, 0, 540, "cuStreamBeginCapture_v2_ptsz", "stream", "hStream:p mode:e49"},
+	{PT_CUDA_DRIVER, 0, 539, "cuStreamBeginCapture_v2", "stream", "hStream:p mode:e44"},
+	{PT_CUDA_DRIVER, 0, 540, "cuStreamBeginCapture_v2_ptsz", "stream", "hStream:p mode:e44"},
 	{PT_CUDA_DRIVER, 0, 572, "cuStreamCopyAttributes", "stream", "dstStream:p srcStream:p"},
 	{PT_CUDA_DRIVER, 0, 573, "cuStreamCopyAttributes_ptsz", "stream", "dst:p src:p"},
 	{PT_CUDA_DRIVER, 0, 124, "cuStreamCreate", "stream", "phStream:op Flags:u"},
@@ -1782,14 +1784,14 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 326, "cuStreamDestroy_v2", "stream", "hStream:p"},
 	{PT_CUDA_DRIVER, 0, 497, "cuStreamEndCapture", "stream", "hStream:p phGraph:op"},
 	{PT_CUDA_DRIVER, 0, 498, "cuStreamEndCapture_ptsz", "stream", "hStream:p phGraph:op"},
-	{PT_CUDA_DRIVER, 0, 574, "cuStreamGetAttribute", "stream", "hStream:p attr:e51 value:p"},
-	{PT_CUDA_DRIVER, 0, 575, "cuStreamGetAttribute_ptsz", "stream", "hStream:p attr:e51 value_out:p"},
-	{PT_CUDA_DRIVER, 0, 536, "cuStreamGetCaptureInfo", "stream", "hStream:p captureStatus_out:oe50 id_out:on"},
-	{PT_CUDA_DRIVER, 0, 537, "cuStreamGetCaptureInfo_ptsz", "stream", "hStream:p captureStatus_out:oe50 id_out:on"},
-	{PT_CUDA_DRIVER, 0, 629, "cuStreamGetCaptureInfo_v2", "stream", "hStream:p captureStatus_out:oe50 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
-	{PT_CUDA_DRIVER, 0, 630, "cuStreamGetCaptureInfo_v2_ptsz", "stream", "hStream:p captureStatus_out:oe50 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
-	{PT_CUDA_DRIVER, 0, 729, "cuStreamGetCaptureInfo_v3", "stream", "hStream:p captureStatus_out:oe50 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
-	{PT_CUDA_DRIVER, 0, 730, "cuStreamGetCaptureInfo_v3_ptsz", "stream", "hStream:p captureStatus_out:oe50 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_DRIVER, 0, 574, "cuStreamGetAttribute", "stream", "hStream:p attr:e46 value:p"},
+	{PT_CUDA_DRIVER, 0, 575, "cuStreamGetAttribute_ptsz", "stream", "hStream:p attr:e46 value_out:p"},
+	{PT_CUDA_DRIVER, 0, 536, "cuStreamGetCaptureInfo", "stream", "hStream:p captureStatus_out:oe45 id_out:on"},
+	{PT_CUDA_DRIVER, 0, 537, "cuStreamGetCaptureInfo_ptsz", "stream", "hStream:p captureStatus_out:oe45 id_out:on"},
+	{PT_CUDA_DRIVER, 0, 629, "cuStreamGetCaptureInfo_v2", "stream", "hStream:p captureStatus_out:oe45 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
+	{PT_CUDA_DRIVER, 0, 630, "cuStreamGetCaptureInfo_v2_ptsz", "stream", "hStream:p captureStatus_out:oe45 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
+	{PT_CUDA_DRIVER, 0, 729, "cuStreamGetCaptureInfo_v3", "stream", "hStream:p captureStatus_out:oe45 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_DRIVER, 0, 730, "cuStreamGetCaptureInfo_v3_ptsz", "stream", "hStream:p captureStatus_out:oe45 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
 	{PT_CUDA_DRIVER, 0, 483, "cuStreamGetCtx", "stream", "hStream:p pctx:op"},
 	{PT_CUDA_DRIVER, 0, 484, "cuStreamGetCtx_ptsz", "stream", "hStream:p pctx:op"},
 	{PT_CUDA_DRIVER, 0, 759, "cuStreamGetCtx_v2", "stream", "hStream:p pCtx:op pGreenCtx:op"},
@@ -1807,8 +1809,8 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 500, "cuStreamIsCapturing_ptsz", "stream", "hStream:p captureStatus:p"},
 	{PT_CUDA_DRIVER, 0, 125, "cuStreamQuery", "stream", "hStream:p"},
 	{PT_CUDA_DRIVER, 0, 439, "cuStreamQuery_ptsz", "stream", "hStream:p"},
-	{PT_CUDA_DRIVER, 0, 576, "cuStreamSetAttribute", "stream", "hStream:p attr:e51 param:p"},
-	{PT_CUDA_DRIVER, 0, 577, "cuStreamSetAttribute_ptsz", "stream", "hStream:p attr:e51 value:p"},
+	{PT_CUDA_DRIVER, 0, 576, "cuStreamSetAttribute", "stream", "hStream:p attr:e46 param:p"},
+	{PT_CUDA_DRIVER, 0, 577, "cuStreamSetAttribute_ptsz", "stream", "hStream:p attr:e46 value:p"},
 	{PT_CUDA_DRIVER, 0, 126, "cuStreamSynchronize", "stream", "hStream:p"},
 	{PT_CUDA_DRIVER, 0, 440, "cuStreamSynchronize_ptsz", "stream", "hStream:p"},
 	{PT_CUDA_DRIVER, 0, 631, "cuStreamUpdateCaptureDependencies", "stream", "hStream:p dependencies:p numDependencies:n flags:u"},
@@ -1838,9 +1840,9 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 345, "cuSurfObjectGetResourceDesc", "surfobject", "pResDesc:p surfObject:n"},
 	{PT_CUDA_DRIVER, 0, 196, "cuSurfRefGetArray", "surfref_deprecated", "phArray:op hSurfRef:p"},
 	{PT_CUDA_DRIVER, 0, 194, "cuSurfRefSetArray", "surfref_deprecated", "hSurfRef:p hArray:p Flags:u"},
-	{PT_CUDA_DRIVER, 0, 698, "cuTensorMapEncodeIm2col", "tensor_memory", "tensorMap:p tensorDataType:e57 tensorRank:u globalAddress:p globalDim:p globalStrides:p pixelBoxLowerCorner:p pixelBoxUpperCorner:p channelsPerPixel:u pixelsPerColumn:u elementStrides:p interleave:e58 swizzle:e59 l2Promotion:e60 oobFill:e61"},
-	{PT_CUDA_DRIVER, 0, 781, "cuTensorMapEncodeIm2colWide", "tensor_memory", "tensorMap:p tensorDataType:e57 tensorRank:u globalAddress:p globalDim:p globalStrides:p pixelBoxLowerCornerWidth:i pixelBoxUpperCornerWidth:i channelsPerPixel:u pixelsPerColumn:u elementStrides:p interleave:e58 mode:e62 swizzle:e59 l2Promotion:e60 oobFill:e61"},
-	{PT_CUDA_DRIVER, 0, 697, "cuTensorMapEncodeTiled", "tensor_memory", "tensorMap:p tensorDataType:e57 tensorRank:u globalAddress:p globalDim:p globalStrides:p boxDim:p elementStrides:p interleave:e58 swizzle:e59 l2Promotion:e60 oobFill:e61"},
+	{PT_CUDA_DRIVER, 0, 698, "cuTensorMapEncodeIm2col", "tensor_memory", "tensorMap:p tensorDataType:e52 tensorRank:u globalAddress:p globalDim:p globalStrides:p pixelBoxLowerCorner:p pixelBoxUpperCorner:p channelsPerPixel:u pixelsPerColumn:u elementStrides:p interleave:e53 swizzle:e54 l2Promotion:e55 oobFill:e56"},
+	{PT_CUDA_DRIVER, 0, 781, "cuTensorMapEncodeIm2colWide", "tensor_memory", "tensorMap:p tensorDataType:e52 tensorRank:u globalAddress:p globalDim:p globalStrides:p pixelBoxLowerCornerWidth:i pixelBoxUpperCornerWidth:i channelsPerPixel:u pixelsPerColumn:u elementStrides:p interleave:e53 mode:e57 swizzle:e54 l2Promotion:e55 oobFill:e56"},
+	{PT_CUDA_DRIVER, 0, 697, "cuTensorMapEncodeTiled", "tensor_memory", "tensorMap:p tensorDataType:e52 tensorRank:u globalAddress:p globalDim:p globalStrides:p boxDim:p elementStrides:p interleave:e53 swizzle:e54 l2Promotion:e55 oobFill:e56"},
 	{PT_CUDA_DRIVER, 0, 699, "cuTensorMapReplaceAddress", "tensor_memory", "tensorMap:p globalAddress:p"},
 	{PT_CUDA_DRIVER, 0, 339, "cuTexObjectCreate", "texobject", "pTexObject:on pResDesc:p pTexDesc:p pResViewDesc:p"},
 	{PT_CUDA_DRIVER, 0, 340, "cuTexObjectDestroy", "texobject", "texObject:n"},
@@ -1850,15 +1852,15 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 92, "cuTexRefCreate", "texref_deprecated", "pTexRef:op"},
 	{PT_CUDA_DRIVER, 0, 93, "cuTexRefDestroy", "texref_deprecated", "hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 103, "cuTexRefGetAddress", "texref_deprecated", "pdptr:op hTexRef:p"},
-	{PT_CUDA_DRIVER, 0, 106, "cuTexRefGetAddressMode", "texref_deprecated", "pam:oe55 hTexRef:p dim:i"},
+	{PT_CUDA_DRIVER, 0, 106, "cuTexRefGetAddressMode", "texref_deprecated", "pam:oe50 hTexRef:p dim:i"},
 	{PT_CUDA_DRIVER, 0, 257, "cuTexRefGetAddress_v2", "texref_deprecated", "pdptr:op hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 105, "cuTexRefGetArray", "texref_deprecated", "phArray:op hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 456, "cuTexRefGetBorderColor", "texref_deprecated", "pBorderColor:of hTexRef:p"},
-	{PT_CUDA_DRIVER, 0, 107, "cuTexRefGetFilterMode", "texref_deprecated", "pfm:oe56 hTexRef:p"},
+	{PT_CUDA_DRIVER, 0, 107, "cuTexRefGetFilterMode", "texref_deprecated", "pfm:oe51 hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 109, "cuTexRefGetFlags", "texref_deprecated", "pFlags:ou hTexRef:p"},
-	{PT_CUDA_DRIVER, 0, 108, "cuTexRefGetFormat", "texref_deprecated", "pFormat:oe28 pNumChannels:p hTexRef:p"},
+	{PT_CUDA_DRIVER, 0, 108, "cuTexRefGetFormat", "texref_deprecated", "pFormat:oe23 pNumChannels:p hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 359, "cuTexRefGetMaxAnisotropy", "texref_deprecated", "pmaxAniso:oi hTexRef:p"},
-	{PT_CUDA_DRIVER, 0, 356, "cuTexRefGetMipmapFilterMode", "texref_deprecated", "pfm:oe56 hTexRef:p"},
+	{PT_CUDA_DRIVER, 0, 356, "cuTexRefGetMipmapFilterMode", "texref_deprecated", "pfm:oe51 hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 357, "cuTexRefGetMipmapLevelBias", "texref_deprecated", "pbias:p hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 358, "cuTexRefGetMipmapLevelClamp", "texref_deprecated", "pminMipmapLevelClamp:of pmaxMipmapLevelClamp:of hTexRef:p"},
 	{PT_CUDA_DRIVER, 0, 355, "cuTexRefGetMipmappedArray", "texref_deprecated", "phMipmappedArray:op hTexRef:p"},
@@ -1866,19 +1868,19 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_DRIVER, 0, 97, "cuTexRefSetAddress2D", "texref_deprecated", "hTexRef:p desc:p dptr:p Pitch:u"},
 	{PT_CUDA_DRIVER, 0, 256, "cuTexRefSetAddress2D_v2", "texref_deprecated", "hTexRef:p desc:A dptr:p Pitch:n"},
 	{PT_CUDA_DRIVER, 0, 327, "cuTexRefSetAddress2D_v3", "texref_deprecated", "hTexRef:p desc:A dptr:p Pitch:n"},
-	{PT_CUDA_DRIVER, 0, 100, "cuTexRefSetAddressMode", "texref_deprecated", "hTexRef:p dim:i am:e55"},
+	{PT_CUDA_DRIVER, 0, 100, "cuTexRefSetAddressMode", "texref_deprecated", "hTexRef:p dim:i am:e50"},
 	{PT_CUDA_DRIVER, 0, 255, "cuTexRefSetAddress_v2", "texref_deprecated", "ByteOffset:on hTexRef:p dptr:p bytes:b"},
 	{PT_CUDA_DRIVER, 0, 94, "cuTexRefSetArray", "texref_deprecated", "hTexRef:p hArray:p Flags:u"},
 	{PT_CUDA_DRIVER, 0, 455, "cuTexRefSetBorderColor", "texref_deprecated", "hTexRef:p pBorderColor:of"},
-	{PT_CUDA_DRIVER, 0, 101, "cuTexRefSetFilterMode", "texref_deprecated", "hTexRef:p fm:e56"},
+	{PT_CUDA_DRIVER, 0, 101, "cuTexRefSetFilterMode", "texref_deprecated", "hTexRef:p fm:e51"},
 	{PT_CUDA_DRIVER, 0, 102, "cuTexRefSetFlags", "texref_deprecated", "hTexRef:p Flags:u"},
-	{PT_CUDA_DRIVER, 0, 99, "cuTexRefSetFormat", "texref_deprecated", "hTexRef:p fmt:e28 NumPackedComponents:i"},
+	{PT_CUDA_DRIVER, 0, 99, "cuTexRefSetFormat", "texref_deprecated", "hTexRef:p fmt:e23 NumPackedComponents:i"},
 	{PT_CUDA_DRIVER, 0, 354, "cuTexRefSetMaxAnisotropy", "texref_deprecated", "hTexRef:p maxAniso:u"},
-	{PT_CUDA_DRIVER, 0, 351, "cuTexRefSetMipmapFilterMode", "texref_deprecated", "hTexRef:p fm:e56"},
+	{PT_CUDA_DRIVER, 0, 351, "cuTexRefSetMipmapFilterMode", "texref_deprecated", "hTexRef:p fm:e51"},
 	{PT_CUDA_DRIVER, 0, 352, "cuTexRefSetMipmapLevelBias", "texref_deprecated", "hTexRef:p bias:f"},
 	{PT_CUDA_DRIVER, 0, 353, "cuTexRefSetMipmapLevelClamp", "texref_deprecated", "hTexRef:p minMipmapLevelClamp:f maxMipmapLevelClamp:f"},
 	{PT_CUDA_DRIVER, 0, 350, "cuTexRefSetMipmappedArray", "texref_deprecated", "hTexRef:p hMipmappedArray:p Flags:u"},
-	{PT_CUDA_DRIVER, 0, 541, "cuThreadExchangeStreamCaptureMode", "stream", "mode:oe49"},
+	{PT_CUDA_DRIVER, 0, 541, "cuThreadExchangeStreamCaptureMode", "stream", "mode:oe44"},
 	{PT_CUDA_DRIVER, 0, 633, "cuUserObjectCreate", "graph", "object_out:op ptr:p destroy:p initialRefcount:u flags:u"},
 	{PT_CUDA_DRIVER, 0, 635, "cuUserObjectRelease", "graph", "object:p count:u"},
 	{PT_CUDA_DRIVER, 0, 634, "cuUserObjectRetain", "graph", "object:p count:u"},
@@ -1911,13 +1913,13 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 173, "cudaDeviceGetByPCIBusId", "device", "device:oi pciBusId:p"},
 	{PT_CUDA_RUNTIME, 0, 168, "cudaDeviceGetCacheConfig", "device", "pCacheConfig:oe1"},
 	{PT_CUDA_RUNTIME, 0, 372, "cudaDeviceGetDefaultMemPool", "device", "memPool:op device:i"},
-	{PT_CUDA_RUNTIME, 0, 424, "cudaDeviceGetGraphMemAttribute", "graph", "device:i attr:e22 value:p"},
-	{PT_CUDA_RUNTIME, 0, 521, "cudaDeviceGetHostAtomicCapabilities", "device", "capabilities:p operations:e7 count:u device:i"},
+	{PT_CUDA_RUNTIME, 0, 424, "cudaDeviceGetGraphMemAttribute", "graph", "device:i attr:e19 value:p"},
+	{PT_CUDA_RUNTIME, 0, 521, "cudaDeviceGetHostAtomicCapabilities", "device", "capabilities:p operations:p count:u device:i"},
 	{PT_CUDA_RUNTIME, 0, 166, "cudaDeviceGetLimit", "device", "pValue:on limit:e0"},
 	{PT_CUDA_RUNTIME, 0, 386, "cudaDeviceGetMemPool", "device", "memPool:op device:i"},
 	{PT_CUDA_RUNTIME, 0, 328, "cudaDeviceGetNvSciSyncAttributes", "device", "nvSciSyncAttrList:p device:i flags:i"},
-	{PT_CUDA_RUNTIME, 0, 522, "cudaDeviceGetP2PAtomicCapabilities", "device", "capabilities:p operations:e7 count:u srcDevice:i dstDevice:i"},
-	{PT_CUDA_RUNTIME, 0, 255, "cudaDeviceGetP2PAttribute", "device", "value:oi attr:e8 srcDevice:i dstDevice:i"},
+	{PT_CUDA_RUNTIME, 0, 522, "cudaDeviceGetP2PAtomicCapabilities", "device", "capabilities:p operations:p count:u srcDevice:i dstDevice:i"},
+	{PT_CUDA_RUNTIME, 0, 255, "cudaDeviceGetP2PAttribute", "device", "value:oi attr:e7 srcDevice:i dstDevice:i"},
 	{PT_CUDA_RUNTIME, 0, 174, "cudaDeviceGetPCIBusId", "device", "pciBusId:p len:i device:i"},
 	{PT_CUDA_RUNTIME, 0, 183, "cudaDeviceGetSharedMemConfig", "device_deprecated", "pConfig:oe4"},
 	{PT_CUDA_RUNTIME, 0, 205, "cudaDeviceGetStreamPriorityRange", "device", "leastPriority:oi greatestPriority:oi"},
@@ -1926,7 +1928,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 465, "cudaDeviceRegisterAsyncNotification", "device", "device:i callbackFunc:p userData:p callback:op"},
 	{PT_CUDA_RUNTIME, 0, 164, "cudaDeviceReset", "device", ""},
 	{PT_CUDA_RUNTIME, 0, 169, "cudaDeviceSetCacheConfig", "device", "cacheConfig:e1"},
-	{PT_CUDA_RUNTIME, 0, 425, "cudaDeviceSetGraphMemAttribute", "graph", "device:i attr:e22 value:p"},
+	{PT_CUDA_RUNTIME, 0, 425, "cudaDeviceSetGraphMemAttribute", "graph", "device:i attr:e19 value:p"},
 	{PT_CUDA_RUNTIME, 0, 167, "cudaDeviceSetLimit", "device", "limit:e0 value:n"},
 	{PT_CUDA_RUNTIME, 0, 385, "cudaDeviceSetMemPool", "device", "device:i memPool:p"},
 	{PT_CUDA_RUNTIME, 0, 184, "cudaDeviceSetSharedMemConfig", "device_deprecated", "config:e4"},
@@ -1956,7 +1958,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 15, "cudaFuncGetAttributes", "execution", "attr:p func:k"},
 	{PT_CUDA_RUNTIME, 0, 451, "cudaFuncGetName", "execution", "name:p func:k"},
 	{PT_CUDA_RUNTIME, 0, 467, "cudaFuncGetParamInfo", "execution", "func:k paramIndex:n paramOffset:on paramSize:on"},
-	{PT_CUDA_RUNTIME, 0, 273, "cudaFuncSetAttribute", "execution", "func:k attr:e13 value:i"},
+	{PT_CUDA_RUNTIME, 0, 273, "cudaFuncSetAttribute", "execution", "func:k attr:e11 value:i"},
 	{PT_CUDA_RUNTIME, 0, 14, "cudaFuncSetCacheConfig", "execution", "func:k cacheConfig:e1"},
 	{PT_CUDA_RUNTIME, 0, 182, "cudaFuncSetSharedMemConfig", "execution_deprecated", "func:k config:e4"},
 	{PT_CUDA_RUNTIME, 0, 6, "cudaGetChannelDesc", "texture_object", "desc:p array:p"},
@@ -1966,10 +1968,12 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 12, 4, "cudaGetDeviceProperties", "device", "prop:p device:i"},
 	{PT_CUDA_RUNTIME, 13, 440, "cudaGetDeviceProperties", "device", "prop:p device:i"},
 	{PT_CUDA_RUNTIME, 12, 440, "cudaGetDeviceProperties_v2", "device", "prop:p device:i"},
-	{PT_CUDA_RUNTIME, 0, 406, "cudaGetDriverEntryPoint", "driver_entry_point", "symbol:p funcPtr:op flags:n driverStatus:e24"},
-	{PT_CUDA_RUNTIME, 0, 468, "cudaGetDriverEntryPointByVersion", "driver_entry_point", "symbol:p funcPtr:op cudaVersion:u flags:n driverStatus:e24"},
-	{PT_CUDA_RUNTIME, 0, 469, "cudaGetDriverEntryPointByVersion_ptsz", "driver_entry_point", "symbol:p funcPtr:op cudaVersion:u flags:n driverStatus:e24"},
-	{PT_CUDA_RUNTIME, 0, 407, "cudaGetDriverEntryPoint_ptsz", "driver_entry_point", "symbol:p funcPtr:op flags:n driverStatus:e24"},
+	{PT_CUDA_RUNTIME, 0, 406, "cudaGetDriverEntryPoint", "driver_entry_point", "symbol:p funcPtr:op flags:n driverStatus:oe21"},
+	{PT_CUDA_RUNTIME, 11, 406, "cudaGetDriverEntryPoint", "driver_entry_point", "symbol:p funcPtr:op flags:n"},
+	{PT_CUDA_RUNTIME, 0, 468, "cudaGetDriverEntryPointByVersion", "driver_entry_point", "symbol:p funcPtr:op cudaVersion:u flags:n driverStatus:oe21"},
+	{PT_CUDA_RUNTIME, 0, 469, "cudaGetDriverEntryPointByVersion_ptsz", "driver_entry_point", "symbol:p funcPtr:op cudaVersion:u flags:n driverStatus:oe21"},
+	{PT_CUDA_RUNTIME, 0, 407, "cudaGetDriverEntryPoint_ptsz", "driver_entry_point", "symbol:p funcPtr:op flags:n driverStatus:oe21"},
+	{PT_CUDA_RUNTIME, 11, 407, "cudaGetDriverEntryPoint_ptsz", "driver_entry_point", "symbol:p funcPtr:op flags:n"},
 	{PT_CUDA_RUNTIME, 0, 209, "cudaGetErrorName", "error", "error:e5"},
 	{PT_CUDA_RUNTIME, 0, 12, "cudaGetErrorString", "error", "error:e5"},
 	{PT_CUDA_RUNTIME, 0, 493, "cudaGetExportTable", "egl", "ppExportTable:p pExportTableId:p"},
@@ -2001,9 +2005,9 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 419, "cudaGraphAddMemAllocNode", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n nodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 421, "cudaGraphAddMemFreeNode", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n dptr:p"},
 	{PT_CUDA_RUNTIME, 0, 290, "cudaGraphAddMemcpyNode", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n pCopyParams:M"},
-	{PT_CUDA_RUNTIME, 0, 352, "cudaGraphAddMemcpyNode1D", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n dst:p src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 351, "cudaGraphAddMemcpyNodeFromSymbol", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n dst:p symbol:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 350, "cudaGraphAddMemcpyNodeToSymbol", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n symbol:p src:p count:b offset:n kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 352, "cudaGraphAddMemcpyNode1D", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n dst:p src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 351, "cudaGraphAddMemcpyNodeFromSymbol", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n dst:p symbol:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 350, "cudaGraphAddMemcpyNodeToSymbol", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n symbol:p src:p count:b offset:n kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 293, "cudaGraphAddMemsetNode", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n pMemsetParams:p"},
 	{PT_CUDA_RUNTIME, 12, 445, "cudaGraphAddNode", "graph", "pGraphNode:op graph:p pDependencies:p numDependencies:n nodeParams:p"},
 	{PT_CUDA_RUNTIME, 13, 460, "cudaGraphAddNode", "graph", "pGraphNode:op graph:p pDependencies:p dependencyData:p numDependencies:n nodeParams:p"},
@@ -2029,12 +2033,13 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 334, "cudaGraphExecHostNodeSetParams", "graph", "hGraphExec:p node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 326, "cudaGraphExecKernelNodeSetParams", "graph", "hGraphExec:p node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 332, "cudaGraphExecMemcpyNodeSetParams", "graph", "hGraphExec:p node:p pNodeParams:M"},
-	{PT_CUDA_RUNTIME, 0, 358, "cudaGraphExecMemcpyNodeSetParams1D", "graph", "hGraphExec:p node:p dst:p src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 357, "cudaGraphExecMemcpyNodeSetParamsFromSymbol", "graph", "hGraphExec:p node:p dst:p symbol:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 356, "cudaGraphExecMemcpyNodeSetParamsToSymbol", "graph", "hGraphExec:p node:p symbol:p src:p count:b offset:n kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 358, "cudaGraphExecMemcpyNodeSetParams1D", "graph", "hGraphExec:p node:p dst:p src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 357, "cudaGraphExecMemcpyNodeSetParamsFromSymbol", "graph", "hGraphExec:p node:p dst:p symbol:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 356, "cudaGraphExecMemcpyNodeSetParamsToSymbol", "graph", "hGraphExec:p node:p symbol:p src:p count:b offset:n kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 333, "cudaGraphExecMemsetNodeSetParams", "graph", "hGraphExec:p node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 447, "cudaGraphExecNodeSetParams", "graph", "graphExec:p node:p nodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 335, "cudaGraphExecUpdate", "graph", "hGraphExec:p hGraph:p resultInfo:p"},
+	{PT_CUDA_RUNTIME, 11, 335, "cudaGraphExecUpdate", "graph", "hGraphExec:p hGraph:p hErrorNode_out:op updateResult_out:oe68"},
 	{PT_CUDA_RUNTIME, 0, 398, "cudaGraphExternalSemaphoresSignalNodeGetParams", "graph", "hNode:p params_out:p"},
 	{PT_CUDA_RUNTIME, 0, 399, "cudaGraphExternalSemaphoresSignalNodeSetParams", "graph", "hNode:p nodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 401, "cudaGraphExternalSemaphoresWaitNodeGetParams", "graph", "hNode:p params_out:p"},
@@ -2053,9 +2058,9 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 437, "cudaGraphInstantiateWithParams_ptsz", "graph", "pGraphExec:op graph:p instantiateParams:p"},
 	{PT_CUDA_RUNTIME, 12, 338, "cudaGraphKernelNodeCopyAttributes", "graph", "hSrc:p hDst:p"},
 	{PT_CUDA_RUNTIME, 13, 338, "cudaGraphKernelNodeCopyAttributes", "graph", "hDst:p hSrc:p"},
-	{PT_CUDA_RUNTIME, 0, 339, "cudaGraphKernelNodeGetAttribute", "graph", "hNode:p attr:e9 value_out:p"},
+	{PT_CUDA_RUNTIME, 0, 339, "cudaGraphKernelNodeGetAttribute", "graph", "hNode:p attr:e8 value_out:p"},
 	{PT_CUDA_RUNTIME, 0, 287, "cudaGraphKernelNodeGetParams", "graph", "node:p pNodeParams:p"},
-	{PT_CUDA_RUNTIME, 0, 340, "cudaGraphKernelNodeSetAttribute", "graph", "hNode:p attr:e9 value:p"},
+	{PT_CUDA_RUNTIME, 0, 340, "cudaGraphKernelNodeSetAttribute", "graph", "hNode:p attr:e8 value:p"},
 	{PT_CUDA_RUNTIME, 0, 288, "cudaGraphKernelNodeSetParams", "graph", "node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 311, "cudaGraphLaunch", "graph", "graphExec:p stream:p"},
 	{PT_CUDA_RUNTIME, 0, 312, "cudaGraphLaunch_ptsz", "graph", "graphExec:p stream:p"},
@@ -2063,9 +2068,9 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 422, "cudaGraphMemFreeNodeGetParams", "graph", "node:p dptr_out:p"},
 	{PT_CUDA_RUNTIME, 0, 291, "cudaGraphMemcpyNodeGetParams", "graph", "node:p pNodeParams:M"},
 	{PT_CUDA_RUNTIME, 0, 292, "cudaGraphMemcpyNodeSetParams", "graph", "node:p pNodeParams:M"},
-	{PT_CUDA_RUNTIME, 0, 355, "cudaGraphMemcpyNodeSetParams1D", "graph", "node:p dst:p src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 354, "cudaGraphMemcpyNodeSetParamsFromSymbol", "graph", "node:p dst:p symbol:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 353, "cudaGraphMemcpyNodeSetParamsToSymbol", "graph", "node:p symbol:p src:p count:b offset:n kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 355, "cudaGraphMemcpyNodeSetParams1D", "graph", "node:p dst:p src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 354, "cudaGraphMemcpyNodeSetParamsFromSymbol", "graph", "node:p dst:p symbol:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 353, "cudaGraphMemcpyNodeSetParamsToSymbol", "graph", "node:p symbol:p src:p count:b offset:n kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 294, "cudaGraphMemsetNodeGetParams", "graph", "node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 295, "cudaGraphMemsetNodeSetParams", "graph", "node:p pNodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 302, "cudaGraphNodeFindInClone", "graph", "pNode:op originalNode:p clonedGraph:p"},
@@ -2076,7 +2081,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 13, 457, "cudaGraphNodeGetDependentNodes", "graph", "node:p pDependentNodes:p edgeData:p pNumDependentNodes:p"},
 	{PT_CUDA_RUNTIME, 12, 457, "cudaGraphNodeGetDependentNodes_v2", "graph", "node:p pDependentNodes:p edgeData:p pNumDependentNodes:p"},
 	{PT_CUDA_RUNTIME, 0, 427, "cudaGraphNodeGetEnabled", "graph", "hGraphExec:p hNode:p isEnabled:ou"},
-	{PT_CUDA_RUNTIME, 0, 303, "cudaGraphNodeGetType", "graph", "node:p pType:oe23"},
+	{PT_CUDA_RUNTIME, 0, 303, "cudaGraphNodeGetType", "graph", "node:p pType:oe20"},
 	{PT_CUDA_RUNTIME, 0, 426, "cudaGraphNodeSetEnabled", "graph", "hGraphExec:p hNode:p isEnabled:u"},
 	{PT_CUDA_RUNTIME, 0, 446, "cudaGraphNodeSetParams", "graph", "node:p nodeParams:p"},
 	{PT_CUDA_RUNTIME, 0, 417, "cudaGraphReleaseUserObject", "graph", "graph:p object:p count:u"},
@@ -2106,7 +2111,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 178, "cudaIpcGetMemHandle", "device", "handle:p devPtr:p"},
 	{PT_CUDA_RUNTIME, 0, 177, "cudaIpcOpenEventHandle", "device", "event:op handle:s64"},
 	{PT_CUDA_RUNTIME, 0, 179, "cudaIpcOpenMemHandle", "device", "devPtr:op handle:s64 flags:u"},
-	{PT_CUDA_RUNTIME, 0, 479, "cudaKernelSetAttributeForDevice", "library", "kernel:k attr:e13 value:i device:i"},
+	{PT_CUDA_RUNTIME, 0, 479, "cudaKernelSetAttributeForDevice", "library", "kernel:k attr:e11 value:i device:i"},
 	{PT_CUDA_RUNTIME, 12, 13, "cudaLaunch", "", "func:k"},
 	{PT_CUDA_RUNTIME, 0, 269, "cudaLaunchCooperativeKernel", "execution", "func:k gridDim:d blockDim:d args:p sharedMem:b stream:p"},
 	{PT_CUDA_RUNTIME, 12, 272, "cudaLaunchCooperativeKernelMultiDevice", "execution", "launchParamsList:p numDevices:u flags:u"},
@@ -2124,8 +2129,8 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 477, "cudaLibraryGetKernelCount", "library", "count:ou lib:p"},
 	{PT_CUDA_RUNTIME, 0, 475, "cudaLibraryGetManaged", "library", "dptr:op bytes:ob library:p name:p"},
 	{PT_CUDA_RUNTIME, 0, 476, "cudaLibraryGetUnifiedFunction", "library", "fptr:op library:p symbol:p"},
-	{PT_CUDA_RUNTIME, 0, 470, "cudaLibraryLoadData", "library", "library:op code:p jitOptions:e25 jitOptionsValues:p numJitOptions:u libraryOptions:e26 libraryOptionValues:p numLibraryOptions:u"},
-	{PT_CUDA_RUNTIME, 0, 471, "cudaLibraryLoadFromFile", "library", "library:op fileName:p jitOptions:e25 jitOptionsValues:p numJitOptions:u libraryOptions:e26 libraryOptionValues:p numLibraryOptions:u"},
+	{PT_CUDA_RUNTIME, 0, 470, "cudaLibraryLoadData", "library", "library:op code:p jitOptions:p jitOptionsValues:p numJitOptions:u libraryOptions:p libraryOptionValues:p numLibraryOptions:u"},
+	{PT_CUDA_RUNTIME, 0, 471, "cudaLibraryLoadFromFile", "library", "library:op fileName:p jitOptions:p jitOptionsValues:p numJitOptions:u libraryOptions:p libraryOptionValues:p numLibraryOptions:u"},
 	{PT_CUDA_RUNTIME, 0, 472, "cudaLibraryUnload", "library", "library:p"},
 	{PT_CUDA_RUNTIME, 0, 515, "cudaLogsCurrent", "logs", "iterator_out:ou flags:u"},
 	{PT_CUDA_RUNTIME, 0, 516, "cudaLogsDumpToFile", "logs", "iterator:ou pathToFile:p flags:u"},
@@ -2144,26 +2149,26 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 206, "cudaMallocManaged", "memory", "devPtr:op size:b flags:u"},
 	{PT_CUDA_RUNTIME, 0, 192, "cudaMallocMipmappedArray", "memory", "mipmappedArray:op desc:F extent:s24 numLevels:u flags:u"},
 	{PT_CUDA_RUNTIME, 0, 21, "cudaMallocPitch", "memory", "devPtr:op pitch:ob width:b height:n"},
-	{PT_CUDA_RUNTIME, 12, 254, "cudaMemAdvise", "memory", "devPtr:p count:b advice:e15 device:i"},
-	{PT_CUDA_RUNTIME, 13, 448, "cudaMemAdvise", "memory", "devPtr:p count:b advice:e15 location:s8"},
-	{PT_CUDA_RUNTIME, 12, 448, "cudaMemAdvise_v2", "memory", "devPtr:p count:b advice:e15 location:s8"},
+	{PT_CUDA_RUNTIME, 12, 254, "cudaMemAdvise", "memory", "devPtr:p count:b advice:e13 device:i"},
+	{PT_CUDA_RUNTIME, 13, 448, "cudaMemAdvise", "memory", "devPtr:p count:b advice:e13 location:s8"},
+	{PT_CUDA_RUNTIME, 12, 448, "cudaMemAdvise_v2", "memory", "devPtr:p count:b advice:e13 location:s8"},
 	{PT_CUDA_RUNTIME, 0, 491, "cudaMemDiscardAndPrefetchBatchAsync", "memory", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n stream:p"},
 	{PT_CUDA_RUNTIME, 0, 492, "cudaMemDiscardAndPrefetchBatchAsync_ptsz", "memory", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n stream:p"},
 	{PT_CUDA_RUNTIME, 0, 489, "cudaMemDiscardBatchAsync", "memory", "dptrs:p sizes:p count:b flags:n stream:p"},
 	{PT_CUDA_RUNTIME, 0, 490, "cudaMemDiscardBatchAsync_ptsz", "memory", "dptrs:p sizes:p count:b flags:n stream:p"},
-	{PT_CUDA_RUNTIME, 0, 518, "cudaMemGetDefaultMemPool", "memory_pools", "memPool:op location:p type:e20"},
+	{PT_CUDA_RUNTIME, 0, 518, "cudaMemGetDefaultMemPool", "memory_pools", "memPool:op location:p type:e17"},
 	{PT_CUDA_RUNTIME, 0, 30, "cudaMemGetInfo", "memory", "free:ob total:ob"},
-	{PT_CUDA_RUNTIME, 0, 519, "cudaMemGetMemPool", "memory_pools", "memPool:op location:p type:e20"},
+	{PT_CUDA_RUNTIME, 0, 519, "cudaMemGetMemPool", "memory_pools", "memPool:op location:p type:e17"},
 	{PT_CUDA_RUNTIME, 0, 383, "cudaMemPoolCreate", "memory_pools", "memPool:op poolProps:p"},
 	{PT_CUDA_RUNTIME, 0, 384, "cudaMemPoolDestroy", "memory_pools", "memPool:p"},
 	{PT_CUDA_RUNTIME, 0, 389, "cudaMemPoolExportPointer", "memory_pools", "exportData:p ptr:p"},
-	{PT_CUDA_RUNTIME, 0, 387, "cudaMemPoolExportToShareableHandle", "memory_pools", "shareableHandle:p memPool:p handleType:e21 flags:u"},
-	{PT_CUDA_RUNTIME, 0, 382, "cudaMemPoolGetAccess", "memory_pools", "flags:oe19 memPool:p location:p"},
-	{PT_CUDA_RUNTIME, 0, 379, "cudaMemPoolGetAttribute", "memory_pools", "memPool:p attr:e18 value:p"},
-	{PT_CUDA_RUNTIME, 0, 388, "cudaMemPoolImportFromShareableHandle", "memory_pools", "memPool:op shareableHandle:p handleType:e21 flags:u"},
+	{PT_CUDA_RUNTIME, 0, 387, "cudaMemPoolExportToShareableHandle", "memory_pools", "shareableHandle:p memPool:p handleType:e18 flags:u"},
+	{PT_CUDA_RUNTIME, 0, 382, "cudaMemPoolGetAccess", "memory_pools", "flags:oe16 memPool:p location:p"},
+	{PT_CUDA_RUNTIME, 0, 379, "cudaMemPoolGetAttribute", "memory_pools", "memPool:p attr:e15 value:p"},
+	{PT_CUDA_RUNTIME, 0, 388, "cudaMemPoolImportFromShareableHandle", "memory_pools", "memPool:op shareableHandle:p handleType:e18 flags:u"},
 	{PT_CUDA_RUNTIME, 0, 390, "cudaMemPoolImportPointer", "memory_pools", "ptr:op memPool:p exportData:p"},
 	{PT_CUDA_RUNTIME, 0, 380, "cudaMemPoolSetAccess", "memory_pools", "memPool:p descList:p count:b"},
-	{PT_CUDA_RUNTIME, 0, 378, "cudaMemPoolSetAttribute", "memory_pools", "memPool:p attr:e18 value:p"},
+	{PT_CUDA_RUNTIME, 0, 378, "cudaMemPoolSetAttribute", "memory_pools", "memPool:p attr:e15 value:p"},
 	{PT_CUDA_RUNTIME, 0, 377, "cudaMemPoolTrimTo", "memory_pools", "memPool:p minBytesToKeep:n"},
 	{PT_CUDA_RUNTIME, 12, 252, "cudaMemPrefetchAsync", "memory", "devPtr:p count:b dstDevice:i stream:p"},
 	{PT_CUDA_RUNTIME, 13, 449, "cudaMemPrefetchAsync", "memory", "devPtr:p count:b location:s8 flags:u stream:p"},
@@ -2173,24 +2178,24 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 12, 450, "cudaMemPrefetchAsync_v2_ptsz", "memory", "devPtr:p count:b location:s8 flags:u stream:p"},
 	{PT_CUDA_RUNTIME, 0, 487, "cudaMemPrefetchBatchAsync", "memory", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n stream:p"},
 	{PT_CUDA_RUNTIME, 0, 488, "cudaMemPrefetchBatchAsync_ptsz", "memory", "dptrs:p sizes:p count:b prefetchLocs:p prefetchLocIdxs:p numPrefetchLocs:n flags:n stream:p"},
-	{PT_CUDA_RUNTIME, 0, 266, "cudaMemRangeGetAttribute", "memory", "data:p dataSize:n attribute:e16 devPtr:p count:b"},
-	{PT_CUDA_RUNTIME, 0, 267, "cudaMemRangeGetAttributes", "memory", "data:p dataSizes:p attributes:e17 numAttributes:n devPtr:p count:b"},
-	{PT_CUDA_RUNTIME, 0, 520, "cudaMemSetMemPool", "memory_pools", "location:p type:e20 memPool:p"},
-	{PT_CUDA_RUNTIME, 0, 31, "cudaMemcpy", "memory", "dst:p src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 32, "cudaMemcpy2D", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 38, "cudaMemcpy2DArrayToArray", "memory", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 222, "cudaMemcpy2DArrayToArray_ptds", "memory", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 44, "cudaMemcpy2DAsync", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 228, "cudaMemcpy2DAsync_ptsz", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 36, "cudaMemcpy2DFromArray", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 46, "cudaMemcpy2DFromArrayAsync", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 230, "cudaMemcpy2DFromArrayAsync_ptsz", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 220, "cudaMemcpy2DFromArray_ptds", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 34, "cudaMemcpy2DToArray", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 45, "cudaMemcpy2DToArrayAsync", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 229, "cudaMemcpy2DToArrayAsync_ptsz", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 218, "cudaMemcpy2DToArray_ptds", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 216, "cudaMemcpy2D_ptds", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 266, "cudaMemRangeGetAttribute", "memory", "data:p dataSize:n attribute:e14 devPtr:p count:b"},
+	{PT_CUDA_RUNTIME, 0, 267, "cudaMemRangeGetAttributes", "memory", "data:p dataSizes:p attributes:p numAttributes:n devPtr:p count:b"},
+	{PT_CUDA_RUNTIME, 0, 520, "cudaMemSetMemPool", "memory_pools", "location:p type:e17 memPool:p"},
+	{PT_CUDA_RUNTIME, 0, 31, "cudaMemcpy", "memory", "dst:p src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 32, "cudaMemcpy2D", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 38, "cudaMemcpy2DArrayToArray", "memory", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 222, "cudaMemcpy2DArrayToArray_ptds", "memory", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 44, "cudaMemcpy2DAsync", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 228, "cudaMemcpy2DAsync_ptsz", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 36, "cudaMemcpy2DFromArray", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 46, "cudaMemcpy2DFromArrayAsync", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 230, "cudaMemcpy2DFromArrayAsync_ptsz", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 220, "cudaMemcpy2DFromArray_ptds", "memory", "dst:p dpitch:b src:p wOffset:n hOffset:n width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 34, "cudaMemcpy2DToArray", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 45, "cudaMemcpy2DToArrayAsync", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 229, "cudaMemcpy2DToArrayAsync_ptsz", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 218, "cudaMemcpy2DToArray_ptds", "memory", "dst:p wOffset:n hOffset:n src:p spitch:b width:b height:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 216, "cudaMemcpy2D_ptds", "memory", "dst:p dpitch:b src:p spitch:b width:b height:n kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 144, "cudaMemcpy3D", "memory", "p:M"},
 	{PT_CUDA_RUNTIME, 0, 145, "cudaMemcpy3DAsync", "memory", "p:M stream:p"},
 	{PT_CUDA_RUNTIME, 0, 246, "cudaMemcpy3DAsync_ptsz", "memory", "p:M stream:p"},
@@ -2205,35 +2210,35 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 250, "cudaMemcpy3DPeerAsync_ptsz", "memory", "p:p stream:p"},
 	{PT_CUDA_RUNTIME, 0, 249, "cudaMemcpy3DPeer_ptds", "memory", "p:p"},
 	{PT_CUDA_RUNTIME, 0, 245, "cudaMemcpy3D_ptds", "memory", "p:M"},
-	{PT_CUDA_RUNTIME, 0, 37, "cudaMemcpyArrayToArray", "memory_deprecated", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 221, "cudaMemcpyArrayToArray_ptds", "memory_deprecated", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 41, "cudaMemcpyAsync", "memory", "dst:p src:p count:b kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 225, "cudaMemcpyAsync_ptsz", "memory", "dst:p src:p count:b kind:e14 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 37, "cudaMemcpyArrayToArray", "memory_deprecated", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 221, "cudaMemcpyArrayToArray_ptds", "memory_deprecated", "dst:p wOffsetDst:n hOffsetDst:n src:p wOffsetSrc:n hOffsetSrc:n count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 41, "cudaMemcpyAsync", "memory", "dst:p src:p count:b kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 225, "cudaMemcpyAsync_ptsz", "memory", "dst:p src:p count:b kind:e12 stream:p"},
 	{PT_CUDA_RUNTIME, 12, 482, "cudaMemcpyBatchAsync", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n failIdx:on stream:p"},
 	{PT_CUDA_RUNTIME, 13, 509, "cudaMemcpyBatchAsync", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n stream:p"},
 	{PT_CUDA_RUNTIME, 12, 483, "cudaMemcpyBatchAsync_ptsz", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n failIdx:on stream:p"},
 	{PT_CUDA_RUNTIME, 13, 510, "cudaMemcpyBatchAsync_ptsz", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n stream:p"},
 	{PT_CUDA_RUNTIME, 12, 509, "cudaMemcpyBatchAsync_v2", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n stream:p"},
 	{PT_CUDA_RUNTIME, 12, 510, "cudaMemcpyBatchAsync_v2_ptsz", "memory", "dsts:p srcs:p sizes:p count:b attrs:p attrsIdxs:p numAttrs:n stream:p"},
-	{PT_CUDA_RUNTIME, 0, 35, "cudaMemcpyFromArray", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 43, "cudaMemcpyFromArrayAsync", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 227, "cudaMemcpyFromArrayAsync_ptsz", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 219, "cudaMemcpyFromArray_ptds", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 40, "cudaMemcpyFromSymbol", "memory", "dst:p symbol:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 48, "cudaMemcpyFromSymbolAsync", "memory", "dst:p symbol:p count:b offset:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 232, "cudaMemcpyFromSymbolAsync_ptsz", "memory", "dst:p symbol:p count:b offset:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 224, "cudaMemcpyFromSymbol_ptds", "memory", "dst:p symbol:p count:b offset:n kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 35, "cudaMemcpyFromArray", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 43, "cudaMemcpyFromArrayAsync", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 227, "cudaMemcpyFromArrayAsync_ptsz", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 219, "cudaMemcpyFromArray_ptds", "memory_deprecated", "dst:p src:p wOffset:n hOffset:n count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 40, "cudaMemcpyFromSymbol", "memory", "dst:p symbol:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 48, "cudaMemcpyFromSymbolAsync", "memory", "dst:p symbol:p count:b offset:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 232, "cudaMemcpyFromSymbolAsync_ptsz", "memory", "dst:p symbol:p count:b offset:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 224, "cudaMemcpyFromSymbol_ptds", "memory", "dst:p symbol:p count:b offset:n kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 160, "cudaMemcpyPeer", "memory", "dst:p dstDevice:i src:p srcDevice:i count:b"},
 	{PT_CUDA_RUNTIME, 0, 161, "cudaMemcpyPeerAsync", "memory", "dst:p dstDevice:i src:p srcDevice:i count:b stream:p"},
-	{PT_CUDA_RUNTIME, 0, 33, "cudaMemcpyToArray", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 42, "cudaMemcpyToArrayAsync", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 226, "cudaMemcpyToArrayAsync_ptsz", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 217, "cudaMemcpyToArray_ptds", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 39, "cudaMemcpyToSymbol", "memory", "symbol:p src:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 47, "cudaMemcpyToSymbolAsync", "memory", "symbol:p src:p count:b offset:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 231, "cudaMemcpyToSymbolAsync_ptsz", "memory", "symbol:p src:p count:b offset:n kind:e14 stream:p"},
-	{PT_CUDA_RUNTIME, 0, 223, "cudaMemcpyToSymbol_ptds", "memory", "symbol:p src:p count:b offset:n kind:e14"},
-	{PT_CUDA_RUNTIME, 0, 215, "cudaMemcpy_ptds", "memory", "dst:p src:p count:b kind:e14"},
+	{PT_CUDA_RUNTIME, 0, 33, "cudaMemcpyToArray", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 42, "cudaMemcpyToArrayAsync", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 226, "cudaMemcpyToArrayAsync_ptsz", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 217, "cudaMemcpyToArray_ptds", "memory_deprecated", "dst:p wOffset:n hOffset:n src:p count:b kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 39, "cudaMemcpyToSymbol", "memory", "symbol:p src:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 47, "cudaMemcpyToSymbolAsync", "memory", "symbol:p src:p count:b offset:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 231, "cudaMemcpyToSymbolAsync_ptsz", "memory", "symbol:p src:p count:b offset:n kind:e12 stream:p"},
+	{PT_CUDA_RUNTIME, 0, 223, "cudaMemcpyToSymbol_ptds", "memory", "symbol:p src:p count:b offset:n kind:e12"},
+	{PT_CUDA_RUNTIME, 0, 215, "cudaMemcpy_ptds", "memory", "dst:p src:p count:b kind:e12"},
 	{PT_CUDA_RUNTIME, 0, 49, "cudaMemset", "memory", "devPtr:p value:i count:b"},
 	{PT_CUDA_RUNTIME, 0, 50, "cudaMemset2D", "memory", "devPtr:p pitch:b value:i width:b height:n"},
 	{PT_CUDA_RUNTIME, 0, 52, "cudaMemset2DAsync", "memory", "devPtr:p pitch:b value:i width:b height:n stream:p"},
@@ -2255,6 +2260,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 432, "cudaOccupancyMaxPotentialClusterSize", "occupancy", "clusterSize:oi func:k launchConfig:C"},
 	{PT_CUDA_RUNTIME, 0, 11, "cudaPeekAtLastError", "error", ""},
 	{PT_CUDA_RUNTIME, 0, 151, "cudaPointerGetAttributes", "unified", "attributes:p ptr:p"},
+	{PT_CUDA_RUNTIME, 11, 170, "cudaProfilerInitialize", "profiler_deprecated", "configFile:p outputFile:p outputMode:e69"},
 	{PT_CUDA_RUNTIME, 0, 171, "cudaProfilerStart", "profiler", ""},
 	{PT_CUDA_RUNTIME, 0, 172, "cudaProfilerStop", "profiler", ""},
 	{PT_CUDA_RUNTIME, 0, 2, "cudaRuntimeGetVersion", "_version", "runtimeVersion:oi"},
@@ -2274,10 +2280,10 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 248, "cudaStreamAddCallback_ptsz", "stream", "stream:p callback:p userData:p flags:u"},
 	{PT_CUDA_RUNTIME, 0, 208, "cudaStreamAttachMemAsync", "stream", "stream:p devPtr:p length:n flags:u"},
 	{PT_CUDA_RUNTIME, 0, 241, "cudaStreamAttachMemAsync_ptsz", "stream", "stream:p devPtr:p length:n flags:u"},
-	{PT_CUDA_RUNTIME, 0, 315, "cudaStreamBeginCapture", "stream", "stream:p mode:e10"},
-	{PT_CUDA_RUNTIME, 0, 452, "cudaStreamBeginCaptureToGraph", "stream", "stream:p graph:p dependencies:p dependencyData:p numDependencies:n mode:e10"},
-	{PT_CUDA_RUNTIME, 0, 453, "cudaStreamBeginCaptureToGraph_ptsz", "stream", "stream:p graph:p dependencies:p dependencyData:p numDependencies:n mode:e10"},
-	{PT_CUDA_RUNTIME, 0, 316, "cudaStreamBeginCapture_ptsz", "stream", "stream:p mode:e10"},
+	{PT_CUDA_RUNTIME, 0, 315, "cudaStreamBeginCapture", "stream", "stream:p mode:e9"},
+	{PT_CUDA_RUNTIME, 0, 452, "cudaStreamBeginCaptureToGraph", "stream", "stream:p graph:p dependencies:p dependencyData:p numDependencies:n mode:e9"},
+	{PT_CUDA_RUNTIME, 0, 453, "cudaStreamBeginCaptureToGraph_ptsz", "stream", "stream:p graph:p dependencies:p dependencyData:p numDependencies:n mode:e9"},
+	{PT_CUDA_RUNTIME, 0, 316, "cudaStreamBeginCapture_ptsz", "stream", "stream:p mode:e9"},
 	{PT_CUDA_RUNTIME, 0, 341, "cudaStreamCopyAttributes", "stream", "dstStream:p srcStream:p"},
 	{PT_CUDA_RUNTIME, 0, 342, "cudaStreamCopyAttributes_ptsz", "stream", "dst:p src:p"},
 	{PT_CUDA_RUNTIME, 0, 129, "cudaStreamCreate", "stream", "pStream:op"},
@@ -2286,16 +2292,16 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 201, "cudaStreamDestroy", "stream", "stream:p"},
 	{PT_CUDA_RUNTIME, 0, 319, "cudaStreamEndCapture", "stream", "stream:p pGraph:op"},
 	{PT_CUDA_RUNTIME, 0, 320, "cudaStreamEndCapture_ptsz", "stream", "stream:p pGraph:op"},
-	{PT_CUDA_RUNTIME, 0, 343, "cudaStreamGetAttribute", "stream", "stream:p attr:e9 value:p"},
-	{PT_CUDA_RUNTIME, 0, 344, "cudaStreamGetAttribute_ptsz", "stream", "hStream:p attr:e9 value_out:p"},
-	{PT_CUDA_RUNTIME, 12, 324, "cudaStreamGetCaptureInfo", "stream", "stream:p captureStatus_out:oe12 id_out:on"},
-	{PT_CUDA_RUNTIME, 13, 461, "cudaStreamGetCaptureInfo", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
-	{PT_CUDA_RUNTIME, 12, 325, "cudaStreamGetCaptureInfo_ptsz", "stream", "stream:p captureStatus_out:oe12 id_out:on"},
-	{PT_CUDA_RUNTIME, 13, 462, "cudaStreamGetCaptureInfo_ptsz", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
-	{PT_CUDA_RUNTIME, 12, 409, "cudaStreamGetCaptureInfo_v2", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
-	{PT_CUDA_RUNTIME, 12, 410, "cudaStreamGetCaptureInfo_v2_ptsz", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
-	{PT_CUDA_RUNTIME, 12, 461, "cudaStreamGetCaptureInfo_v3", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
-	{PT_CUDA_RUNTIME, 12, 462, "cudaStreamGetCaptureInfo_v3_ptsz", "stream", "stream:p captureStatus_out:oe12 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 0, 343, "cudaStreamGetAttribute", "stream", "stream:p attr:e8 value:p"},
+	{PT_CUDA_RUNTIME, 0, 344, "cudaStreamGetAttribute_ptsz", "stream", "hStream:p attr:e8 value_out:p"},
+	{PT_CUDA_RUNTIME, 12, 324, "cudaStreamGetCaptureInfo", "stream", "stream:p captureStatus_out:oe10 id_out:on"},
+	{PT_CUDA_RUNTIME, 13, 461, "cudaStreamGetCaptureInfo", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 12, 325, "cudaStreamGetCaptureInfo_ptsz", "stream", "stream:p captureStatus_out:oe10 id_out:on"},
+	{PT_CUDA_RUNTIME, 13, 462, "cudaStreamGetCaptureInfo_ptsz", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 12, 409, "cudaStreamGetCaptureInfo_v2", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 12, 410, "cudaStreamGetCaptureInfo_v2_ptsz", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 12, 461, "cudaStreamGetCaptureInfo_v3", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
+	{PT_CUDA_RUNTIME, 12, 462, "cudaStreamGetCaptureInfo_v3_ptsz", "stream", "stream:p captureStatus_out:oe10 id_out:on graph_out:op dependencies_out:p edgeData_out:p numDependencies_out:on"},
 	{PT_CUDA_RUNTIME, 0, 480, "cudaStreamGetDevice", "stream", "hStream:p device:oi"},
 	{PT_CUDA_RUNTIME, 0, 481, "cudaStreamGetDevice_ptsz", "stream", "hStream:p device:oi"},
 	{PT_CUDA_RUNTIME, 0, 204, "cudaStreamGetFlags", "stream", "hStream:p flags:ou"},
@@ -2304,12 +2310,12 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 0, 442, "cudaStreamGetId_ptsz", "stream", "hStream:p streamId:on"},
 	{PT_CUDA_RUNTIME, 0, 203, "cudaStreamGetPriority", "stream", "hStream:p priority:oi"},
 	{PT_CUDA_RUNTIME, 0, 237, "cudaStreamGetPriority_ptsz", "stream", "hStream:p priority:oi"},
-	{PT_CUDA_RUNTIME, 0, 317, "cudaStreamIsCapturing", "stream", "stream:p pCaptureStatus:e11"},
-	{PT_CUDA_RUNTIME, 0, 318, "cudaStreamIsCapturing_ptsz", "stream", "stream:p pCaptureStatus:e11"},
+	{PT_CUDA_RUNTIME, 0, 317, "cudaStreamIsCapturing", "stream", "stream:p pCaptureStatus:oe10"},
+	{PT_CUDA_RUNTIME, 0, 318, "cudaStreamIsCapturing_ptsz", "stream", "stream:p pCaptureStatus:oe10"},
 	{PT_CUDA_RUNTIME, 0, 132, "cudaStreamQuery", "stream", "stream:p"},
 	{PT_CUDA_RUNTIME, 0, 240, "cudaStreamQuery_ptsz", "stream", "stream:p"},
-	{PT_CUDA_RUNTIME, 0, 345, "cudaStreamSetAttribute", "stream", "stream:p attr:e9 param:p"},
-	{PT_CUDA_RUNTIME, 0, 346, "cudaStreamSetAttribute_ptsz", "stream", "hStream:p attr:e9 value:p"},
+	{PT_CUDA_RUNTIME, 0, 345, "cudaStreamSetAttribute", "stream", "stream:p attr:e8 param:p"},
+	{PT_CUDA_RUNTIME, 0, 346, "cudaStreamSetAttribute_ptsz", "stream", "hStream:p attr:e8 value:p"},
 	{PT_CUDA_RUNTIME, 12, 330, "cudaStreamSetFlags", "", "hStream:p flags:u"},
 	{PT_CUDA_RUNTIME, 12, 331, "cudaStreamSetFlags_ptsz", "", "hStream:p flags:u"},
 	{PT_CUDA_RUNTIME, 0, 131, "cudaStreamSynchronize", "stream", "stream:p"},
@@ -2322,7 +2328,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 12, 464, "cudaStreamUpdateCaptureDependencies_v2_ptsz", "stream", "stream:p dependencies:p dependencyData:p numDependencies:n flags:u"},
 	{PT_CUDA_RUNTIME, 0, 147, "cudaStreamWaitEvent", "stream", "stream:p event:p flags:u"},
 	{PT_CUDA_RUNTIME, 0, 247, "cudaStreamWaitEvent_ptsz", "stream", "stream:p event:p flags:u"},
-	{PT_CUDA_RUNTIME, 0, 327, "cudaThreadExchangeStreamCaptureMode", "stream", "mode:oe10"},
+	{PT_CUDA_RUNTIME, 0, 327, "cudaThreadExchangeStreamCaptureMode", "stream", "mode:oe9"},
 	{PT_CUDA_RUNTIME, 12, 123, "cudaThreadExit", "thread_deprecated", ""},
 	{PT_CUDA_RUNTIME, 12, 150, "cudaThreadGetCacheConfig", "thread_deprecated", "pCacheConfig:oe1"},
 	{PT_CUDA_RUNTIME, 12, 127, "cudaThreadGetLimit", "thread_deprecated", "pValue:on limit:e0"},
@@ -2339,18 +2345,18 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_RUNTIME, 13, 396, "cudaWaitExternalSemaphoresAsync_ptsz", "extres_interop", "extSemArray:p paramsArray:p numExtSems:u stream:p"},
 	{PT_CUDA_RUNTIME, 12, 395, "cudaWaitExternalSemaphoresAsync_v2", "extres_interop", "extSemArray:p paramsArray:p numExtSems:u stream:p"},
 	{PT_CUDA_RUNTIME, 12, 396, "cudaWaitExternalSemaphoresAsync_v2_ptsz", "extres_interop", "extSemArray:p paramsArray:p numExtSems:u stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclAllGather", "", "sendbuff:p recvbuff:p sendcount:n datatype:e71 comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclAllReduce", "", "sendbuff:p recvbuff:p count:n datatype:e71 op:e70 comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclAlltoAll", "", "sendbuff:p recvbuff:p count:n datatype:e71 comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclBcast", "", "buff:p count:n datatype:e71 root:i comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclBroadcast", "", "sendbuff:p recvbuff:p count:n datatype:e71 root:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclAllGather", "", "sendbuff:p recvbuff:p sendcount:n datatype:e66 comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclAllReduce", "", "sendbuff:p recvbuff:p count:n datatype:e66 op:e65 comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclAlltoAll", "", "sendbuff:p recvbuff:p count:n datatype:e66 comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclBcast", "", "buff:p count:n datatype:e66 root:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclBroadcast", "", "sendbuff:p recvbuff:p count:n datatype:e66 root:i comm:p stream:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommAbort", "", "comm:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommCount", "", "comm:p count:oi"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommCuDevice", "", "comm:p device:oi"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommDeregister", "", "comm:p handle:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommDestroy", "", "comm:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommFinalize", "", "comm:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclCommGetAsyncError", "", "comm:p asyncError:oe69"},
+	{PT_CUDA_NCCL, 0, 0, "ncclCommGetAsyncError", "", "comm:p asyncError:oe64"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommInitAll", "", "comm:op ndev:i devlist:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommInitRank", "", "comm:op nranks:i commId:s128 rank:i"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommInitRankConfig", "", "comm:op nranks:i commId:s128 rank:i config:p"},
@@ -2362,7 +2368,7 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_NCCL, 0, 0, "ncclCommUserRank", "", "comm:p rank:oi"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommWindowDeregister", "", "comm:p win:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclCommWindowRegister", "", "comm:p buff:p size:b win:op winFlags:i"},
-	{PT_CUDA_NCCL, 0, 0, "ncclGather", "", "sendbuff:p recvbuff:p count:n datatype:e71 root:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclGather", "", "sendbuff:p recvbuff:p count:n datatype:e66 root:i comm:p stream:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclGetUniqueId", "", "uniqueId:p"},
 	{PT_CUDA_NCCL, 0, 0, "ncclGetVersion", "", "version:oi"},
 	{PT_CUDA_NCCL, 0, 0, "ncclGroupEnd", "", ""},
@@ -2370,12 +2376,12 @@ const struct pt_cuda_row pt_cuda_rows[] = { /* sorted by symbol */
 	{PT_CUDA_NCCL, 0, 0, "ncclGroupStart", "", ""},
 	{PT_CUDA_NCCL, 0, 0, "ncclMemAlloc", "", "ptr:op size:b"},
 	{PT_CUDA_NCCL, 0, 0, "ncclMemFree", "", "ptr:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclRecv", "", "recvbuff:p count:n datatype:e71 peer:i comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclRedOpCreatePreMulSum", "", "op:oe70 scalar:p datatype:e71 residence:e72 comm:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclRedOpDestroy", "", "op:e70 comm:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclReduce", "", "sendbuff:p recvbuff:p count:n datatype:e71 op:e70 root:i comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclReduceScatter", "", "sendbuff:p recvbuff:p recvcount:n datatype:e71 op:e70 comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclScatter", "", "sendbuff:p recvbuff:p count:n datatype:e71 root:i comm:p stream:p"},
-	{PT_CUDA_NCCL, 0, 0, "ncclSend", "", "sendbuff:p count:n datatype:e71 peer:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclRecv", "", "recvbuff:p count:n datatype:e66 peer:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclRedOpCreatePreMulSum", "", "op:oe65 scalar:p datatype:e66 residence:e67 comm:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclRedOpDestroy", "", "op:e65 comm:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclReduce", "", "sendbuff:p recvbuff:p count:n datatype:e66 op:e65 root:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclReduceScatter", "", "sendbuff:p recvbuff:p recvcount:n datatype:e66 op:e65 comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclScatter", "", "sendbuff:p recvbuff:p count:n datatype:e66 root:i comm:p stream:p"},
+	{PT_CUDA_NCCL, 0, 0, "ncclSend", "", "sendbuff:p count:n datatype:e66 peer:i comm:p stream:p"},
 };
 const size_t pt_cuda_row_count = sizeof(pt_cuda_rows) / sizeof(pt_cuda_rows[0]);

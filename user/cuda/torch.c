@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "base/map.h"
 #include "pt_maps.h"
 #include "python/flow.h"
@@ -185,7 +186,7 @@ static int add_part(struct torch_finder *finder, const struct op *op, struct op_
 			continue;
 		if (state->reached && state->sp == 0)
 			return refuse(finder, op, "it ends by a jump to another function");
-		if (region_add_whole(&code->region, insn->target))
+		if (region_add_whole(&code->region, &insn->target, 1))
 			return refuse(finder, op, region->reason);
 		return 1;
 	}
@@ -206,11 +207,15 @@ static int load_code(struct torch_finder *finder, const struct op *op, struct op
 	    .elf = finder->elf, .eh = &finder->eh, .emulated = finder->emulated};
 	int rc;
 
-	if (op->shared)
-		return refuse(finder, op, "another operator has the same code");
+	if (op->shared) {
+		refuse(finder, op, "another operator has the same code");
+		return -ENOTSUP;
+	}
 	rc = region_load(&code->region, &parts, op->vaddr);
+	if (rc && rc != -ENOMEM)
+		refuse(finder, op, code->region.reason);
 	if (rc)
-		return rc == -ENOMEM ? rc : refuse(finder, op, code->region.reason);
+		return rc == -ENOMEM ? rc : -ENOTSUP;
 	for (unsigned int part = 0; part < PARTS_MAX && code->region.insn_count <= INSNS_MAX;
 	     part++) {
 		flow_release(&code->flow);
@@ -269,16 +274,13 @@ static int add_leave(struct torch_finder *finder, const struct mc_insn *insn, ui
 			       .cookie = cookie,
 			       .insn_class = (enum py_insn_class)insn->class,
 			       .method = "leave"};
+	struct py_site *bigger;
 
-	if (leaves->site_count == finder->leave_room) {
-		size_t room = finder->leave_room ? 2 * finder->leave_room : 16384;
-		struct py_site *bigger = reallocarray(leaves->sites, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		leaves->sites = bigger;
-		finder->leave_room = room;
-	}
+	bigger = pt_grow(leaves->sites, leaves->site_count, &finder->leave_room, 16384,
+			 sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	leaves->sites = bigger;
 	if (!elf_vaddr_to_offset(finder->elf, insn->vaddr, &site.offset))
 		return -ENOTSUP;
 	leaves->sites[leaves->site_count++] = site;
