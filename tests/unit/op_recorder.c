@@ -72,17 +72,22 @@ static int keep_slice(struct op_recorder *ops, const struct pt_op_slice *op)
 
 static void keep_sample(struct op_recorder *ops, const struct pt_op_sample *sample)
 {
-	size_t i = ops->sample_count++, len = 0;
-	char *text;
+	size_t i = ops->sample_count++, len = 0, used = 0;
+	char *text, *lines;
 
 	if (i >= COUNT(ops->samples))
 		return;
 	text = ops->samples[i].functions;
+	lines = ops->samples[i].lines;
 	ops->samples[i].op = *sample;
 	for (uint32_t f = 0; f < sample->function_count && len < sizeof(ops->samples[i].functions);
 	     f++)
 		len += (size_t)snprintf(text + len, sizeof(ops->samples[i].functions) - len, "%s%s",
 					f ? " " : "", sample->functions[f]->qualname);
+	for (uint32_t f = 0; f < sample->function_count && used < sizeof(ops->samples[i].lines);
+	     f++)
+		used += (size_t)snprintf(lines + used, sizeof(ops->samples[i].lines) - used, "%s%u",
+					 f ? " " : "", sample->lines[f]);
 }
 
 static int keep(const struct pt_op *op, void *ctx)

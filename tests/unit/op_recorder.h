@@ -62,6 +62,7 @@ struct op_recorder {
 	struct {
 		struct pt_op_sample op; /* its functions are gone */
 		char functions[128];    /* innermost first */
+		char lines[64];         /* likewise */
 	} samples[32];
 	size_t sample_count;
 	struct pt_op_flow flows[16];

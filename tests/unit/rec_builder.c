@@ -186,51 +186,60 @@ void rec_sample(struct rec_builder *b, const struct rec_thread *t, uint64_t time
 	rec_sample_native(b, t, time_ns, 0, ids, count, flags);
 }
 
-void rec_sample_native(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
-		       uint32_t serial, const uint32_t *ids, uint32_t count, uint16_t flags)
+static void place_frames(struct pt_sample_frame *frames, const uint32_t *ids, uint32_t count)
 {
-	_Alignas(8) char space[sizeof(struct pt_rec_sample) + 4 * (PT_SAMPLE_FRAMES_MAX + 1)] = {0};
-	struct pt_rec_sample *record = (struct pt_rec_sample *)(void *)space;
+	for (uint32_t i = 0; i < count; i++)
+		frames[i] = (struct pt_sample_frame){ids[i], PT_SAMPLE_NO_PLACE};
+}
 
-	record->hdr = (struct pt_rec){.kind = PT_REC_SAMPLE,
-				      .flags = flags,
-				      .len = (uint32_t)(sizeof(*record) + 4 * count + 7) & ~7u,
-				      .tgid = t->tgid,
-				      .tid = t->tid,
-				      .image_id = t->image_id,
-				      .time_ns = time_ns};
+static void put_sample(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const struct pt_sample_frame *frames, uint32_t count,
+		       uint16_t flags)
+{
+	struct pt_rec_sample *record = make(PT_REC_SAMPLE, sizeof(*record) + 8 * (size_t)count,
+					    t->tgid, t->tid, t->image_id, time_ns);
+
+	record->hdr.flags = flags;
 	record->period_ns = 100;
 	record->stack = serial;
 	record->frame_count = count;
 	memcpy(record->comm, t->comm, sizeof(record->comm));
-	if (count)
-		memcpy(record->frames, ids, 4 * count);
+	memcpy(record->frames, frames, 8 * (size_t)count);
 	emit(b, &record->hdr);
+	free(record);
+}
+
+void rec_sample_native(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const uint32_t *ids, uint32_t count, uint16_t flags)
+{
+	struct pt_sample_frame frames[PT_SAMPLE_FRAMES_MAX];
+
+	place_frames(frames, ids, count);
+	put_sample(b, t, time_ns, serial, frames, count, flags);
+}
+
+void rec_sample_placed(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const struct pt_sample_frame *frames, uint32_t count)
+{
+	put_sample(b, t, time_ns, serial, frames, count, 0);
 }
 
 void rec_blocked(struct rec_builder *b, const struct rec_thread *t, uint64_t out_ns,
 		 uint64_t time_ns, const uint32_t *ids, uint32_t count, uint16_t flags)
 {
-	_Alignas(8) char space[sizeof(struct pt_rec_blocked) + 4 * (PT_SAMPLE_FRAMES_MAX + 1)] = {
-	    0};
-	struct pt_rec_blocked *record = (struct pt_rec_blocked *)(void *)space;
+	struct pt_rec_blocked *record = make(PT_REC_BLOCKED, sizeof(*record) + 8 * (size_t)count,
+					     t->tgid, t->tid, t->image_id, time_ns);
 
-	record->hdr = (struct pt_rec){.kind = PT_REC_BLOCKED,
-				      .flags = flags,
-				      .len = (uint32_t)(sizeof(*record) + 4 * count + 7) & ~7u,
-				      .tgid = t->tgid,
-				      .tid = t->tid,
-				      .image_id = t->image_id,
-				      .time_ns = time_ns};
+	record->hdr.flags = flags;
 	record->out_ns = out_ns;
 	record->period_ns = 100;
 	record->state = 1;
 	record->syscall = 270;
 	record->frame_count = count;
 	memcpy(record->comm, t->comm, sizeof(record->comm));
-	if (count)
-		memcpy(record->frames, ids, 4 * count);
+	place_frames(record->frames, ids, count);
 	emit(b, &record->hdr);
+	free(record);
 }
 
 void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_sched record)

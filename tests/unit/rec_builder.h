@@ -70,6 +70,9 @@ void rec_sched(struct rec_builder *b, const struct rec_thread *t, struct pt_rec_
 /* serial: of the PT_REC_CALL_STACK that it stands in; 0: none. */
 void rec_sample_native(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
 		       uint32_t serial, const uint32_t *ids, uint32_t count, uint16_t flags);
+/* Likewise, with the places where they stand. */
+void rec_sample_placed(struct rec_builder *b, const struct rec_thread *t, uint64_t time_ns,
+		       uint32_t serial, const struct pt_sample_frame *frames, uint32_t count);
 /* It was blocked from out_ns until time_ns, in pselect6. */
 void rec_blocked(struct rec_builder *b, const struct rec_thread *t, uint64_t out_ns,
 		 uint64_t time_ns, const uint32_t *ids, uint32_t count, uint16_t flags);

@@ -493,6 +493,22 @@ static const struct test_case {
      "a cudaStreamSynchronize stream=0x10 @2100-2200\n"
      "a cudaDeviceSynchronize @2300-2400\n",
      "cudaLaunchKernel 2000-2400 stream 0x10, cudaDeviceSynchronize\n", 0},
+    {"a stream that is destroyed still waits",
+     "a cudaSetDevice device=1 @1800-1810\n"
+     "a cudaStreamCreate pStream=0x10 @1820-1830\n"
+     "a cudaSetDevice device=0 @1840-1850\n"
+     "a cudaStreamCreate pStream=0x20 @1860-1870\n"
+     "a cudaStreamCreate pStream=0x30 @1880-1890\n"
+     "a cudaLaunchKernel stream=0x10 @2000-2010\n"
+     "a cudaEventRecord event=0x99 stream=0x10 @2020-2030\n"
+     "a cudaStreamWaitEvent stream=0x20 event=0x99 @2040-2050\n"
+     "a cudaStreamDestroy stream=0x20 @2060-2070\n"
+     "a cudaLaunchKernel stream=0x30 @2080-2090\n"
+     "a cudaStreamSynchronize stream=0x30 @2100-2200\n"
+     "a cudaDeviceSynchronize @2300-2400\n",
+     "cudaLaunchKernel 2080-2200 stream 0x30, cudaStreamSynchronize\n"
+     "cudaLaunchKernel 2000-2400 stream 0x10, cudaDeviceSynchronize\n",
+     0},
     {"a device is reset",
      "a cudaLaunchKernel stream=0 @2000-2010\n"
      "a cudaEventRecord event=0x99 stream=0 @2020-2030\n"

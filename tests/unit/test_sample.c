@@ -21,6 +21,11 @@
 #include "sink/sink.h"
 
 enum { A = 1, B, C };
+/* co_lnotab of 3.8: two units a line */
+static const uint8_t table[] = {4, 1, 4, 1};
+#define FRAMES(...)                                                                                \
+	(const struct pt_sample_frame[]){__VA_ARGS__},                                             \
+	    sizeof((struct pt_sample_frame[]){__VA_ARGS__}) / sizeof(struct pt_sample_frame)
 #define IDS(...) (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4
 
 static void start(struct op_recorder *ops, struct rec_thread *t,
@@ -199,6 +204,49 @@ static void test_blocked(void **state)
 }
 
 /* A stack with native frames is all there is to show; without it the Python frames are. */
+static pid_t track_of_samples(const struct op_recorder *ops)
+{
+	for (size_t i = 0; i < ops->thread_count; i++)
+		if (!strcmp(ops->threads[i].name, "thread 11: samples"))
+			return ops->threads[i].tid;
+	return 0;
+}
+
+/* Beside what threads tell of themselves samples have a track, as slices would cross: here a
+ * collection, on the stack of one invisible frame that --engine hybrid has. */
+static void test_aside(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+	pid_t track;
+
+	start(&ops, &t, NULL);
+	rec_sample(&ops.builder, &t, 2000, IDS(B, A), PT_SAMPLE_ASIDE);
+	rec_sample(&ops.builder, &t, 2100, IDS(B, A), PT_SAMPLE_ASIDE);
+	rec_blocked(&ops.builder, &t, 2150, 2240, IDS(C, A), PT_SAMPLE_ASIDE);
+	batch_begin(&ops.builder, &t, 2040);
+	batch_snap_head(&ops.builder, 0, 1, 2040);
+	batch_depth(&ops.builder, 1, 2040);
+	batch_rt(&ops.builder, PT_X_RT_BEGIN, PT_RT_GC, 0, NULL, 0, 2050);
+	batch_rt(&ops.builder, PT_X_RT_END, PT_RT_GC, 0, NULL, 0, 2220);
+	batch_end(&ops.builder, 0);
+	finish(&ops);
+	track = track_of_samples(&ops);
+	assert_true(track >= PT_TRACK_TID);
+	assert_int_equal(ops.span_count, 5);
+	for (size_t i = 0; i < ops.span_count; i++)
+		assert_int_equal(ops.spans[i].op.tid,
+				 strcmp(ops.spans[i].op.category, "gc") ? track : 11);
+	for (size_t i = 0; i < ops.sample_count; i++)
+		assert_int_equal(ops.samples[i].op.tid, 11);
+	assert_int_equal(ops.totals.samples, 2);
+	assert_int_equal(ops.totals.samples_incomplete, 0);
+	assert_int_equal(ops.totals.blocks_incomplete, 0);
+	assert_int_equal(ops.totals.stack_jumps, 0);
+	assert_int_equal(ops.totals.bad_records, 0);
+	ops_release(&ops);
+}
+
 static void test_native(void **state)
 {
 	static const struct pt_call_frame frames[] = {
@@ -231,6 +279,40 @@ static void test_native(void **state)
 	ops_release(&ops);
 }
 
+/* Lines of what stands somewhere; a slice says in which ones its own samples were. */
+static void test_lines(void **state)
+{
+	static const struct pt_call_frame native[] = {
+	    {.kind = PT_CF_PYTHON, .code_id = B, .where = PT_CF_NO_PLACE},
+	    {.kind = PT_CF_NATIVE_UNKNOWN},
+	    {.kind = PT_CF_PYTHON, .code_id = C, .where = PT_CF_NO_PLACE},
+	};
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t, NULL); /* b begins at line 2 */
+	rec_lines(&ops.builder, B, 0x030812f0, table, sizeof(table), 0, sizeof(table));
+	rec_sample_placed(&ops.builder, &t, 2000, 0, FRAMES({B, 2}, {A, 0}));
+	rec_sample_placed(&ops.builder, &t, 2100, 0, FRAMES({B, 4}, {A, 1}));
+	rec_sample_placed(&ops.builder, &t, 2200, 0, FRAMES({B, 5}, {A, 1}));
+	rec_sample_placed(&ops.builder, &t, 2300, 0, FRAMES({B, PT_SAMPLE_NO_PLACE}, {A, 1}));
+	rec_sample_placed(&ops.builder, &t, 2400, 0, FRAMES({B, PT_SAMPLE_NOT_BEGUN}, {B, 2}));
+	rec_call_stack(&ops.builder, &t, 3, 1, native, 3, "", 2500);
+	/* the outer frame is not what the stack has there */
+	rec_sample_placed(&ops.builder, &t, 2500, 3, FRAMES({B, 2}, {B, 2}));
+	finish(&ops);
+	assert_int_equal(ops.sample_count, 6);
+	assert_string_equal(ops.samples[0].lines, "3 0");
+	assert_string_equal(ops.samples[3].lines, "0 0");
+	assert_string_equal(ops.samples[4].lines, "2 3");
+	assert_string_equal(ops.samples[5].lines, "3 0 0");
+	assert_span(&ops, 0, "b", 1900, 2300, "samples=4 self samples=4 self lines=4: 2, 3: 1");
+	assert_span(&ops, 1, "a", 1900, 2300, "samples=4 self samples=0");
+	assert_span(&ops, 2, "b", 2300, 2400,
+		    "samples=1 self samples=1 self lines=2: 1 inside of itself=1");
+	ops_release(&ops);
+}
+
 /* ---- damage ---- */
 
 static uint64_t space[512];
@@ -257,7 +339,7 @@ static void test_damage(void **state)
 	} while (0)
 	BAD(record->frame_count = 5);
 	BAD(record->frame_count = UINT32_MAX);
-	BAD(record->frames[1] = 0);
+	BAD(record->frames[1].code_id = 0);
 	BAD(record->hdr.flags = PT_SAMPLE_TORN);
 	BAD(record->hdr.flags = PT_SAMPLE_FLAGS + 1);
 	BAD(record->hdr.image_id = 0);
@@ -283,7 +365,7 @@ static void test_damage_of_blocked(void **state)
 		assert_int_equal(pt_record_check(&record->hdr, record->hdr.len), -EBADMSG);        \
 	} while (0)
 	BAD(record->frame_count = 5);
-	BAD(record->frames[1] = 0);
+	BAD(record->frames[1].code_id = 0);
 	BAD(record->hdr.flags = PT_SAMPLE_SKIPPED);
 	BAD(record->hdr.flags = PT_SAMPLE_BESIDE);
 	BAD(record->out_ns = 5001);
@@ -317,8 +399,9 @@ static int into_model(const struct pt_rec *record, size_t len, void *model)
 }
 
 /* Two threads; the text that the format made of it. */
-static char *write_format(const char *name, char *report_text, size_t size)
+static char *write_format(const char *name, bool by_line, char *report_text, size_t size)
 {
+	const struct pt_sink_options options = {.lines = by_line};
 	static const struct pt_capture_info info = {
 	    .start_mono_ns = 1000, .start_real_ns = 5000, .tool_version = "0.1.0"};
 	struct rec_thread t = rec_thread(10, 11, 1, "main"), u = rec_thread(10, 12, 1, "other");
@@ -331,15 +414,16 @@ static char *write_format(const char *name, char *report_text, size_t size)
 	FILE *out;
 
 	assert_int_equal(pt_report_new(&to.report), 0);
-	assert_int_equal(pt_sink_open(path, &info, NULL, &to.sink, NULL), 0);
+	assert_int_equal(pt_sink_open(path, &info, &options, &to.sink, NULL), 0);
 	assert_int_equal(pt_model_new(NULL, &info, both, &to, &model), 0);
 	rec_init(&b, into_model, model);
 	rec_proc(&b, PT_PROC_ATTACH, 10, 1, 1000, 1, "py;thon", "x", 0);
 	rec_code(&b, 1, "a\nb", "", "/x;y.py", 3);
 	rec_code(&b, 2, "f", "C.f", "/app/\"m\".py", 7);
-	rec_sample(&b, &t, 2000, IDS(2, 1), 0);
-	rec_sample(&b, &t, 2100, IDS(2, 1), 0);
-	rec_sample(&b, &u, 2150, IDS(2, 2, 1), 0);
+	rec_lines(&b, 2, 0x030812f0, table, sizeof(table), 0, sizeof(table));
+	rec_sample_placed(&b, &t, 2000, 0, FRAMES({2, 0}, {1, 9}));
+	rec_sample_placed(&b, &t, 2100, 0, FRAMES({2, 2}, {1, 9}));
+	rec_sample_placed(&b, &u, 2150, 0, FRAMES({2, 2}, {2, 4}, {1, 9}));
 	rec_sample(&b, &t, 2200, IDS(1), 0);
 	rec_sample(&b, &t, 2300, NULL, 0, 0);
 	assert_int_equal(pt_model_finish(model, &totals), 0);
@@ -357,7 +441,7 @@ static char *write_format(const char *name, char *report_text, size_t size)
 static void test_folded(void **state)
 {
 	char report[4096] = "";
-	char *text = write_format("a.folded", report, sizeof(report));
+	char *text = write_format("a.folded", false, report, sizeof(report));
 
 	assert_string_equal(text, "py:thon 10;a b (/x:y.py:3) 1\n"
 				  "py:thon 10;a b (/x:y.py:3);C.f (/app/\"m\".py:7) 2\n"
@@ -370,11 +454,45 @@ static void test_folded(void **state)
 	assert_non_null(
 	    strstr(report, "           3   60.00            3   60.00  /app/\"m\".py(7): C.f\n"));
 	assert_null(strstr(report, "self time"));
+	assert_non_null(strstr(report, "           2   40.00  /app/\"m\".py(8): C.f\n"
+				       "           1   20.00  /app/\"m\".py(7): C.f\n"));
+}
+
+static void test_folded_by_line(void **state)
+{
+	char *text = write_format("l.folded", true, NULL, 0);
+
+	assert_string_equal(text, "py:thon 10;a b (/x:y.py) 1\n"
+				  "py:thon 10;a b (/x:y.py);C.f (/app/\"m\".py:7) 1\n"
+				  "py:thon 10;a b (/x:y.py);C.f (/app/\"m\".py:8) 1\n"
+				  "py:thon 10;a b (/x:y.py);C.f (/app/\"m\".py:9);C.f "
+				  "(/app/\"m\".py:8) 1\n"
+				  "py:thon 10;[no Python frame] 1\n");
+	free(text);
+}
+
+static void test_speedscope_by_line(void **state)
+{
+	char *text = write_format("l.speedscope.json", true, NULL, 0);
+	cJSON *root = cJSON_Parse(text), *frames;
+
+	assert_non_null(root);
+	frames = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "shared"), "frames");
+	/* a, f in three lines, none */
+	assert_int_equal(cJSON_GetArraySize(frames), 5);
+	assert_string_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 0), "name")->valuestring,
+			    "a\nb");
+	assert_null(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 0), "line"));
+	assert_string_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 2), "name")->valuestring,
+			    "C.f:8");
+	assert_int_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(frames, 2), "line")->valueint, 8);
+	cJSON_Delete(root);
+	free(text);
 }
 
 static void test_speedscope(void **state)
 {
-	char *text = write_format("a.speedscope.json", NULL, 0);
+	char *text = write_format("a.speedscope.json", false, NULL, 0);
 	cJSON *root = cJSON_Parse(text), *frames, *profiles, *first;
 
 	assert_non_null(root);
@@ -419,7 +537,7 @@ static void test_pprof(void **state)
 	Pprof__Profile *profile;
 	Pprof__Sample *sample;
 
-	free(write_format("a.pb.gz", NULL, 0));
+	free(write_format("a.pb.gz", false, NULL, 0));
 	profile = read_pprof(scratch_path("a.pb.gz"));
 #define TEXT(index) profile->string_table[index]
 	assert_string_equal(TEXT(0), "");
@@ -432,15 +550,15 @@ static void test_pprof(void **state)
 	assert_int_equal(profile->duration_nanos, 1300);
 	assert_int_equal(profile->n_mapping, 1);
 	assert_string_equal(TEXT(profile->mapping[0]->filename), "py;thon");
-	/* each function, and its place, once: a, f, and what stands for no frame */
+	/* each function once: a, f, and what stands for no frame; f in three lines */
 	assert_int_equal(profile->n_function, 3);
-	assert_int_equal(profile->n_location, 3);
-	/* thread 11: [f a] twice, [a], none; thread 12: [f f a] */
-	assert_int_equal(profile->n_sample, 4);
-	sample = profile->sample[0];
+	assert_int_equal(profile->n_location, 5);
+	/* thread 11: [f a] in two lines, [a], none; thread 12: [f f a] */
+	assert_int_equal(profile->n_sample, 5);
+	sample = profile->sample[1];
 	assert_int_equal(sample->n_location_id, 2);
-	assert_int_equal(sample->value[0], 2);
-	assert_int_equal(sample->value[1], 200);
+	assert_int_equal(sample->value[0], 1);
+	assert_int_equal(sample->value[1], 100);
 	assert_int_equal(sample->n_label, 3);
 	assert_string_equal(TEXT(sample->label[1]->key), "tid");
 	assert_int_equal(sample->label[1]->num, 11);
@@ -456,10 +574,39 @@ static void test_pprof(void **state)
 		/* innermost first */
 		assert_string_equal(
 		    TEXT(profile->function[location->line[0]->function_id - 1]->name), "C.f");
-		assert_int_equal(location->line[0]->line, 7);
+		assert_int_equal(location->line[0]->line, 8);
 	}
 #undef TEXT
 	pprof__profile__free_unpacked(profile, NULL);
+}
+
+/* Lines that a trace cannot say. */
+static void test_bad_lines(void **state)
+{
+	static const char *const bad[] = {
+	    "x", "5", "5:", "5: x", "0: 1", "5: 1;", "-1: 2", "9999999999: 1", "5: 1, 6"};
+	const struct pt_op function = {
+	    .kind = PT_OP_FUNCTION,
+	    .function = {.name = "f", .qualname = "f", .file = "/x", .line = 1}};
+	struct pt_arg arg = {.key = PT_SAMPLE_ARG_LINES};
+	const struct pt_op span = {.kind = PT_OP_SPAN,
+				   .span = {.pid = 1,
+					    .tid = 1,
+					    .category = PT_SAMPLE_CATEGORY,
+					    .function = &function.function,
+					    .args = &arg,
+					    .arg_count = 1}};
+	struct pt_report *report;
+
+	assert_int_equal(pt_report_new(&report), 0);
+	assert_int_equal(pt_report_op(&function, report), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		arg.text = bad[i];
+		assert_int_equal(pt_report_op(&span, report), -EBADMSG);
+	}
+	arg.text = "5: 1, 6: 2";
+	assert_int_equal(pt_report_op(&span, report), 0);
+	pt_report_free(report);
 }
 
 /* What the trace says is what the samples said, in both dialects. */
@@ -470,7 +617,7 @@ static void test_report_of_trace(void **state)
 	struct pt_report *report;
 	FILE *out;
 
-	free(write_format("a.json", live, sizeof(live)));
+	free(write_format("a.json", false, live, sizeof(live)));
 	assert_int_equal(pt_report_new(&report), 0);
 	assert_int_equal(pt_report_read_trace(scratch_path("a.json"), report, &totals, NULL), 0);
 	out = fmemopen(read, sizeof(read), "w");
@@ -487,12 +634,17 @@ int main(void)
 	    cmocka_unit_test(test_what_is_missing),
 	    cmocka_unit_test(test_control),
 	    cmocka_unit_test(test_blocked),
+	    cmocka_unit_test(test_aside),
 	    cmocka_unit_test(test_native),
+	    cmocka_unit_test(test_lines),
 	    cmocka_unit_test(test_damage),
 	    cmocka_unit_test(test_damage_of_blocked),
 	    cmocka_unit_test(test_folded),
+	    cmocka_unit_test(test_folded_by_line),
 	    cmocka_unit_test(test_speedscope),
+	    cmocka_unit_test(test_speedscope_by_line),
 	    cmocka_unit_test(test_pprof),
+	    cmocka_unit_test(test_bad_lines),
 	    cmocka_unit_test(test_report_of_trace),
 	};
 

@@ -132,6 +132,22 @@ static void test_loss(void **state)
 	ops_release(&ops);
 }
 
+/* The thread's first turns are missing. */
+static void test_loss_at_first(void **state)
+{
+	struct op_recorder ops;
+	struct rec_thread t;
+
+	start(&ops, &t);
+	rec_sched(&ops.builder, &t, turn(2, 2000));
+	finish(&ops);
+	assert_int_equal(ops.state_count, 4);
+	assert_state(&ops, 0, PT_STATE_LOST, "states lost", 1999, 2000, "records=2");
+	assert_state(&ops, 1, PT_STATE_RUNNING, "running", 2000, 2010, "cpu=0");
+	assert_int_equal(ops.totals.lost_states, 2);
+	ops_release(&ops);
+}
+
 /* The thread ends, or is not recorded for a while; a tid is used again. */
 static void test_end_and_again(void **state)
 {
@@ -289,15 +305,11 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_a_turn),
-	    cmocka_unit_test(test_what_is_not_known),
-	    cmocka_unit_test(test_loss),
-	    cmocka_unit_test(test_end_and_again),
-	    cmocka_unit_test(test_clear),
-	    cmocka_unit_test(test_damage),
-	    cmocka_unit_test(test_states_come_before_calls),
-	    cmocka_unit_test(test_holder),
-	    cmocka_unit_test(test_names),
+	    cmocka_unit_test(test_a_turn),        cmocka_unit_test(test_what_is_not_known),
+	    cmocka_unit_test(test_loss),          cmocka_unit_test(test_loss_at_first),
+	    cmocka_unit_test(test_end_and_again), cmocka_unit_test(test_clear),
+	    cmocka_unit_test(test_damage),        cmocka_unit_test(test_states_come_before_calls),
+	    cmocka_unit_test(test_holder),        cmocka_unit_test(test_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

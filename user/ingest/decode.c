@@ -139,8 +139,11 @@ static int check_control(const struct pt_rec_control *control)
 {
 	const uint32_t known = PT_WHY_OVERHEAD | PT_WHY_NO_C | PT_WHY_ABSENT | PT_WHY_CPU;
 	bool pause = control->what == PT_CONTROL_PAUSE || control->what == PT_CONTROL_RESUME;
+	uint32_t may = pause                                 ? known
+		       : control->what == PT_CONTROL_SAMPLES ? known | PT_WHY_SAMPLES
+							     : 0;
 
-	if (control->what - 1 >= PT_CONTROL_DROP_OPEN || control->why & ~(pause ? known : 0))
+	if (control->what - 1 >= PT_CONTROL_SAMPLES || control->why & ~may)
 		return -EBADMSG;
 	return 0;
 }
@@ -226,8 +229,8 @@ static int check_call_stack(const struct pt_rec_call_stack *record, size_t len)
 }
 
 /* What samples and what blocked threads have in common; room: for so many frames. */
-static int check_sampled(const struct pt_rec *hdr, uint64_t period_ns, const __u32 *frames,
-			 uint32_t count, size_t room)
+static int check_sampled(const struct pt_rec *hdr, uint64_t period_ns,
+			 const struct pt_sample_frame *frames, uint32_t count, size_t room)
 {
 	if (!hdr->image_id || hdr->tid > TID_MAX || !period_ns ||
 	    period_ns > PT_SAMPLE_PERIOD_MAX || hdr->time_ns < period_ns ||
@@ -236,7 +239,7 @@ static int check_sampled(const struct pt_rec *hdr, uint64_t period_ns, const __u
 	if (hdr->flags & (PT_SAMPLE_TORN | PT_SAMPLE_UNKNOWN | PT_SAMPLE_SKIPPED) && count)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < count; i++)
-		if (!frames[i])
+		if (!frames[i].code_id)
 			return -EBADMSG;
 	return 0;
 }
@@ -245,7 +248,7 @@ static int check_sample(const struct pt_rec_sample *sample, size_t len)
 {
 	size_t room = (len - sizeof(*sample)) / sizeof(sample->frames[0]);
 
-	if (sample->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_BESIDE))
+	if (sample->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_BESIDE | PT_SAMPLE_ASIDE))
 		return -EBADMSG;
 	return check_sampled(&sample->hdr, sample->period_ns, sample->frames, sample->frame_count,
 			     room);
@@ -255,8 +258,8 @@ static int check_blocked(const struct pt_rec_blocked *blocked, size_t len)
 {
 	size_t room = (len - sizeof(*blocked)) / sizeof(blocked->frames[0]);
 
-	if (blocked->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_SKIPPED) || !blocked->state ||
-	    blocked->state > 0xff || blocked->syscall < PT_SCHED_CALL_UNKNOWN ||
+	if (blocked->hdr.flags & ~(PT_SAMPLE_FLAGS | PT_SAMPLE_SKIPPED | PT_SAMPLE_ASIDE) ||
+	    !blocked->state || blocked->state > 0xff || blocked->syscall < PT_SCHED_CALL_UNKNOWN ||
 	    blocked->why & ~PT_SCHED_IO || !blocked->out_ns ||
 	    blocked->out_ns > blocked->hdr.time_ns)
 		return -EBADMSG;

@@ -120,9 +120,8 @@ static struct model_coroutine *coroutine_get(struct pt_model *model, struct mode
 		model->totals.bad_records++; /* no real program; do not let it take all memory */
 		return NULL;
 	}
-	coroutine = calloc(1, sizeof(*coroutine));
-	if (!coroutine || pt_map_put(&async->coroutines, object, 0, coroutine)) {
-		free(coroutine);
+	coroutine = pt_map_make(&async->coroutines, object, 0, sizeof(*coroutine));
+	if (!coroutine) {
 		model_fail(model, -ENOMEM);
 		return NULL;
 	}

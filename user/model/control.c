@@ -4,8 +4,8 @@
  * needs besides what has gone out already.
  *
  * A clear forgets what lies before it. Each thread's stack is brought to it at the thread's first
- * event behind it (thread.c, cleared()): batches that come later may hold older events, which are
- * followed but not shown.
+ * event behind it (thread_open.c, cleared()): batches that come later may hold older events, which
+ * are followed but not shown.
  */
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +86,16 @@ static void resumed(struct pt_model *model, const struct pt_rec_control *record)
 	pause_over(model, ns);
 }
 
+/* Until the recording goes on, or they cost too much as well. */
+static void samples(struct pt_model *model, const struct pt_rec_control *record)
+{
+	bool taken = record->why & PT_WHY_SAMPLES;
+
+	tell_all(model, record->hdr.time_ns,
+		 taken ? "samples are taken meanwhile" : "no more samples are taken",
+		 taken ? NULL : why_text(record->why));
+}
+
 static void clear(struct pt_model *model, uint64_t ns)
 {
 	const struct pt_totals fresh = {.functions = model->totals.functions};
@@ -129,6 +139,9 @@ void model_control(struct pt_model *model, const struct pt_rec_control *record)
 		break;
 	case PT_CONTROL_CLEAR:
 		clear(model, ns);
+		break;
+	case PT_CONTROL_SAMPLES:
+		samples(model, record);
 		break;
 	case PT_CONTROL_DROP_OPEN:
 		model->drop_open = model->totals.open_left_out = true;

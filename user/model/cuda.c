@@ -478,6 +478,18 @@ static void add_message(struct shown *shown, const char *way, int64_t nelems, ui
 		add_number(shown, key, bytes);
 }
 
+/* By it the ranks of a communicator are told to be of the same one. */
+static void add_unique_id(struct shown *shown, const struct model_cuda_fn *fn,
+			  const struct model_cuda_call *call)
+{
+	const struct pt_cuda_arg *arg = pt_cuda_arg_find(&fn->layout, "commId");
+	char text[MODEL_NCCL_ID_BYTES];
+
+	if (arg && arg->word >= 0 && arg->words && has_begin(fn, call) &&
+	    model_nccl_id(&call->begin.word[arg->word], arg->words, text))
+		add_text(shown, arg->name, "%s", text);
+}
+
 /* In the words of PyTorch's profiler, and so of who reads its traces. */
 static void add_nccl(struct shown *shown, const struct model_cuda_fn *fn,
 		     const struct model_cuda_call *call)
@@ -488,6 +500,7 @@ static void add_nccl(struct shown *shown, const struct model_cuda_fn *fn,
 
 	if (fn->api != PT_CUDA_NCCL)
 		return;
+	add_unique_id(shown, fn, call);
 	if (model_nccl_explain(shown->model, shown->process, &nccl, &message)) {
 		add_text(shown, "Collective name", "%s", message.collective);
 		add_message(shown, "In", message.in, message.type_bytes);

@@ -7,8 +7,8 @@
  * it is gone, and its end is not seen but for that of its outermost call: so it is that which has a
  * track.
  *
- * The snapshot behind each switch (thread.c, heal()) confirms the frames of the stack, and brings
- * those that were there before the recording.
+ * The snapshot behind each switch (thread_snapshots.c, heal()) confirms the frames of the stack,
+ * and brings those that were there before the recording.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -56,9 +56,8 @@ static struct model_greenlet *greenlet_get(struct pt_model *model, struct model_
 		model->totals.bad_records++; /* no real program; do not let it take all memory */
 		return NULL;
 	}
-	greenlet = calloc(1, sizeof(*greenlet));
-	if (!greenlet || pt_map_put(&thread->greenlets->by_number, number, 0, greenlet)) {
-		free(greenlet);
+	greenlet = pt_map_make(&thread->greenlets->by_number, number, 0, sizeof(*greenlet));
+	if (!greenlet) {
 		model_fail(model, -ENOMEM);
 		return NULL;
 	}

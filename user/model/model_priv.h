@@ -3,7 +3,9 @@
  * model_priv.h - the model's state, shared by its files:
  *   model.c      records, processes, the life of the model
  *   control.c    pauses, clearing, and copies of what is open
- *   thread.c     one thread's stack: events, snapshots, losses
+ *   thread.c     one thread's stack: its life, batches, losses
+ *   thread_events.c, thread_snapshots.c, thread_pauses.c, thread_open.c  likewise: what events do,
+ *                what is open, what ended unseen, what is told of it meanwhile
  *   function.c   code objects: names, filters
  *   runtime.c    what is no Python frame: garbage collections, waits, imports, exceptions
  *   lines.c      lines of calls
@@ -13,15 +15,17 @@
  *   kernel.c     names of CUDA kernels
  *   nccl.c       collectives and communicators
  *   memory.c     memory that CUDA functions allocate and free: what there is
- *   memory_calls.c  likewise: what calls did
- *   memory_stacks.c likewise: from where
+ *   memory_blocks.c, memory_table.c, memory_show.c  likewise: its blocks, where they are, what
+ * sinks see memory_calls.c  likewise: what calls did memory_stacks.c likewise: from where
  *   gpu_bounds.c  bounds of what GPUs did, from what the host saw
- *   gpu_calls.c   likewise: what calls said
+ *   gpu_streams.c, gpu_work.c, gpu_show.c, gpu_calls.c  likewise: what is before what, what calls
+ *                 make a GPU do, what sinks see, what calls said
  *   call_stack.c stacks of calls
  *   mark.c       probes of the user's
  *   async.c      coroutines: tasks, and tracks of their own
  *   greenlet.c   several stacks in a thread
  *   sample.c     samples, and what is put together of them
+ *   sample_lines.c  in which lines they lie
  */
 #ifndef PT_MODEL_MODEL_PRIV_H
 #define PT_MODEL_MODEL_PRIV_H
@@ -398,7 +402,7 @@ void model_gpu_complete(struct pt_model *model, uint64_t ns);
 void model_gpu_finish(struct pt_model *model, uint64_t end_ns);
 void model_gpu_free(struct pt_model *model);
 
-/* ---- thread.c ---- */
+/* ---- thread.c and thread_*.c ---- */
 /* The line within its caller of a frame of the thread, 0 if it is not known. */
 uint32_t model_thread_call_line(struct pt_model *model, const struct model_thread *thread,
 				const struct model_frame *frame);
@@ -505,6 +509,9 @@ void model_nccl_learn(struct pt_model *model, struct model_process *process,
 /* false: it sends nothing. */
 bool model_nccl_explain(const struct pt_model *model, const struct model_process *process,
 			const struct model_nccl_call *call, struct model_nccl *shown);
+#define MODEL_NCCL_ID_BYTES 17 /* with the NUL */
+/* What stands for an ncclUniqueId, of whose first words these are; false: it is not unique. */
+bool model_nccl_id(const uint64_t *words, size_t count, char text[MODEL_NCCL_ID_BYTES]);
 void model_nccl_release(struct pt_model *model);
 
 /* ---- kernel.c ---- */
@@ -570,6 +577,14 @@ void model_samples_end(struct pt_model *model, struct model_thread *thread);
 /* What model_samples_end() would emit now goes to fn instead; nothing changes. */
 int model_samples_copy(struct pt_model *model, struct model_thread *thread, pt_op_fn fn, void *ctx);
 void model_samples_release(struct pt_model *model, struct model_thread *thread);
+
+/* ---- sample_lines.c ---- */
+struct pt_buf;
+struct sample_lines; /* NULL: none; free() frees it */
+/* One more in this line, unless that is not known (0). -ENOMEM. */
+int model_sample_lines_add(struct sample_lines **lines, uint32_t line);
+/* As PT_SAMPLE_ARG_LINES has it. */
+void model_sample_lines_text(struct sample_lines *lines, struct pt_buf *text);
 
 /* ---- values.c ---- */
 void model_values_record(struct pt_model *model, struct model_thread *thread,

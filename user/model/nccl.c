@@ -4,9 +4,11 @@
  * the communicators, which are known from the calls that made them or asked them.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sha256.h"
 #include "cuda/table.h"
 #include "model/model_priv.h"
 
@@ -85,9 +87,8 @@ static struct model_comm *get(struct pt_model *model, const struct model_process
 
 	if (known || !comm || model->comms.count >= COMMS_MAX)
 		return known;
-	known = calloc(1, sizeof(*known));
-	if (!known || pt_map_put(&model->comms, image_key(process), comm, known)) {
-		free(known);
+	known = pt_map_make(&model->comms, image_key(process), comm, sizeof(*known));
+	if (!known) {
 		model_fail(model, -ENOMEM);
 		return NULL;
 	}
@@ -146,6 +147,25 @@ void model_nccl_learn(struct pt_model *model, struct model_process *process,
 	known->size = value_or(call, asked ? "count" : "nranks", known->size);
 	known->rank = value_or(call, "rank", value_or(call, "myrank", known->rank));
 	learn_rank(model, process, known);
+}
+
+/* NCCL's NCCL_MAGIC: where NCCL_COMM_ID says who meets where, each id begins so and is the same.
+ * Any other begins with a random number, and an address follows, all within the words that are
+ * read. */
+#define ID_FROM_ENVIRONMENT 0x0280028002800280ull
+
+bool model_nccl_id(const uint64_t *words, size_t count, char text[MODEL_NCCL_ID_BYTES])
+{
+	char hex[PT_SHA256_HEX];
+	struct pt_sha256 sha;
+
+	if (!count || !words[0] || words[0] == ID_FROM_ENVIRONMENT)
+		return false;
+	pt_sha256_begin(&sha);
+	pt_sha256_add(&sha, words, count * sizeof(*words));
+	pt_sha256_end(&sha, hex);
+	snprintf(text, MODEL_NCCL_ID_BYTES, "%.16s", hex);
+	return true;
 }
 
 void model_nccl_release(struct pt_model *model)

@@ -67,6 +67,7 @@ struct pt_op_process {
 
 struct pt_op_thread {
 	pid_t pid, tid;
+	pid_t beside; /* of a track: the thread that it is shown with, or 0 */
 	uint64_t time_ns;
 	const char *name; /* of a thread its comm; of another track all of its name */
 };
@@ -130,6 +131,8 @@ struct pt_op_span {
 #define PT_SAMPLE_CATEGORY    "python_sample"
 #define PT_SAMPLE_ARG         "samples"
 #define PT_SAMPLE_ARG_SELF    "self samples"
+/* Text, in which lines of the function the latter were, as far as is known: "12: 30, 14: 5". */
+#define PT_SAMPLE_ARG_LINES   "self lines"
 #define PT_SAMPLE_ARG_WHOM    "inside of itself" /* a span of the same function lies around it */
 /* In how much of it the thread was blocked; only where it was (--off-cpu). */
 #define PT_SAMPLE_ARG_BLOCKED "blocked ns"
@@ -274,7 +277,8 @@ struct pt_op_sample {
 	uint64_t period_ns;  /* of CPU time, that it stands for; 0: it was blocked .. */
 	uint64_t blocked_ns; /* .. for so long, until time_ns */
 	bool beside;         /* blocked time is recorded, so that CPU time is not all there is */
-	const struct pt_function *const *functions;
+	const struct pt_function *const *functions; /* innermost first */
+	const uint32_t *lines; /* of each: where it stands, or where its call does; 0: unknown */
 	uint32_t function_count;
 	bool complete; /* no frame is missing */
 };
@@ -324,7 +328,8 @@ struct pt_totals {
 	uint64_t samples, samples_incomplete; /* the latter of these: frames are missing */
 	uint64_t blocks, blocks_incomplete;   /* likewise: threads were blocked */
 	uint64_t left_out;                    /* older entries, by --tracer-entries */
-	uint64_t captures, captures_failed;   /* of a flight recorder */
+	uint64_t cuda_left_out; /* calls shorter than pt_model_options.min_duration_ns */
+	uint64_t captures, captures_failed; /* of a flight recorder */
 	bool open_left_out; /* calls that were still running at the end are not there */
 };
 

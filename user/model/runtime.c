@@ -262,6 +262,8 @@ void model_span_end(struct pt_model *model, struct model_thread *thread,
 {
 	if (!frame->span->cancelled && end_ns - frame->begin_ns >= model->options.min_duration_ns)
 		span_emit(model, thread, frame, end_ns, flags);
+	else if (frame->span->cuda)
+		model->totals.cuda_left_out++;
 	model_span_free(frame->span);
 }
 

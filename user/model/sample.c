@@ -9,6 +9,9 @@
  * Where a thread had no sample for longer than it takes to move to another CPU, whose clock ticks
  * at other times, it did not run: everything ends at the last sample.
  *
+ * Where threads tell of single events, too (PT_SAMPLE_ASIDE), their slices begin and end between
+ * two samples, so what is made of samples would not nest with them: each thread has a track for it.
+ *
  * While a thread is blocked its stack is known, and goes on for as long: it counts as a sample at
  * the time it lost the CPU, and as one when it got it back.
  */
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "model/model_priv.h"
 
 /* Of periods, as halves: at most two between samples of a thread that changes its CPU, and the
@@ -27,7 +31,8 @@ struct sample_frame {
 	struct model_function *function;
 	uint64_t begin_ns;
 	uint64_t samples, self, blocked_ns, waited_ns;
-	bool inside; /* of another of the same function */
+	struct sample_lines *lines; /* of the self samples */
+	bool inside;                /* of another of the same function */
 };
 
 struct model_samples {
@@ -36,6 +41,8 @@ struct model_samples {
 	uint64_t last_ns;     /* of the last sample; 0: none */
 	uint64_t boundary_ns; /* the last one given out */
 	uint64_t clear_ns;    /* the model's, when the last sample came */
+	pid_t track;          /* not the thread's; 0: it is */
+	uint64_t told_ns;     /* the model's clear_ns when the track was announced, and 1 */
 };
 
 struct emitter {
@@ -50,10 +57,15 @@ static uint64_t boundary(uint64_t *last_ns, uint64_t ns)
 	return *last_ns;
 }
 
+static pid_t track_of(const struct model_thread *thread)
+{
+	return thread->samples->track ? thread->samples->track : thread->tid;
+}
+
 static void emit(struct pt_model *model, const struct model_thread *thread,
 		 const struct sample_frame *frame, uint64_t end_ns, struct emitter *to)
 {
-	struct pt_arg args[5] = {
+	struct pt_arg args[6] = {
 	    {.key = PT_SAMPLE_ARG, .number = (int64_t)frame->samples},
 	    {.key = PT_SAMPLE_ARG_SELF, .number = (int64_t)frame->self},
 	};
@@ -62,7 +74,7 @@ static void emit(struct pt_model *model, const struct model_thread *thread,
 	    .span =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = track_of(thread),
 		    .begin_ns = frame->begin_ns,
 		    .end_ns = end_ns,
 		    .category = PT_SAMPLE_CATEGORY,
@@ -71,7 +83,16 @@ static void emit(struct pt_model *model, const struct model_thread *thread,
 		    .arg_count = 2,
 		},
 	};
+	struct pt_buf lines = {0};
 
+	if (frame->lines) {
+		model_sample_lines_text(frame->lines, &lines);
+		if (lines.failed)
+			model_fail(model, -ENOMEM);
+		else
+			args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_LINES,
+								    .text = lines.data};
+	}
 	if (frame->inside)
 		args[op.span.arg_count++] = (struct pt_arg){.key = PT_SAMPLE_ARG_WHOM, .number = 1};
 	if (frame->blocked_ns)
@@ -84,6 +105,7 @@ static void emit(struct pt_model *model, const struct model_thread *thread,
 		model_emit(model, &op);
 	else if (!to->rc)
 		to->rc = to->fn(&op, to->ctx);
+	pt_buf_release(&lines);
 }
 
 /* Closes all but the outermost `keep` ones. */
@@ -102,6 +124,8 @@ static void drop_above(struct pt_model *model, struct model_samples *samples, ui
 	if (samples->count <= keep)
 		return;
 	model->open_frames -= samples->count - keep;
+	for (uint32_t i = keep; i < samples->count; i++)
+		free(samples->frames[i].lines);
 	samples->count = keep;
 }
 
@@ -136,7 +160,7 @@ struct seen {
 	uint64_t end_ns;   /* and until then */
 	uint64_t period_ns;
 	const char *comm;
-	const __u32 *frames;
+	const struct pt_sample_frame *frames; /* innermost first */
 	uint32_t frame_count;
 	unsigned int missing; /* PT_SAMPLE_* */
 	uint32_t stack;       /* with native frames; 0: none are wanted */
@@ -148,6 +172,7 @@ _Static_assert(PT_SAMPLE_FRAMES_MAX <= PT_CALL_FRAMES_MAX, "room for either");
 
 struct stack {
 	struct model_function *functions[FUNCTIONS_MAX]; /* outermost first */
+	uint32_t lines[FUNCTIONS_MAX];                   /* where they stand; 0: not known */
 	uint32_t count;
 };
 
@@ -166,6 +191,23 @@ static const char *what_is_missing(const struct seen *seen)
 	return seen->frame_count ? NULL : "[no Python frame]";
 }
 
+static bool push(struct stack *stack, struct model_function *function, uint32_t line)
+{
+	if (!function)
+		return false;
+	stack->functions[stack->count] = function;
+	stack->lines[stack->count++] = line;
+	return true;
+}
+
+static uint32_t line_of(struct pt_model *model, const struct model_code *code,
+			const struct model_function *function, uint32_t place)
+{
+	if (place == PT_SAMPLE_NOT_BEGUN)
+		return function->pub.line;
+	return place <= PT_WORD_ARG_MASK ? model_lines_find(model, code, place) : 0;
+}
+
 /* -ENOMEM is the only error. */
 static int name_frames(struct pt_model *model, const struct seen *seen, struct stack *stack)
 {
@@ -173,34 +215,68 @@ static int name_frames(struct pt_model *model, const struct seen *seen, struct s
 	uint32_t most = model->options.max_stack_depth;
 
 	stack->count = 0;
-	if (missing) {
-		stack->functions[0] = model_function_named(model, missing);
-		if (!stack->functions[stack->count++])
-			return -ENOMEM;
-	}
+	if (missing && !push(stack, model_function_named(model, missing), 0))
+		return -ENOMEM;
 	for (uint32_t i = seen->frame_count; i-- > 0 && (!most || stack->count < most);) {
-		struct model_code *code = model_code_get(model, seen->frames[i]);
+		const struct pt_sample_frame *frame = &seen->frames[i];
+		struct model_code *code = model_code_get(model, frame->code_id);
 		struct model_function *function = code ? model_code_function(model, code) : NULL;
 
 		if (!function)
 			return -ENOMEM;
 		if (!function->excluded)
-			stack->functions[stack->count++] = function;
+			push(stack, function, line_of(model, code, function, frame->place));
 	}
 	return 0;
 }
 
 static struct model_function *frame_function(struct pt_model *model,
-					     const struct model_call_stack *from, uint32_t i)
+					     const struct model_stack_frame *frame)
 {
-	struct model_stack_frame frame;
+	if (frame->function)
+		return frame->function;
+	if (frame->shown.kind == PT_STACK_NATIVE)
+		return model_function_native(model, frame->shown.name, frame->shown.file);
+	return model_function_named(model, frame->shown.name);
+}
 
-	model_stack_frame(model, from, i, &frame);
-	if (frame.function)
-		return frame.function;
-	if (frame.shown.kind == PT_STACK_NATIVE)
-		return model_function_native(model, frame.shown.name, frame.shown.file);
-	return model_function_named(model, frame.shown.name);
+/* Of a Python frame of a stack with native ones, the n-th from the innermost: the sample itself
+ * says it, so that one stack has one number wherever its frames stand. */
+static uint32_t line_in_sample(struct pt_model *model, const struct seen *seen, uint32_t n,
+			       const struct model_function *function)
+{
+	const struct pt_sample_frame *frame = &seen->frames[n];
+	struct model_code *code;
+
+	if (n >= seen->frame_count)
+		return 0;
+	code = model_code_get(model, frame->code_id);
+	if (!code || model_code_function(model, code) != function)
+		return 0;
+	return line_of(model, code, function, frame->place);
+}
+
+/* All frames of the stack, innermost first, into one that is the other way round from its end on;
+ * where it begins, or -ENOMEM. */
+static int turn_frames(struct pt_model *model, const struct model_call_stack *from,
+		       const struct seen *seen, struct stack *stack)
+{
+	uint32_t at = FUNCTIONS_MAX, python = 0;
+
+	for (uint32_t i = 0; i < model_stack_frames(from) && at; i++) {
+		struct model_stack_frame frame;
+		struct model_function *function;
+
+		model_stack_frame(model, from, i, &frame);
+		function = frame_function(model, &frame);
+		if (!function)
+			return -ENOMEM;
+		stack->functions[--at] = function;
+		stack->lines[at] = 0;
+		if (frame.shown.kind == PT_STACK_PYTHON)
+			stack->lines[at] = line_in_sample(model, seen, python++, function);
+	}
+	return (int)at;
 }
 
 /* Likewise with the native ones, as far as they are known. */
@@ -209,31 +285,29 @@ static int name_all_frames(struct pt_model *model, struct model_thread *thread,
 {
 	uint32_t most = model->options.max_stack_depth;
 	struct model_call_stack *from;
-	int rc = 0;
+	int at;
 
 	model_stack_event(model, thread, seen->stack);
 	from = model_stack_take(thread);
 	if (!from) {
-		rc = name_frames(model, seen, stack);
-		stack->functions[stack->count] = model_function_named(model, NATIVE_UNKNOWN);
-		return rc || !stack->functions[stack->count++] ? -ENOMEM : 0;
+		if (name_frames(model, seen, stack) ||
+		    !push(stack, model_function_named(model, NATIVE_UNKNOWN), 0))
+			return -ENOMEM;
+		return 0;
 	}
 	stack->count = 0;
-	for (uint32_t i = model_stack_frames(from); i-- > 0 && (!most || stack->count < most);) {
-		struct model_function *function = frame_function(model, from, i);
-
-		if (!function)
-			return -ENOMEM;
-		if (!function->excluded)
-			stack->functions[stack->count++] = function;
-	}
-	return 0;
+	at = turn_frames(model, from, seen, stack);
+	for (; at >= 0 && at < FUNCTIONS_MAX && (!most || stack->count < most); at++)
+		if (!stack->functions[at]->excluded)
+			push(stack, stack->functions[at], stack->lines[at]);
+	return at < 0 ? at : 0;
 }
 
 static void emit_sample(struct pt_model *model, const struct model_thread *thread,
 			const struct seen *seen, const struct stack *stack)
 {
 	const struct pt_function *functions[FUNCTIONS_MAX];
+	uint32_t lines[FUNCTIONS_MAX];
 	bool blocked = seen->hdr->kind == PT_REC_BLOCKED;
 	struct pt_op op = {
 	    .kind = PT_OP_SAMPLE,
@@ -246,13 +320,16 @@ static void emit_sample(struct pt_model *model, const struct model_thread *threa
 		    .blocked_ns = seen->end_ns - seen->begin_ns,
 		    .beside = blocked || seen->hdr->flags & PT_SAMPLE_BESIDE,
 		    .functions = functions,
+		    .lines = lines,
 		    .function_count = stack->count,
 		    .complete = !seen->missing,
 		},
 	};
 
-	for (uint32_t i = 0; i < stack->count; i++)
+	for (uint32_t i = 0; i < stack->count; i++) {
 		functions[i] = &stack->functions[stack->count - 1 - i]->pub;
+		lines[i] = stack->lines[stack->count - 1 - i];
+	}
 	model_emit(model, &op);
 }
 
@@ -312,6 +389,9 @@ static uint64_t begin_of(const struct pt_model *model, const struct model_sample
 		begin_ns -= seen->period_ns;
 	if (begin_ns < model->gate_open_ns)
 		begin_ns = model->gate_open_ns;
+	/* in the pause, as samples are taken in its stead */
+	if (begin_ns < model->last_absent_ns && model->last_absent_ns < seen->begin_ns)
+		begin_ns = model->last_absent_ns;
 	return begin_ns > samples->last_ns ? begin_ns : samples->last_ns;
 }
 
@@ -364,10 +444,38 @@ static bool take(struct pt_model *model, struct model_thread *thread, const stru
 	return true;
 }
 
-static void announce(struct pt_model *model, struct model_thread *thread, const struct stack *stack)
+static void announce_track(struct pt_model *model, const struct model_thread *thread)
+{
+	struct model_samples *samples = thread->samples;
+	char name[32];
+	struct pt_op op = {
+	    .kind = PT_OP_THREAD,
+	    .thread =
+		{
+		    .pid = thread->process->pid,
+		    .beside = thread->tid,
+		    .time_ns = model->gate_open_ns,
+		    .name = name,
+		},
+	};
+
+	if (!samples->track)
+		samples->track = (pid_t)(PT_TRACK_TID | (model->tracks++ & (PT_TRACK_TID - 1)));
+	if (samples->told_ns == model->clear_ns + 1)
+		return;
+	samples->told_ns = model->clear_ns + 1;
+	op.thread.tid = samples->track;
+	snprintf(name, sizeof(name), "thread %d: samples", thread->tid);
+	model_emit(model, &op);
+}
+
+static void announce(struct pt_model *model, struct model_thread *thread, const struct seen *seen,
+		     const struct stack *stack)
 {
 	if (!thread->announced)
 		model_thread_announce(model, thread);
+	if (seen->hdr->flags & PT_SAMPLE_ASIDE)
+		announce_track(model, thread);
 	for (uint32_t i = 0; i < stack->count; i++)
 		model_function_announce(model, stack->functions[i]);
 }
@@ -386,6 +494,7 @@ void model_sample_record(struct pt_model *model, struct model_thread *thread,
 	    .missing = record->hdr.flags & PT_SAMPLE_FLAGS,
 	    .stack = record->stack,
 	};
+	struct sample_frame *innermost;
 	struct stack stack;
 
 	if (!take(model, thread, &seen, &stack))
@@ -394,12 +503,15 @@ void model_sample_record(struct pt_model *model, struct model_thread *thread,
 	model->totals.samples_incomplete += seen.missing != 0;
 	if (!stack.count)
 		return; /* all of it is left out */
-	announce(model, thread, &stack);
+	announce(model, thread, &seen, &stack);
 	emit_sample(model, thread, &seen, &stack);
 	join(model, thread, &seen, &stack);
 	for (uint32_t i = 0; i < stack.count; i++)
 		thread->samples->frames[i].samples++;
-	thread->samples->frames[stack.count - 1].self++;
+	innermost = &thread->samples->frames[stack.count - 1];
+	innermost->self++;
+	if (model_sample_lines_add(&innermost->lines, stack.lines[stack.count - 1]))
+		model_fail(model, -ENOMEM);
 }
 
 /* ---- off the CPU ---- */
@@ -412,7 +524,7 @@ static void emit_off_cpu(struct pt_model *model, const struct model_thread *thre
 	    .span =
 		{
 		    .pid = thread->process->pid,
-		    .tid = thread->tid,
+		    .tid = track_of(thread),
 		    .category = PT_OFF_CPU_CATEGORY,
 		    .name = cause->name,
 		    .args = cause->args,
@@ -436,7 +548,8 @@ void model_blocked_record(struct pt_model *model, struct model_thread *thread,
 	    .comm = record->comm,
 	    .frames = record->frames,
 	    .frame_count = record->frame_count,
-	    .missing = record->hdr.flags,
+	    .missing = record->hdr.flags & ~PT_SAMPLE_ASIDE,
+	    .stack = record->stack,
 	};
 	struct model_function *why;
 	struct model_cause cause;
@@ -454,14 +567,14 @@ void model_blocked_record(struct pt_model *model, struct model_thread *thread,
 	why = model_function_named(model, bracketed);
 	if (!why)
 		return;
-	announce(model, thread, &stack);
+	announce(model, thread, &seen, &stack);
 	model_function_announce(model, why);
 	join(model, thread, &seen, &stack);
 	for (uint32_t i = 0; i < stack.count; i++)
 		thread->samples->frames[i].blocked_ns += seen.end_ns - seen.begin_ns;
 	thread->samples->frames[stack.count - 1].waited_ns += seen.end_ns - seen.begin_ns;
 	emit_off_cpu(model, thread, &seen, &cause);
-	stack.functions[stack.count++] = why;
+	push(&stack, why, 0);
 	emit_sample(model, thread, &seen, &stack);
 }
 

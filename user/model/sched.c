@@ -103,13 +103,14 @@ static void emit_runnable(struct pt_model *model, struct model_thread *thread,
 	emit(model, thread, &state);
 }
 
-/* From what is known to the next turn. */
+/* From what is known to the next turn. Where nothing is known before it, since when turns are
+ * missing is not known either: the slice is as short as one can be. */
 static void gap(struct pt_model *model, struct model_thread *thread,
 		const struct pt_rec_sched *record, uint32_t lost)
 {
 	struct pt_arg arg = {.key = "records", .number = lost};
 	struct pt_op_state state = {
-	    .begin_ns = thread->sched_ns,
+	    .begin_ns = thread->sched_ns ? thread->sched_ns : record->run_ns - 1,
 	    .end_ns = record->run_ns,
 	    .state = PT_STATE_LOST,
 	    .name = "states lost",
@@ -118,8 +119,7 @@ static void gap(struct pt_model *model, struct model_thread *thread,
 	};
 
 	model->totals.lost_states += lost;
-	if (thread->sched_ns)
-		emit(model, thread, &state);
+	emit(model, thread, &state);
 }
 
 void model_sched_record(struct pt_model *model, struct model_thread *thread,
