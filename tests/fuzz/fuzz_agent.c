@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "agent/config.h"
-#include "agent/http.h"
-#include "agent/listen.h"
+#include "base/http.h"
+#include "base/listen.h"
 
 #define TOKEN "0123456789abcdef"
 
@@ -23,10 +23,10 @@ static void check_config(const char *text)
 	/* it is taken, or there is a place and a reason */
 	if (rc ? config || strncmp(err.what, "f:", 2) != 0 : !config || !config->rule_count)
 		abort();
-	if (!rc && !agent_listen_check(config->listen))
+	if (!rc && !pt_listen_check(config->listen))
 		abort();
 	if (!rc && !config->allow_plain && !config->tls.key_file &&
-	    !agent_listen_is_local(config->listen))
+	    !pt_listen_is_local(config->listen))
 		abort();
 	agent_config_free(config);
 }
@@ -39,11 +39,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!text)
 		abort();
 	check_config(text);
-	listens = agent_listen_check(text);
+	listens = pt_listen_check(text);
 	if (listens && strncmp(text, "unix:/", 6) != 0 && !strchr(text, ':'))
 		abort();
-	agent_listen_is_local(text);
-	if (agent_http_authorized(text, TOKEN) != !strcmp(text, "Bearer " TOKEN))
+	pt_listen_is_local(text);
+	if (pt_http_authorized(text, TOKEN) != !strcmp(text, "Bearer " TOKEN))
 		abort();
 	free(text);
 	return 0;

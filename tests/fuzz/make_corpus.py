@@ -42,6 +42,33 @@ long _PyEval_EvalFrameDefault(long *ts, long *f, int x)
 """
 
 
+# A rank whose communicator fuzz_trace.c has the other rank of.
+NCCL = b"""{
+  "pytrace-bpf": {
+    "host": "a"
+  },
+  "baseTimeNanoseconds": 0,
+  "traceEvents": [
+{"ph":"X","cat":"nccl","name":"ncclCommInitRank","pid":1,"tid":1,"ts":1,"dur":9,\
+"args":{"comm":"0x1","nranks":2,"rank":0,"commId":"12","return":"ncclSuccess"}},
+{"ph":"X","cat":"nccl","name":"ncclGroupStart","pid":1,"tid":1,"ts":15,"dur":1,\
+"args":{"return":"ncclSuccess"}},
+{"ph":"X","cat":"nccl","name":"ncclAllReduce","pid":1,"tid":1,"ts":20,"dur":1,\
+"args":{"comm":"0x1","count":4,"return":"ncclSuccess"}},
+{"ph":"X","cat":"cuda_driver","name":"cuLaunchKernelEx","pid":1,"tid":1,"ts":31,"dur":1,\
+"args":{"correlation":4,"kernel":"k","return":"CUDA_SUCCESS"}},
+{"ph":"X","cat":"nccl","name":"ncclGroupEnd","pid":1,"tid":1,"ts":30,"dur":3,\
+"args":{"return":"ncclSuccess"}},
+{"ph":"B","cat":"gpu_bounds","name":"k","pid":0,"tid":9,"ts":31,"args":{"ended by call":7}},
+{"ph":"E","cat":"gpu_bounds","name":"k","pid":0,"tid":9,"ts":50},
+{"ph":"s","cat":"gpu_bounds","name":"gpu_bounds","pid":1,"tid":1,"ts":31,"id":4}
+  ],
+  "pytrace-bpf summary": {
+    "lost events": 0
+  }
+}
+"""
+
 # A file that registers kernels as nvcc's do; no CUDA is needed.
 KERNELS = """
 typedef void *dim3p;
@@ -132,6 +159,7 @@ def main():
               bytes([0]) + len(records).to_bytes(2, "little") + records + bytes([2, 0, 0]))
         write("records", name, records)
         write("trace", name, read(os.path.join(GOLDEN, name + ".json")))
+    write("trace", "nccl", NCCL)
 
 
 if __name__ == "__main__":

@@ -176,16 +176,17 @@ static void test_events(void **state)
 static int merge_two(const char *a, const char *b, const char *out, struct pt_err *err)
 {
 	struct pt_merge *merge;
+	char host[PT_MERGE_HOST_BYTES];
 	uint64_t base_ns;
-	int rc = pt_merge_start(a, &base_ns, err);
+	int rc = pt_merge_start(a, &base_ns, host, err);
 
 	if (!rc)
 		rc = pt_merge_open(out, base_ns, 0, &merge, err);
 	if (rc)
 		return rc;
-	rc = pt_merge_add(merge, a, a, err);
+	rc = pt_merge_add(merge, a, a, 0, err);
 	if (!rc)
-		rc = pt_merge_add(merge, b, b, err);
+		rc = pt_merge_add(merge, b, b, 0, err);
 	if (!rc)
 		return pt_merge_close(merge, err);
 	pt_merge_discard(merge);
@@ -269,6 +270,7 @@ static void test_foreign(void **state)
 	    "\x1f\x8b nonsense",
 	    "{\n  \"traceEvents\": [\n  ]\n}\n",
 	    "{\n  \"pytrace-bpf\": {\n  },\n  \"traceEvents\": [\n  ]\n}\n"};
+	char host[PT_MERGE_HOST_BYTES];
 	struct pt_err err = {0};
 	uint64_t base_ns;
 
@@ -277,11 +279,12 @@ static void test_foreign(void **state)
 
 		pt_err_clear(&err);
 		scratch_write(path, texts[i], strlen(texts[i]));
-		assert_int_equal(pt_merge_start(path, &base_ns, &err), -EINVAL);
+		assert_int_equal(pt_merge_start(path, &base_ns, host, &err), -EINVAL);
 		assert_non_null(strstr(err.what, "foreign.json"));
 	}
 	pt_err_clear(&err);
-	assert_int_equal(pt_merge_start(scratch_path("nothing.json"), &base_ns, &err), -ENOENT);
+	assert_int_equal(pt_merge_start(scratch_path("nothing.json"), &base_ns, host, &err),
+			 -ENOENT);
 }
 
 int main(void)

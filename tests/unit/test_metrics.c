@@ -127,7 +127,7 @@ static void test_sessions(void **state)
 	define(metrics);
 	call(metrics, 10, 1, 2, 10, 20, PT_SLICE_OPEN_AT_END);
 	call(metrics, 10, 0, 1, 0, 20, PT_SLICE_OPEN_AT_END);
-	pt_metrics_begin(metrics, 1 * SECOND);
+	pt_metrics_begin(metrics, 1 * SECOND, UINT64_MAX);
 	assert_int_equal(pt_metrics_model_size(metrics), 0);
 	process(metrics, 10, "a");
 	define(metrics);
@@ -138,7 +138,7 @@ static void test_sessions(void **state)
 	has(all, "\npytrace_self_seconds_total{process=\"a\",pid=\"10\"} 0.000000040\n");
 	has(all, "function=\"C.f\",file=\"a\\\"\\\\\\n.py\",line=\"1\"} 0.000000020\n");
 	free(all);
-	pt_metrics_begin(metrics, 101 * SECOND);
+	pt_metrics_begin(metrics, 101 * SECOND, UINT64_MAX);
 	all = text(metrics, 200 * SECOND); /* but here it was not seen again */
 	has(all, "\npytrace_calls_total{process=\"ended\",pid=\"ended\"} 2\n");
 	free(all);
@@ -160,6 +160,33 @@ static void test_number_again(void **state)
 	call(metrics, 7, 0, 1, 30, 40, 0);
 	all = text(metrics, 40);
 	has(all, "\npytrace_calls_total{process=\"web\",pid=\"7\"} 1\n");
+	has(all, "\npytrace_calls_total{process=\"ended\",pid=\"ended\"} 1\n");
+	free(all);
+	pt_metrics_free(metrics);
+}
+
+/* But a recording that was prepared beside another has met those that ended meanwhile, too. */
+static void test_number_of_both(void **state)
+{
+	struct pt_metrics *metrics;
+	char *all;
+
+	assert_int_equal(pt_metrics_new(&two, &metrics), 0);
+	define(metrics);
+	process(metrics, 7, "web");
+	process(metrics, 8, "web");
+	call(metrics, 7, 0, 1, 0, 10, 0);
+	call(metrics, 8, 0, 1, 0, 10, 0);
+	end_process(metrics, 8, 20); /* before the other began */
+	end_process(metrics, 7, 40);
+	pt_metrics_begin(metrics, 50, 30);
+	define(metrics);
+	process(metrics, 7, "python"); /* what it is called if nobody knows */
+	process(metrics, 8, "web");
+	end_process(metrics, 7, 40);
+	all = text(metrics, 60);
+	has(all, "\npytrace_calls_total{process=\"web\",pid=\"7\"} 1\n");
+	has(all, "\npytrace_calls_total{process=\"web\",pid=\"8\"} 0\n");
 	has(all, "\npytrace_calls_total{process=\"ended\",pid=\"ended\"} 1\n");
 	free(all);
 	pt_metrics_free(metrics);
@@ -255,6 +282,13 @@ static void test_not_recorded(void **state)
 	assert_null(strstr(all, "self_seconds"));
 	assert_null(strstr(all, "pytrace_g"));
 	free(all);
+	options.events = true; /* --engine hybrid */
+	pt_metrics_set_options(metrics, &options);
+	all = text(metrics, 0);
+	has(all, "pytrace_gc_collections_total{process=\"p\",pid=\"1\"} 0\n");
+	assert_null(strstr(all, "pytrace_calls_total"));
+	assert_null(strstr(all, "self_seconds"));
+	free(all);
 	options.calls = true;
 	options.samples = false;
 	pt_metrics_set_options(metrics, &options);
@@ -309,9 +343,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_calls),        cmocka_unit_test(test_sessions),
-	    cmocka_unit_test(test_number_again), cmocka_unit_test(test_room),
-	    cmocka_unit_test(test_samples),      cmocka_unit_test(test_others),
-	    cmocka_unit_test(test_not_recorded),
+	    cmocka_unit_test(test_number_again), cmocka_unit_test(test_number_of_both),
+	    cmocka_unit_test(test_room),         cmocka_unit_test(test_samples),
+	    cmocka_unit_test(test_others),       cmocka_unit_test(test_not_recorded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -474,7 +474,7 @@ static void test_sent(void **state)
 	agent_otlp_stop(otlp, false);
 	assert_true(stats.sent <= taken()); /* an answer may have been cut off */
 	assert_int_equal(stats.refused, 0);
-	assert_int_equal(stats.refused_points, 0);
+	assert_int_equal(stats.refused_items, 0);
 	assert_false(collector.bad);
 	collector_stop();
 }
@@ -496,7 +496,7 @@ static void test_refused(void **state)
 		rest();
 	agent_otlp_stop(otlp, false);
 	assert_int_equal(stats.refused, 3);
-	assert_true(stats.refused_points >= 4 && stats.refused_points == 2 * stats.sent);
+	assert_true(stats.refused_items >= 4 && stats.refused_items == 2 * stats.sent);
 	assert_int_equal(stats.retries[AGENT_OTLP_BUSY], 0);
 	assert_false(collector.bad);
 	collector_stop();

@@ -5,6 +5,7 @@
  *
  *     python3 1234;<module> (/app/main.py:1);work (/app/main.py:7) 42
  *
+ * With --lines a line is the one at which the function stands, else the one at which it begins.
  * With --off-cpu the numbers are microseconds, of CPU time as of blocked time, so that the two can
  * be compared.
  */
@@ -37,6 +38,7 @@ static int folded_open(struct pt_destination *destination, const struct pt_captu
 	*state = folded;
 	if (!folded)
 		return -ENOMEM;
+	folded->tree.by_line = options->lines;
 	if (options->process_name)
 		snprintf(folded->process_name, sizeof(folded->process_name), "%s",
 			 options->process_name);
@@ -82,14 +84,19 @@ static void add_clean(struct pt_buf *buf, const char *text)
 	}
 }
 
-static void add_function(struct pt_buf *buf, const struct pt_function *function)
+static void add_function(struct pt_buf *buf, const struct stack_node *node, bool by_line)
 {
+	const struct pt_function *function = node->function;
+	uint32_t line = by_line ? node->line : function->line;
+
 	add_clean(buf, function->qualname);
 	if (!function->file[0])
 		return;
 	pt_buf_add_str(buf, " (");
 	add_clean(buf, function->file);
-	pt_buf_printf(buf, ":%u)", function->line);
+	if (line)
+		pt_buf_printf(buf, ":%u", line);
+	pt_buf_add_str(buf, ")");
 }
 
 static void add_stack(const struct folded *folded, uint32_t number, struct pt_buf *buf)
@@ -108,7 +115,7 @@ static void add_stack(const struct folded *folded, uint32_t number, struct pt_bu
 	pt_buf_printf(buf, " %d", node->pid);
 	for (uint32_t i = 0; i < count; i++) {
 		pt_buf_add_str(buf, ";");
-		add_function(buf, folded->tree.nodes[path[i] - 1].function);
+		add_function(buf, &folded->tree.nodes[path[i] - 1], folded->tree.by_line);
 	}
 	pt_buf_printf(buf, " %llu\n", (unsigned long long)number_of);
 }

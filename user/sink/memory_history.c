@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/grow.h"
 #include "base/outfile.h"
 #include "sink/split.h"
 
@@ -408,16 +409,12 @@ static int on_free(const struct pt_memory_history *history, struct place *place,
 
 static int on_live(struct place *place, const struct pt_op_memory *op)
 {
-	size_t size = place->live_size ? 2 * place->live_size : 256;
-	struct pt_op_memory *bigger;
+	struct pt_op_memory *bigger = pt_grow(place->live, place->live_count, &place->live_size,
+					      256, sizeof(*bigger));
 
-	if (place->live_count == place->live_size) {
-		bigger = reallocarray(place->live, size, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		place->live = bigger;
-		place->live_size = size;
-	}
+	if (!bigger)
+		return -ENOMEM;
+	place->live = bigger;
 	place->live[place->live_count++] = *op;
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include "sink/json_scan.h"
 #include "sink/json_text.h"
 #include "sink/merge_event.h"
+#include "sink/nccl_calls.h"
 
 /* The longest event that chrome.c writes fills a block; it may grow by some longer numbers. */
 #define LINE_MAX_BYTES PT_BLOCK_BYTES
@@ -33,7 +34,7 @@ struct merge_input {
 	uint64_t line_number;
 	uint64_t base_ns;
 	bool ours, has_base, merged;
-	char host[256];         /* JSON text without quotes */
+	char host[PT_MERGE_HOST_BYTES];
 	char description[2048]; /* members of its object in the result */
 };
 
@@ -43,6 +44,7 @@ struct pt_merge {
 	char *out, *line;
 	uint64_t base_ns, events, file_count;
 	struct pt_buf inputs; /* the objects that tell of the files */
+	struct pt_buf clocks; /* likewise, of hosts */
 	FILE *frames;
 	uint64_t frame_count;
 	struct total totals[TOTALS_MAX];
@@ -178,7 +180,8 @@ uint64_t pt_merge_events(const struct pt_merge *merge)
 	return merge->events;
 }
 
-int pt_merge_start(const char *path, uint64_t *base_ns, struct pt_err *err)
+int pt_merge_start(const char *path, uint64_t *base_ns, char host[PT_MERGE_HOST_BYTES],
+		   struct pt_err *err)
 {
 	struct merge_input input = {0};
 	char *line = malloc(LINE_MAX_BYTES);
@@ -191,6 +194,7 @@ int pt_merge_start(const char *path, uint64_t *base_ns, struct pt_err *err)
 		rc = read_head(&input, line, err);
 		gzclose(input.file);
 		*base_ns = input.base_ns;
+		snprintf(host, PT_MERGE_HOST_BYTES, "%s", input.merged ? "" : input.host);
 	}
 	free(line);
 	return rc;
@@ -238,6 +242,7 @@ static void merge_free(struct pt_merge *merge)
 {
 	pt_merge_ids_release(&merge->ids);
 	pt_buf_release(&merge->inputs);
+	pt_buf_release(&merge->clocks);
 	if (merge->frames)
 		fclose(merge->frames);
 	free(merge->out);
@@ -281,22 +286,37 @@ int pt_merge_open(const char *out, uint64_t base_ns, int gzip_level, struct pt_m
 
 /* ---- one file ---- */
 
-static int take_event(struct pt_merge *merge, const struct merge_input *input,
-		      const struct pt_merge_file *file, const char *line, struct pt_buf *out,
-		      struct pt_err *err)
+struct adding {
+	struct pt_merge *merge;
+	const struct pt_merge_file *file;
+	struct pt_buf out;
+};
+
+static int bad_event(const struct merge_input *input, int rc, struct pt_err *err)
 {
+	if (rc == -EOVERFLOW)
+		return damaged(input, "a number is too large", err);
+	if (rc == -EBADMSG)
+		return damaged(input, "it is no event", err);
+	return pt_err_set(err, rc, PT_EXIT_FAILED, "", "%s", strerror(-rc));
+}
+
+static int add_event(const struct merge_input *input, const char *line, void *ctx,
+		     struct pt_err *err)
+{
+	struct adding *adding = ctx;
+	struct pt_merge *merge = adding->merge;
+	struct pt_buf *out = &adding->out;
 	const char *end = line;
 	int rc;
 
 	out->len = 0;
 	pt_buf_add_str(out, merge->events ? ",\n" : "\n");
-	rc = *line == '{' ? pt_merge_event(&merge->ids, file, line, &end, out) : -EBADMSG;
-	if (rc == -EOVERFLOW)
-		return damaged(input, "a number is too large", err);
-	if (rc == -EBADMSG || (!rc && end[strspn(end, ",\r\n")]))
-		return damaged(input, "it is no event", err);
+	rc = *line == '{' ? pt_merge_event(&merge->ids, adding->file, line, &end, out) : -EBADMSG;
+	if (!rc && end[strspn(end, ",\r\n")])
+		rc = -EBADMSG;
 	if (rc)
-		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "%s", strerror(-rc));
+		return bad_event(input, rc, err);
 	rc = put(merge, out);
 	merge->events++;
 	return rc == -EMSGSIZE ? damaged(input, "it is too long", err)
@@ -304,24 +324,22 @@ static int take_event(struct pt_merge *merge, const struct merge_input *input,
 			       : 0;
 }
 
-/* Up to the "]" behind the last event. */
-static int read_events(struct pt_merge *merge, struct merge_input *input,
-		       const struct pt_merge_file *file, struct pt_err *err)
+/* Up to the "]" behind the last event. buffer: of LINE_MAX_BYTES. */
+static int read_events(struct merge_input *input, char *buffer,
+		       int (*take)(const struct merge_input *input, const char *line, void *ctx,
+				   struct pt_err *err),
+		       void *ctx, struct pt_err *err)
 {
-	struct pt_buf out = {0};
 	int taken = 0;
 
-	while (!taken && next_line(input, merge->line) > 0) {
-		const char *line = merge->line + strspn(merge->line, " \r\n");
+	while (!taken && next_line(input, buffer) > 0) {
+		const char *line = buffer + strspn(buffer, " \r\n");
 
-		if (*line == ']') {
-			pt_buf_release(&out);
+		if (*line == ']')
 			return 0;
-		}
 		if (*line)
-			taken = take_event(merge, input, file, line, &out, err);
+			taken = take(input, line, ctx, err);
 	}
-	pt_buf_release(&out);
 	return taken ? taken : damaged(input, "it is cut short", err);
 }
 
@@ -439,9 +457,11 @@ static void tell_input(struct pt_merge *merge, const struct merge_input *input)
 	pt_buf_add_str(&merge->inputs, "}");
 }
 
-int pt_merge_add(struct pt_merge *merge, const char *path, const char *name, struct pt_err *err)
+int pt_merge_add(struct pt_merge *merge, const char *path, const char *name, int64_t offset_ns,
+		 struct pt_err *err)
 {
 	struct pt_merge_file file = {.index = merge->file_count};
+	struct adding adding = {.merge = merge, .file = &file};
 	struct merge_input input = {0};
 	int rc = input_open(path, name, &input, err);
 
@@ -453,16 +473,107 @@ int pt_merge_add(struct pt_merge *merge, const char *path, const char *name, str
 				"'%s' counts from an earlier time than before", name);
 	if (!rc) {
 		file.host = input.merged ? "" : input.host;
-		file.shift_ns = input.base_ns - merge->base_ns;
+		if (input.base_ns - merge->base_ns > INT64_MAX / 2 ||
+		    __builtin_add_overflow((int64_t)(input.base_ns - merge->base_ns), offset_ns,
+					   &file.shift_ns))
+			rc = damaged(&input, "its time is too large", err);
 		pt_merge_begin(&merge->ids, &file);
-		rc = read_events(merge, &input, &file, err);
 	}
+	if (!rc)
+		rc = read_events(&input, merge->line, add_event, &adding, err);
+	pt_buf_release(&adding.out);
 	if (!rc)
 		rc = read_tail(merge, &input, &file, err);
 	if (!rc)
 		tell_input(merge, &input);
 	merge->file_count++;
 	gzclose(input.file);
+	return rc;
+}
+
+void pt_merge_tell_clocks(struct pt_merge *merge, const struct pt_buf *clocks)
+{
+	pt_buf_add(&merge->clocks, clocks->data, clocks->len);
+	merge->clocks.failed |= clocks->failed;
+}
+
+/* ---- a look, before anything is written ---- */
+
+static int look_at_event(const struct merge_input *input, const char *line, void *ctx,
+			 struct pt_err *err)
+{
+	int rc = *line == '{' ? pt_nccl_event(ctx, line) : -EBADMSG;
+
+	return rc ? bad_event(input, rc, err) : 0;
+}
+
+/* What a number or flag of the summary says about events that are not there; NULL: nothing. */
+static const char *missing_by(const struct pt_json_member *member)
+{
+	static const char *const keys[] = {"lost events",
+					   "lost records",
+					   "damaged records",
+					   "pauses",
+					   "older entries left out",
+					   "running calls left out",
+					   "capture cut short",
+					   PT_MERGE_SHORT_CALLS,
+					   "document cut short"};
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (pt_json_is(&member->key, keys[i]))
+			return pt_json_is(&member->value, "0") ||
+				       pt_json_is(&member->value, "false")
+				   ? NULL
+				   : keys[i];
+	return NULL;
+}
+
+/* Up to the end of the summary, which ends the file. */
+static int look_at_tail(struct merge_input *input, char *line, const char **missing,
+			struct pt_err *err)
+{
+	struct pt_json_member member;
+	bool begins = true, inside = false; /* not the rest of a long line; the summary */
+	int rc;
+
+	while ((rc = next_line(input, line)) > 0 || rc == -EMSGSIZE) {
+		bool whole = begins && rc > 0;
+
+		begins = rc > 0;
+		if (inside && line[strspn(line, " ")] == '}')
+			return 0;
+		if (!whole || !take_line(line, &member))
+			continue;
+		if (inside && !*missing)
+			*missing = missing_by(&member);
+		inside |= !strncmp(line, "  \"", 3) &&
+			  pt_json_is(&member.key, "pytrace-bpf summary");
+	}
+	return damaged(input, "it is cut short", err);
+}
+
+int pt_merge_look(const char *path, const char *name, struct pt_nccl *nccl, const char **missing,
+		  struct pt_err *err)
+{
+	struct merge_input input = {0};
+	char *line = malloc(LINE_MAX_BYTES);
+	int rc = -ENOMEM;
+
+	*missing = NULL;
+	if (line)
+		rc = input_open(path, name, &input, err);
+	else
+		pt_err_set(err, rc, PT_EXIT_FAILED, "", "out of memory");
+	if (!rc) {
+		rc = read_head(&input, line, err);
+		if (!rc)
+			rc = read_events(&input, line, look_at_event, nccl, err);
+		if (!rc)
+			rc = look_at_tail(&input, line, missing, err);
+		gzclose(input.file);
+	}
+	free(line);
 	return rc;
 }
 
@@ -502,6 +613,10 @@ static void write_tail(const struct pt_merge *merge, struct pt_buf *tail)
 	pt_buf_add_str(tail, merge->frame_count ? "},\n" : "\n  ],\n");
 	pt_buf_add_str(tail, "  \"pytrace-bpf inputs\": [");
 	pt_buf_add(tail, merge->inputs.data, merge->inputs.len);
+	if (merge->clocks.len) {
+		pt_buf_add_str(tail, "\n  ],\n  \"pytrace-bpf clocks\": [");
+		pt_buf_add(tail, merge->clocks.data, merge->clocks.len);
+	}
 	pt_buf_add_str(tail, "\n  ],\n  \"traceName\": ");
 	pt_json_string(tail, name);
 	pt_buf_add_str(tail, ",\n  \"pytrace-bpf summary\": {");
@@ -515,7 +630,7 @@ static void write_tail(const struct pt_merge *merge, struct pt_buf *tail)
 			pt_buf_printf(tail, "%llu", (unsigned long long)total->number);
 	}
 	pt_buf_add_str(tail, "\n  }\n}\n");
-	tail->failed |= merge->inputs.failed;
+	tail->failed |= merge->inputs.failed || merge->clocks.failed;
 }
 
 int pt_merge_close(struct pt_merge *merge, struct pt_err *err)

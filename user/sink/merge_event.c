@@ -107,11 +107,13 @@ static int put_time(const struct pt_merge_file *file, const struct pt_json_span 
 		    struct pt_buf *out)
 {
 	char text[PT_JSON_NUMBER_MAX];
+	int64_t shifted;
 	uint64_t ns;
 
-	if (!pt_json_take_milli(value, &ns) || ns > INT64_MAX - file->shift_ns)
+	if (!pt_json_take_milli(value, &ns) || ns > INT64_MAX ||
+	    __builtin_add_overflow((int64_t)ns, file->shift_ns, &shifted) || shifted < 0)
 		return -EBADMSG;
-	pt_buf_add(out, text, (size_t)(pt_json_us(text, ns + file->shift_ns) - text));
+	pt_buf_add(out, text, (size_t)(pt_json_us(text, (uint64_t)shifted) - text));
 	return 0;
 }
 

@@ -35,7 +35,7 @@ struct pt_merge_ids {
 struct pt_merge_file {
 	uint64_t index;                   /* 0, 1, .. */
 	const char *host;                 /* JSON text without quotes; "" is not shown */
-	uint64_t shift_ns;                /* of the times */
+	int64_t shift_ns;                 /* of the times */
 	uint64_t base[PT_MERGE_ID_COUNT]; /* set by pt_merge_begin() */
 };
 

@@ -2,122 +2,23 @@
 #include "sink/metrics.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/map.h"
+#include "base/grow.h"
 #include "cuda/table.h"
+#include "sink/metrics_parts.h"
 
 #define FUNCTIONS_PER_PROCESS 4096
 #define FUNCTIONS_MAX         65536
 #define DEPTH_MAX             65536
-#define THREAD_BUCKETS        1024
-
-enum counter {
-	CALLS,
-	CALL_NS, /* self time of all functions */
-	GC_COUNT,
-	GC_NS,
-	GIL_COUNT,
-	GIL_NS,
-	EXCEPTIONS,
-	CUDA_CALLS,
-	CUDA_LAUNCHES,
-	CUDA_ERRORS,
-	LOST_EVENTS,
-	SAMPLES,
-	SAMPLED_NS,
-	COUNTERS
-};
-
-static const struct pt_series_name counter_names[COUNTERS] = {
-    [CALLS] = {"pytrace_calls_total", "Calls of Python functions that have ended.",
-	       PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [CALL_NS] = {"pytrace_self_seconds_total",
-		 "Time in Python functions that have ended, without what they called.",
-		 PT_SERIES_COUNTER, PT_SERIES_NS},
-    [GC_COUNT] = {"pytrace_gc_collections_total", "Garbage collections.", PT_SERIES_COUNTER,
-		  PT_SERIES_PLAIN},
-    [GC_NS] = {"pytrace_gc_seconds_total", "Time in garbage collections.", PT_SERIES_COUNTER,
-	       PT_SERIES_NS},
-    [GIL_COUNT] = {"pytrace_gil_waits_total", "Waits for the global interpreter lock.",
-		   PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [GIL_NS] = {"pytrace_gil_wait_seconds_total", "Time threads waited for the GIL.",
-		PT_SERIES_COUNTER, PT_SERIES_NS},
-    [EXCEPTIONS] = {"pytrace_exceptions_total", "Exceptions that reached Python code.",
-		    PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [CUDA_CALLS] = {"pytrace_cuda_calls_total", "Calls of CUDA functions and of NCCL.",
-		    PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [CUDA_LAUNCHES] = {"pytrace_cuda_launches_total",
-		       "Calls that launch CUDA kernels, graphs or host functions.",
-		       PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [CUDA_ERRORS] = {"pytrace_cuda_errors_total", "Calls of CUDA functions that failed.",
-		     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [LOST_EVENTS] = {"pytrace_lost_events_total",
-		     "Calls and returns that are missing in what is counted here.",
-		     PT_SERIES_COUNTER, PT_SERIES_PLAIN},
-    [SAMPLES] = {"pytrace_samples_total", "Looks at what a thread was running.", PT_SERIES_COUNTER,
-		 PT_SERIES_PLAIN},
-    [SAMPLED_NS] = {"pytrace_sampled_seconds_total", "CPU time that the samples stand for.",
-		    PT_SERIES_COUNTER, PT_SERIES_NS},
-};
-
-/* A name, once for all processes. */
-struct metric_function {
-	uint64_t hash;
-	uint32_t line;
-	char *file, *name;
-	uint32_t next_same_hash; /* plus one */
-};
-
-struct function_count {
-	uint32_t function;
-	uint64_t calls, self_ns;
-	uint64_t sampled_ns; /* what the others are without, and the other way round */
-};
-
-struct metric_process {
-	pid_t pid;
-	char name[64];
-	uint64_t began_ns; /* its series do; of those for several processes 0 */
-	uint64_t ended_ns; /* 0: it runs */
-	bool exited;       /* it, and not only the recording: its number may be another's next */
-	uint64_t counters[COUNTERS];
-	struct function_count *functions;
-	size_t function_count, function_room;
-	struct pt_map function_at; /* (function, 0): place + 1 */
-};
-
-/* The time of finished calls, by depth, of a thread that is in the middle of callers of them. */
-struct metric_thread {
-	pid_t pid, tid;
-	struct metric_thread *next;
-	uint32_t room;
-	uint64_t *below_ns; /* [depth]: of calls at that depth, since the last end above */
-};
-
-struct pt_metrics {
-	pthread_mutex_t lock;
-	struct pt_metrics_options options;
-	bool calls, samples; /* options had that at some time */
-	struct metric_process *processes;
-	size_t process_count;
-	struct metric_process other, ended;
-	struct metric_function *functions;
-	size_t function_count, function_room;
-	struct pt_map function_by_hash; /* the newest + 1 */
-	uint32_t *model_functions;      /* the model's id: function + 1; 0: it has no name here */
-	size_t model_room;
-	uint64_t model_size;
-	struct metric_thread *threads[THREAD_BUCKETS];
-};
 
 static void take_options(struct pt_metrics *metrics, const struct pt_metrics_options *options)
 {
 	metrics->options = *options;
 	metrics->calls |= options->calls;
+	metrics->events |= options->calls || options->events;
 	metrics->samples |= options->samples;
 }
 
@@ -256,7 +157,7 @@ static void process_fold(struct pt_metrics *metrics, struct metric_process *proc
 	*process = metrics->processes[--metrics->process_count];
 }
 
-static void fold_ended(struct pt_metrics *metrics, uint64_t now_ns)
+void metrics_fold_ended(struct pt_metrics *metrics, uint64_t now_ns)
 {
 	for (size_t i = metrics->process_count; i-- > 0;) {
 		struct metric_process *process = &metrics->processes[i];
@@ -284,6 +185,12 @@ static void make_room(struct pt_metrics *metrics)
 		process_fold(metrics, oldest);
 }
 
+/* While the recording at work was prepared: it may have met that process, too. */
+static bool ended_meanwhile(const struct pt_metrics *metrics, const struct metric_process *process)
+{
+	return process->ended_ns >= metrics->since_ns && process->ended_ns < metrics->begun_ns;
+}
+
 static int add_process(struct pt_metrics *metrics, const struct pt_op_process *op)
 {
 	struct metric_process *process = process_find(metrics, op->pid), *bigger;
@@ -291,6 +198,8 @@ static int add_process(struct pt_metrics *metrics, const struct pt_op_process *o
 
 	metrics->model_size++;
 	snprintf(name, sizeof(name), "%s", op->name);
+	if (process && process->exited && ended_meanwhile(metrics, process))
+		return 0; /* of one that has ended the name may not be known any more */
 	if (process && !process->exited && !strcmp(process->name, name)) {
 		process->ended_ns = 0;
 		return 0;
@@ -310,9 +219,11 @@ static int add_process(struct pt_metrics *metrics, const struct pt_op_process *o
 	return 0;
 }
 
-void pt_metrics_begin(struct pt_metrics *metrics, uint64_t now_ns)
+void pt_metrics_begin(struct pt_metrics *metrics, uint64_t now_ns, uint64_t since_ns)
 {
 	pthread_mutex_lock(&metrics->lock);
+	metrics->since_ns = since_ns;
+	metrics->begun_ns = now_ns;
 	for (size_t i = 0; i < metrics->process_count; i++)
 		if (!metrics->processes[i].ended_ns)
 			metrics->processes[i].ended_ns = now_ns;
@@ -343,15 +254,11 @@ static int64_t name_function(struct pt_metrics *metrics, const struct pt_functio
 	}
 	if (metrics->function_count == FUNCTIONS_MAX)
 		return 0;
-	if (metrics->function_count == metrics->function_room) {
-		size_t room = metrics->function_room ? 2 * metrics->function_room : 256;
-
-		entry = reallocarray(metrics->functions, room, sizeof(*entry));
-		if (!entry)
-			return -ENOMEM;
-		metrics->functions = entry;
-		metrics->function_room = room;
-	}
+	entry = pt_grow(metrics->functions, metrics->function_count, &metrics->function_room, 256,
+			sizeof(*entry));
+	if (!entry)
+		return -ENOMEM;
+	metrics->functions = entry;
 	entry = &metrics->functions[metrics->function_count];
 	*entry = (struct metric_function){.hash = hash,
 					  .line = function->line,
@@ -402,15 +309,11 @@ static struct function_count *count_of(struct metric_process *process, uint32_t 
 		return &process->functions[place - 1];
 	if (process->function_count == FUNCTIONS_PER_PROCESS)
 		return NULL;
-	if (process->function_count == process->function_room) {
-		size_t room = process->function_room ? 2 * process->function_room : 64;
-
-		bigger = reallocarray(process->functions, room, sizeof(*bigger));
-		if (!bigger)
-			return NULL;
-		process->functions = bigger;
-		process->function_room = room;
-	}
+	bigger = pt_grow(process->functions, process->function_count, &process->function_room, 64,
+			 sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	process->functions = bigger;
 	if (pt_map_put(&process->function_at, function, 0,
 		       (void *)(uintptr_t)(process->function_count + 1)))
 		return NULL;
@@ -552,160 +455,6 @@ uint64_t pt_metrics_model_size(struct pt_metrics *metrics)
 	size = metrics->model_size;
 	pthread_mutex_unlock(&metrics->lock);
 	return size;
-}
-
-/* ---- the series ---- */
-
-static void give(const struct pt_series_sink *sink, const struct pt_series_name *name,
-		 const struct metric_process *process, struct pt_series_sample *sample)
-{
-	sample->process = process->name;
-	sample->pid = process->pid;
-	sample->since_ns = process->began_ns;
-	sink->sample(name, sample, sink->ctx);
-}
-
-static bool is_counted(const struct pt_metrics *metrics, int counter)
-{
-	if (counter == SAMPLES || counter == SAMPLED_NS)
-		return metrics->samples;
-	return metrics->calls || counter == LOST_EVENTS;
-}
-
-static void give_counter(const struct pt_metrics *metrics, int counter,
-			 const struct pt_series_sink *sink)
-{
-	const struct pt_series_name *name = &counter_names[counter];
-
-	sink->name(name, sink->ctx);
-	for (size_t i = 0; i < metrics->process_count + 2; i++) {
-		const struct metric_process *process = i == metrics->process_count ? &metrics->other
-						       : i > metrics->process_count
-							   ? &metrics->ended
-							   : &metrics->processes[i];
-		struct pt_series_sample sample = {.value = process->counters[counter]};
-
-		give(sink, name, process, &sample);
-	}
-}
-
-static uint64_t time_of(const struct function_count *count)
-{
-	return count->self_ns + count->sampled_ns;
-}
-
-static int more_self_time(const void *a, const void *b)
-{
-	const struct function_count *const *x = a, *const *y = b;
-
-	if (time_of(*x) != time_of(*y))
-		return time_of(*x) < time_of(*y) ? 1 : -1;
-	return (*x)->function < (*y)->function ? -1 : (*x)->function > (*y)->function;
-}
-
-/* The functions of a process with most self time; the caller frees them. */
-static const struct function_count **top(const struct pt_metrics *metrics,
-					 const struct metric_process *process, size_t *count)
-{
-	const struct function_count **list;
-
-	*count = 0;
-	if (!process->function_count)
-		return NULL;
-	list = malloc(process->function_count * sizeof(const struct function_count *));
-	if (!list)
-		return NULL;
-	for (size_t i = 0; i < process->function_count; i++)
-		list[i] = &process->functions[i];
-	qsort(list, process->function_count, sizeof(const struct function_count *), more_self_time);
-	*count = process->function_count < metrics->options.functions ? process->function_count
-								      : metrics->options.functions;
-	return list;
-}
-
-enum function_series { SELF_TIME, FUNCTION_CALLS, SAMPLED_TIME, FUNCTION_SERIES };
-
-static void give_functions(const struct pt_metrics *metrics, enum function_series which,
-			   const struct pt_series_name *name, const struct metric_process *process,
-			   const struct pt_series_sink *sink)
-{
-	size_t count;
-	const struct function_count **list = top(metrics, process, &count);
-
-	for (size_t i = 0; i < count; i++) {
-		const uint64_t values[FUNCTION_SERIES] = {list[i]->self_ns, list[i]->calls,
-							  list[i]->sampled_ns};
-		const struct metric_function *function = &metrics->functions[list[i]->function - 1];
-		struct pt_series_sample sample = {
-		    .labels = {{"function", function->name}, {"file", function->file}}};
-		char line[16];
-
-		if (!list[i]->sampled_ns == (which == SAMPLED_TIME))
-			continue;
-		snprintf(line, sizeof(line), "%u", function->line);
-		sample.labels[2] = (struct pt_series_label){"line", line};
-		sample.value = values[which];
-		give(sink, name, process, &sample);
-	}
-	free(list);
-}
-
-static void give_all_functions(const struct pt_metrics *metrics, const struct pt_series_sink *sink)
-{
-	static const struct pt_series_name names[FUNCTION_SERIES] = {
-	    [SELF_TIME] = {"pytrace_function_self_seconds_total",
-			   "Self time of the functions with most self time.", PT_SERIES_COUNTER,
-			   PT_SERIES_NS},
-	    [FUNCTION_CALLS] = {"pytrace_function_calls_total",
-				"Calls of the functions with most self time.", PT_SERIES_COUNTER,
-				PT_SERIES_PLAIN},
-	    [SAMPLED_TIME] = {"pytrace_function_sampled_seconds_total",
-			      "CPU time in the functions with most of it, by samples.",
-			      PT_SERIES_COUNTER, PT_SERIES_NS},
-	};
-
-	for (enum function_series n = 0; n < FUNCTION_SERIES; n++) {
-		if (!(n == SAMPLED_TIME ? metrics->samples : metrics->calls))
-			continue;
-		sink->name(&names[n], sink->ctx);
-		for (size_t i = 0; i < metrics->process_count; i++)
-			give_functions(metrics, n, &names[n], &metrics->processes[i], sink);
-	}
-}
-
-/* A gauge, since it falls when a function gets series of its own. */
-static void give_rest(const struct pt_metrics *metrics, const struct pt_series_sink *sink)
-{
-	static const struct pt_series_name name = {
-	    "pytrace_other_functions_self_seconds",
-	    "Self time of the functions that have no series of their own now.", PT_SERIES_GAUGE,
-	    PT_SERIES_NS};
-
-	sink->name(&name, sink->ctx);
-	for (size_t i = 0; i < metrics->process_count; i++) {
-		const struct metric_process *process = &metrics->processes[i];
-		struct pt_series_sample sample = {.value = process->counters[CALL_NS]};
-		size_t count;
-		const struct function_count **list = top(metrics, process, &count);
-
-		for (size_t f = 0; f < count; f++)
-			sample.value -= list[f]->self_ns;
-		free(list);
-		give(sink, &name, process, &sample);
-	}
-}
-
-void pt_metrics_walk(struct pt_metrics *metrics, uint64_t now_ns, const struct pt_series_sink *sink)
-{
-	pthread_mutex_lock(&metrics->lock);
-	fold_ended(metrics, now_ns);
-	for (int i = 0; i < COUNTERS; i++)
-		if (is_counted(metrics, i))
-			give_counter(metrics, i, sink);
-	give_all_functions(metrics, sink);
-	if (metrics->calls)
-		give_rest(metrics, sink);
-	pthread_mutex_unlock(&metrics->lock);
 }
 
 void pt_metrics_free(struct pt_metrics *metrics)

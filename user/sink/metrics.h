@@ -29,14 +29,17 @@ struct pt_metrics_options {
 	/* What is recorded. Of what never was there are no series: 0 would say that nothing
 	 * happened. */
 	bool calls, samples;
+	bool events; /* collections and the like, which calls have beside them anyway */
 };
 
 int pt_metrics_new(const struct pt_metrics_options *options, struct pt_metrics **metrics);
 /* New ones hold from now on; processes that have series keep them. */
 void pt_metrics_set_options(struct pt_metrics *metrics, const struct pt_metrics_options *options);
 /* A model begins whose functions have numbers of their own; what is not announced again has ended.
- * now_ns: CLOCK_MONOTONIC. */
-void pt_metrics_begin(struct pt_metrics *metrics, uint64_t now_ns);
+ * now_ns: CLOCK_MONOTONIC. since_ns: the recording behind it was prepared since then, beside the
+ * one before, so a process that has ended after that may be announced all the same; UINT64_MAX:
+ * not. */
+void pt_metrics_begin(struct pt_metrics *metrics, uint64_t now_ns, uint64_t since_ns);
 /* Suits pt_op_fn with the metrics as ctx. */
 int pt_metrics_op(const struct pt_op *op, void *metrics);
 /* Gives all series to sink, which must not call back. */

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
-/* The tree of a message lies in chunks that are freed together. What cannot be had sets failed. */
 #include "sink/otlp.h"
 
 #include <errno.h>
@@ -9,16 +8,7 @@
 
 #include "base/map.h"
 #include "base/utf8.h"
-#include "otlp.pb-c.h"
-
-#define CHUNK_BYTES (64u << 10)
-#define SCOPE_NAME  "pytrace-bpf"
-
-struct chunk {
-	struct chunk *next;
-	size_t used, size;
-	_Alignas(max_align_t) char data[];
-};
+#include "sink/otlp_tree.h"
 
 /* A process in the message that is being put together. */
 struct part {
@@ -30,8 +20,7 @@ struct part {
 struct pt_otlp {
 	const struct pt_otlp_source *source;
 	uint64_t now_ns; /* since 1970 */
-	bool failed;
-	struct chunk *chunks;
+	struct pt_otlp_tree tree;
 	Otlp__Metrics message;
 	size_t points; /* in it */
 	struct part own;
@@ -41,68 +30,10 @@ struct pt_otlp {
 	size_t done_count;
 };
 
-/* ---- memory ---- */
-
-/* Zeros; NULL: failed is set. */
-static void *take(struct pt_otlp *otlp, size_t size)
-{
-	struct chunk *chunk = otlp->chunks;
-	size_t aligned = (size + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
-
-	if (!chunk || chunk->size - chunk->used < aligned) {
-		size_t room = aligned > CHUNK_BYTES ? aligned : CHUNK_BYTES;
-
-		chunk = calloc(1, sizeof(*chunk) + room);
-		if (!chunk) {
-			otlp->failed = true;
-			return NULL;
-		}
-		chunk->size = room;
-		chunk->next = otlp->chunks;
-		otlp->chunks = chunk;
-	}
-	chunk->used += aligned;
-	return chunk->data + chunk->used - aligned;
-}
-
-static char *take_text(struct pt_otlp *otlp, const char *text)
-{
-	size_t len = strlen(text) + 1;
-	char *copy = take(otlp, len);
-
-	return copy ? memcpy(copy, text, len) : NULL;
-}
-
-/* Adds item to a list of protobuf-c's (at list: a pointer to pointers), whose room is a power of
- * two. */
-static void append(struct pt_otlp *otlp, size_t *count, void *list, void *item)
-{
-	void **items, **bigger;
-
-	if (!item)
-		return;
-	memcpy(&items, list, sizeof(items));
-	if (!(*count & (*count - 1))) {
-		bigger = take(otlp, (*count ? 2 * *count : 1) * sizeof(*bigger));
-		if (!bigger)
-			return;
-		if (*count)
-			memcpy(bigger, items, *count * sizeof(*bigger));
-		items = bigger;
-		memcpy(list, &items, sizeof(items));
-	}
-	items[(*count)++] = item;
-}
-
 /* Forgets the message at work. */
 static void clear(struct pt_otlp *otlp)
 {
-	while (otlp->chunks) {
-		struct chunk *chunk = otlp->chunks;
-
-		otlp->chunks = chunk->next;
-		free(chunk);
-	}
+	pt_otlp_tree_clear(&otlp->tree);
 	pt_map_release(&otlp->parts);
 	memset(&otlp->parts, 0, sizeof(otlp->parts));
 	memset(&otlp->own, 0, sizeof(otlp->own));
@@ -113,89 +44,36 @@ static void clear(struct pt_otlp *otlp)
 static void pack(struct pt_otlp *otlp)
 {
 	struct pt_buf *bigger, packed = {0};
-	size_t size;
 
-	if (!otlp->points || otlp->failed)
+	if (!otlp->points || otlp->tree.failed)
 		return;
-	size = otlp__metrics__get_packed_size(&otlp->message);
 	bigger = reallocarray(otlp->done, otlp->done_count + 1, sizeof(*bigger));
 	if (bigger)
 		otlp->done = bigger;
-	if (!bigger || pt_buf_reserve(&packed, size)) {
-		otlp->failed = true;
+	if (!bigger || pt_otlp_pack(&otlp->message.base, &packed)) {
+		otlp->tree.failed = true;
 		return;
 	}
-	packed.len = otlp__metrics__pack(&otlp->message, (uint8_t *)packed.data);
 	otlp->done[otlp->done_count++] = packed;
 	clear(otlp);
 }
 
 /* ---- resources ---- */
 
-/* text NULL: a number. */
-static Otlp__Attribute *attribute(struct pt_otlp *otlp, const char *key, const char *text,
-				  int64_t number)
-{
-	Otlp__Attribute *item = take(otlp, sizeof(*item));
-	Otlp__Value *value = take(otlp, sizeof(*value));
-
-	if (!item || !value)
-		return NULL;
-	otlp__attribute__init(item);
-	otlp__value__init(value);
-	item->key = take_text(otlp, key);
-	item->value = value;
-	value->value_case = text ? OTLP__VALUE__VALUE_TEXT : OTLP__VALUE__VALUE_NUMBER;
-	if (text)
-		value->text = take_text(otlp, text);
-	else
-		value->number = number;
-	return otlp->failed ? NULL : item;
-}
-
-static Otlp__Resource *describe(struct pt_otlp *otlp, const char *service, pid_t pid)
-{
-	const struct pt_otlp_source *source = otlp->source;
-	Otlp__Resource *resource = take(otlp, sizeof(*resource));
-	char instance[300];
-
-	if (!resource)
-		return NULL;
-	otlp__resource__init(resource);
-	snprintf(instance, sizeof(instance), service ? "%s:%d" : "%s", source->host, pid);
-#define ADD(...)                                                                                   \
-	append(otlp, &resource->n_attributes, &resource->attributes, attribute(otlp, __VA_ARGS__))
-	ADD("service.name", service ? service : SCOPE_NAME, 0);
-	ADD("service.instance.id", instance, 0);
-	if (!service)
-		ADD("service.version", source->version, 0);
-	ADD("host.name", source->host, 0);
-	if (service)
-		ADD("process.pid", NULL, pid);
-	for (size_t i = 0; i < source->attribute_count; i++)
-		ADD(source->attributes[i].key, source->attributes[i].value, 0);
-#undef ADD
-	return resource;
-}
-
 /* service NULL: the agent's. */
 static void begin_part(struct pt_otlp *otlp, struct part *part, const char *service, pid_t pid)
 {
-	Otlp__ResourceMetrics *metrics = take(otlp, sizeof(*metrics));
-	Otlp__ScopeMetrics *scope = take(otlp, sizeof(*scope));
-	Otlp__Scope *tool = take(otlp, sizeof(*tool));
+	Otlp__ResourceMetrics *metrics = pt_otlp_take(&otlp->tree, sizeof(*metrics));
+	Otlp__ScopeMetrics *scope = pt_otlp_take(&otlp->tree, sizeof(*scope));
 
-	if (!metrics || !scope || !tool)
+	if (!metrics || !scope)
 		return;
 	otlp__resource_metrics__init(metrics);
 	otlp__scope_metrics__init(scope);
-	otlp__scope__init(tool);
-	tool->name = take_text(otlp, SCOPE_NAME);
-	tool->version = take_text(otlp, otlp->source->version);
-	scope->scope = tool;
-	metrics->resource = describe(otlp, service, pid);
-	append(otlp, &metrics->n_scopes, &metrics->scopes, scope);
-	append(otlp, &otlp->message.n_resources, &otlp->message.resources, metrics);
+	scope->scope = pt_otlp_scope(&otlp->tree, otlp->source);
+	metrics->resource = pt_otlp_resource(&otlp->tree, otlp->source, service, pid);
+	pt_otlp_append(&otlp->tree, &metrics->n_scopes, &metrics->scopes, scope);
+	pt_otlp_append(&otlp->tree, &otlp->message.n_resources, &otlp->message.resources, metrics);
 	part->metrics = metrics;
 }
 
@@ -208,13 +86,13 @@ static struct part *part_of(struct pt_otlp *otlp, const struct pt_series_sample 
 				: pt_map_get(&otlp->parts, (uint64_t)sample->pid, hash);
 
 	if (!part) {
-		part = take(otlp, sizeof(*part));
+		part = pt_otlp_take(&otlp->tree, sizeof(*part));
 		if (!part || pt_map_put(&otlp->parts, (uint64_t)sample->pid, hash, part))
-			otlp->failed = true;
+			otlp->tree.failed = true;
 	}
-	if (!otlp->failed && !part->metrics)
+	if (!otlp->tree.failed && !part->metrics)
 		begin_part(otlp, part, own ? NULL : sample->process, sample->pid);
-	return otlp->failed ? NULL : part;
+	return otlp->tree.failed ? NULL : part;
 }
 
 /* ---- points ---- */
@@ -236,16 +114,16 @@ static const char *unit_text(enum pt_series_unit unit)
 static void begin_metric(struct pt_otlp *otlp, struct part *part, const struct pt_series_name *name)
 {
 	Otlp__ScopeMetrics *scope = part->metrics->scopes[0];
-	Otlp__Metric *metric = take(otlp, sizeof(*metric));
-	Otlp__Gauge *gauge = take(otlp, sizeof(*gauge));
-	Otlp__Sum *sum = take(otlp, sizeof(*sum));
+	Otlp__Metric *metric = pt_otlp_take(&otlp->tree, sizeof(*metric));
+	Otlp__Gauge *gauge = pt_otlp_take(&otlp->tree, sizeof(*gauge));
+	Otlp__Sum *sum = pt_otlp_take(&otlp->tree, sizeof(*sum));
 
 	if (!metric || !gauge || !sum)
 		return;
 	otlp__metric__init(metric);
-	metric->name = take_text(otlp, name->name);
-	metric->description = take_text(otlp, name->help);
-	metric->unit = take_text(otlp, unit_text(name->unit));
+	metric->name = pt_otlp_text(&otlp->tree, name->name);
+	metric->description = pt_otlp_text(&otlp->tree, name->help);
+	metric->unit = pt_otlp_text(&otlp->tree, unit_text(name->unit));
 	if (name->kind == PT_SERIES_GAUGE) {
 		otlp__gauge__init(gauge);
 		metric->data_case = OTLP__METRIC__DATA_GAUGE;
@@ -257,7 +135,7 @@ static void begin_metric(struct pt_otlp *otlp, struct part *part, const struct p
 		metric->data_case = OTLP__METRIC__DATA_SUM;
 		metric->sum = sum;
 	}
-	append(otlp, &scope->n_metrics, &scope->metrics, metric);
+	pt_otlp_append(&otlp->tree, &scope->n_metrics, &scope->metrics, metric);
 	part->metric = metric;
 	part->name = otlp->name;
 }
@@ -266,7 +144,7 @@ static Otlp__Point *point(struct pt_otlp *otlp, const struct pt_series_name *nam
 			  const struct pt_series_sample *sample)
 {
 	const struct pt_otlp_source *source = otlp->source;
-	Otlp__Point *item = take(otlp, sizeof(*item));
+	Otlp__Point *item = pt_otlp_take(&otlp->tree, sizeof(*item));
 
 	if (!item)
 		return NULL;
@@ -291,14 +169,15 @@ static void add_attributes(struct pt_otlp *otlp, Otlp__Point *item,
 			   const struct pt_series_sample *sample)
 {
 	if (sample->process && !sample->pid) { /* all others: they share the agent's resource */
-		append(otlp, &item->n_attributes, &item->attributes,
-		       attribute(otlp, "process", sample->process, 0));
-		append(otlp, &item->n_attributes, &item->attributes,
-		       attribute(otlp, "pid", sample->process, 0));
+		pt_otlp_append(&otlp->tree, &item->n_attributes, &item->attributes,
+			       pt_otlp_attribute(&otlp->tree, "process", sample->process, 0));
+		pt_otlp_append(&otlp->tree, &item->n_attributes, &item->attributes,
+			       pt_otlp_attribute(&otlp->tree, "pid", sample->process, 0));
 	}
 	for (size_t i = 0; i < PT_SERIES_LABELS && sample->labels[i].key; i++)
-		append(otlp, &item->n_attributes, &item->attributes,
-		       attribute(otlp, sample->labels[i].key, sample->labels[i].value, 0));
+		pt_otlp_append(&otlp->tree, &item->n_attributes, &item->attributes,
+			       pt_otlp_attribute(&otlp->tree, sample->labels[i].key,
+						 sample->labels[i].value, 0));
 }
 
 static void otlp_name(const struct pt_series_name *name, void *ctx)
@@ -317,17 +196,19 @@ static void otlp_sample(const struct pt_series_name *name, const struct pt_serie
 
 	if (otlp->points == PT_OTLP_POINTS_MAX)
 		pack(otlp);
-	part = otlp->failed ? NULL : part_of(otlp, sample);
+	part = otlp->tree.failed ? NULL : part_of(otlp, sample);
 	if (part && (!part->metric || part->name != otlp->name))
 		begin_metric(otlp, part, name);
-	item = otlp->failed ? NULL : point(otlp, name, sample);
-	if (!item)
+	item = otlp->tree.failed ? NULL : point(otlp, name, sample);
+	if (!item || !part->metric)
 		return;
 	add_attributes(otlp, item, sample);
 	if (name->kind == PT_SERIES_GAUGE)
-		append(otlp, &part->metric->gauge->n_points, &part->metric->gauge->points, item);
+		pt_otlp_append(&otlp->tree, &part->metric->gauge->n_points,
+			       &part->metric->gauge->points, item);
 	else
-		append(otlp, &part->metric->sum->n_points, &part->metric->sum->points, item);
+		pt_otlp_append(&otlp->tree, &part->metric->sum->n_points,
+			       &part->metric->sum->points, item);
 	otlp->points++;
 }
 
@@ -356,7 +237,7 @@ int pt_otlp_finish(struct pt_otlp *otlp, const struct pt_buf **messages, size_t 
 	pack(otlp);
 	*messages = otlp->done;
 	*count = otlp->done_count;
-	return otlp->failed ? -ENOMEM : 0;
+	return otlp->tree.failed ? -ENOMEM : 0;
 }
 
 void pt_otlp_free(struct pt_otlp *otlp)
@@ -373,17 +254,17 @@ void pt_otlp_free(struct pt_otlp *otlp)
 int pt_otlp_answer(const void *data, size_t len, uint64_t *rejected, char *reason,
 		   size_t reason_size)
 {
-	Otlp__MetricsAnswer *answer = otlp__metrics_answer__unpack(NULL, len, data);
+	Otlp__Answer *answer = otlp__answer__unpack(NULL, len, data);
 	const Otlp__PartialSuccess *partial = answer ? answer->partial : NULL;
 
 	*rejected = 0;
 	reason[0] = '\0';
 	if (!answer)
 		return -EBADMSG;
-	if (partial && partial->rejected_points > 0)
-		*rejected = (uint64_t)partial->rejected_points;
+	if (partial && partial->rejected > 0)
+		*rejected = (uint64_t)partial->rejected;
 	if (partial)
 		pt_utf8_clean(reason, reason_size, partial->message, strlen(partial->message));
-	otlp__metrics_answer__free_unpacked(answer, NULL);
+	otlp__answer__free_unpacked(answer, NULL);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * A profile as pprof reads it (`go tool pprof`, and what else knows the format): proto/pprof.proto,
  * gzipped. A sample for each distinct stack of each thread, with the labels pid, tid and thread; a
- * mapping for each process, so that one can be looked at alone.
+ * mapping for each process, so that one can be looked at alone. A location is a line of a function:
+ * the one at which it stands, or from which it calls.
  *
  * The message is written in pieces: messages one behind the other are one, whose repeated fields
  * have the items of all. So nothing of it is held but the bytes.
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "pprof.pb-c.h"
 #include "sink/format.h"
 #include "sink/stack_tree.h"
@@ -53,6 +55,7 @@ static int pprof_open(struct pt_destination *destination, const struct pt_captur
 	*state = pprof;
 	if (!pprof)
 		return -ENOMEM;
+	pprof->tree.by_line = true;
 	pprof->start_mono_ns = info->start_mono_ns;
 	pprof->start_real_ns = info->start_real_ns;
 	snprintf(pprof->version, sizeof(pprof->version), "pytrace-bpf %s", info->tool_version);
@@ -89,15 +92,10 @@ static struct row *row_get(struct pprof *pprof, uint32_t stack, pid_t tid)
 
 	if (number)
 		return &pprof->rows[number - 1];
-	if (pprof->count == pprof->room) {
-		size_t room = pprof->room ? 2 * pprof->room : 256;
-
-		bigger = reallocarray(pprof->rows, room, sizeof(*bigger));
-		if (!bigger)
-			return NULL;
-		pprof->rows = bigger;
-		pprof->room = room;
-	}
+	bigger = pt_grow(pprof->rows, pprof->count, &pprof->room, 256, sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	pprof->rows = bigger;
 	if (pt_map_put(&pprof->by_stack, stack, (uint32_t)tid, (void *)(pprof->count + 1)))
 		return NULL;
 	pprof->rows[pprof->count] = (struct row){.stack = stack, .tid = tid};
@@ -155,7 +153,7 @@ struct writer {
 	struct pt_map texts;
 	struct pt_map mappings;  /* .. by pid */
 	struct pt_map functions; /* .. by function */
-	struct pt_map locations; /* .. by (mapping, function) */
+	struct pt_map locations; /* .. by (mapping and line, function) */
 	const char **text;       /* by index */
 	size_t text_count, text_room;
 };
@@ -194,15 +192,12 @@ static int64_t new_text(struct writer *w, const char *text)
 	Pprof__Profile piece = PPROF__PROFILE__INIT;
 	const char **bigger;
 
-	if (w->text_count == w->text_room) {
-		w->text_room = w->text_room ? 2 * w->text_room : 256;
-		bigger = reallocarray(w->text, w->text_room, sizeof(*bigger));
-		if (!bigger) {
-			w->out->failed = true;
-			return 0;
-		}
-		w->text = bigger;
+	bigger = pt_grow(w->text, w->text_count, &w->text_room, 256, sizeof(*bigger));
+	if (!bigger) {
+		w->out->failed = true;
+		return 0;
 	}
+	w->text = bigger;
 	w->text[w->text_count] = text;
 	piece.n_string_table = 1;
 	piece.string_table = one;
@@ -267,7 +262,7 @@ static uint64_t function_of(struct writer *w, const struct pt_function *from)
 	return function.id;
 }
 
-static uint64_t location_of(struct writer *w, pid_t pid, const struct pt_function *function)
+static uint64_t location_of(struct writer *w, const struct stack_node *node, pid_t pid)
 {
 	Pprof__Line line = PPROF__LINE__INIT, *one_line[] = {&line};
 	Pprof__Location location = PPROF__LOCATION__INIT, *one[] = {&location};
@@ -275,11 +270,12 @@ static uint64_t location_of(struct writer *w, pid_t pid, const struct pt_functio
 	bool fresh;
 
 	location.mapping_id = mapping_of(w, pid);
-	location.id = number_of(w, &w->locations, location.mapping_id, (uintptr_t)function, &fresh);
+	location.id = number_of(w, &w->locations, location.mapping_id | (uint64_t)node->line << 32,
+				(uintptr_t)node->function, &fresh);
 	if (!fresh)
 		return location.id;
-	line.function_id = function_of(w, function);
-	line.line = function->line;
+	line.function_id = function_of(w, node->function);
+	line.line = node->line;
 	location.n_line = 1;
 	location.line = one_line;
 	piece.n_location = 1;
@@ -314,7 +310,7 @@ static void put_row(struct writer *w, const struct row *row)
 	uint64_t locations[STACK_TREE_DEPTH];
 
 	for (uint32_t i = 0; i < count; i++)
-		locations[count - 1 - i] = location_of(w, pid, tree->nodes[path[i] - 1].function);
+		locations[count - 1 - i] = location_of(w, &tree->nodes[path[i] - 1], pid);
 	put_labels(w, pid, row->tid, labels);
 	for (unsigned int i = 0; i < LABELS; i++)
 		label[i] = &labels[i];

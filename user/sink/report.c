@@ -273,6 +273,8 @@ int pt_report_print_text(const struct pt_report *report, const struct pt_totals 
 		fprintf(out, "damaged records %llu\n", (unsigned long long)totals->bad_records);
 	if (report->samples)
 		rc = print_samples(report, top, out);
+	if (!rc && report->lines.count)
+		rc = report_lines_print(report, top, out);
 	if (!rc && report->blocked_ns)
 		rc = print_blocked(report, top, out);
 	if (!rc && (report->calls || !sampled))
@@ -348,11 +350,22 @@ static cJSON *threads_json(const struct pt_report *report)
 	return array;
 }
 
+int report_print_json(cJSON *root, FILE *out)
+{
+	char *text = cJSON_Print(root);
+
+	cJSON_Delete(root);
+	if (!text)
+		return -ENOMEM;
+	fprintf(out, "%s\n", text);
+	free(text);
+	return ferror(out) ? -EIO : 0;
+}
+
 int pt_report_print_json(const struct pt_report *report, const struct pt_totals *totals, size_t top,
 			 FILE *out)
 {
 	cJSON *root = cJSON_CreateObject();
-	char *text;
 
 	cJSON_AddNumberToObject(root, "calls", (double)report->calls);
 	cJSON_AddNumberToObject(root, "duration_ns", (double)(report->end_ns - report->begin_ns));
@@ -366,6 +379,8 @@ int pt_report_print_json(const struct pt_report *report, const struct pt_totals 
 		cJSON_AddNumberToObject(root, "samples", (double)report->samples);
 		cJSON_AddItemToObject(root, "by_samples",
 				      functions_json(report, by_samples, top, add_samples));
+		if (report->lines.count)
+			cJSON_AddItemToObject(root, "by_lines", report_lines_json(report, top));
 	}
 	if (report->blocked_ns) {
 		cJSON_AddNumberToObject(root, "blocked_ns", (double)report->blocked_ns);
@@ -373,11 +388,5 @@ int pt_report_print_json(const struct pt_report *report, const struct pt_totals 
 				      functions_json(report, by_blocked, top, add_blocked));
 	}
 	cJSON_AddItemToObject(root, "threads", threads_json(report));
-	text = cJSON_Print(root);
-	cJSON_Delete(root);
-	if (!text)
-		return -ENOMEM;
-	fprintf(out, "%s\n", text);
-	free(text);
-	return ferror(out) ? -EIO : 0;
+	return report_print_json(root, out);
 }

@@ -299,7 +299,6 @@ int pt_report_print_memory_json(const struct pt_report *report, const struct pt_
 				size_t top, FILE *out)
 {
 	cJSON *root = cJSON_CreateObject(), *processes = cJSON_CreateArray();
-	char *text;
 
 	sort_rows(report);
 	for (const struct report_memory *memory = report->memory; memory; memory = memory->next)
@@ -309,11 +308,5 @@ int pt_report_print_memory_json(const struct pt_report *report, const struct pt_
 	cJSON_AddNumberToObject(root, "pauses", (double)totals->pauses);
 	cJSON_AddBoolToObject(root, "cut_short", totals->cut_short);
 	cJSON_AddItemToObject(root, "processes", processes);
-	text = cJSON_Print(root);
-	cJSON_Delete(root);
-	if (!text)
-		return -ENOMEM;
-	fprintf(out, "%s\n", text);
-	free(text);
-	return ferror(out) ? -EIO : 0;
+	return report_print_json(root, out);
 }

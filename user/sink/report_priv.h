@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * report_priv.h - what report.c (printing), report_tally.c (adding up) and report_memory.c share.
+ * report_priv.h - what report.c (printing), report_tally.c (adding up), report_lines.c and
+ * report_memory.c share.
  */
 #ifndef PT_SINK_REPORT_PRIV_H
 #define PT_SINK_REPORT_PRIV_H
 
 #include "base/map.h"
 #include "sink/report.h"
+
+struct cJSON;
 
 struct report_function {
 	char *file, *qualname;
@@ -65,6 +68,18 @@ struct report_memory {
 	struct report_memory *next;
 };
 
+/* Samples that were in a line of a function, and in nothing that it called. */
+struct report_line {
+	uint32_t function, line;
+	uint64_t self_samples;
+};
+
+struct report_lines {
+	struct report_line *rows;
+	size_t count, room;
+	struct pt_map by_place; /* (function, line): a row's number, from 1 */
+};
+
 struct pt_report {
 	struct report_function *functions; /* by function id; empty ones have no qualname */
 	size_t function_count;
@@ -74,6 +89,7 @@ struct pt_report {
 	struct report_spans *spans_list;
 	uint64_t calls, begin_ns, end_ns;
 	uint64_t samples, blocked_ns;
+	struct report_lines lines;
 	uint32_t thread_count;
 	bool has_states;
 	struct report_memory *memory; /* a process each */
@@ -81,8 +97,16 @@ struct pt_report {
 
 /* Names come from the traced program; they must not reach the terminal's control codes. */
 void report_print_plain(const char *text, FILE *out);
+/* Takes root. -ENOMEM, -EIO. */
+int report_print_json(struct cJSON *root, FILE *out);
 /* Other instants are passed over. */
 int report_memory_add(struct pt_report *report, const struct pt_op_instant *instant);
 void report_memory_release(struct pt_report *report);
+/* text: as PT_SAMPLE_ARG_LINES has it, else -EBADMSG. */
+int report_lines_add(struct pt_report *report, uint32_t function, const char *text);
+int report_lines_print(const struct pt_report *report, size_t top, FILE *out);
+/* NULL: no memory. */
+struct cJSON *report_lines_json(const struct pt_report *report, size_t top);
+void report_lines_release(struct pt_report *report);
 
 #endif

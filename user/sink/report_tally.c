@@ -54,6 +54,7 @@ static void release(struct pt_report *report)
 		free(spans);
 	}
 	report_memory_release(report);
+	report_lines_release(report);
 	pt_map_release(&report->threads);
 	pt_map_release(&report->spans);
 }
@@ -277,6 +278,7 @@ static int add_slice(struct pt_report *report, const struct pt_op_slice *slice)
 static int add_span(struct pt_report *report, const struct pt_op_span *span)
 {
 	struct report_function *function;
+	const char *lines = NULL;
 	bool inside = false;
 	uint64_t self = 0, all = 0, waited_ns = 0, blocked_ns = 0;
 
@@ -294,6 +296,8 @@ static int add_span(struct pt_report *report, const struct pt_op_span *span)
 			all = (uint64_t)arg->number;
 		else if (!strcmp(arg->key, PT_SAMPLE_ARG_SELF))
 			self = (uint64_t)arg->number;
+		else if (!strcmp(arg->key, PT_SAMPLE_ARG_LINES))
+			lines = arg->text;
 		else if (!strcmp(arg->key, PT_SAMPLE_ARG_WHOM))
 			inside = true;
 		else if (!strcmp(arg->key, PT_SAMPLE_ARG_BLOCKED))
@@ -308,7 +312,7 @@ static int add_span(struct pt_report *report, const struct pt_op_span *span)
 	report->blocked_ns += waited_ns;
 	function->self_blocked_ns += waited_ns;
 	function->total_blocked_ns += inside ? 0 : blocked_ns;
-	return 0;
+	return lines ? report_lines_add(report, span->function->id, lines) : 0;
 }
 
 int pt_report_op(const struct pt_op *op, void *ctx)

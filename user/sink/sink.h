@@ -46,6 +46,7 @@ struct pt_sink_options {
 	const char *process_name; /* of every process, instead of its own; or NULL */
 	bool no_call_ids;   /* leave out Python id / Python parent id (speedscope merges frames by
 			       args) */
+	bool lines;         /* what holds samples: by the line, not only by function */
 	uint64_t max_bytes; /* stop with -EFBIG when the file would exceed it; 0: no limit */
 	int gzip_level;     /* 1-9; 0: the default */
 };

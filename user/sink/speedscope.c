@@ -4,6 +4,9 @@
  * the type "sampled" for each thread. Its time is CPU time: each sample has the weight of a period,
  * and what lies between is left out. Blocked time (--off-cpu) has a profile of its own beside it.
  *
+ * Its frames are functions; with --lines they are lines of functions ("f:12"), as its views do not
+ * add up what differs by its line only.
+ *
  * Memory: 16 bytes a sample or less; samples of the same stack in a row are one with more weight.
  */
 #include <errno.h>
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/grow.h"
 #include "base/utf8.h"
 #include "sink/format.h"
 #include "sink/json_text.h"
@@ -50,6 +54,7 @@ static int speedscope_open(struct pt_destination *destination, const struct pt_c
 	if (!s)
 		return -ENOMEM;
 	s->tail = &s->list;
+	s->tree.by_line = options->lines;
 	snprintf(s->version, sizeof(s->version), "%s", info->tool_version);
 	return 0;
 }
@@ -77,7 +82,7 @@ static int add_sample(struct speedscope *s, const struct pt_op_sample *sample)
 	struct profile *profile = profile_get(s, sample->pid, sample->tid, !sample->period_ns);
 	uint64_t ns = sample->period_ns + sample->blocked_ns;
 	uint32_t stack = stack_tree_add(&s->tree, sample);
-	struct run *last;
+	struct run *last, *bigger;
 
 	if (!profile || !stack)
 		return -ENOMEM;
@@ -86,15 +91,10 @@ static int add_sample(struct speedscope *s, const struct pt_op_sample *sample)
 		last->ns += ns;
 		return 0;
 	}
-	if (!profile->runs || profile->count == profile->room) {
-		size_t room = profile->room ? 2 * profile->room : 256;
-		struct run *bigger = reallocarray(profile->runs, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		profile->runs = bigger;
-		profile->room = room;
-	}
+	bigger = pt_grow(profile->runs, profile->count, &profile->room, 256, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	profile->runs = bigger;
 	profile->runs[profile->count++] = (struct run){stack, ns};
 	return 0;
 }
@@ -142,26 +142,39 @@ static int speedscope_op(void *state, const struct pt_op *op)
 	return 0;
 }
 
-/* The functions, each once; numbers: function's id -> its place in the file. */
+static void add_frame(const struct stack_node *node, bool by_line, struct pt_buf *buf)
+{
+	const struct pt_function *function = node->function;
+	uint32_t line = by_line ? node->line : function->line;
+
+	pt_buf_add_str(buf, "{\"name\":\"");
+	pt_json_escape(buf, function->qualname);
+	if (by_line && line)
+		pt_buf_printf(buf, ":%u", line);
+	pt_buf_add_str(buf, "\"");
+	if (function->file[0]) {
+		pt_buf_add_str(buf, ",\"file\":");
+		pt_json_string(buf, function->file);
+	}
+	if (function->file[0] && line)
+		pt_buf_printf(buf, ",\"line\":%u", line);
+	pt_buf_add_str(buf, "}");
+}
+
+/* The frames, each once; places: function and line -> its place in the file. */
 static void add_frames(const struct speedscope *s, struct pt_map *places, struct pt_buf *buf)
 {
 	uintptr_t count = 0;
 
 	for (uint32_t i = 0; i < s->tree.count; i++) {
-		const struct pt_function *function = s->tree.nodes[i].function;
+		const struct stack_node *node = &s->tree.nodes[i];
 
-		if (pt_map_get(places, (uintptr_t)function, 0))
+		if (pt_map_get(places, (uintptr_t)node->function, node->line))
 			continue;
-		if (pt_map_put(places, (uintptr_t)function, 0, (void *)(count + 1)))
+		if (pt_map_put(places, (uintptr_t)node->function, node->line, (void *)(count + 1)))
 			buf->failed = true;
-		pt_buf_add_str(buf, count++ ? ",\n{\"name\":" : "\n{\"name\":");
-		pt_json_string(buf, function->qualname);
-		if (function->file[0]) {
-			pt_buf_add_str(buf, ",\"file\":");
-			pt_json_string(buf, function->file);
-			pt_buf_printf(buf, ",\"line\":%u", function->line);
-		}
-		pt_buf_add_str(buf, "}");
+		pt_buf_add_str(buf, count++ ? ",\n" : "\n");
+		add_frame(node, s->tree.by_line, buf);
 	}
 }
 
@@ -172,8 +185,9 @@ static void add_stack(const struct speedscope *s, const struct pt_map *places, u
 
 	pt_buf_add_str(buf, "[");
 	for (uint32_t i = 0; i < count; i++) {
-		const struct pt_function *function = s->tree.nodes[path[i] - 1].function;
-		uintptr_t place = (uintptr_t)pt_map_get(places, (uintptr_t)function, 0);
+		const struct stack_node *node = &s->tree.nodes[path[i] - 1];
+		uintptr_t place = (uintptr_t)pt_map_get(places, (uintptr_t)node->function,
+							node->line);
 
 		pt_buf_printf(buf, "%s%llu", i ? "," : "", (unsigned long long)place - 1);
 	}

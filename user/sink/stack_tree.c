@@ -2,15 +2,15 @@
 #include "sink/stack_tree.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-/* Above all numbers of nodes. */
-#define PID_KEY (1ull << 32)
+/* Above all numbers of nodes; and above that. */
+#define PID_KEY    (1ull << 32)
+#define LINE_SHIFT 33
 
 static uint32_t child(struct stack_tree *tree, uint32_t parent, pid_t pid,
-		      const struct pt_function *function)
+		      const struct pt_function *function, uint32_t line)
 {
-	uint64_t place = parent ? parent : PID_KEY | (uint32_t)pid;
+	uint64_t place = (parent ? parent : PID_KEY | (uint32_t)pid) | (uint64_t)line << LINE_SHIFT;
 	uint32_t number = (uint32_t)(uintptr_t)pt_map_get(&tree->by_place, place,
 							  (uintptr_t)function);
 	struct stack_node *bigger;
@@ -30,7 +30,7 @@ static uint32_t child(struct stack_tree *tree, uint32_t parent, pid_t pid,
 	if (pt_map_put(&tree->by_place, place, (uintptr_t)function, (void *)(uintptr_t)number))
 		return 0;
 	tree->nodes[tree->count++] = (struct stack_node){
-	    .parent = parent, .pid = pid, .function = function};
+	    .parent = parent, .pid = pid, .function = function, .line = line};
 	return number;
 }
 
@@ -40,7 +40,9 @@ uint32_t stack_tree_add(struct stack_tree *tree, const struct pt_op_sample *samp
 	uint32_t number = 0;
 
 	for (uint32_t i = sample->function_count; i-- > 0;) {
-		number = child(tree, number, sample->pid, sample->functions[i]);
+		uint32_t line = tree->by_line && sample->lines ? sample->lines[i] : 0;
+
+		number = child(tree, number, sample->pid, sample->functions[i], line & INT32_MAX);
 		if (!number)
 			return 0;
 	}
@@ -67,7 +69,9 @@ uint32_t stack_tree_path(const struct stack_tree *tree, uint32_t number, uint32_
 
 void stack_tree_release(struct stack_tree *tree)
 {
+	bool by_line = tree->by_line;
+
 	free(tree->nodes);
 	pt_map_release(&tree->by_place);
-	memset(tree, 0, sizeof(*tree));
+	*tree = (struct stack_tree){.by_line = by_line};
 }

@@ -3,8 +3,8 @@
  * stack_tree.h - the stacks of samples, each distinct one once: a tree of functions from the
  * outermost on. Formats that add samples up share it.
  *
- * Zero-initialise -> stack_tree_add() -> stack_tree_release(). Functions are borrowed. Memory: some
- * 60 bytes a node.
+ * Zero-initialise, say by_line -> stack_tree_add() -> stack_tree_release(). Functions are borrowed.
+ * Memory: some 60 bytes a node.
  */
 #ifndef PT_SINK_STACK_TREE_H
 #define PT_SINK_STACK_TREE_H
@@ -16,6 +16,7 @@ struct stack_node {
 	uint32_t parent; /* a number from 1; 0: it is the outermost */
 	pid_t pid;       /* of the outermost's process; the rest is the same below */
 	const struct pt_function *function;
+	uint32_t line;               /* where it stands; 0: not known, or not told apart */
 	uint64_t samples, cpu_ns;    /* of those that end here */
 	uint64_t blocks, blocked_ns; /* likewise, of threads that were blocked */
 };
@@ -23,7 +24,8 @@ struct stack_node {
 struct stack_tree {
 	struct stack_node *nodes; /* number 1 first */
 	uint32_t count, room;
-	struct pt_map by_place; /* (parent, or pid as PT_STACK_PID; function) -> number */
+	bool by_line;           /* a function that stands in different lines is not the same */
+	struct pt_map by_place; /* (parent or pid, and line; function) -> number */
 };
 
 /* The number of the sample's stack, whose samples are one more now; 0: no memory. */
