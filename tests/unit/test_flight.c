@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "flight/containers.h"
 #include "flight/flight.h"
@@ -57,9 +58,18 @@ static void test_parse(void **state)
 	    {"file:/tmp/a:b", "file", "/tmp/a:b", 0},
 	    {"at:23:05", "at", NULL, 0},
 	    {"at:00:00:59", "at", NULL, 0},
+	    {"http", "http", "127.0.0.1:9755", 0},
+	    {"http:80", "http", "127.0.0.1:80", 0},
+	    {"http:[::1]:80", "http", "[::1]:80", 0},
+	    {"http:unix:/run/x", "http", "unix:/run/x", 0},
 	};
 	static const char *const bad[] = {
 	    "",
+	    "http:",
+	    "http:x",
+	    "http:70000",
+	    "http:localhost:80",
+	    "http:unix:x",
 	    "slow",
 	    "slow:",
 	    "slow:f",
@@ -936,6 +946,48 @@ static void test_capture_again(void **state)
 	remove_folder(folder);
 }
 
+/* Whoever asks is told the name of the capture, or how long to wait, or that there will be none. */
+static void ask_once(uint64_t count_max, uint64_t cool_down_ns, int then)
+{
+	static const char *const texts[] = {"slow:slow:200ms", "http", NULL};
+	struct recorder r = {.options = {.cool_down_ns = cool_down_ns, .count = count_max}};
+	char folder[256], first[PT_FLIGHT_NAME_MAX], second[PT_FLIGHT_NAME_MAX], path[512], *text;
+	uint64_t wait_ns = 0;
+	size_t count;
+
+	snprintf(folder, sizeof(folder), "%s", scratch_path("asked"));
+	flight_start(&r, folder, texts);
+	slow_call(&r, 10 * S); /* of the same capture, and before it */
+	assert_int_equal(pt_flight_ask(r.flight, 10, true, first, &wait_ns), 0);
+	assert_int_equal(pt_flight_ask(r.flight, 11, true, second, &wait_ns), 0);
+	assert_string_equal(first, second);
+	rec_note(&r.builder, PT_NOTE_COMPLETE, pt_now_ns(), pt_now_ns());
+	assert_int_equal(pt_flight_ask(r.flight, 10, true, second, &wait_ns), then);
+	assert_int_equal(wait_ns > 0 && wait_ns <= cool_down_ns, then == -EAGAIN);
+	if (then) {
+		assert_string_equal(second, "");
+		assert_int_equal(pt_flight_ask(r.flight, 10, false, second, &wait_ns), 0);
+	}
+	assert_true(pt_store_is_name(second));
+	rec_note(&r.builder, PT_NOTE_GATE_CLOSE, pt_now_ns(), 0);
+	assert_int_equal(pt_flight_ask(r.flight, 10, false, second, &wait_ns), -ESHUTDOWN);
+	flight_end(&r, 2, 0);
+	text = capture_file(folder, 0, "meta.json", &count);
+	assert_int_equal(count, 2);
+	assert_non_null(strstr(text, "\"http\""));
+	free(text);
+	snprintf(path, sizeof(path), "%s/%s", folder, first);
+	assert_int_equal(access(path, F_OK), 0);
+	remove_folder(folder);
+}
+
+static void test_ask(void **state)
+{
+	ask_once(0, 0, 0);
+	ask_once(0, 3600 * S, -EAGAIN);
+	ask_once(1, 3600 * S, -EDQUOT);
+}
+
 /* Without a place to write to there is an error message, and recording goes on. */
 static void test_capture_fails(void **state)
 {
@@ -1095,7 +1147,7 @@ int main(void)
 	    cmocka_unit_test(test_container_id),  cmocka_unit_test(test_html),
 	    cmocka_unit_test(test_device_memory), cmocka_unit_test(test_request),
 	    cmocka_unit_test(test_request_tasks), cmocka_unit_test(test_tar),
-	    cmocka_unit_test(test_store_files),
+	    cmocka_unit_test(test_store_files),   cmocka_unit_test(test_ask),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

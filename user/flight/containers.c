@@ -25,7 +25,7 @@ bool pt_container_id(const char *cgroup, char id[PT_CONTAINER_ID_CHARS + 1])
 	return false;
 }
 
-static void read_id(pid_t pid, char id[PT_CONTAINER_ID_CHARS + 1])
+void pt_container_read(pid_t pid, char id[PT_CONTAINER_ID_CHARS + 1])
 {
 	char path[64], *text;
 	size_t size;
@@ -76,7 +76,7 @@ void pt_containers_record(struct pt_containers *containers, const struct pt_rec_
 		return;
 	parent = find(containers, (pid_t)record->parent_tgid);
 	if (record->what != PT_PROC_FORK)
-		read_id(pid, container->id);
+		pt_container_read(pid, container->id);
 	else if (!parent)
 		container->id[0] = '\0';
 	else if (parent != container)

@@ -37,5 +37,7 @@ void pt_containers_release(struct pt_containers *containers);
 /* Finds the id in the text of /proc/PID/cgroup: 64 hexadecimal digits, as all runtimes have it.
  * Pure. */
 bool pt_container_id(const char *cgroup, char id[PT_CONTAINER_ID_CHARS + 1]);
+/* Of a process that is there; "": it is in none. */
+void pt_container_read(pid_t pid, char id[PT_CONTAINER_ID_CHARS + 1]);
 
 #endif

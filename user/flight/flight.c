@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,16 +21,16 @@
 #include "flight/containers.h"
 #include "flight/dump.h"
 #include "flight/ring.h"
+#include "flight/server.h"
 #include "flight/store.h"
 #include "flight/watch.h"
 
 /* What has happened is told of with this delay at most, most of the time: batches that rest are
- * copied out each second, and that all has come is said a second later (record/session.c). */
+ * copied out each second, and that all has come is said a second later (record/loop.c). */
 #define LATE_NS      5000000000ull
 #define NICE_WRITING 10
 /* In the child; 0 to 2 are the standard ones. */
 #define RESULT_FD    3
-#define NOT_ASKED    (-1)
 
 struct pt_flight {
 	const struct pt_flight_options *options;
@@ -51,8 +52,18 @@ struct pt_flight {
 	uint64_t started, failed; /* captures */
 	atomic_ullong finished;
 	atomic_uint signals; /* bits: 1 SIGUSR1, 2 SIGUSR2 */
-	struct pt_trigger asked;
-	atomic_int asked_pid; /* NOT_ASKED, 0 or a process */
+	struct pt_trigger own_asked;
+	struct pt_trigger *asked; /* the trigger http, or the one above if nobody gave it */
+
+	pthread_mutex_t ask_lock; /* for what follows */
+	struct {
+		bool waits; /* for the next note */
+		uint64_t time_ns;
+		pid_t pid;
+		char name[sizeof(((struct pt_dump *)0)->name)]; /* "": none is to begin */
+		uint64_t cool_ns;                               /* of asked */
+		bool all_made, ended; /* the latter: there comes no note any more */
+	} ask;
 };
 
 int pt_flight_check(const struct pt_flight_options *options, struct pt_err *err)
@@ -81,7 +92,7 @@ static void on_fired(struct pt_trigger *trigger, const struct pt_fired *fired, v
 	bool over = fired->time_ns < trigger->cool_ns ||
 		    (count && flight->started - flight->failed >= count);
 
-	over &= trigger != &flight->asked;
+	over &= trigger != flight->asked; /* ask_check() has decided */
 	for (size_t i = 0; i < flight->cause_count; i++)
 		over |= flight->causes[i].trigger == trigger;
 	if (over) {
@@ -116,9 +127,37 @@ static void write_capture(struct pt_flight *flight, int result_fd)
 	_exit(failed);
 }
 
+static uint64_t real_ns(const struct pt_flight *flight, uint64_t mono_ns)
+{
+	return flight->info.start_real_ns + (mono_ns - flight->info.start_mono_ns);
+}
+
+/* With the lock. Those who ask from now on want another capture. */
+static void ask_begun(struct pt_flight *flight)
+{
+	struct pt_dump *dump = &flight->dump;
+
+	for (size_t i = 0; i < dump->cause_count; i++) {
+		if (dump->causes[i].trigger != flight->asked)
+			continue;
+		memcpy(dump->name, flight->ask.name, sizeof(dump->name));
+		flight->ask.name[0] = '\0';
+	}
+}
+
+static void ask_update(struct pt_flight *flight)
+{
+	uint64_t count = flight->options->count;
+
+	pthread_mutex_lock(&flight->ask_lock);
+	flight->ask.cool_ns = flight->asked->cool_ns;
+	flight->ask.all_made = count && flight->started - flight->failed >= count;
+	pthread_mutex_unlock(&flight->ask_lock);
+}
+
+/* After what fired first, and all that fired; but whoever asked has been told a name. */
 static void choose_name(struct pt_flight *flight)
 {
-	const struct pt_capture_info *info = &flight->info;
 	struct pt_dump *dump = &flight->dump;
 	const struct pt_fired *first = &dump->causes[0].fired;
 	char kinds[64] = "";
@@ -130,8 +169,11 @@ static void choose_name(struct pt_flight *flight)
 		if (!strstr(kinds, kind))
 			snprintf(kinds + len, sizeof(kinds) - len, "%s%s", len ? "+" : "", kind);
 	}
-	pt_store_name(info->start_real_ns + (first->time_ns - info->start_mono_ns), first->pid,
-		      kinds, dump->name, sizeof(dump->name));
+	pt_store_name(real_ns(flight, first->time_ns), first->pid, kinds, dump->name,
+		      sizeof(dump->name));
+	pthread_mutex_lock(&flight->ask_lock);
+	ask_begun(flight);
+	pthread_mutex_unlock(&flight->ask_lock);
 }
 
 static void fill_dump(struct pt_flight *flight, uint64_t end_ns)
@@ -164,6 +206,7 @@ static void tell_end(struct pt_flight *flight, bool failed)
 	char name[sizeof(flight->dump.name) + sizeof(PT_STORE_TAR)];
 
 	flight->failed += failed;
+	ask_update(flight);
 	if (!options->captured)
 		return;
 	snprintf(name, sizeof(name), "%s%s", flight->dump.name, options->tar ? PT_STORE_TAR : "");
@@ -186,6 +229,7 @@ static void start_capture(struct pt_flight *flight, uint64_t end_ns)
 	fill_dump(flight, end_ns);
 	flight->cause_count = 0;
 	flight->started++;
+	ask_update(flight);
 	pt_ring_hold(flight->ring, 0);
 	if (pipe2(ends, O_CLOEXEC)) {
 		not_started(flight);
@@ -264,15 +308,23 @@ static void take_signals(struct pt_flight *flight)
 		pt_watch_signal(flight->watch, SIGUSR2);
 }
 
-static void take_asked(struct pt_flight *flight, uint64_t now_ns)
+/* end: nobody can ask any more. */
+static void take_asked(struct pt_flight *flight, bool end)
 {
-	pid_t pid = atomic_exchange(&flight->asked_pid, NOT_ASKED);
-	struct pt_fired fired = {.time_ns = now_ns, .pid = pid};
+	struct pt_fired fired = {0};
+	bool waits;
 
-	if (pid == NOT_ASKED)
+	pthread_mutex_lock(&flight->ask_lock);
+	waits = flight->ask.waits;
+	fired.time_ns = flight->ask.time_ns;
+	fired.pid = flight->ask.pid;
+	flight->ask.waits = false;
+	flight->ask.ended |= end;
+	pthread_mutex_unlock(&flight->ask_lock);
+	if (!waits)
 		return;
 	snprintf(fired.text, sizeof(fired.text), "it was asked for");
-	on_fired(&flight->asked, &fired, flight);
+	on_fired(flight->asked, &fired, flight);
 }
 
 static void take_note(struct pt_flight *flight, const struct pt_rec_note *note)
@@ -283,7 +335,7 @@ static void take_note(struct pt_flight *flight, const struct pt_rec_note *note)
 		return;
 	flight->known_ns = end ? note->hdr.time_ns : note->value;
 	take_signals(flight);
-	take_asked(flight, note->hdr.time_ns);
+	take_asked(flight, end);
 	pt_watch_tick(flight->watch, flight->known_ns, note->hdr.time_ns,
 		      pt_clock_ns(CLOCK_REALTIME));
 	end_capture(flight, end && flight->cause_count);
@@ -312,9 +364,40 @@ void pt_flight_signal(struct pt_flight *flight, int signal_number)
 	atomic_fetch_or(&flight->signals, signal_number == SIGUSR1 ? 1u : 2u);
 }
 
-void pt_flight_ask(struct pt_flight *flight, pid_t pid)
+/* With the lock: 0, or why there is to be no capture. */
+static int ask_check(const struct pt_flight *flight, bool heed, uint64_t now_ns, uint64_t *wait_ns)
 {
-	atomic_store(&flight->asked_pid, pid);
+	if (flight->ask.ended)
+		return -ESHUTDOWN;
+	if (!heed || flight->ask.name[0])
+		return 0; /* the latter: it is in the one that is about to begin */
+	if (flight->ask.all_made)
+		return -EDQUOT;
+	if (now_ns >= flight->ask.cool_ns)
+		return 0;
+	*wait_ns = flight->ask.cool_ns - now_ns;
+	return -EAGAIN;
+}
+
+int pt_flight_ask(struct pt_flight *flight, pid_t pid, bool heed, char name[PT_FLIGHT_NAME_MAX],
+		  uint64_t *wait_ns)
+{
+	uint64_t now_ns = pt_now_ns();
+	int rc;
+
+	pthread_mutex_lock(&flight->ask_lock);
+	rc = ask_check(flight, heed, now_ns, wait_ns);
+	if (!rc && !flight->ask.name[0]) {
+		flight->ask.waits = true;
+		flight->ask.time_ns = now_ns;
+		flight->ask.pid = pid;
+		pt_store_name(real_ns(flight, now_ns), pid, pt_trigger_asked()->name,
+			      flight->ask.name, sizeof(flight->ask.name));
+	}
+	snprintf(name, PT_FLIGHT_NAME_MAX, "%s%s", rc ? "" : flight->ask.name,
+		 !rc && flight->options->tar ? PT_STORE_TAR : "");
+	pthread_mutex_unlock(&flight->ask_lock);
+	return rc;
 }
 
 bool pt_flight_done(const struct pt_flight *flight)
@@ -332,7 +415,20 @@ static void release(struct pt_flight *flight)
 	pt_ring_free(flight->ring);
 	pt_model_free(flight->model);
 	pt_containers_release(&flight->containers);
+	pthread_mutex_destroy(&flight->ask_lock);
 	free(flight);
+}
+
+static void choose_asked(struct pt_flight *flight)
+{
+	const struct pt_flight_options *options = flight->options;
+
+	flight->own_asked = (struct pt_trigger){.kind = pt_trigger_asked(), .text = (char *)"http"};
+	flight->asked = &flight->own_asked;
+	for (size_t i = 0; i < options->trigger_count; i++)
+		if (options->triggers[i].kind == pt_trigger_asked())
+			flight->asked = &options->triggers[i];
+	flight->ask.cool_ns = flight->asked->cool_ns; /* of the flight before */
 }
 
 int pt_flight_open(const struct pt_flight_options *options, const struct pt_model_options *model,
@@ -347,8 +443,8 @@ int pt_flight_open(const struct pt_flight_options *options, const struct pt_mode
 	if (!flight)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	flight->options = options;
-	flight->asked = (struct pt_trigger){.kind = &pt_trigger_asked, .text = (char *)"http"};
-	atomic_init(&flight->asked_pid, NOT_ASKED);
+	pthread_mutex_init(&flight->ask_lock, NULL);
+	choose_asked(flight);
 	flight->sink = *sink;
 	flight->info = *info;
 	watch = (struct pt_watch_options){.triggers = options->triggers,
@@ -378,12 +474,16 @@ int pt_flight_open(const struct pt_flight_options *options, const struct pt_mode
 					.owner_gid = owner_gid,
 					.model = flight->model,
 					.ring = flight->ring};
+	if (options->server)
+		pt_flight_server_serve(options->server, flight);
 	*out = flight;
 	return 0;
 }
 
 void pt_flight_close(struct pt_flight *flight, uint64_t *captures, uint64_t *failed)
 {
+	if (flight->options->server)
+		pt_flight_server_serve(flight->options->server, NULL);
 	end_capture(flight, true);
 	*captures = atomic_load(&flight->finished);
 	*failed = flight->failed;

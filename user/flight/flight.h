@@ -32,21 +32,25 @@
 #include "pt_abi.h"
 #include "sink/sink.h"
 
+#define PT_FLIGHT_NAME_MAX 160
+
 struct pt_flight;
+struct pt_flight_server;
 
 struct pt_flight_options {
 	const char *folder;          /* made if it is not there */
 	struct pt_trigger *triggers; /* borrowed, with their state */
 	size_t trigger_count;
-	uint64_t last_ns;      /* so long before the trigger .. */
-	uint64_t after_ns;     /* .. and after it */
-	uint64_t cool_down_ns; /* nothing fires so long after what a capture holds */
-	size_t memory_bytes;   /* of the ring; PT_RING_MIN_BYTES at least */
-	uint64_t count;        /* captures, then it is done; 0: no end */
-	uint64_t keep_count;   /* in the folder, the newest; 0: all */
-	uint64_t keep_bytes;   /* likewise; 0: no limit */
-	bool tar;              /* each capture is one .tar.gz, and no folder */
-	bool command_line;     /* write down what the processes were started with */
+	uint64_t last_ns;                /* so long before the trigger .. */
+	uint64_t after_ns;               /* .. and after it */
+	uint64_t cool_down_ns;           /* nothing fires so long after what a capture holds */
+	size_t memory_bytes;             /* of the ring; PT_RING_MIN_BYTES at least */
+	uint64_t count;                  /* captures, then it is done; 0: no end */
+	uint64_t keep_count;             /* in the folder, the newest; 0: all */
+	uint64_t keep_bytes;             /* likewise; 0: no limit */
+	bool tar;                        /* each capture is one .tar.gz, and no folder */
+	struct pt_flight_server *server; /* NULL, or asks for captures while this is open */
+	bool command_line;               /* write down what the processes were started with */
 	/* NULL, or told when a capture has ended, from within pt_flight_record() and _close():
 	 * its name in the folder, the first trigger's kind */
 	void (*captured)(const char *name, const char *kind, bool failed, void *ctx);
@@ -66,9 +70,12 @@ int pt_flight_open(const struct pt_flight_options *options, const struct pt_mode
 int pt_flight_record(const struct pt_rec *record, size_t len, struct pt_flight *flight);
 /* From any thread: the recorder got SIGUSR1 or SIGUSR2. */
 void pt_flight_signal(struct pt_flight *flight, int signal_number);
-/* From any thread: somebody wants a capture now, because of process pid, or 0. Neither a cool-down
- * nor the count holds it up; while one is under way, further ones are in it. */
-void pt_flight_ask(struct pt_flight *flight, pid_t pid);
+/* From any thread: somebody wants a capture now, because of process pid, or 0. name: what it will
+ * be called. Whoever asks before it has begun gets the same one. heed: a cool-down and the count
+ * hold for those who ask, too: -EAGAIN and for how long still; -EDQUOT: all captures were made.
+ * -ESHUTDOWN: the recording has ended. */
+int pt_flight_ask(struct pt_flight *flight, pid_t pid, bool heed, char name[PT_FLIGHT_NAME_MAX],
+		  uint64_t *wait_ns);
 /* From any thread: --count captures are there. */
 bool pt_flight_done(const struct pt_flight *flight);
 /* Waits for the capture under way, and frees. */

@@ -43,13 +43,18 @@ static bool has_name(const struct pt_function *function, const char *qualname)
 		!strcmp(function->qualname, strrchr(qualname, '.') + 1));
 }
 
+static const struct entry *find_in(const struct entry *list, size_t count,
+				   const struct pt_function *function)
+{
+	for (size_t i = 0; i < count; i++)
+		if (has_name(function, list[i].qualname) && ends_with(function->file, list[i].file))
+			return &list[i];
+	return NULL;
+}
+
 static const struct entry *find(const struct pt_function *function)
 {
-	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
-		if (has_name(function, entries[i].qualname) &&
-		    ends_with(function->file, entries[i].file))
-			return &entries[i];
-	return NULL;
+	return find_in(entries, sizeof(entries) / sizeof(entries[0]), function);
 }
 
 bool pt_request_function(const struct pt_function *function)
@@ -62,4 +67,69 @@ bool pt_request_task(const struct pt_function *function)
 	const struct entry *entry = find(function);
 
 	return entry && entry->task;
+}
+
+bool pt_request_answered(const struct pt_function *function)
+{
+	/* uvicorn 0.11 on */
+	static const struct entry ends[] = {
+	    {"/uvicorn/protocols/http/h11_impl.py", "H11Protocol.on_response_complete", false},
+	    {"/uvicorn/protocols/http/httptools_impl.py", "HttpToolsProtocol.on_response_complete",
+	     false},
+	};
+
+	return find_in(ends, sizeof(ends) / sizeof(ends[0]), function) != NULL;
+}
+
+/* ---- whom a framework calls for a path ---- */
+
+/* Flask 0.8 on; Django 1.10 on. ways: views that are classes, and decorators. */
+static const struct framework {
+	struct entry dispatcher;
+	const char *package; /* the file begins with it, after where it lies */
+	const char *ways[5]; /* how files in the package begin */
+} frameworks[] = {
+    {{"/flask/app.py", "Flask.dispatch_request", false}, "/flask/", {"views.py"}},
+    {{"/django/core/handlers/base.py", "BaseHandler._get_response", false},
+     "/django/",
+     {"views/generic/base.py", "views/decorators/", "utils/decorators.py",
+      "contrib/auth/decorators.py"}},
+};
+
+static const struct framework *find_framework(const struct pt_function *dispatcher)
+{
+	for (size_t i = 0; i < sizeof(frameworks) / sizeof(frameworks[0]); i++)
+		if (find_in(&frameworks[i].dispatcher, 1, dispatcher))
+			return &frameworks[i];
+	return NULL;
+}
+
+bool pt_request_dispatcher(const struct pt_function *function)
+{
+	return find_framework(function) != NULL;
+}
+
+enum pt_request_callee pt_request_callee(const struct pt_function *dispatcher,
+					 const struct pt_function *function)
+{
+	const struct framework *framework = find_framework(dispatcher);
+	/* up to the package's last slash */
+	size_t root = strlen(dispatcher->file) - strlen(framework->dispatcher.file) +
+		      strlen(framework->package);
+	const char *rest;
+
+	/* a middleware's, which Django calls from the same place */
+	if (!function->file[0] || !strcmp(function->name, "process_view") ||
+	    !strcmp(function->name, "process_template_response"))
+		return PT_REQUEST_OWN;
+	/* decorators that are context managers, as Django's for transactions */
+	if (ends_with(function->file, "/contextlib.py"))
+		return PT_REQUEST_WAY;
+	if (strncmp(function->file, dispatcher->file, root) != 0)
+		return PT_REQUEST_HANDLER;
+	rest = function->file + root;
+	for (const char *const *way = framework->ways; *way; way++)
+		if (!strncmp(rest, *way, strlen(*way)))
+			return PT_REQUEST_WAY;
+	return PT_REQUEST_OWN;
 }

@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "base/glob.h"
+#include "base/listen.h"
 #include "base/parse.h"
 #include "flight/requests.h"
 #include "target/maps.h"
 
 #define NS_PER_S            1000000000ull
 #define DAY_S               86400
+#define HTTP_PORT           "9755" /* the agent's is the one before */
 /* A capture is made up to a few seconds after its trigger. */
 #define SLOW_OPEN_MARGIN_NS (2 * NS_PER_S)
 
@@ -118,6 +120,22 @@ static int parse_clock(struct pt_trigger *trigger, const char *arguments, struct
 		return refuse(err, trigger, "it is a time of day such as 23:05 or 23:05:30");
 	trigger->day_s = hour * 3600 + minute * 60 + second;
 	return 0;
+}
+
+/* Nothing, a port of this host, ADDRESS:PORT or unix:/PATH. */
+static int parse_http(struct pt_trigger *trigger, const char *arguments, struct pt_err *err)
+{
+	const char *where = arguments ? arguments : HTTP_PORT;
+	char local[32];
+
+	if (*where && strspn(where, "0123456789") == strlen(where)) {
+		snprintf(local, sizeof(local), "127.0.0.1:%.20s", where);
+		where = local;
+	}
+	if (!pt_listen_check(where))
+		return refuse(err, trigger,
+			      "it takes a port, a numeric address and a port, or unix:/PATH");
+	return take_pattern(trigger, where, strlen(where), err);
 }
 
 /* ---- tests of trace ops ---- */
@@ -567,10 +585,10 @@ static bool at_tick(struct pt_trigger *trigger, struct pt_trigger_tick *tick,
 /* ---- the table ---- */
 
 static const struct pt_trigger_kind kinds[] = {
-    {"slow", "slow:GLOB:TIME", .needs = PT_NEEDS_OPS, .parse = parse_glob_time, .op = slow_op,
-     .open = slow_open, .tick = slow_tick},
-    {"request", "request:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_ASYNC, .parse = parse_time,
-     .op = request_op, .open = slow_open, .tick = slow_tick},
+    {"slow", "slow:GLOB:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_CALLS, .parse = parse_glob_time,
+     .op = slow_op, .open = slow_open, .tick = slow_tick},
+    {"request", "request:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_ASYNC | PT_NEEDS_CALLS,
+     .parse = parse_time, .op = request_op, .open = slow_open, .tick = slow_tick},
     {"exception", "exception:TYPE", .needs = PT_NEEDS_OPS | PT_NEEDS_EXCEPTIONS,
      .parse = parse_text, .op = exception_op},
     {"gc", "gc:TIME", .needs = PT_NEEDS_OPS | PT_NEEDS_GC, .parse = parse_time, .op = gc_op},
@@ -581,7 +599,8 @@ static const struct pt_trigger_kind kinds[] = {
      .op = cuda_error_op},
     {"crash", "crash", .parse = parse_nothing, .exit = crash_exit},
     {"exit", "exit", .parse = parse_nothing, .exit = exit_exit},
-    {"hang", "hang:TIME", .watches = true, .parse = parse_time, .tick = hang_tick},
+    {"hang", "hang:TIME", .needs = PT_NEEDS_CALLS, .watches = true, .parse = parse_time,
+     .tick = hang_tick},
     {"memory", "memory:host:SIZE", .prefix = "memory:host:", .watches = true, .parse = parse_size,
      .tick = memory_tick},
     {"device-memory", "memory:device:SIZE", .prefix = "memory:device:",
@@ -589,16 +608,19 @@ static const struct pt_trigger_kind kinds[] = {
     {"signal", "signal:USR1|USR2", .parse = parse_signal, .tick = signal_tick},
     {"file", "file:PATH", .parse = parse_file, .tick = file_tick},
     {"at", "at:HH:MM[:SS]", .parse = parse_clock, .tick = at_tick},
+    /* the last: pt_trigger_asked() */
+    {"http", "http[:PORT|:ADDRESS:PORT|:unix:/PATH]", .parse = parse_http},
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
-const struct pt_trigger_kind pt_trigger_asked = {.name = "http"};
+const struct pt_trigger_kind *pt_trigger_asked(void)
+{
+	return &kinds[KIND_COUNT - 1];
+}
 
 const char *pt_trigger_kind_name(size_t n)
 {
-	if (n < KIND_COUNT)
-		return kinds[n].name;
-	return n == KIND_COUNT ? pt_trigger_asked.name : NULL;
+	return n < KIND_COUNT ? kinds[n].name : NULL;
 }
 
 void pt_trigger_forms(char *text, size_t size)

@@ -33,6 +33,7 @@
 #define PT_NEEDS_CUDA       0x10
 #define PT_NEEDS_ASYNC      0x20 /* tasks of coroutines */
 #define PT_NEEDS_MEMORY     0x40 /* what is allocated on devices */
+#define PT_NEEDS_CALLS      0x80 /* each call of Python functions, not samples */
 
 /* What happened. */
 struct pt_fired {
@@ -80,7 +81,7 @@ struct pt_trigger_kind {
 struct pt_trigger {
 	const struct pt_trigger_kind *kind;
 	char *text;    /* as it was given */
-	char *pattern; /* a glob or a path */
+	char *pattern; /* a glob, a path or, of http, where to listen */
 	uint64_t limit_bytes;
 	uint64_t limit_ns;   /* longer than this */
 	int signal_number;   /* signal */
@@ -130,6 +131,6 @@ void pt_trigger_forms(char *text, size_t size);
 /* The n-th kind's name; NULL: there are no more. */
 const char *pt_trigger_kind_name(size_t n);
 /* Of captures that somebody asks for, by pt_flight_ask(). */
-extern const struct pt_trigger_kind pt_trigger_asked;
+const struct pt_trigger_kind *pt_trigger_asked(void);
 
 #endif
