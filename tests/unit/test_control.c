@@ -316,6 +316,38 @@ static void test_absent(void **state)
 	ops_release(&ops);
 }
 
+/* Samples in the place of what is absent: each change is told, and what is made of them begins in
+ * the pause. */
+static void test_samples_meanwhile(void **state)
+{
+	static const uint32_t stack[] = {2, 1};
+	struct op_recorder ops;
+	struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+	start(&ops);
+	batch_begin(&ops.builder, &t, 2000);
+	batch_enter(&ops.builder, 1, 2000);
+	batch_end(&ops.builder, 0);
+	rec_control_why(&ops.builder, PT_CONTROL_PAUSE, WHY, 3000);
+	rec_control_why(&ops.builder, PT_CONTROL_SAMPLES, WHY | PT_WHY_SAMPLES, 3010);
+	rec_sample(&ops.builder, &t, 3050, stack, 2, PT_SAMPLE_ASIDE); /* of a period of 100 */
+	rec_sample(&ops.builder, &t, 3150, stack, 1, PT_SAMPLE_ASIDE);
+	rec_control_why(&ops.builder, PT_CONTROL_SAMPLES, WHY, 3200);
+	rec_control_why(&ops.builder, PT_CONTROL_RESUME, WHY, 7000);
+	rec_note(&ops.builder, PT_NOTE_GATE_CLOSE, 8000, 0);
+	finish(&ops);
+	assert_slice(&ops, "a", 0, 2000, 3000, PT_SLICE_INTO_PAUSE);
+	assert_int_equal(ops.span_count, 3);
+	for (size_t i = 0; i < ops.span_count; i++)
+		assert_true(ops.spans[i].op.begin_ns >= 3000 && ops.spans[i].op.end_ns < 3160);
+	assert_string_equal(ops.instants[1].name, "samples are taken meanwhile");
+	assert_string_equal(ops.instants[2].name, "no more samples are taken");
+	assert_int_equal(ops.instants[2].ns, 3200);
+	assert_int_equal(ops.totals.samples, 2);
+	assert_int_equal(ops.totals.bad_records, 0);
+	ops_release(&ops);
+}
+
 static void test_clear(void **state)
 {
 	struct op_recorder ops;
@@ -674,6 +706,7 @@ int main(void)
 	    cmocka_unit_test(test_pause_before_first_event),
 	    cmocka_unit_test(test_pause_to_the_end),
 	    cmocka_unit_test(test_absent),
+	    cmocka_unit_test(test_samples_meanwhile),
 	    cmocka_unit_test(test_clear),
 	    cmocka_unit_test(test_clear_while_paused),
 	    cmocka_unit_test(test_running_left_out),

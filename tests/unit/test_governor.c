@@ -16,13 +16,15 @@
 struct program {
 	double price, c_price; /* of a ns of its own work: by frames, by C functions */
 	double busy;           /* share of the time that it runs at all */
+	double sample_price;   /* likewise of samples, in rests */
 	uint64_t change_ns;    /* how long it takes to put probes back, or away: half as dear */
 };
 
 static void run(struct governor *g, const struct program *p, uint64_t *now_ns, uint64_t for_ns)
 {
 	for (uint64_t end_ns = *now_ns + for_ns; *now_ns < end_ns;) {
-		double price = g->resting ? 0 : p->price + (g->without_c ? 0 : p->c_price);
+		double price = g->resting ? (g->sampling ? p->sample_price : 0)
+					  : p->price + (g->without_c ? 0 : p->c_price);
 		double cpu_ns = (double)STEP_NS * p->busy, own_ns = cpu_ns / (1 + price);
 
 		*now_ns += STEP_NS;
@@ -170,6 +172,74 @@ static void test_book(void **state)
 	assert_int_equal(g.recorded_ns, S + STEP_NS);
 }
 
+/* Samples fill the rests, and the limit holds with them. */
+static void test_samples_in_rests(void **state)
+{
+	const struct program p = {.price = 0.3, .sample_price = 0.002, .busy = 1};
+	uint64_t now_ns = S, sampled_ns = 0;
+	struct governor g;
+
+	governor_init(&g, 0.01, false, now_ns);
+	g.samples = true;
+	assert_int_equal(governor_level(&g), GOVERNOR_EVERYTHING);
+	assert_true(governor_samples(&g)); /* nothing speaks against them */
+	while (now_ns < 1000 * S) {
+		run(&g, &p, &now_ns, STEP_NS);
+		assert_int_equal(governor_level(&g), g.sampling  ? GOVERNOR_SAMPLING
+						     : g.resting ? GOVERNOR_PAUSED
+						     : g.rests   ? GOVERNOR_WINDOWS
+								 : GOVERNOR_EVERYTHING);
+		sampled_ns += g.sampling ? STEP_NS : 0;
+	}
+	assert_true(governor_share(&g) < 0.011);
+	assert_true(sampled_ns > g.rested_ns * 9 / 10);
+	assert_true(g.rests > 100); /* there are windows all the same */
+}
+
+/* What takes more than half of what is earned ends, and is tried again, each time later. */
+static void test_dear_samples(void **state)
+{
+	struct program p = {.price = 20, .sample_price = 0.008, .busy = 1};
+	uint64_t now_ns = S, rests, paused = 0;
+	struct governor g;
+
+	governor_init(&g, 0.01, false, now_ns);
+	g.samples = true;
+	run(&g, &p, &now_ns, 3 * STEP_NS);
+	assert_int_equal(governor_level(&g), GOVERNOR_SAMPLING);
+	run(&g, &p, &now_ns, 4 * S);
+	assert_int_equal(governor_level(&g), GOVERNOR_PAUSED);
+	assert_int_equal(g.silent_ns, 2 * GOVERNOR_RETRY_NS);
+	run(&g, &p, &now_ns, 4000 * S);
+	assert_int_equal(g.silent_ns, GOVERNOR_RETRY_MAX_NS);
+	assert_true(governor_share(&g) < 0.011);
+	/* they stay once they have become cheap */
+	p.sample_price = 0.001;
+	run(&g, &p, &now_ns, GOVERNOR_RETRY_MAX_NS + S);
+	rests = g.rests;
+	for (unsigned int i = 0; i < 5000; i++) {
+		run(&g, &p, &now_ns, STEP_NS);
+		paused += governor_level(&g) == GOVERNOR_PAUSED;
+	}
+	assert_true(paused <= g.rests - rests + 1); /* a rest's first step */
+}
+
+/* Processes that rest themselves earn nothing; ticks that cost next to nothing are allowed. */
+static void test_samples_of_idle(void **state)
+{
+	const struct program p = {.price = 0, .busy = 0};
+	uint64_t now_ns = S;
+	struct governor g;
+
+	governor_init(&g, 0.01, false, now_ns);
+	g.samples = true;
+	assert_int_equal(governor_step(&g, now_ns += S, 1e8, 2e8), GOVERNOR_REST);
+	run(&g, &p, &now_ns, 60 * S);
+	assert_int_equal(governor_level(&g), GOVERNOR_SAMPLING);
+	governor_step(&g, now_ns += STEP_NS, 1e7, 1e7);
+	assert_int_equal(governor_level(&g), GOVERNOR_PAUSED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -181,6 +251,9 @@ int main(void)
 	    cmocka_unit_test(test_c_functions_come_back),
 	    cmocka_unit_test(test_credit),
 	    cmocka_unit_test(test_book),
+	    cmocka_unit_test(test_samples_in_rests),
+	    cmocka_unit_test(test_dear_samples),
+	    cmocka_unit_test(test_samples_of_idle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,7 +227,8 @@ static struct code_process *process_get(struct callstacks *stacks, pid_t pid, ui
 static int make_maps(struct callstacks *stacks, const struct pt_process *from,
 		     struct code_map **out, size_t *count)
 {
-	struct code_map *maps = calloc(from->module_count + 1, sizeof(*maps));
+	size_t all = from->module_count + from->part_count;
+	struct code_map *maps = calloc(all + 1, sizeof(*maps));
 
 	if (!maps)
 		return -ENOMEM;
@@ -246,8 +247,18 @@ static int make_maps(struct callstacks *stacks, const struct pt_process *from,
 		    .offset = module->file_offset,
 		};
 	}
+	for (size_t i = 0; i < from->part_count; i++) {
+		const struct pt_module_part *part = &from->parts[i];
+
+		maps[from->module_count + i] = (struct code_map){
+		    .file = maps[part->module].file,
+		    .start = part->start,
+		    .end = part->end,
+		    .offset = part->file_offset,
+		};
+	}
 	*out = maps;
-	*count = add_vdso(stacks, from->pid, maps, from->module_count);
+	*count = add_vdso(stacks, from->pid, maps, all);
 	return 0;
 }
 

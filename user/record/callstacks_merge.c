@@ -64,7 +64,7 @@ static struct code_file *file_at(const struct code_look *look, uint64_t addr, ui
 			continue;
 		if (!map->file->loaded)
 			load_file(map->file);
-		if (!map->file->unwind || !elf_offset_to_vaddr(map->file->elf, map->offset, &vaddr))
+		if (!map->file->unwind || !elf_mapped_code(map->file->elf, map->offset, &vaddr))
 			return NULL;
 		*bias = map->start - vaddr;
 		return map->file;

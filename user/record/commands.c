@@ -175,13 +175,12 @@ static int switch_pause(struct session *session, bool pause)
 	}
 	commands->paused = pause;
 	pt_info(pause ? "paused" : "resumed");
-	return resting ? 0
+	return resting ? overhead_paused(session)
 		       : session_put_control(session, pause ? PT_CONTROL_PAUSE : PT_CONTROL_RESUME,
 					     0, ns);
 }
 
-/* Takes what lies in the ring buffer; under load there is always more. */
-static int drain_some(struct session *session)
+int commands_drain(struct session *session)
 {
 	int rc = 1;
 
@@ -215,7 +214,7 @@ static int clear(struct session *session, uint32_t client)
 		refuse(session, client, &err);
 		return 0;
 	}
-	rc = drain_some(session);
+	rc = commands_drain(session);
 	if (rc)
 		return rc;
 	ns = pt_now_ns();
@@ -300,7 +299,7 @@ static int save(struct session *session, uint32_t client, const char *file)
 	}
 	rc = pt_tracer_flush_stale(session->tracer, STALE_AT_SAVE_NS);
 	if (!rc)
-		rc = drain_some(session);
+		rc = commands_drain(session);
 	if (rc)
 		return rc;
 	pt_err_clear(&commands->save_err);

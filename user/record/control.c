@@ -137,17 +137,14 @@ static void drop(struct client *client)
 /* A line fits into the socket's buffer, or the client takes none. */
 static void send_line(struct client *client, const char *json)
 {
-	size_t len = strlen(json);
-	char *line = malloc(len + 1);
+	struct pt_buf line = {0};
 
-	if (line) {
-		memcpy(line, json, len);
-		line[len] = '\n';
-	}
-	if (!line ||
-	    send(client->fd, line, len + 1, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)(len + 1))
+	pt_buf_add_str(&line, json);
+	pt_buf_add_str(&line, "\n");
+	if (line.failed ||
+	    send(client->fd, line.data, line.len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)line.len)
 		drop(client);
-	free(line);
+	pt_buf_release(&line);
 }
 
 static void send_error(struct client *client, const struct pt_err *err)

@@ -338,16 +338,11 @@ static struct cuda_process *process_of(struct cuda_session *cuda, const struct t
 
 /* ---- kernels ---- */
 
-static int put_record(const struct pt_rec *record, size_t len, void *session)
-{
-	return session_put(session, record, len);
-}
-
 /* The calls of this library are recorded from now on. */
 static int name_kernels(struct session *session, const struct pt_cuda_library *library)
 {
 	const struct kernels_options options = {.cache_dir = session->options->cache_dir,
-						.put = put_record,
+						.put = session_put_record,
 						.look = look_for_kernels,
 						.ctx = session};
 	struct cuda_session *cuda = session->cuda;

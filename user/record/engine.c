@@ -22,6 +22,11 @@ const char *pt_engine_name(enum py_engine engine)
 	return "?";
 }
 
+const char *pt_engine_wish_name(enum pt_engine_wish wish, enum py_engine engine)
+{
+	return wish == PT_ENGINE_HYBRID ? "hybrid" : pt_engine_name(engine);
+}
+
 static int refuse_wish(const struct py_image *image, enum py_engine engine, struct pt_err *err)
 {
 	return pt_err_set(
@@ -81,6 +86,11 @@ static const char *maps_libpython(const struct pt_process *process)
 
 int pt_process_check(const struct pt_process *process, struct pt_err *err)
 {
+	if (process->has_ended)
+		return pt_err_set(err, -ESRCH, PT_EXIT_NO_TARGET,
+				  "'pytrace-bpf list' shows the Python processes of this host",
+				  "process %d (%s) has ended, or its main thread has", process->pid,
+				  process->comm);
 	if (process->is_32bit)
 		return pt_err_set(err, -ENOTSUP, PT_EXIT_UNSUPPORTED,
 				  "only 64-bit CPython can be traced", "process %d (%s) is 32-bit",

@@ -11,9 +11,18 @@
 #include "python/image.h"
 #include "target/process.h"
 
-enum pt_engine_wish { PT_ENGINE_AUTO, PT_ENGINE_USDT, PT_ENGINE_FRAME, PT_ENGINE_SAMPLE };
+enum pt_engine_wish {
+	PT_ENGINE_AUTO,
+	PT_ENGINE_USDT,
+	PT_ENGINE_FRAME,
+	PT_ENGINE_SAMPLE,
+	PT_ENGINE_HYBRID, /* of Python samples, and beside them all that has probes of its own */
+};
 
 const char *pt_engine_name(enum py_engine engine);
+/* Of what is wished for and what an image has: the hybrid is PY_ENGINE_SAMPLE with more in its
+ * plan. */
+const char *pt_engine_wish_name(enum pt_engine_wish wish, enum py_engine engine);
 
 /* -ENOTSUP and err: no engine, or not the one that was asked for. why says in a few words why this
  * one was taken, and what spoke against the other. */

@@ -9,7 +9,34 @@ void governor_init(struct governor *g, double limit, bool c_calls, uint64_t now_
 	g->limit = limit;
 	g->c_calls = c_calls;
 	g->last_ns = g->since_ns = now_ns;
-	g->retry_ns = GOVERNOR_RETRY_NS;
+	g->retry_ns = g->silent_ns = GOVERNOR_RETRY_NS;
+}
+
+static void start_samples(struct governor *g, uint64_t now_ns)
+{
+	g->sampling = true;
+	g->samples_since_ns = now_ns;
+	g->samples_spent_ns = g->samples_own_ns = 0;
+}
+
+/* Do they take too much? What processes earn in a second is allowed ahead: those that rest, rest.
+ */
+static void judge_samples(struct governor *g, uint64_t now_ns)
+{
+	double may_ns = GOVERNOR_SAMPLES * g->limit * (g->samples_own_ns + GOVERNOR_DEBT_NS);
+
+	if (!g->sampling) {
+		if (g->samples && now_ns >= g->silent_until_ns)
+			start_samples(g, now_ns);
+		return;
+	}
+	if (now_ns - g->samples_since_ns < GOVERNOR_SAMPLES_NS || g->samples_spent_ns <= may_ns)
+		return;
+	g->sampling = false;
+	g->silent_until_ns = now_ns + g->silent_ns;
+	g->silent_ns *= 2;
+	if (g->silent_ns > GOVERNOR_RETRY_MAX_NS)
+		g->silent_ns = GOVERNOR_RETRY_MAX_NS;
 }
 
 static enum governor_action rest(struct governor *g, uint64_t now_ns)
@@ -38,8 +65,8 @@ static enum governor_action overdrawn(struct governor *g, uint64_t now_ns)
 
 static enum governor_action wake(struct governor *g, uint64_t now_ns)
 {
-	g->resting = false;
-	g->since_ns = now_ns;
+	g->resting = g->sampling = false;
+	g->since_ns = g->woken_ns = now_ns;
 	g->window_spent_ns = 0;
 	return GOVERNOR_WAKE;
 }
@@ -69,6 +96,7 @@ static enum governor_action step_resting(struct governor *g, uint64_t now_ns)
 	double need_ns = g->price * (double)GOVERNOR_WINDOW_NS + g->change_ns;
 	double credit_ns = g->limit * GOVERNOR_CREDIT_NS;
 
+	judge_samples(g, now_ns);
 	if (need_ns > credit_ns)
 		need_ns = credit_ns; /* the window will be overdrawn, and paid for afterwards */
 	if (now_ns - g->since_ns < GOVERNOR_REST_NS || g->balance_ns < need_ns)
@@ -89,6 +117,8 @@ void governor_book(struct governor *g, uint64_t now_ns, double spent_ns, double 
 		g->balance_ns = g->limit * GOVERNOR_CREDIT_NS;
 	if (g->resting) {
 		g->rested_ns += passed_ns;
+		g->samples_spent_ns += spent_ns;
+		g->samples_own_ns += own_ns;
 	} else {
 		g->recorded_ns += passed_ns;
 		g->window_spent_ns += spent_ns;
@@ -112,6 +142,20 @@ enum governor_action governor_step(struct governor *g, uint64_t now_ns, double s
 {
 	governor_book(g, now_ns, spent_ns, cpu_ns);
 	return g->resting ? step_resting(g, g->last_ns) : step_recording(g, g->last_ns);
+}
+
+bool governor_samples(const struct governor *g)
+{
+	return g->sampling || !g->resting;
+}
+
+enum governor_level governor_level(const struct governor *g)
+{
+	if (g->resting)
+		return g->sampling ? GOVERNOR_SAMPLING : GOVERNOR_PAUSED;
+	if (g->rests && g->last_ns - g->woken_ns < GOVERNOR_RETRY_NS)
+		return GOVERNOR_WINDOWS;
+	return g->without_c ? GOVERNOR_NO_C : GOVERNOR_EVERYTHING;
 }
 
 double governor_share(const struct governor *g)

@@ -10,6 +10,10 @@
  * tried again, each time later. So over any longer time the limit holds, but for one window that
  * turns out dearer than the one before.
  *
+ * While recording rests, samples may be taken. They are paid for, too, and may take half of what is
+ * earned, so that a next window can be paid for. If they take more there are none for a while, each
+ * time longer.
+ *
  * Pure: no clock, no BPF. All times are in ns.
  */
 #ifndef PT_RECORD_GOVERNOR_H
@@ -24,19 +28,35 @@ enum governor_action {
 	GOVERNOR_WAKE, /* recording goes on, see without_c */
 };
 
+/* What is recorded; each costs less than the one before. */
+enum governor_level {
+	GOVERNOR_EVERYTHING,
+	GOVERNOR_NO_C,     /* no C functions */
+	GOVERNOR_WINDOWS,  /* for now: there have been rests lately */
+	GOVERNOR_SAMPLING, /* it rests, but for samples */
+	GOVERNOR_PAUSED,
+};
+
 struct governor {
 	double limit; /* 0.01: 1 % */
 	bool c_calls; /* there are C functions to give up */
+	bool samples; /* can be taken in rests; set behind governor_init() */
 	/* what to do */
 	bool resting, without_c;
+	bool sampling; /* while resting */
 	/* the account; not more than GOVERNOR_CREDIT_NS of the processes' time is saved up */
 	double balance_ns;
 	double price;               /* of a ns of recording, in the last window */
 	double change_ns;           /* spent while probes were put back and taken away, last time */
 	double window_spent_ns;     /* in the window under way */
 	uint64_t last_ns, since_ns; /* the last step; begin of the window, or of the rest */
+	uint64_t woken_ns;          /* the last rest ended */
 	bool tried;                 /* C functions, once more */
 	uint64_t retry_ns;          /* how long until the next try */
+	/* of samples: since they are taken, in this rest; or not to be until then, and for how long
+	 * the next time */
+	double samples_spent_ns, samples_own_ns;
+	uint64_t samples_since_ns, silent_until_ns, silent_ns;
 	/* so far */
 	double spent_ns, own_ns; /* by the probes; by the processes themselves */
 	uint64_t rests, recorded_ns, rested_ns;
@@ -48,6 +68,8 @@ struct governor {
 #define GOVERNOR_REST_NS      500000000ull /* at least: taking probes away and back costs, too */
 #define GOVERNOR_RETRY_NS     30000000000ull
 #define GOVERNOR_RETRY_MAX_NS 600000000000ull
+#define GOVERNOR_SAMPLES      0.5          /* of what is earned, at most for samples .. */
+#define GOVERNOR_SAMPLES_NS   500000000ull /* .. over at least so long */
 
 void governor_init(struct governor *governor, double limit, bool c_calls, uint64_t now_ns);
 /* Enters into the account what was spent of cpu_ns, what the processes used, since the last time;
@@ -58,6 +80,9 @@ enum governor_action governor_step(struct governor *governor, uint64_t now_ns, d
 void governor_book(struct governor *governor, uint64_t now_ns, double spent_ns, double cpu_ns);
 /* Likewise, of the time since the last call, in which the probes were taken away or put back. */
 void governor_changed(struct governor *governor, uint64_t now_ns, double spent_ns, double cpu_ns);
+/* May samples be taken in a rest, for all that this account has to say? */
+bool governor_samples(const struct governor *governor);
+enum governor_level governor_level(const struct governor *governor);
 /* The probes' share of the processes' own time so far. */
 double governor_share(const struct governor *governor);
 

@@ -59,16 +59,27 @@ struct pt_traced_image *pt_images_find(struct pt_images *images, const struct pt
 	return NULL;
 }
 
+/* An exception tells by its code object where it was raised. */
+static unsigned int without_exceptions(const struct py_image *image, unsigned int features)
+{
+	pt_warn(
+	    "--exceptions does nothing for CPython %s in '%s': when code objects are freed is not "
+	    "known there",
+	    image->version_text, image->path);
+	return features & ~(1u << PY_FEATURE_EXCEPTIONS);
+}
+
 static int add_features(const struct pt_images_options *options, struct pt_traced_image *traced,
 			struct pt_err *err)
 {
+	unsigned int features = options->features;
 	struct py_image *image = traced->image;
-	int rc;
+	int rc = 0;
 
 	for (int f = 0; f < PY_FEATURE_COUNT; f++) {
 		const struct py_engine_plan *plan = &image->features[f];
 
-		if (!(options->features >> f & 1) || plan->usable)
+		if (!(features >> f & 1) || plan->usable)
 			continue;
 		if (options->features_asked >> f & 1)
 			pt_warn("--%s does nothing for CPython %s in '%s': %s",
@@ -78,7 +89,12 @@ static int add_features(const struct pt_images_options *options, struct pt_trace
 			pt_verbose("no %s events: %s", py_feature_name((enum py_feature)f),
 				   plan->reason);
 	}
-	rc = py_image_add_features(image, traced->engine, options->features);
+	if (options->engine == PT_ENGINE_HYBRID && features >> PY_FEATURE_EXCEPTIONS & 1)
+		rc = py_image_add_free_code(image, traced->engine);
+	if (rc == -ENOENT)
+		features = without_exceptions(image, features);
+	if (!rc || rc == -ENOENT)
+		rc = py_image_add_features(image, traced->engine, features);
 	return rc ? pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot plan the probes of '%s': %s",
 			       image->path, strerror(-rc))
 		  : 0;
@@ -137,7 +153,8 @@ static int load(const struct pt_images_options *options, const struct pt_module 
 	if (!rc)
 		keep_opcodes(options, traced->image);
 	if (!rc)
-		pt_verbose("engine %s, %zu probes: %s", pt_engine_name(traced->engine),
+		pt_verbose("engine %s, %zu probes: %s",
+			   pt_engine_wish_name(options->engine, traced->engine),
 			   traced->image->engines[traced->engine].site_count, traced->why);
 	return rc;
 }

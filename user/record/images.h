@@ -29,7 +29,8 @@ struct pt_traced_image {
 	char why[640]; /* the engine was chosen */
 	enum pt_reach reach;
 	int index; /* of the tracer */
-	/* --c-functions: probed at themselves, or where they are called, and why */
+	/* --c-functions: probed at themselves, or where they are called (with --engine hybrid: not
+	 * at all), and why */
 	bool c_chosen, c_methods;
 	char c_why[320];
 	int refused; /* -errno: it cannot be traced, and this has been said */

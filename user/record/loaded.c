@@ -25,11 +25,9 @@ static int get(struct loaded *loaded, uint64_t image, uint64_t handle, struct lo
 		return 0;
 	if (loaded->count >= KERNELS_MAX)
 		return -E2BIG;
-	kernel = calloc(1, sizeof(*kernel));
-	if (!kernel || pt_map_put(&loaded->by_handle, image, handle, kernel)) {
-		free(kernel);
+	kernel = pt_map_make(&loaded->by_handle, image, handle, sizeof(*kernel));
+	if (!kernel)
 		return -ENOMEM;
-	}
 	kernel->image = image;
 	kernel->handle = handle;
 	kernel->next = loaded->all;

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "python/method_cache.h"
 #include "python/parts.h"
 
 #define PATH_MAX_BYTES 4096
@@ -18,26 +19,34 @@
 #define NAMED_PLACED 0x2 /* one of them can be probed */
 
 struct method_files {
-	const char *const *globs, *const *named;
-	unsigned int emulated;
-	uint8_t *named_seen; /* for each of named: NAMED_* */
+	struct method_files_options options;
+	bool by_module;      /* only the files of modules that a glob begins with */
+	uint8_t *named_seen; /* for each of options.named: NAMED_* */
 	struct method_file **list;
 	size_t count;
 };
 
-struct method_files *method_files_new(const char *const *globs, const char *const *named,
-				      unsigned int emulated)
+/* Do all globs begin with a module's whole name? */
+static bool all_of_modules(const char *const *globs)
+{
+	for (; *globs; globs++)
+		if ((*globs)[strcspn(*globs, "*?[\\.")] != '.')
+			return false;
+	return true;
+}
+
+struct method_files *method_files_new(const struct method_files_options *options)
 {
 	struct method_files *files = calloc(1, sizeof(*files));
 	size_t count = 0;
 
-	while (named && named[count])
+	while (options->named && options->named[count])
 		count++;
 	if (!files)
 		return NULL;
-	files->globs = globs;
-	files->named = named;
-	files->emulated = emulated & ~PY_FIND_C_CALLS;
+	files->options = *options;
+	files->options.emulated &= ~PY_FIND_C_CALLS;
+	files->by_module = !count && all_of_modules(options->globs);
 	files->named_seen = calloc(count + 1, 1);
 	if (files->named_seen)
 		return files;
@@ -95,8 +104,8 @@ static struct method_file *find(const struct method_files *files, const struct s
 static void see_named(struct method_files *files, const struct py_method_defs *defs,
 		      const struct py_method_sites *sites)
 {
-	for (size_t i = 0; files->named && files->named[i]; i++) {
-		const char *const glob[] = {files->named[i], NULL};
+	for (size_t i = 0; files->options.named && files->options.named[i]; i++) {
+		const char *const glob[] = {files->options.named[i], NULL};
 
 		for (size_t k = 0; k < defs->count && !(files->named_seen[i] & NAMED_FOUND); k++)
 			if (py_method_wanted(&defs->defs[k], glob))
@@ -107,23 +116,42 @@ static void see_named(struct method_files *files, const struct py_method_defs *d
 	}
 }
 
-static int load(struct method_files *files, const char *open_path, struct method_file *file)
+static int find_in(struct method_files *files, const struct elf_file *elf, struct method_file *file)
 {
 	struct py_method_defs defs;
+	int rc = py_method_defs_find(elf, &defs);
+
+	if (rc)
+		return rc;
+	file->functions = defs.count;
+	rc = py_method_sites_find(elf, &defs, files->options.globs, files->options.emulated,
+				  &file->sites);
+	if (!rc)
+		see_named(files, &defs, &file->sites);
+	py_method_defs_release(&defs);
+	return rc;
+}
+
+static int load(struct method_files *files, const char *open_path, struct method_file *file)
+{
+	const struct method_files_options *options = &files->options;
+	bool found = false, named = options->named && options->named[0];
+	/* whether a file has what the user named is not kept */
+	const char *cache = named ? NULL : options->cache_dir;
+	struct pt_cache_key key;
 	struct elf_file *elf;
 	int rc;
 
 	/* what is no ELF file, or may not be read, has no functions for us */
 	if (elf_file_open(open_path, &elf, NULL))
 		return 0;
-	rc = py_method_defs_find(elf, &defs);
-	if (!rc) {
-		file->functions = defs.count;
-		rc = py_method_sites_find(elf, &defs, files->globs, files->emulated, &file->sites);
-		if (!rc)
-			see_named(files, &defs, &file->sites);
-		py_method_defs_release(&defs);
+	if (cache) {
+		py_method_cache_key(&key, elf, options->globs, options->emulated);
+		found = !py_method_cache_read(cache, &key, elf, &file->sites, &file->functions);
 	}
+	rc = found ? 0 : find_in(files, elf, file);
+	if (!rc && !found && cache)
+		py_method_cache_write(cache, &key, &file->sites, file->functions);
 	elf_file_close(elf);
 	if (rc && rc != -ENOMEM)
 		pt_verbose("not looked at for C functions: '%s': %s", file->path, strerror(-rc));
@@ -187,11 +215,31 @@ struct visit {
 	void *ctx;
 };
 
-static int visit_file(struct visit *visit, const char *open_path, const char *path)
+/* time.cpython-312-x86_64-linux-gnu.so is the file of "time", and of "_time" */
+static bool may_have(const struct method_files *files, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t len;
+
+	name += strspn(name, "_");
+	len = strcspn(name, ".");
+	for (const char *const *glob = files->options.globs; *glob; glob++) {
+		const char *module = *glob + strspn(*glob, "_");
+
+		if (strcspn(module, ".") == len && !strncmp(module, name, len))
+			return true;
+	}
+	return false;
+}
+
+static int visit_file(struct visit *visit, const char *open_path, const char *path, bool own)
 {
 	struct method_file *file;
-	int rc = look(visit->files, open_path, path, &file);
+	int rc;
 
+	if (!own && visit->files->by_module && !may_have(visit->files, path))
+		return 0;
+	rc = look(visit->files, open_path, path, &file);
 	return rc || !file || !file->sites.count ? rc : visit->fn(file, open_path, visit->ctx);
 }
 
@@ -230,7 +278,7 @@ static int visit_stdlib(struct visit *visit, const struct pt_process *process,
 		if (len < 3 || strcmp(entry->d_name + len - 3, ".so"))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-		rc = visit_file(visit, path, path + skip);
+		rc = visit_file(visit, path, path + skip, false);
 	}
 	if (dir)
 		closedir(dir);
@@ -246,7 +294,8 @@ int method_files_each(struct method_files *files, const struct pt_process *proce
 	int rc = 0;
 
 	for (size_t i = 0; i < process->module_count && !rc; i++)
-		rc = visit_file(&visit, process->modules[i].open_path, process->modules[i].path);
+		rc = visit_file(&visit, process->modules[i].open_path, process->modules[i].path,
+				(ssize_t)i == process->interpreter);
 	/* one that ends maps nothing any more */
 	return rc || process->interpreter < 0 ? rc : visit_stdlib(&visit, process, image);
 }
@@ -288,15 +337,15 @@ static bool is_literal(const char *glob)
 static bool named_refused(const struct method_files *files, const struct choice *choice, char *why,
 			  size_t size)
 {
-	for (size_t i = 0; files->named && files->named[i]; i++) {
+	for (size_t i = 0; files->options.named && files->options.named[i]; i++) {
 		if (!(files->named_seen[i] & NAMED_FOUND)) {
 			snprintf(why, size, "no file that is known now has C functions '%.60s'",
-				 files->named[i]);
+				 files->options.named[i]);
 			return true;
 		}
-		if (!(files->named_seen[i] & NAMED_PLACED) && is_literal(files->named[i])) {
+		if (!(files->named_seen[i] & NAMED_PLACED) && is_literal(files->options.named[i])) {
 			snprintf(why, size, "'%.60s' cannot be probed at itself (%.160s)",
-				 files->named[i],
+				 files->options.named[i],
 				 choice->reason ? choice->reason : "it is another file's");
 			return true;
 		}
@@ -308,13 +357,13 @@ static bool choose(const struct method_files *files, const struct method_file *o
 		   const struct choice *choice, const struct pt_traced_image *traced, char *why,
 		   size_t size)
 {
-	if (traced->engine != PY_ENGINE_FRAME)
+	if (traced->engine != PY_ENGINE_FRAME && traced->engine != PY_ENGINE_SAMPLE)
 		snprintf(why, size, "they need the frame engine");
 	else if (traced->image->free_threaded)
 		snprintf(why, size, "objects of a free-threaded build are not understood");
 	else if (!own || !own->functions)
 		snprintf(why, size, "the interpreter's file does not tell its C functions");
-	else if (py_c_opcodes_wanted(traced->image, files->globs))
+	else if (py_c_opcodes_wanted(traced->image, files->options.globs))
 		snprintf(why, size, "one that is asked for has an opcode of its own");
 	else if (own->sites.count > own->functions / 2)
 		snprintf(why, size, "most C functions are asked for");
@@ -343,7 +392,8 @@ int method_files_choose(struct method_files *files, const struct pt_process *pro
 	traced->c_chosen = true;
 	traced->c_methods = choose(files, own, &choice, traced, why, sizeof(why));
 	if (!traced->c_methods)
-		snprintf(traced->c_why, sizeof(traced->c_why), "where they are called: %s", why);
+		snprintf(traced->c_why, sizeof(traced->c_why), "%s: %s",
+			 files->options.only ? "not recorded" : "where they are called", why);
 	else if (choice.refused)
 		snprintf(traced->c_why, sizeof(traced->c_why),
 			 "%zu probed at themselves (%zu probes); %zu not at all (%.200s)",

@@ -7,6 +7,9 @@
  * modules of its standard library, mapped or not, and in what the process maps now. Else calls are
  * probed where Python makes them, which serves whatever is called.
  *
+ * Where each glob is that of a set and begins with a module's whole name, other modules' files are
+ * not looked at: "time.sleep" can be in the interpreter's file and in time.*.so.
+ *
  * Each file is looked at once. No BPF here; --dry-run and check use it too. Life cycle:
  * method_files_new() -> method_files_each(), method_files_choose() -> method_files_free().
  */
@@ -33,10 +36,16 @@ struct method_file {
 
 struct method_files;
 
-/* named: those of globs that were given as such, not by the word "blocking". Borrows both.
- * emulated: set of 1u << enum py_insn_class. NULL: no memory. */
-struct method_files *method_files_new(const char *const *globs, const char *const *named,
-				      unsigned int emulated);
+struct method_files_options {
+	const char *const *globs;
+	const char *const *named; /* of these, what the user gave; the others are those of a set */
+	unsigned int emulated;    /* set of 1u << enum py_insn_class */
+	const char *cache_dir;    /* may be NULL */
+	bool only;                /* what cannot be probed at itself is not recorded at all */
+};
+
+/* Borrows what options point to. NULL: no memory. */
+struct method_files *method_files_new(const struct method_files_options *options);
 void method_files_free(struct method_files *files);
 size_t method_files_count(const struct method_files *files);
 struct method_file *method_files_at(const struct method_files *files, size_t i);

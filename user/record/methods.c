@@ -14,8 +14,13 @@ int methods_new(struct session *session, struct pt_err *err)
 {
 	const struct pt_tracer_options *tracer = &session->options->tracer;
 
-	session->methods = method_files_new(tracer->c_globs, session->options->c_named,
-					    session->images_options.emulated);
+	session->methods = method_files_new(&(struct method_files_options){
+	    .globs = tracer->c_globs,
+	    .named = session->options->c_named,
+	    .emulated = session->images_options.emulated,
+	    .cache_dir = session->options->cache_dir,
+	    .only = tracer->methods_only,
+	});
 	return session->methods ? 0 : pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 }
 
@@ -31,7 +36,13 @@ int methods_choose(struct session *session, const struct pt_process *process,
 	bool chosen = image->c_chosen;
 	int rc = session->methods ? method_files_choose(session->methods, process, image) : 0;
 
-	if (!rc && !chosen && image->c_chosen)
+	if (rc || chosen || !image->c_chosen)
+		return rc;
+	/* with --engine hybrid it is this, or nothing */
+	if (!image->c_methods && session->options->c_asked && session->options->tracer.methods_only)
+		pt_warn("--c-functions of CPython %s: %s", image->image->version_text,
+			image->c_why);
+	else
 		pt_verbose("C functions of CPython %s: %s", image->image->version_text,
 			   image->c_why);
 	return rc;
@@ -44,6 +55,12 @@ struct attach {
 	const struct pt_process *process;
 	bool for_all, late;
 };
+
+/* Did the user ask for C functions? */
+static bool asked(const struct session *session)
+{
+	return session->options->c_asked;
+}
 
 static bool has_probes(const struct method_file *file, pid_t pid)
 {
@@ -79,7 +96,8 @@ static int attach_file(struct session *session, struct method_file *file, pid_t 
 					      open_path, &err);
 	if (rc) {
 		file->refused = true;
-		pt_warn("--c-functions: those of '%s' are not recorded: %s", file->path, err.what);
+		pt_log(asked(session) ? PT_LOG_WARN : PT_LOG_VERBOSE,
+		       "--c-functions: those of '%s' are not recorded: %s", file->path, err.what);
 		return 0;
 	}
 	pt_debug("attached to %zu C functions of '%s', process %d", file->sites.count, file->path,
@@ -97,7 +115,7 @@ static int attach_new(struct method_file *file, const char *open_path, void *ctx
 
 	if (file->refused || has_probes(file, pid))
 		return 0;
-	if (attach->late)
+	if (attach->late && asked(attach->session))
 		pt_info("process %d has loaded '%s': its C functions are recorded from now on", pid,
 			file->path);
 	/* both kinds on one file would report a call twice */
@@ -122,7 +140,10 @@ int methods_fork(struct session *session, pid_t child)
 	struct pt_process *process;
 	int rc;
 
-	if (!session->methods || pt_process_open_cached(child, session->files, &process, NULL))
+	/* what was not asked for comes with the next look at what the child maps (mapped.h), so
+	 * that thousands of children that end at once do not have links each */
+	if (!session->methods || !asked(session) ||
+	    pt_process_open_cached(child, session->files, &process, NULL))
 		return 0;
 	rc = methods_attach(session, process, false);
 	pt_process_free(process);

@@ -23,7 +23,8 @@ int methods_choose(struct session *session, const struct pt_process *process,
 /* Attaches to what the process maps and may load; a file that cannot be attached to costs a
  * warning. late: it has mapped more while recording, and may have called what is there. */
 int methods_attach(struct session *session, const struct pt_process *process, bool late);
-/* A forked child gets the probes that its parent alone has. */
+/* A forked child gets the probes that its parent alone has; those that were not asked for it gets
+ * later, by methods_attach(). */
 int methods_fork(struct session *session, pid_t child);
 /* The process has ended: its number may be used again. */
 void methods_forget(struct session *session, pid_t pid);

@@ -291,6 +291,14 @@ static int record_capture(struct pt_output *output, const struct pt_rec *record,
 	return pt_capture_write(output->capture, record, len, &output->err);
 }
 
+static void tell_complete(struct pt_output *output, const struct pt_rec *record, size_t len)
+{
+	const struct pt_rec_note *note = (const struct pt_rec_note *)record;
+
+	if (record->kind == PT_REC_NOTE && len >= sizeof(*note) && note->what == PT_NOTE_COMPLETE)
+		output->options->complete(output->model, note->value, output->options->op_ctx);
+}
+
 int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 {
 	struct pt_output *output = ctx;
@@ -307,6 +315,8 @@ int pt_output_record(const struct pt_rec *record, size_t len, void *ctx)
 		output->options->tap->record(record, len, output->options->tap->ctx);
 	rc = output->capture ? record_capture(output, record, len)
 			     : pt_model_record(output->model, record, len);
+	if (!rc && output->options->complete)
+		tell_complete(output, record, len);
 	if (rc)
 		output->failed = rc;
 	atomic_store_explicit(&output->bytes,

@@ -34,6 +34,9 @@ struct pt_output_options {
 	const char *path; /* FILE.json, FILE.json.gz, FILE.ptcap, or "-"; %p: one file a process */
 	pt_op_fn op;      /* trace ops go there, and no file is written; NULL: to path */
 	void *op_ctx;
+	/* With op, or NULL: all that happened until known_ns has been given to op. The model may be
+	 * asked what is open. */
+	void (*complete)(struct pt_model *model, uint64_t known_ns, void *op_ctx);
 	const struct pt_output_tap *tap; /* NULL: none; with op only */
 	bool pid_suffix; /* one file a process, also where path is NULL and chosen by the session */
 	struct pt_sources *sources; /* borrowed; NULL: no sources in the trace */

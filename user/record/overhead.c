@@ -23,7 +23,8 @@
 struct overhead {
 	struct governor governor, cpu; /* of the processes' CPU time; of one CPU's */
 	bool limited, cpu_limited, counted;
-	bool resting;
+	bool resting, sampling;
+	uint64_t sampled_ns;
 	uint64_t cost_ns, own_cpu_ns; /* at the last step */
 	uint64_t wall_ns;             /* when that was */
 	uint64_t recorded_ns, rested_ns, rests;
@@ -88,6 +89,7 @@ void overhead_begin(struct session *session)
 		      session->gate_ns);
 	cpu_used_ns(session);
 	governor_init(&overhead->cpu, session->options->max_cpu, false, session->gate_ns);
+	overhead->governor.samples = overhead->cpu.samples = session->sample_rests;
 	overhead->limited = session->options->max_overhead > 0;
 	overhead->cpu_limited = session->options->max_cpu > 0;
 	overhead->own_cpu_ns = pt_own_cpu_ns();
@@ -129,6 +131,8 @@ static struct passed look(struct session *session)
 	passed.wall_ns = (double)(passed.now_ns - overhead->wall_ns);
 	*(overhead->resting ? &overhead->rested_ns : &overhead->recorded_ns) += passed.now_ns -
 										overhead->wall_ns;
+	if (overhead->sampling)
+		overhead->sampled_ns += passed.now_ns - overhead->wall_ns;
 	overhead->own_cpu_ns = own_cpu_ns;
 	overhead->wall_ns = passed.now_ns;
 	return passed;
@@ -174,6 +178,45 @@ static void tell(const struct overhead *overhead, const char *what)
 		pt_info("%s: %s", name(overhead), what);
 }
 
+/* The clocks run, or no longer; whoever reads the records knows by what is said next. */
+static int switch_clocks(struct session *session, bool on)
+{
+	struct overhead *overhead = session->overhead;
+	int rc;
+
+	if (on == overhead->sampling)
+		return 0;
+	rc = pt_tracer_sample(session->tracer, on);
+	if (rc) /* a CPU is gone */
+		pt_verbose("%s: the clocks of samples: %s", name(overhead), strerror(-rc));
+	overhead->sampling = on;
+	return on ? 0 : commands_drain(session);
+}
+
+/* In a rest: takes samples if both accounts can pay for them, and nobody has paused. */
+static int follow_samples(struct session *session)
+{
+	struct overhead *overhead = session->overhead;
+	bool wanted = overhead->resting && session->sample_rests && !session->commands.paused &&
+		      (!overhead->limited || governor_samples(&overhead->governor)) &&
+		      (!overhead->cpu_limited || governor_samples(&overhead->cpu));
+	int rc;
+
+	if (wanted == overhead->sampling)
+		return 0;
+	rc = switch_clocks(session, wanted);
+	if (rc)
+		return rc;
+	tell(overhead, wanted ? "samples are taken meanwhile" : "no more samples are taken");
+	return session_put_control(session, PT_CONTROL_SAMPLES,
+				   why(overhead) | (wanted ? PT_WHY_SAMPLES : 0), pt_now_ns());
+}
+
+int overhead_paused(struct session *session)
+{
+	return follow_samples(session);
+}
+
 static int begin_rest(struct session *session)
 {
 	struct overhead *overhead = session->overhead;
@@ -199,8 +242,11 @@ static int end_rest(struct session *session)
 	bool without_c = overhead->governor.without_c;
 	struct pt_err err = {0};
 	uint64_t ns;
-	int rc = pt_tracer_restore(session->tracer, !without_c, &ns, &err);
+	int rc = switch_clocks(session, false);
 
+	if (rc)
+		return rc;
+	rc = pt_tracer_restore(session->tracer, !without_c, &ns, &err);
 	overhead->resting = false;
 	if (rc == -EALREADY)
 		return 0;
@@ -270,6 +316,7 @@ static int decide(struct session *session, const struct passed *passed)
 {
 	struct overhead *overhead = session->overhead;
 	bool rest;
+	int rc = 0;
 
 	if (overhead->limited)
 		governor_step(&overhead->governor, passed->now_ns, passed->spent_ns,
@@ -281,9 +328,9 @@ static int decide(struct session *session, const struct passed *passed)
 		governor_step(&overhead->cpu, passed->now_ns, passed->cpu_ns,
 			      passed->cpu_ns + passed->wall_ns);
 	rest = overhead->governor.resting || overhead->cpu.resting;
-	if (rest == overhead->resting)
-		return 0;
-	return rest ? begin_rest(session) : end_rest(session);
+	if (rest != overhead->resting)
+		rc = rest ? begin_rest(session) : end_rest(session);
+	return rc ? rc : follow_samples(session);
 }
 
 int overhead_step(struct session *session, uint64_t now_ns)
@@ -305,6 +352,17 @@ int overhead_step(struct session *session, uint64_t now_ns)
 	return rc;
 }
 
+/* That of the dearer account: the one that rests. */
+static enum governor_level level(const struct overhead *overhead)
+{
+	enum governor_level probes = governor_level(&overhead->governor);
+	enum governor_level cpu = governor_level(&overhead->cpu);
+
+	if (overhead->resting)
+		return overhead->sampling ? GOVERNOR_SAMPLING : GOVERNOR_PAUSED;
+	return probes > cpu ? probes : cpu;
+}
+
 struct pt_session_overhead overhead_so_far(const struct session *session)
 {
 	const struct overhead *overhead = session->overhead;
@@ -324,6 +382,9 @@ struct pt_session_overhead overhead_so_far(const struct session *session)
 	    .rests = overhead->rests,
 	    .without_c = g->without_c,
 	    .resting = overhead->resting,
+	    .sampling = overhead->sampling,
+	    .sampled_ns = overhead->sampled_ns,
+	    .level = level(overhead),
 	    .cpu_limit = overhead->cpu_limited ? overhead->cpu.limit : 0,
 	    .cpu_share = governor_share(&overhead->cpu),
 	};

@@ -29,6 +29,7 @@
 enum pt_follow { PT_FOLLOW_AUTO, PT_FOLLOW_EXACT, PT_FOLLOW_LATE, PT_FOLLOW_NO };
 
 struct pt_session_progress;
+struct pt_session_result;
 
 /* Processes are found as they start, and chosen one by one; each gets probes of its own, and what
  * it forks is looked at as any other. The session's thread calls these. */
@@ -48,6 +49,15 @@ struct pt_session_choice {
 	 * CPU time that it used for itself; the cost of all is shared out by their numbers of
 	 * calls. True: the process is let go, until it executes something else. */
 	bool (*cost)(pid_t pid, uint64_t spent_ns, uint64_t own_ns, void *ctx);
+	/* The processes that are there have their probes; when it returns recording begins. False:
+	 * it is not to (-ECANCELED). */
+	bool (*ready)(void *ctx);
+	/* Recording is over: another session's may begin. What was recorded is still on its way. */
+	void (*shut)(uint64_t time_ns, void *ctx);
+	/* All that was recorded is out, or why not; the probes are still to be removed, which takes
+	 * the kernel a second or two for each process before 6.10. */
+	void (*finished)(const struct pt_session_result *result, int rc, const struct pt_err *err,
+			 void *ctx);
 	uint64_t scan_ns; /* how often to look for new ones */
 	void *ctx;
 };
@@ -81,6 +91,7 @@ struct pt_session_options {
 	double max_cpu;             /* of one CPU, that the session itself may take; 0: no limit */
 	uint64_t max_memory_bytes;  /* likewise; see base/usage.h */
 	const char *const *c_named; /* see method_files_new() */
+	bool c_asked;               /* the user named C functions */
 	const char *control;        /* the control socket's path; NULL: none */
 };
 
@@ -91,7 +102,8 @@ struct pt_session_opened {
 	const char *engine, *why;
 	const char *link_kind;
 	size_t probe_count;
-	unsigned int sample_hz; /* 0: probes */
+	unsigned int sample_hz; /* 0: probes only */
+	bool hybrid;            /* samples and probes */
 	bool reach_file;
 	const char *path;
 	double attach_ms; /* from the start of the session to the gate */
@@ -103,6 +115,9 @@ struct pt_session_overhead {
 	double limit, share; /* of the processes' own CPU time; 0.01: 1 %; limit 0: none */
 	uint64_t spent_ns, own_ns, recorded_ns, rested_ns, rests;
 	bool without_c, resting;
+	bool sampling;               /* while it rests */
+	uint64_t sampled_ns;         /* of rested_ns */
+	unsigned int level;          /* enum governor_level */
 	double cpu_limit, cpu_share; /* of one CPU, by the session itself; limit 0: none */
 };
 
@@ -141,6 +156,7 @@ struct pt_session_result {
 	struct pt_totals totals;
 	struct pt_tracer_stats stats;
 	struct pt_session_overhead overhead;
+	uint64_t forks_missed;    /* pt_tracer_forks_missed() */
 	uint64_t stacks_unmapped; /* without native frames: their code was not known */
 	bool has_wait_status;     /* the launched command has ended so: */
 	int wait_status;

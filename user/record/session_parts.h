@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause */
 /*
- * session_parts.h - what session.c, targets.c and follow.c share; nobody else includes it.
+ * session_parts.h - one recording, for the files that make it up; nobody else includes it.
+ *
+ * session.c runs the phases: prepare.c and programs.c before it, start.c, loop.c, finish.c. What
+ * goes on meanwhile: targets.c (the processes), follow.c and scan.c (new ones), commands.c (what
+ * others ask for), overhead.c (--max-overhead), cuda.c and methods.c (probes in libraries).
  */
 #ifndef PT_RECORD_SESSION_PARTS_H
 #define PT_RECORD_SESSION_PARTS_H
@@ -94,6 +98,7 @@ struct session {
 	struct rest rest;
 	struct overhead *overhead; /* NULL: no limit */
 	double trap_ns;            /* what a hit costs beside the program */
+	bool sample_rests;         /* samples can be taken while recording rests */
 	bool c_calls; /* C functions are recorded where they are called; the rest can do without */
 	uint64_t stale_ns;            /* when to copy out what rests */
 	uint64_t sweep_ns;            /* when to look for children with breakpoints again */
@@ -124,8 +129,17 @@ struct session {
 	struct pt_err image_err; /* why the first interpreter was refused */
 };
 
+#define PATIENCE_NS 5000000000ull /* the ring buffer may not be empty for so long */
+#define NS_PER_MS   1000000ull
+
+/* ---- session.c ---- */
+
 /* Those that are blocked and waited for. */
 void session_signals(sigset_t *set);
+/* Takes a pending signal. True: stop. forwarded: how many the launched command was sent. */
+bool session_signal_says_stop(struct session *session, unsigned int *forwarded);
+/* Of Python samples only, not calls? */
+bool session_samples(const struct session *session);
 /* Is this one to be traced? */
 bool session_wants(const struct session *session, const struct pt_process *process);
 /* A process was attached to (rc 0), or why it was not; image may be NULL. */
@@ -133,15 +147,51 @@ void session_tell_attached(const struct session *session, const struct pt_proces
 			   const struct pt_err *err);
 /* Adds a record to the output's queue. */
 int session_put(struct session *session, const struct pt_rec *record, size_t len);
+/* The same, as pt_record_fn with the session as ctx. */
+int session_put_record(const struct pt_rec *record, size_t len, void *session);
 int session_put_note(struct session *session, enum pt_note_what what, uint64_t value,
 		     uint64_t time_ns);
-/* Suits pt_record_fn with the session as ctx. */
-int session_on_record(const struct pt_rec *record, size_t len, void *session);
+
+/* prepare.c: all that is needed before a process is touched. */
+int session_prepare(struct session *session, struct pt_err *err);
+
+/* programs.c: loads the BPF programs; session->tracer. */
+int session_make_tracer(struct session *session, struct pt_err *err);
+
+/* ---- start.c ---- */
+
+/* The processes that were asked for, or all that are there. */
+int session_attach_all(struct session *session, struct pt_err *err);
+/* A process of the launched command holds still: attach if it has become Python. Suits
+ * pt_launch_service(). */
+int session_look_at_launched(pid_t pid, void *session);
+/* Waits until a process of the launched command runs Python and the gate is open. */
+int session_wait_for_python(struct session *session, enum pt_session_stop *stop,
+			    struct pt_err *err);
 /* Opens the gate and the output, once the first processes are attached. */
 int session_open_gate(struct session *session, struct pt_err *err);
 
+/* ---- loop.c ---- */
+
+/* Records until there is a reason to stop, which is put into stop. */
+int session_record(struct session *session, enum pt_session_stop *stop, struct pt_err *err);
+/* Each record that comes out of the ring buffer. Suits pt_record_fn with the session as ctx. */
+int session_on_record(const struct pt_rec *record, size_t len, void *session);
+/* Takes what the recording comes to at this moment to who watches; true: it is to end. */
+bool session_tell_progress(struct session *session, bool writing);
+/* Do we use more than that ourselves? 0: no limit. */
+bool session_too_much_memory(uint64_t limit_bytes);
+
+/* ---- finish.c ---- */
+
+/* Ends the output; rc is what the recording ended with. */
+int session_finish(struct session *session, int rc, enum pt_session_stop *stop, struct pt_err *err);
+/* Recording is over but the command may still run: its exit status is ours. */
+void session_await_command(struct session *session, enum pt_session_stop stop);
+
 /* targets.c */
 struct target *target_find(struct session *session, pid_t pid);
+bool target_has_ended(const struct target *target);
 struct target *target_add(struct session *session, pid_t pid, uint32_t image_id);
 /* It is not recorded any longer; its probes are removed. */
 void target_let_go(struct session *session, pid_t pid);
@@ -185,6 +235,8 @@ int commands_open(struct session *session, struct pt_err *err);
 /* Takes commands and answers those that are done. -errno: recording cannot go on. */
 int commands_service(struct session *session);
 void commands_signal(struct session *session, int signal_number);
+/* Takes what lies in the ring buffer; under load there is always more. */
+int commands_drain(struct session *session);
 /* The queue's end: suits pt_spool_fn with the session as ctx. */
 int commands_record(const struct pt_rec *record, size_t len, void *session);
 /* As pt_tracer_stats(), since the last clear. */
@@ -222,6 +274,8 @@ void overhead_record(struct session *session, const struct pt_rec *record);
 struct pt_session_overhead overhead_so_far(const struct session *session);
 /* Recording rests: there are no probes, and the gate is that of a pause. */
 bool overhead_resting(const struct session *session);
+/* While it rests somebody has paused it, or resumed. */
+int overhead_paused(struct session *session);
 /* Before the tracer is gone: what it came to. */
 void overhead_end(struct session *session);
 

@@ -55,11 +55,9 @@ static struct source_process *process_get(struct pt_sources *sources, pid_t pid)
 
 	if (process)
 		return process;
-	process = calloc(1, sizeof(*process));
-	if (!process || pt_map_put(&sources->processes, (uint32_t)pid, 0, process)) {
-		free(process);
+	process = pt_map_make(&sources->processes, (uint32_t)pid, 0, sizeof(*process));
+	if (!process)
 		return NULL;
-	}
 	process->pid = pid;
 	process->next = sources->process_list;
 	sources->process_list = process;

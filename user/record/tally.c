@@ -15,11 +15,9 @@ void pt_tally_batch(struct pt_tally *tally, const struct pt_rec_batch *batch)
 	struct tally_thread *thread = pt_map_get(&tally->threads, key, 0);
 
 	if (!thread) {
-		thread = calloc(1, sizeof(*thread));
-		if (!thread || pt_map_put(&tally->threads, key, 0, thread)) {
-			free(thread);
+		thread = pt_map_make(&tally->threads, key, 0, sizeof(*thread));
+		if (!thread)
 			return;
-		}
 	}
 	if (thread->image_id != batch->hdr.image_id || thread->seq != batch->seq)
 		thread->peeked = 0;

@@ -88,7 +88,7 @@ void target_let_go(struct session *session, pid_t pid)
 	target_drop(session, pid);
 }
 
-static bool has_ended(const struct target *target)
+bool target_has_ended(const struct target *target)
 {
 	struct pollfd poll_fd = {.fd = target->pidfd, .events = POLLIN};
 
@@ -105,7 +105,7 @@ int targets_forget_ended(struct session *session)
 	if (!rest_may_have_ended(session))
 		return 0;
 	for (size_t i = 0; i < session->target_count; i++) {
-		session->targets[i].ended = has_ended(&session->targets[i]);
+		session->targets[i].ended = target_has_ended(&session->targets[i]);
 		ended += session->targets[i].ended;
 	}
 	if (!ended)
@@ -179,12 +179,19 @@ static int check_version(const struct pt_process *process, const struct py_image
 			  image->path, image->version_text);
 }
 
+/* Code of the JIT keeps the frames as they are without it, so samples are right; and it leaves to C
+ * what is probed beside them, but that it may raise exceptions past the probes. */
+static bool jit_matters(const struct session *session)
+{
+	return !session_samples(session) || session->options->features >> PY_FEATURE_EXCEPTIONS & 1;
+}
+
 int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image *image,
 		     uint64_t bias, bool starting, struct pt_err *err)
 {
 	int rc;
 
-	if (session->options->engine == PT_ENGINE_SAMPLE)
+	if (!jit_matters(session))
 		return 0;
 	switch (py_jit_state(pid, image->image, bias, starting)) {
 	case PY_JIT_NONE:
@@ -209,8 +216,7 @@ int target_check_jit(struct session *session, pid_t pid, struct pt_traced_image 
 
 int targets_check_jit(struct session *session, struct pt_err *err)
 {
-	/* code of the JIT keeps the frames as they are without it, so samples are right */
-	if (session->options->engine == PT_ENGINE_SAMPLE)
+	if (!jit_matters(session))
 		return 0;
 	for (size_t i = session->target_count; i-- > 0;) {
 		struct target *target = &session->targets[i];
@@ -319,26 +325,28 @@ int targets_look_for_marks(struct session *session)
 	return rc;
 }
 
-/* Their switches are seen only with --async, from 3.11 on (bpf/async.h). */
+/* Their switches are seen only with --async (bpf/async.h). */
 static void warn_of_greenlets(const struct session *session, const struct pt_process *process,
 			      const struct py_image *image)
 {
 	bool asked = session->options->features >> PY_FEATURE_ASYNC & 1;
+	bool known = image->layout.ts_datastack != PT_NO_FIELD || image->rt.chains;
 	bool found = false;
 
+	if (session_samples(session))
+		return;
 	for (size_t i = 0; i < process->module_count; i++) {
 		const char *name = strrchr(process->modules[i].path, '/');
 
 		found |= name && !strncmp(name, "/_greenlet.", 11);
 	}
-	if (!found || (asked && image->layout.ts_datastack != PT_NO_FIELD))
+	if (!found || (asked && known))
 		return;
 	pt_warn("process %d (%s) has loaded greenlet: calls of different greenlets will be mixed "
 		"up; %s",
 		process->pid, process->comm,
-		image->layout.ts_datastack != PT_NO_FIELD
-		    ? "--async tells them apart"
-		    : "only from CPython 3.11 on can they be told apart");
+		known ? "--async tells them apart"
+		      : "in this build of CPython they cannot be told apart");
 }
 
 int target_attach(struct session *session, const struct pt_process *process, bool starting,
@@ -396,11 +404,6 @@ static int put_proc(struct session *session, const struct target *target, enum p
 	return session_put(session, &record->hdr, record->hdr.len);
 }
 
-static int put_record(const struct pt_rec *record, size_t len, void *ctx)
-{
-	return session_put(ctx, record, len);
-}
-
 static int put_rank(struct session *session, const struct target *target, uint64_t time_ns)
 {
 	struct pt_rec_rank record = {
@@ -435,11 +438,10 @@ int target_announce(struct session *session, const struct target *target, enum p
 	if (!rc)
 		rc = put_proc(session, target, what, cmdline, size, time_ns);
 	free(cmdline);
-	if (rc || !with_stacks || !target->runs_python ||
-	    session->options->engine == PT_ENGINE_SAMPLE)
+	if (rc || !with_stacks || !target->runs_python || session_samples(session))
 		return rc;
 	rc = pt_stacks_records(target->pid, target->image_id, target->image->image, target->bias,
-			       time_ns, &session->next_code_id, session->tracer, put_record,
+			       time_ns, &session->next_code_id, session->tracer, session_put_record,
 			       session);
 	if (rc && pt_spool_error(session->spool))
 		return rc;
