@@ -19,7 +19,27 @@
 #include "target/process.h"
 
 #define RULES   "\"rules\": [{}]"
+#define OTLP    "\"otlp\": {\"endpoint\": \"http://h\"}"
+#define TRACES  "\"traces\": {\"slower_than\": \"1s\"}"
 #define CAPTURE "\"name\": \"a\", \"capture\": {\"on\": "
+
+static void test_traces(void **state)
+{
+	struct agent_config *config;
+	struct pt_err err = {0};
+
+	assert_int_equal(agent_config_parse("f",
+					    "{\"record\": {\"engine\": \"exact\"}, " OTLP
+					    ", \"rules\": [{" TRACES
+					    ", \"max_overhead\": \"1%\"}, {}]}",
+					    &config, &err),
+			 0);
+	assert_int_equal(config->rules[0].traces->limit_ns, 1000000000);
+	assert_int_equal(config->rules[0].traces->per_minute, 60);
+	assert_int_equal(config->rules[0].traces->calls, 20);
+	assert_null(config->rules[1].traces);
+	agent_config_free(config);
+}
 
 static void test_defaults(void **state)
 {
@@ -33,7 +53,7 @@ static void test_defaults(void **state)
 	assert_true(config->rules[0].include);
 	assert_true(config->gc && config->gil && !config->exceptions);
 	assert_int_equal(config->cuda, PT_CUDA_AUTO);
-	assert_true(config->sample);
+	assert_int_equal(config->engine, PT_ENGINE_SAMPLE);
 	agent_config_free(config);
 }
 
@@ -147,19 +167,21 @@ static void test_wrong(void **state)
 	    {"{" RULES ", \"listen\": \":80\"}", "is not ADDRESS:PORT"},
 	    {"{" RULES ", \"listen\": \"a:65536\"}", "is not ADDRESS:PORT"},
 	    {"{" RULES ", \"listen\": \"a:x\"}", "is not ADDRESS:PORT"},
-	    {"{" RULES ", \"record\": {\"engine\": \"usdt\"}}", "\"exact\" or \"sample\""},
+	    {"{" RULES ", \"record\": {\"engine\": \"usdt\"}}", "\"hybrid\" or \"exact\""},
 	    {"{" RULES ", \"record\": {\"frequency\": 0}}", "a number from 1 to 1000"},
 	    {"{\"record\": {\"engine\": \"sample\"}, \"captures\": \"/c\",\n"
 	     "\"rules\": [{\"name\": \"a\", \"capture\": {\"on\": []}}]}",
-	     "f: \"capture\" needs \"engine\": \"exact\""},
-	    {"{" RULES ", \"record\": {\"exceptions\": true}}",
-	     "f: \"exceptions\" needs \"engine\": \"exact\""},
-	    {"{" RULES ", \"record\": {\"cuda\": \"driver\"}}",
-	     "f: \"cuda\" needs \"engine\": \"exact\""},
-	    {"{\"rules\": [{\"max_overhead\": \"1%\"}]}",
-	     "f: \"max_overhead\" needs \"engine\": \"exact\""},
+	     "f:2: \"capture\" needs \"engine\": \"exact\""},
+	    {"{" RULES ", \"record\": {\n\"exceptions\": true}}",
+	     "f:2: \"exceptions\" needs \"engine\": \"exact\""},
+	    {"{" RULES ",\n\"record\": {\n\"cuda\": \"driver\"}}",
+	     "f:3: \"cuda\" needs \"engine\": \"exact\""},
+	    {"{\"rules\": [{},\n{\n\"max_overhead\": \"1%\"}]}",
+	     "f:3: \"max_overhead\" needs \"engine\": \"exact\""},
+	    {"{" RULES ", \"record\": {\"engine\": \"hybrid\",\n\"max_overhead\": \"1%\"}}",
+	     "f:2: \"max_overhead\" needs \"engine\": \"exact\""},
 	    {"{" RULES ", \"record\": {\"engine\": \"sample\", \"max_overhead\": \"1%\"}}",
-	     "f: \"max_overhead\" needs \"engine\": \"exact\""},
+	     "f:1: \"max_overhead\" needs \"engine\": \"exact\""},
 	    {"{" RULES ", \"listen\": \"unix:run/x\"}", "nor unix:/PATH"},
 	    {"{" RULES ", \"listen\": \"unix:/\"}", "nor unix:/PATH"},
 	    {"{" RULES ",\n\"listen\": \"0.0.0.0:80\"}",
@@ -221,17 +243,35 @@ static void test_wrong(void **state)
 	    {"{\"rules\": [{" CAPTURE "[], \"memory\": \"1M\"}}]}", "from 2M to 1G"},
 	    {"{\"rules\": [{" CAPTURE "[], \"max_captures\": 0}}]}", "a number from 1"},
 	    {"{\"record\": {\"engine\": \"exact\", \"gc\": false}, \"rules\": [{" CAPTURE
-	     "[\"gc:1s\"]}}]}",
-	     "rule \"a\": 'gc:1s' needs what \"gc\" of \"record\" switches off"},
-	    {"{\"record\": {\"engine\": \"exact\", \"cuda\": \"none\"}, \"rules\": [{" CAPTURE
+	     "[\"crash\",\n\"gc:1s\"]}}]}",
+	     "f:2: rule \"a\": 'gc:1s' needs what \"gc\" of \"record\" switches off"},
+	    {"{\"record\": {\"engine\": \"exact\", \"cuda\": \"none\"}, \"rules\": [{},\n{" CAPTURE
 	     "[\"cuda-error\"]}}]}",
-	     "needs what \"cuda\""},
+	     "f:2: rule \"a\": 'cuda-error' needs what \"cuda\""},
 	    {"{\"record\": {\"engine\": \"exact\"}, \"rules\": [{\"max_overhead\": \"1%\", " CAPTURE
 	     "[]}}]}",
 	     "\"capture\" and \"max_overhead\" exclude each other"},
-	    {"{\"record\": {\"engine\": \"exact\", \"max_overhead\": \"1%\"}, \"rules\": [{" CAPTURE
-	     "[]}}]}",
-	     "\"capture\" and \"max_overhead\" exclude each other"},
+	    {"{\"record\": {\"engine\": \"exact\", \"max_overhead\": \"1%\"},\n\"rules\": "
+	     "[{" CAPTURE "[]}}]}",
+	     "f:2: rule \"a\": \"capture\" and \"max_overhead\" exclude each other"},
+	    {"{\"record\": {\"engine\": \"hybrid\"}, \"rules\": [{" CAPTURE
+	     "[\"crash\",\n\"slow:f:1s\"]}}]}",
+	     "f:2: \"slow:f:1s\" needs \"engine\": \"exact\""},
+	    {"{\"record\": {\"engine\": \"exact\"}, \"rules\": [{" CAPTURE "[\"http\"]}}]}",
+	     "'http' is for"},
+	    {"{" OTLP ", \"rules\": [\n{\"traces\": {}}]}",
+	     "f:2: \"traces\" needs \"slower_than\""},
+	    {"{" OTLP ", \"rules\": [{\"traces\": {\"slower_than\": \"0s\"}}]}",
+	     "'0s' is not a time such as \"500ms\" or \"2s\", from 1ms"},
+	    {"{" OTLP ", \"rules\": [{\"traces\": {\"per_minute\": 0}}]}", "a number from 1"},
+	    {"{" OTLP ", \"rules\": [{\"traces\": {\"calls\": 100}}]}", "a number from 0 to 99"},
+	    {"{" OTLP ", \"rules\": [{\"traces\": []}]}", "an object"},
+	    {"{" OTLP ", \"rules\": [\n{\"action\": \"exclude\", " TRACES "}]}",
+	     "f:2: \"traces\" does not go with \"exclude\""},
+	    {"{" OTLP ", \"rules\": [\n{" TRACES "}]}",
+	     "f:2: \"traces\" needs \"engine\": \"exact\""},
+	    {"{\"record\": {\"engine\": \"exact\"}, \"rules\": [{},\n{" TRACES "}]}",
+	     "f:2: \"traces\" needs an \"endpoint\" in \"otlp\""},
 	    {"{" RULES ",\n\"upload\": {}}", "f:2: \"upload\" needs a \"command\""},
 	    {"{" RULES ", \"upload\": {\"command\": []}}", "\"command\" is empty"},
 	    {"{" RULES ", \"upload\": {\"command\": [1]}}", "\"command\" must be a string"},
@@ -389,10 +429,11 @@ static void test_rules(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_all_keys),
-	    cmocka_unit_test(test_limits),   cmocka_unit_test(test_wrong),
-	    cmocka_unit_test(test_cut),      cmocka_unit_test(test_token),
-	    cmocka_unit_test(test_rules),    cmocka_unit_test(test_headers),
+	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_traces),
+	    cmocka_unit_test(test_all_keys), cmocka_unit_test(test_limits),
+	    cmocka_unit_test(test_wrong),    cmocka_unit_test(test_cut),
+	    cmocka_unit_test(test_token),    cmocka_unit_test(test_rules),
+	    cmocka_unit_test(test_headers),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -29,18 +29,18 @@
 
 /* ---- processes ---- */
 
-static struct agent_process *process_find(struct agent *agent, pid_t pid)
+static struct agent_process *process_find(struct agent_recording *recording, pid_t pid)
 {
-	for (size_t i = 0; i < agent->process_count; i++)
-		if (agent->processes[i].pid == pid)
-			return &agent->processes[i];
+	for (size_t i = 0; i < recording->process_count; i++)
+		if (recording->processes[i].pid == pid)
+			return &recording->processes[i];
 	return NULL;
 }
 
 static bool wanted(const struct pt_process *process, void *ctx)
 {
-	const struct agent *agent = ctx;
-	const struct agent_rule *rule = agent_config_rule(agent->config, process);
+	const struct agent_recording *recording = ctx;
+	const struct agent_rule *rule = agent_config_rule(recording->agent->config, process);
 
 	return rule && rule->include;
 }
@@ -81,18 +81,19 @@ static void add_failure(struct agent *agent, struct agent_process *described, in
 		agent->refused_count++;
 }
 
-static void add_attached(struct agent *agent, const struct agent_process *described)
+static void add_attached(struct agent_recording *recording, const struct agent_process *described)
 {
-	struct agent_process *process = process_find(agent, described->pid), *bigger;
+	struct agent_process *process = process_find(recording, described->pid), *bigger;
 
-	agent->attached++;
-	agent->attached_in_session++;
+	recording->agent->attached++;
+	recording->attached++;
 	if (!process) {
-		bigger = reallocarray(agent->processes, agent->process_count + 1, sizeof(*bigger));
+		bigger = reallocarray(recording->processes, recording->process_count + 1,
+				      sizeof(*bigger));
 		if (!bigger)
 			return; /* it is counted, but not shown */
-		agent->processes = bigger;
-		process = &bigger[agent->process_count++];
+		recording->processes = bigger;
+		process = &bigger[recording->process_count++];
 	}
 	*process = *described;
 }
@@ -100,30 +101,35 @@ static void add_attached(struct agent *agent, const struct agent_process *descri
 static void attached(const struct pt_process *process, const char *version, const char *engine,
 		     int rc, const struct pt_err *err, void *ctx)
 {
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
+	const struct agent_rule *rule;
 	struct agent_process described;
-	struct agent *agent = ctx;
 
 	describe(agent, process, version, engine, &described);
 	pthread_mutex_lock(&agent->lock);
 	if (rc)
 		add_failure(agent, &described, rc, err);
 	else
-		add_attached(agent, &described);
+		add_attached(recording, &described);
 	pthread_mutex_unlock(&agent->lock);
-	if (!rc)
-		agent_captures_attached(agent->captures, process->pid,
-					agent_config_rule(agent->config, process), version, engine);
+	if (rc)
+		return;
+	rule = agent_config_rule(agent->config, process);
+	agent_captures_attached(agent->captures, process->pid, rule, version, engine);
+	agent_trace_watch_attached(recording->traces, process->pid, rule, version);
 }
 
 static void ended(pid_t pid, void *ctx)
 {
-	struct agent *agent = ctx;
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
 	struct agent_process *process;
 
 	pthread_mutex_lock(&agent->lock);
-	process = process_find(agent, pid);
+	process = process_find(recording, pid);
 	if (process)
-		*process = agent->processes[--agent->process_count];
+		*process = recording->processes[--recording->process_count];
 	pthread_mutex_unlock(&agent->lock);
 }
 
@@ -144,13 +150,14 @@ static bool too_dear(struct agent_process *process, uint64_t spent_ns, uint64_t 
 
 static bool cost(pid_t pid, uint64_t spent_ns, uint64_t own_ns, void *ctx)
 {
-	struct agent *agent = ctx;
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
 	struct agent_process *process;
 	struct pt_err err = {0};
 	bool let_go;
 
 	pthread_mutex_lock(&agent->lock);
-	process = process_find(agent, pid);
+	process = process_find(recording, pid);
 	let_go = process && too_dear(process, spent_ns, own_ns);
 	if (let_go) {
 		pt_err_set(&err, -EDQUOT, PT_EXIT_FAILED, "",
@@ -176,42 +183,69 @@ static bool wants_cost(const struct agent_config *config)
 
 /* ---- while it records ---- */
 
-static void alive(struct agent *agent, uint64_t now_ns)
+/* For the watchdog: while recording, by the recording thread alone. */
+static void alive(struct agent *agent)
 {
-	if (!getenv("WATCHDOG_USEC") || now_ns - agent->notified_ns < NOTIFY_NS)
+	uint64_t now_ns = pt_now_ns();
+	bool due;
+
+	if (!getenv("WATCHDOG_USEC"))
 		return;
-	agent->notified_ns = now_ns;
-	agent_notify("WATCHDOG=1");
+	pthread_mutex_lock(&agent->lock);
+	due = now_ns - agent->notified_ns >= NOTIFY_NS;
+	if (due)
+		agent->notified_ns = now_ns;
+	pthread_mutex_unlock(&agent->lock);
+	if (due)
+		agent_notify("WATCHDOG=1");
+}
+
+/* What ends it, or what its successor is for. */
+static bool judge(struct agent_recording *recording, const struct pt_session_progress *progress,
+		  uint64_t now_ns)
+{
+	struct agent *agent = recording->agent;
+
+	if (recording->to_end) {
+		recording->handed_over = true;
+		return true;
+	}
+	if (!recording->counts)
+		return false; /* what is before it is not its fault */
+	if (progress->backlog_bytes > BACKLOG_MAX_BYTES) {
+		recording->next_why = WHY_BACKLOG;
+		return true;
+	}
+	if ((recording->attached > ATTACHED_MAX ||
+	     pt_metrics_model_size(agent->metrics) > MODEL_MAX) &&
+	    now_ns >= agent->rotate_after_ns) {
+		agent->rotate = true;
+		pthread_cond_broadcast(&agent->changed);
+	}
+	return false;
 }
 
 static bool tick(const struct pt_session_progress *progress, const struct pt_tracer_stats *stats,
 		 void *ctx)
 {
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
 	uint64_t now_ns = pt_now_ns();
-	struct agent *agent = ctx;
-	uint64_t in_session;
+	bool ends;
 
 	pthread_mutex_lock(&agent->lock);
-	agent->stats = *stats;
-	agent->overhead = progress->overhead;
-	agent->backlog_bytes = progress->backlog_bytes;
+	agent_recording_account(recording, stats, &progress->overhead);
+	recording->backlog_bytes = progress->backlog_bytes;
 	agent->ticked_ns = now_ns;
-	in_session = agent->attached_in_session;
+	ends = !progress->writing && judge(recording, progress, now_ns);
 	pthread_mutex_unlock(&agent->lock);
-	alive(agent, now_ns);
-	if (progress->writing)
-		return false;
-	if (progress->backlog_bytes > BACKLOG_MAX_BYTES)
-		agent->why = WHY_BACKLOG;
-	else if (in_session > ATTACHED_MAX || pt_metrics_model_size(agent->metrics) > MODEL_MAX)
-		agent->why = WHY_ROTATE;
-	else
-		return false;
-	return true;
+	alive(agent);
+	return ends;
 }
 
-static bool reload(struct agent *agent)
+static bool reload(struct agent_recording *recording)
 {
+	struct agent *agent = recording->agent;
 	struct pt_err err = {0};
 	int rc = agent_config_load(agent->config_path, &agent->next, &err);
 
@@ -222,16 +256,17 @@ static bool reload(struct agent *agent)
 	if (rc)
 		pt_error("the configuration stays as it was: %s", err.what);
 	else
-		agent->why = WHY_RELOAD;
+		recording->next_why = WHY_RELOAD;
 	return !rc;
 }
 
 static bool take_signal(int number, void *ctx)
 {
-	struct agent *agent = ctx;
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
 
 	if (number == SIGHUP)
-		return reload(agent);
+		return reload(recording);
 	if (number == SIGUSR1 || number == SIGUSR2)
 		agent_captures_signal(agent->captures, number);
 	if (number == SIGINT || number == SIGTERM)
@@ -239,33 +274,55 @@ static bool take_signal(int number, void *ctx)
 	return agent->stop;
 }
 
+/* It is the one that is shown now. */
+static void begun(struct agent_recording *recording)
+{
+	struct agent *agent = recording->agent;
+
+	agent->whys[recording->why]++;
+	agent->ratios_max = agent->config->processes;
+	agent->now = recording;
+}
+
 static void opened(const struct pt_session_opened *session, void *ctx)
 {
-	struct agent *agent = ctx;
+	struct agent_recording *recording = ctx;
+	struct agent *agent = recording->agent;
 
 	if (!agent->opened)
-		pt_info("the agent answers at %s; %zu rule%s", agent_http_url(agent->http),
+		pt_info("the agent answers at %s; %zu rule%s", pt_http_url(agent->http),
 			agent->config->rule_count, agent->config->rule_count == 1 ? "" : "s");
 	agent->opened = true;
 	pthread_mutex_lock(&agent->lock);
-	agent->recording = true;
+	if (agent->shut_ns)
+		agent->gap_ns += pt_now_ns() - agent->shut_ns;
+	agent->shut_ns = 0;
+	if (agent->now != recording)
+		begun(recording);
+	recording->state = AGENT_RECORDS;
 	pthread_mutex_unlock(&agent->lock);
 	agent_notify("READY=1");
 }
 
 /* ---- sessions ---- */
 
-static int start_http(const struct agent_config *config, struct agent *agent,
-		      struct agent_http **http, struct pt_err *err)
+static int start_http(const struct agent_config *config, struct agent *agent, struct pt_http **http,
+		      struct pt_err *err)
 {
-	const struct agent_http_options options = {.listen = config->listen,
-						   .tls_cert = config->tls.cert,
-						   .tls_key = config->tls.key,
-						   .token = config->token,
-						   .answer = agent_answer,
-						   .ctx = agent};
+	const struct pt_http_options options = {.listen = config->listen,
+						.tls_cert = config->tls.cert,
+						.tls_key = config->tls.key,
+						.token = config->token,
+						.token_name = "token_file",
+						.busy_hint = "is another agent running? "
+							     "\"listen\" chooses "
+							     "another place",
+						.pages = agent_pages,
+						.page_count = agent_page_count,
+						.answer = agent_answer,
+						.ctx = agent};
 
-	return agent_http_start(&options, http, err);
+	return pt_http_start(&options, http, err);
 }
 
 /* Suits struct agent_otlp_options. */
@@ -274,23 +331,39 @@ static void collect(const struct pt_series_sink *sink, void *ctx)
 	agent_series(ctx, sink);
 }
 
-/* With the configuration that holds; without an endpoint there is nothing to do. */
-static int start_otlp(struct agent *agent, struct pt_err *err)
+/* Likewise. */
+static size_t take(struct pt_otlp_trace **traces, size_t max, void *ctx)
 {
-	const struct agent_otlp_options options = {.config = &agent->config->otlp,
-						   .stats = &agent->otlp_stats,
-						   .start_ns = agent->start_ns,
-						   .since_1970_ns = agent->since_1970_ns,
-						   .collect = collect,
-						   .ctx = agent};
-
-	return agent->config->otlp.endpoint ? agent_otlp_start(&options, &agent->otlp, err) : 0;
+	return agent_traces_take(((struct agent *)ctx)->traces, traces, max);
 }
 
 static void stop_otlp(struct agent *agent, bool last)
 {
+	agent_otlp_stop(agent->otlp_traces, last);
+	agent->otlp_traces = NULL;
 	agent_otlp_stop(agent->otlp, last);
 	agent->otlp = NULL;
+}
+
+/* With the configuration that holds; without an endpoint there is nothing to do. */
+static int start_otlp(struct agent *agent, struct pt_err *err)
+{
+	struct agent_otlp_options options = {.config = &agent->config->otlp,
+					     .stats = &agent->otlp_stats,
+					     .start_ns = agent->start_ns,
+					     .since_1970_ns = agent->since_1970_ns,
+					     .collect = collect,
+					     .ctx = agent};
+	int rc = agent->config->otlp.endpoint ? agent_otlp_start(&options, &agent->otlp, err) : 0;
+
+	if (rc || !agent->traces)
+		return rc;
+	options.stats = &agent->otlp_traces_stats;
+	options.take = take;
+	rc = agent_otlp_start(&options, &agent->otlp_traces, err);
+	if (rc)
+		stop_otlp(agent, false);
+	return rc;
 }
 
 static bool same_text(const char *a, const char *b)
@@ -299,7 +372,7 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* The server of the next configuration; NULL: the one that is there serves it as well. */
-static int next_http(struct agent *agent, struct agent_http **http, struct pt_err *err)
+static int next_http(struct agent *agent, struct pt_http **http, struct pt_err *err)
 {
 	const struct agent_config *old = agent->config, *next = agent->next;
 	bool same_place = same_text(old->listen, next->listen);
@@ -308,7 +381,7 @@ static int next_http(struct agent *agent, struct agent_http **http, struct pt_er
 	    same_text(old->tls.cert, next->tls.cert) && same_text(old->tls.key, next->tls.key))
 		return 0;
 	if (same_place) {
-		agent_http_stop(agent->http);
+		pt_http_stop(agent->http);
 		agent->http = NULL;
 	}
 	return start_http(next, agent, http, err);
@@ -324,32 +397,39 @@ static void swap_captures(struct agent *agent, struct agent_captures *captures)
 	agent_captures_free(before);
 }
 
-static void swap_configs(struct agent *agent)
+/* With what belongs to each. */
+static void swap_configs(struct agent *agent, struct agent_traces **traces)
 {
 	struct agent_config *old = agent->config;
+	struct agent_traces *old_traces = agent->traces;
 
 	agent->config = agent->next;
 	agent->next = old;
+	agent->traces = *traces;
+	*traces = old_traces;
 }
 
 /* Takes the next configuration. Where it cannot listen, send, or write captures, the old one stays.
  */
 static void take_next(struct agent *agent)
 {
-	struct agent_http *http = NULL;
+	struct pt_http *http = NULL;
 	struct pt_err err = {0}, ignored = {0};
+	struct agent_traces *traces = NULL;
 	struct agent_captures *captures;
 	int rc = agent_captures_new(agent->next, agent->captures, &agent->uploads, &captures, &err);
 
 	stop_otlp(agent, false); /* a folder is for one */
 	if (!rc)
+		rc = agent_traces_new(agent->next, &agent->trace_stats, &traces, &err);
+	if (!rc)
 		rc = next_http(agent, &http, &err);
-	swap_configs(agent);
+	swap_configs(agent, &traces);
 	if (!rc)
 		rc = start_otlp(agent, &err);
 	if (rc) {
-		swap_configs(agent);
-		agent_http_stop(http);
+		swap_configs(agent, &traces);
+		pt_http_stop(http);
 		http = NULL;
 		pt_error("the configuration stays as it was: %s", err.what);
 		if (!agent->http && start_http(agent->config, agent, &agent->http, &ignored))
@@ -361,10 +441,11 @@ static void take_next(struct agent *agent)
 		swap_captures(agent, captures);
 		pt_info("the configuration was read anew: %zu rules", agent->config->rule_count);
 	}
+	agent_traces_free(traces);
 	agent_config_free(agent->next);
 	agent->next = NULL;
 	if (http) {
-		agent_http_stop(agent->http);
+		pt_http_stop(agent->http);
 		agent->http = http;
 	}
 }
@@ -374,44 +455,19 @@ static void metrics_options(const struct agent_config *config, struct pt_metrics
 	*options = (struct pt_metrics_options){.processes = (unsigned int)config->processes,
 					       .functions = (unsigned int)config->functions,
 					       .keep_ns = config->keep_ended_ns,
-					       .calls = !config->sample,
-					       .samples = config->sample};
+					       .calls = config->engine == PT_ENGINE_AUTO,
+					       .events = config->engine != PT_ENGINE_SAMPLE,
+					       .samples = config->engine != PT_ENGINE_AUTO ||
+							  config->max_overhead_ppm};
 }
 
-static void session_begin(struct agent *agent)
+void agent_metrics_begin(struct agent *agent, uint64_t since_ns)
 {
 	struct pt_metrics_options options;
 
 	metrics_options(agent->config, &options);
 	pt_metrics_set_options(agent->metrics, &options);
-	pt_metrics_begin(agent->metrics, pt_now_ns());
-	agent_captures_begin(agent->captures);
-	pthread_mutex_lock(&agent->lock);
-	agent->whys[agent->why]++;
-	agent->process_count = 0;
-	agent->attached_in_session = 0;
-	agent->ratios_max = agent->config->processes;
-	agent->ticked_ns = pt_now_ns();
-	pthread_mutex_unlock(&agent->lock);
-}
-
-static void add_overhead(struct pt_session_overhead *sum, const struct pt_session_overhead *one)
-{
-	sum->known |= one->known;
-	sum->spent_ns += one->spent_ns;
-	sum->own_ns += one->own_ns;
-	sum->recorded_ns += one->recorded_ns;
-	sum->rested_ns += one->rested_ns;
-	sum->rests += one->rests;
-}
-
-static void add_stats(struct pt_tracer_stats *sum, const struct pt_tracer_stats *stats)
-{
-	sum->events += stats->events;
-	sum->lost_events += stats->lost_events;
-	sum->lost_records += stats->lost_records;
-	sum->missed += stats->missed;
-	sum->cuda_missed += stats->cuda_missed;
+	pt_metrics_begin(agent->metrics, pt_now_ns(), since_ns);
 }
 
 /* What the configuration asks for, and what triggers wait for. */
@@ -420,7 +476,7 @@ static unsigned int features(const struct agent *agent)
 	const struct agent_config *config = agent->config;
 	unsigned int needs = agent_captures_needs(agent->captures);
 	bool exceptions = config->exceptions || needs & PT_NEEDS_EXCEPTIONS;
-	bool async = needs & PT_NEEDS_ASYNC;
+	bool async = needs & PT_NEEDS_ASYNC || agent->traces; /* requests may be tasks */
 
 	return (unsigned int)config->gc << PY_FEATURE_GC |
 	       (unsigned int)config->gil << PY_FEATURE_GIL |
@@ -428,19 +484,23 @@ static unsigned int features(const struct agent *agent)
 	       (unsigned int)async << PY_FEATURE_ASYNC;
 }
 
-static int run_session(struct agent *agent, struct pt_err *err)
+int agent_session_run(struct agent_recording *recording, struct pt_err *err)
 {
+	struct agent *agent = recording->agent;
 	const struct agent_config *config = agent->config;
-	const struct pt_output_tap *tap = agent_captures_tap(agent->captures);
+	const struct pt_output_tap *tap = agent_recording_tap(recording);
 	const struct pt_session_choice choice = {.wanted = wanted,
 						 .attached = attached,
 						 .ended = ended,
 						 .tick = tick,
 						 .signal = take_signal,
 						 .cost = wants_cost(config) ? cost : NULL,
+						 .ready = agent_recording_ready,
+						 .shut = agent_recording_shut,
+						 .finished = agent_recording_finished,
 						 .scan_ns = config->scan_ns,
-						 .ctx = agent};
-	const struct pt_session_watch watch = {.opened = opened, .ctx = agent};
+						 .ctx = recording};
+	const struct pt_session_watch watch = {.opened = opened, .ctx = recording};
 	struct pt_session_options options = {
 	    .choice = &choice,
 	    .follow = PT_FOLLOW_NO,
@@ -448,38 +508,32 @@ static int run_session(struct agent *agent, struct pt_err *err)
 	    .tracer = {.ring_bytes = config->buffer_bytes,
 		       .withdrawable = config->max_overhead_ppm != 0},
 	    .max_overhead = (double)config->max_overhead_ppm / 1e6,
-	    .output = {.op = pt_metrics_op,
-		       .op_ctx = agent->metrics,
+	    .output = {.op = agent_recording_op,
+		       .op_ctx = recording,
+		       .complete = recording->traces ? agent_recording_complete : NULL,
 		       .tap = tap,
 		       .model = {.no_c_functions = true,
 				 .memory = agent_captures_needs(agent->captures) &
 					   PT_NEEDS_MEMORY}},
 	    .cache_dir = agent->cache_dir,
 	    .cuda = (enum pt_cuda_mode)config->cuda,
-	    .say_complete = tap != NULL,
+	    .say_complete = tap != NULL || recording->traces,
 	};
 	struct pt_session_result *result = calloc(1, sizeof(*result));
 	int rc;
 
 	if (!result)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
-	if (config->sample) {
-		options.engine = PT_ENGINE_SAMPLE;
+	options.engine = config->engine;
+	options.tracer.hybrid = config->engine == PT_ENGINE_HYBRID;
+	options.tracer.sample_rests = options.tracer.withdrawable;
+	if (config->engine != PT_ENGINE_AUTO || options.tracer.sample_rests)
 		options.tracer.sample_hz = (unsigned int)config->frequency;
+	if (config->engine == PT_ENGINE_SAMPLE) {
 		options.features = 0;
 		options.cuda = PT_CUDA_NONE;
 	}
-	session_begin(agent);
-	agent->why = WHY_ERROR; /* unless something else ends it */
 	rc = pt_session_run(&options, &watch, result, err);
-	pthread_mutex_lock(&agent->lock);
-	add_stats(&agent->before, &result->stats);
-	agent->stats = (struct pt_tracer_stats){0};
-	add_overhead(&agent->overhead_before, &result->overhead);
-	agent->overhead = (struct pt_session_overhead){0};
-	agent->recording = false;
-	agent->backlog_bytes = 0;
-	pthread_mutex_unlock(&agent->lock);
 	free(result);
 	return rc;
 }
@@ -496,21 +550,47 @@ static void rest(struct agent *agent, const struct pt_err *err)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	while (!agent->stop && pt_now_ns() < until_ns) {
-		alive(agent, pt_now_ns());
+		alive(agent);
 		agent->stop = sigtimedwait(&set, NULL, &second) >= 0;
 	}
 }
 
+/* One recording, and those that take its place as it grows, to the end of the last one. */
+static int run_once(struct agent *agent, enum agent_why *why, struct pt_err *err)
+{
+	struct agent_recording *recording;
+	int rc = agent_recording_start(agent, *why, NULL, &recording, err);
+
+	*why = WHY_ERROR;
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&agent->lock);
+	if (agent->now != recording)
+		begun(recording);
+	pthread_mutex_unlock(&agent->lock);
+	while (agent_recording_wait(recording))
+		agent_recording_replace(&recording);
+	pthread_mutex_lock(&agent->lock);
+	*why = recording->next_why;
+	*err = recording->err;
+	rc = recording->rc;
+	pthread_mutex_unlock(&agent->lock);
+	return rc;
+}
+
 static int run(struct agent *agent, struct pt_err *err)
 {
+	enum agent_why why = WHY_START;
+
 	while (!agent->stop) {
 		struct pt_err failed = {0};
-		int rc = run_session(agent, &failed);
+		int rc = run_once(agent, &why, &failed);
 
 		if (rc && !agent->opened) {
 			*err = failed;
 			return rc;
 		}
+		agent_recordings_free(agent, false);
 		if (agent->next)
 			take_next(agent);
 		if (rc && !agent->stop)
@@ -548,8 +628,9 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	agent->config = config;
 	agent->cache_dir = cache_dir;
 	agent->start_ns = pt_now_ns();
-	agent->since_1970_ns = pt_clock_ns(CLOCK_REALTIME) - agent->start_ns;
+	agent->since_1970_ns = pt_since_1970_ns();
 	pthread_mutex_init(&agent->lock, NULL);
+	pthread_cond_init(&agent->changed, NULL);
 	pthread_rwlock_init(&agent->captures_lock, NULL);
 	block_signals();
 	metrics_options(config, &options);
@@ -557,20 +638,24 @@ int agent_run(const char *config_path, struct agent_config *config, const char *
 	if (!rc)
 		rc = agent_captures_new(config, NULL, &agent->uploads, &agent->captures, err);
 	if (!rc)
+		rc = agent_traces_new(config, &agent->trace_stats, &agent->traces, err);
+	if (!rc)
 		rc = start_http(config, agent, &agent->http, err);
 	if (!rc)
 		rc = start_otlp(agent, err);
 	if (!rc)
 		rc = run(agent, err);
+	agent_recordings_free(agent, true);
 	stop_otlp(agent, true);
-	agent_http_stop(agent->http);
+	pt_http_stop(agent->http);
 	agent_captures_free(agent->captures);
+	agent_traces_free(agent->traces);
 	pt_metrics_free(agent->metrics);
 	agent_config_free(agent->config);
 	agent_config_free(agent->next);
 	pthread_rwlock_destroy(&agent->captures_lock);
+	pthread_cond_destroy(&agent->changed);
 	pthread_mutex_destroy(&agent->lock);
-	free(agent->processes);
 	free(agent);
 	return rc;
 }

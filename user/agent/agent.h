@@ -3,8 +3,9 @@
  * agent.h - one recording after the other on a host, without a trace: only counters are kept.
  *
  * A session of record/ does the work (struct pt_session_choice). It is ended and begun again when
- * the configuration changes and when the model has grown (it keeps each thread and function that it
- * has met): so memory is bounded, and a call that is open then is counted once.
+ * the configuration changes; when the model has grown (it keeps each thread and function that it
+ * has met) another one takes its place, see recording.c: so memory is bounded, and a call that is
+ * open then is counted once.
  */
 #ifndef PT_AGENT_AGENT_H
 #define PT_AGENT_AGENT_H

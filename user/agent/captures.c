@@ -237,12 +237,14 @@ static void tap_close(void *ctx)
 		close_flight(&captures->recorders[i]);
 }
 
-void agent_captures_begin(struct agent_captures *captures)
+void agent_captures_begin(struct agent_captures *captures, bool attached)
 {
 	if (!captures)
 		return;
 	pthread_mutex_lock(&captures->lock);
-	captures->route_count = 0;
+	for (size_t i = captures->route_count; i-- > 0;)
+		if (!attached || captures->routes[i].announced)
+			drop_route(captures, i);
 	pthread_mutex_unlock(&captures->lock);
 }
 
@@ -448,19 +450,20 @@ void agent_captures_free(struct agent_captures *captures)
 
 int agent_captures_ask(struct agent_captures *captures, pid_t pid, struct pt_buf *text)
 {
+	char name[PT_FLIGHT_NAME_MAX];
 	const struct route *route;
+	uint64_t none;
 	int rc = -ESRCH;
 
 	if (!captures)
 		return rc;
 	pthread_mutex_lock(&captures->lock);
 	route = find_route(captures, pid);
-	if (route && !route->ended && route->recorder && route->recorder->flight) {
-		pt_flight_ask(route->recorder->flight, pid);
-		pt_buf_printf(text, "{\"rule\":\"%s\",\"pid\":%d}\n", route->recorder->rule->name,
-			      pid);
-		rc = 0;
-	}
+	if (route && !route->ended && route->recorder && route->recorder->flight)
+		rc = pt_flight_ask(route->recorder->flight, pid, false, name, &none);
+	if (!rc) /* nothing in these that JSON escapes */
+		pt_buf_printf(text, "{\"rule\":\"%s\",\"pid\":%d,\"name\":\"%s\"}\n",
+			      route->recorder->rule->name, pid, name);
 	pthread_mutex_unlock(&captures->lock);
 	return rc;
 }

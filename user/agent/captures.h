@@ -46,8 +46,8 @@ void agent_captures_free(struct agent_captures *captures);
 
 /* What is to be recorded for the triggers: PT_NEEDS_*. */
 unsigned int agent_captures_needs(const struct agent_captures *captures);
-/* No process is attached to yet. */
-void agent_captures_begin(struct agent_captures *captures);
+/* A session begins; what another recorded is over. attached: its processes are known already. */
+void agent_captures_begin(struct agent_captures *captures, bool attached);
 /* NULL: nothing is to be kept. */
 const struct pt_output_tap *agent_captures_tap(const struct agent_captures *captures);
 /* The session's thread attached to a process; before the record that says so. */
@@ -58,7 +58,7 @@ void agent_captures_attached(struct agent_captures *captures, pid_t pid,
 void agent_captures_signal(struct agent_captures *captures, int signal_number);
 
 /* From any thread. Somebody wants a capture of the recorder that has the process; says in JSON
- * which that is. -ESRCH: none has it. */
+ * which that is. -ESRCH: none has it; or as pt_flight_ask(). */
 int agent_captures_ask(struct agent_captures *captures, pid_t pid, struct pt_buf *text);
 /* From any thread. Adds what there is, as a JSON list. */
 void agent_captures_list(struct agent_captures *captures, struct pt_buf *text);

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "flight/trigger.h"
+#include "record/engine.h"
 
 struct pt_process;
 
@@ -27,6 +28,13 @@ struct agent_capture {
 	size_t trigger_count;
 };
 
+/* Which requests are told to a collector; traces.h. */
+struct agent_trace_config {
+	uint64_t limit_ns;   /* those that take longer */
+	uint64_t per_minute; /* of each process, at most */
+	uint64_t calls;      /* of each request, at most */
+};
+
 /* Decides about the processes of which all that it names is true. */
 struct agent_rule {
 	bool include;
@@ -36,8 +44,9 @@ struct agent_rule {
 	char *cgroup;  /* of a path in /proc/PID/cgroup: containers, pods, units */
 	bool has_user;
 	uid_t user;
-	struct agent_capture *capture; /* NULL: no flight recorder */
-	uint64_t max_overhead_ppm;     /* of each such process by itself; 0: no limit */
+	struct agent_capture *capture;     /* NULL: no flight recorder */
+	struct agent_trace_config *traces; /* NULL: no requests are told of */
+	uint64_t max_overhead_ppm;         /* of each such process by itself; 0: no limit */
 };
 
 struct agent_tls_config {
@@ -47,7 +56,7 @@ struct agent_tls_config {
 
 #define AGENT_HEADERS_MAX 32
 
-/* Where to send metrics; otlp.h. */
+/* Where to send metrics and traces; otlp.h. */
 struct agent_otlp_config {
 	char *endpoint; /* NULL: nowhere */
 	uint64_t interval_ns, timeout_ns;
@@ -84,9 +93,11 @@ struct agent_config {
 	uint64_t max_overhead_ppm;     /* of all processes together; 0: no limit */
 	uint64_t processes, functions; /* with series of their own */
 	bool gc, gil, exceptions;
-	int cuda;    /* enum pt_cuda_mode */
-	bool sample; /* and nothing of the above but the buffer; so often a second and CPU: */
-	uint64_t frequency;
+	int cuda; /* enum pt_cuda_mode */
+	/* PT_ENGINE_SAMPLE: nothing of the above but the buffer; PT_ENGINE_HYBRID: all of it, but
+	 * of Python samples; PT_ENGINE_AUTO: exact */
+	enum pt_engine_wish engine;
+	uint64_t frequency; /* of samples: so often a second and CPU */
 	struct agent_otlp_config otlp;
 	struct agent_rule *rules;
 	size_t rule_count;

@@ -2,7 +2,9 @@
 #include "agent/otlp.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -21,6 +23,7 @@
 #define BACKOFF_TIMES   60u             /* the longest one, of the first */
 #define RETRY_AFTER_MAX 3600u           /* seconds; nobody holds us up for longer */
 #define LAST_NS         (3 * SECOND_NS) /* for what waits when the agent ends */
+#define TRACES_NS       (5 * SECOND_NS) /* people look at a trace while it is new */
 
 struct agent_otlp {
 	struct agent_otlp_options options;
@@ -39,6 +42,11 @@ struct agent_otlp {
 	uint64_t retry_ns;   /* not to send before */
 	uint64_t backoff_ns; /* the last one; 0: the last request was answered */
 };
+
+static const char *signal_name(const struct agent_otlp *otlp)
+{
+	return otlp->options.take ? "traces" : "metrics";
+}
 
 static uint64_t below(uint64_t most)
 {
@@ -85,7 +93,26 @@ static void put(struct agent_otlp *otlp, const struct pt_buf *message)
 	pt_buf_release(&packed);
 }
 
-static void collect(struct agent_otlp *otlp)
+static void collect_traces(struct agent_otlp *otlp)
+{
+	struct pt_otlp_trace *traces[PT_OTLP_TRACES_MAX];
+	size_t count;
+
+	while ((count = otlp->options.take(traces, PT_OTLP_TRACES_MAX, otlp->options.ctx))) {
+		struct pt_buf message = {0};
+
+		if (pt_otlp_traces(&otlp->source, (const struct pt_otlp_trace *const *)traces,
+				   count, &message))
+			atomic_fetch_add(&otlp->options.stats->outbox.dropped, 1);
+		else
+			put(otlp, &message);
+		pt_buf_release(&message);
+		for (size_t i = 0; i < count; i++)
+			pt_otlp_trace_free(traces[i]);
+	}
+}
+
+static void collect_series(struct agent_otlp *otlp)
 {
 	const struct pt_buf *messages;
 	struct pt_series_sink sink;
@@ -104,6 +131,14 @@ static void collect(struct agent_otlp *otlp)
 	for (size_t i = 0; i < count; i++)
 		put(otlp, &messages[i]);
 	pt_otlp_free(writer);
+}
+
+static void collect(struct agent_otlp *otlp)
+{
+	if (otlp->options.take)
+		collect_traces(otlp);
+	else
+		collect_series(otlp);
 }
 
 /* ---- sending ---- */
@@ -171,9 +206,10 @@ static void read_answer(struct agent_otlp *otlp, const struct agent_post_result 
 			   sizeof(reason)) ||
 	    !rejected)
 		return;
-	if (!atomic_fetch_add(&otlp->options.stats->refused_points, rejected))
-		pt_warn("the collector refuses %llu values of a message: %s",
-			(unsigned long long)rejected, reason);
+	if (!atomic_fetch_add(&otlp->options.stats->refused_items, rejected))
+		pt_warn("the collector refuses %llu %s of a message: %s",
+			(unsigned long long)rejected, otlp->options.take ? "spans" : "values",
+			reason);
 }
 
 static void sent(struct agent_otlp *otlp, const struct agent_post_result *result)
@@ -188,8 +224,8 @@ static void refused(struct agent_otlp *otlp, long status)
 {
 	atomic_fetch_add(&otlp->options.stats->refused, 1);
 	if (otlp->refused_status != status)
-		pt_error("the collector at %s refuses messages: it answers %ld",
-			 otlp->options.config->endpoint, status);
+		pt_error("the collector at %s refuses %s: it answers %ld",
+			 otlp->options.config->endpoint, signal_name(otlp), status);
 	otlp->refused_status = status;
 }
 
@@ -251,6 +287,8 @@ static void *run(void *ctx)
 	struct agent_otlp *otlp = ctx;
 	uint64_t interval_ns = otlp->options.config->interval_ns;
 
+	if (otlp->options.take && interval_ns > TRACES_NS)
+		interval_ns = TRACES_NS;
 	otlp->collect_ns = pt_now_ns() + below(interval_ns);
 	while (!atomic_load(&otlp->stop)) {
 		uint64_t now_ns = pt_now_ns();
@@ -265,6 +303,8 @@ static void *run(void *ctx)
 	}
 	if (otlp->last)
 		send_last(otlp);
+	else if (otlp->options.take)
+		collect(otlp);
 	return NULL;
 }
 
@@ -285,7 +325,7 @@ static int new_post(struct agent_otlp *otlp)
 		headers[2 + i] = config->headers[i];
 	while (len && config->endpoint[len - 1] == '/')
 		len--;
-	pt_buf_printf(&url, "%.*s/v1/metrics", (int)len, config->endpoint);
+	pt_buf_printf(&url, "%.*s/v1/%s", (int)len, config->endpoint, signal_name(otlp));
 	options.url = url.data;
 	rc = url.failed ? -ENOMEM : agent_post_new(&options, &otlp->post);
 	pt_buf_release(&url);
@@ -320,18 +360,31 @@ static void release(struct agent_otlp *otlp)
 	free(otlp);
 }
 
+/* Those of traces are in a folder in the one that the exporter of series has made. */
+static int open_outbox(struct agent_otlp *otlp, struct pt_err *err)
+{
+	const struct agent_otlp_config *config = otlp->options.config;
+	struct agent_outbox_stats *stats = &otlp->options.stats->outbox;
+	char dir[PATH_MAX];
+
+	if (!otlp->options.take || !config->spool_dir)
+		return agent_outbox_open(config->spool_dir, config->spool_bytes, stats,
+					 &otlp->outbox, err);
+	if (snprintf(dir, sizeof(dir), "%s/traces", config->spool_dir) >= (int)sizeof(dir))
+		return -ENAMETOOLONG;
+	return agent_outbox_open(dir, config->spool_bytes, stats, &otlp->outbox, err);
+}
+
 int agent_otlp_start(const struct agent_otlp_options *options, struct agent_otlp **result,
 		     struct pt_err *err)
 {
-	const struct agent_otlp_config *config = options->config;
 	struct agent_otlp *otlp = calloc(1, sizeof(*otlp));
 	int rc;
 
 	if (!otlp)
 		return pt_err_set(err, -ENOMEM, PT_EXIT_FAILED, "", "out of memory");
 	otlp->options = *options;
-	rc = agent_outbox_open(config->spool_dir, config->spool_bytes, &options->stats->outbox,
-			       &otlp->outbox, err);
+	rc = open_outbox(otlp, err);
 	if (!rc)
 		rc = describe(otlp);
 	if (!rc)
@@ -340,8 +393,8 @@ int agent_otlp_start(const struct agent_otlp_options *options, struct agent_otlp
 		rc = pt_thread_start(&otlp->thread, run, otlp);
 	if (rc) {
 		release(otlp);
-		return pt_err_set(err, rc, PT_EXIT_FAILED, "", "cannot begin to send metrics: %s",
-				  strerror(-rc));
+		return pt_err_set(err, rc, PT_EXIT_FAILED, "",
+				  "cannot begin to send to a collector: %s", strerror(-rc));
 	}
 	atomic_store(&options->stats->used, true);
 	*result = otlp;

@@ -13,6 +13,7 @@
 
 #include <zlib.h>
 
+#include "base/grow.h"
 #include "base/log.h"
 #include "base/outfile.h"
 
@@ -61,15 +62,10 @@ static int add_entry(struct agent_outbox *outbox, const struct entry *entry)
 			outbox->end * sizeof(*entry));
 		outbox->first = 0;
 	}
-	if (outbox->end == outbox->room) {
-		size_t room = outbox->room ? 2 * outbox->room : 64;
-
-		bigger = reallocarray(outbox->entries, room, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		outbox->entries = bigger;
-		outbox->room = room;
-	}
+	bigger = pt_grow(outbox->entries, outbox->end, &outbox->room, 64, sizeof(*bigger));
+	if (!bigger)
+		return -ENOMEM;
+	outbox->entries = bigger;
 	outbox->entries[outbox->end++] = *entry;
 	outbox->bytes += entry->bytes;
 	if (entry->data)

@@ -17,6 +17,27 @@
  * second for each process. */
 #define STUCK_NS 300000000000ull
 
+enum page {
+	PAGE_METRICS,
+	PAGE_HEALTH,
+	PAGE_PROCESSES,
+	PAGE_RELOAD,
+	PAGE_CAPTURE,  /* make one */
+	PAGE_CAPTURES, /* which there are */
+	PAGE_DOWNLOAD, /* one of them */
+};
+
+const struct pt_http_page agent_pages[] = {
+    {"/metrics", "GET", "text/plain; version=0.0.4; charset=utf-8", PAGE_METRICS, false, false},
+    {"/healthz", "GET", "text/plain; charset=utf-8", PAGE_HEALTH, false, false},
+    {"/processes", "GET", "application/json", PAGE_PROCESSES, false, false},
+    {"/reload", "POST", "text/plain; charset=utf-8", PAGE_RELOAD, true, false},
+    {"/capture", "POST", "application/json", PAGE_CAPTURE, true, false},
+    {"/captures", "GET", "application/json", PAGE_CAPTURES, true, false},
+    {"/captures/", "GET", "application/gzip", PAGE_DOWNLOAD, true, true},
+};
+const size_t agent_page_count = sizeof(agent_pages) / sizeof(agent_pages[0]);
+
 static unsigned int metrics(struct agent *agent, struct pt_buf *text)
 {
 	const struct pt_series_sink sink = pt_series_text(text);
@@ -63,11 +84,13 @@ static unsigned int processes(struct agent *agent, struct pt_buf *text)
 	cJSON *root = cJSON_CreateObject();
 	cJSON *recorded = cJSON_AddArrayToObject(root, "recorded");
 	cJSON *refused = cJSON_AddArrayToObject(root, "refused");
+	const struct agent_recording *now;
 	char *printed;
 
 	pthread_mutex_lock(&agent->lock);
-	for (size_t i = 0; agent->recording && i < agent->process_count; i++)
-		add_process(recorded, &agent->processes[i]);
+	now = agent_recording_now(agent);
+	for (size_t i = 0; now && i < now->process_count; i++)
+		add_process(recorded, &now->processes[i]);
 	for (size_t i = 0; i < agent->refused_count; i++)
 		add_process(refused, &agent->refused[i]);
 	pthread_mutex_unlock(&agent->lock);
@@ -110,7 +133,7 @@ static unsigned int captures(struct agent *agent, struct pt_buf *text)
 	return 200;
 }
 
-static unsigned int download(struct agent *agent, const char *path, struct agent_reply *reply)
+static unsigned int download(struct agent *agent, const char *path, struct pt_http_reply *reply)
 {
 	pthread_rwlock_rdlock(&agent->captures_lock);
 	reply->fd = agent_captures_open(agent->captures, path, &reply->fd_bytes);
@@ -121,27 +144,28 @@ static unsigned int download(struct agent *agent, const char *path, struct agent
 	return 404;
 }
 
-unsigned int agent_answer(const struct agent_request *request, struct agent_reply *reply, void *ctx)
+unsigned int agent_answer(const struct pt_http_request *request, struct pt_http_reply *reply,
+			  void *ctx)
 {
 	struct pt_buf *text = &reply->text;
 
-	switch (request->page) {
-	case AGENT_METRICS:
+	switch ((enum page)request->page) {
+	case PAGE_METRICS:
 		return metrics(ctx, text);
-	case AGENT_HEALTH:
+	case PAGE_HEALTH:
 		return health(ctx, text);
-	case AGENT_PROCESSES:
+	case PAGE_PROCESSES:
 		return processes(ctx, text);
-	case AGENT_RELOAD:
+	case PAGE_RELOAD:
 		kill(getpid(), SIGHUP); /* the main thread waits for it */
 		pt_buf_add_str(text,
 			       "the configuration is read anew; the log says if it is wrong\n");
 		return 202;
-	case AGENT_CAPTURE:
+	case PAGE_CAPTURE:
 		return capture(ctx, request->pid, text);
-	case AGENT_CAPTURES:
+	case PAGE_CAPTURES:
 		return captures(ctx, text);
-	case AGENT_DOWNLOAD:
+	case PAGE_DOWNLOAD:
 		return download(ctx, request->rest, reply);
 	}
 	return 500;
