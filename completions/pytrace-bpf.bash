@@ -32,7 +32,7 @@ _pytrace_bpf() {
         return
         ;;
     --engine)
-        mapfile -t COMPREPLY < <(compgen -W "auto usdt frame sample" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "auto usdt frame sample hybrid" -- "$cur")
         return
         ;;
     --dialect)
@@ -40,7 +40,7 @@ _pytrace_bpf() {
         return
         ;;
     --c-functions)
-        mapfile -t COMPREPLY < <(compgen -W "none all blocking" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "none all waiting blocking" -- "$cur")
         return
         ;;
     --cuda)
@@ -68,7 +68,7 @@ _pytrace_bpf() {
         mapfile -t COMPREPLY < <(compgen -W "auto exact late no" -- "$cur")
         return
         ;;
-    -o | --output | --memory-history | --config | --control | --socket)
+    -o | --output | --memory-history | --config | --control | --socket | --token-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;

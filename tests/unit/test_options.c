@@ -58,11 +58,27 @@ static void test_c_functions(void **state)
 	static const char *const bad[] = {"-p 1 --c-functions ,", "-p 1 --c-functions a,,b",
 					  "-p 1 --c-functions all,x", "-p 1 --c-functions x,none",
 					  "-p 1 --ignore-c --c-functions all"};
+	static const char *const without[] = {"-p 1 --ignore-c", "-p 1 --max-overhead 1%",
+					      "-p 1 --max-cpu 1%", "-p 1 --engine sample"};
 	struct parsed p;
 
 	parse(&p, "-p 1");
-	assert_false(p.options.c_wanted);
+	assert_true(p.options.c_wanted);
+	assert_false(p.options.c_asked);
+	assert_true(p.options.c_globs.count > 20);
+	assert_int_equal(p.options.c_named.count, 0);
 	done(&p);
+	parse(&p, "-p 1 --c-functions waiting");
+	assert_true(p.options.c_asked);
+	assert_int_equal(p.options.c_named.count, 0);
+	done(&p);
+	for (size_t i = 0; i < sizeof(without) / sizeof(without[0]); i++) {
+		parse(&p, without[i]);
+		assert_int_equal(p.rc, 0);
+		assert_false(p.options.c_wanted);
+		assert_null(p.options.c_globs.items);
+		done(&p);
+	}
 	parse(&p, "replay x.ptcap -o y.json");
 	assert_true(p.options.c_wanted);
 	done(&p);
@@ -103,7 +119,6 @@ static void test_samples(void **state)
 	    {"-p 1 -o a.speedscope.json --engine frame", "needs --engine sample"},
 	    {"-p 1 -o a.pb.gz", "needs --engine sample"},
 	    {"-p 1 --native", "--native goes with --engine sample"},
-	    {"-p 1 --engine sample --native --off-cpu", "exclude each other"},
 	    {"-p 1 --off-cpu", "--off-cpu goes with --engine sample"},
 	    {"-p 1 --engine sample --min-block 5ms", "--min-block goes with --off-cpu"},
 	    {"-p 1 --engine sample --gil", "--gil needs an exact engine"},
@@ -113,6 +128,19 @@ static void test_samples(void **state)
 	    {"-p 1 --engine sample -F 10001", "too large"},
 	    {"-p 1 --engine sample -F 0", "no samples"},
 	    {"-p 1 --engine sample -o a.folded --max-file-size 1M", "--max-file-size"},
+	    {"-p 1 --engine sample --c-functions all", "--c-functions needs an exact engine"},
+	    {"-p 1 --engine hybrid --args f", "--args needs exact Python calls"},
+	    {"-p 1 --engine hybrid --start-on f", "--start-on needs exact Python calls"},
+	    {"-p 1 --engine hybrid --lines", "--lines needs exact Python calls"},
+	    {"-p 1 --engine hybrid --async", "--async needs exact Python calls"},
+	    {"-p 1 --engine hybrid --memory", "--memory needs exact Python calls"},
+	    {"-p 1 --engine hybrid --max-overhead 1%", "--max-overhead needs exact Python calls"},
+	    {"-p 1 --engine hybrid --c-functions all", "takes a list"},
+	    {"-p 1 --engine hybrid -o a.folded", "would hold samples only"},
+	    {"capture -p 1 --engine sample --on exit", "needs an exact engine, or hybrid"},
+	    {"capture -p 1 --engine hybrid --on slow:f:1s", "need exact Python calls"},
+	    {"capture -p 1 --engine hybrid --on hang:5s", "need exact Python calls"},
+	    {"capture -p 1 --on exit -F 99", "-F goes with --engine hybrid"},
 	};
 	struct parsed p;
 
@@ -124,6 +152,18 @@ static void test_samples(void **state)
 	assert_string_equal(p.options.output, "a_%p.speedscope.json");
 	done(&p);
 	parse(&p, "replay a.ptcap -o a.folded");
+	assert_int_equal(p.rc, 0);
+	done(&p);
+	parse(&p,
+	      "-p 1 --engine hybrid -F 199 --off-cpu --gil --gc --exceptions --audit open --nvtx");
+	assert_int_equal(p.rc, 0);
+	assert_int_equal(p.options.engine, PT_ENGINE_HYBRID);
+	done(&p);
+	parse(&p, "-p 1 --engine hybrid --cuda all --torch --probe uprobe:x.so:f --gpu-bounds "
+		  "--c-functions time.sleep --native");
+	assert_int_equal(p.rc, 0);
+	done(&p);
+	parse(&p, "capture -p 1 --engine hybrid -F 99 --on gc:50ms --on memory:host:1G");
 	assert_int_equal(p.rc, 0);
 	done(&p);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -274,7 +314,8 @@ static void test_layers(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	write_file(path, "{\"duration\": 7, \"engine\": \"usdt\", \"quiet\": true, \"top\": 3, "
-			 "\"max-events\": 1000000, \"exclude-file\": [\"a\", \"b\"]}");
+			 "\"max-events\": 1000000, \"exclude-file\": [\"a\", \"b\"], "
+			 "\"args\": [\"f\", \"g,h\"]}");
 	snprintf(line, sizeof(line), "-p 1 --config %s --engine auto", path);
 	setenv("PYTRACE_BPF_DURATION", "8s", 1);
 	setenv("PYTRACE_BPF_MAX_FILE_SIZE", "1M", 1);
@@ -287,6 +328,7 @@ static void test_layers(void **state)
 	assert_int_equal(p.options.max_events, 1000000);
 	assert_int_equal(p.options.max_file_bytes, 1 << 20);
 	assert_int_equal(p.options.exclude_files.count, 2);
+	assert_int_equal(p.options.args.count, 3);
 	assert_true(p.options.quiet);
 	done(&p);
 	setenv("PYTRACE_BPF_BUFFER", "huge", 1);
@@ -360,8 +402,16 @@ static void test_features(void **state)
 	parse(&parsed, "-a");
 	assert_int_equal(parsed.rc, 0);
 	app_options_features(&parsed.options, &features, &asked);
-	assert_int_equal(features, 1u << PY_FEATURE_GC); /* by itself, without a complaint */
+	/* by themselves, without a complaint */
+	assert_int_equal(features, 1u << PY_FEATURE_GC | 1u << PY_FEATURE_IMPORTS);
 	assert_int_equal(asked, 0);
+	done(&parsed);
+	parse(&parsed, "-a --no-gc --no-imports");
+	app_options_features(&parsed.options, &features, &asked);
+	assert_int_equal(features, 0);
+	done(&parsed);
+	parse(&parsed, "-a --imports --no-imports");
+	assert_int_equal(parsed.rc, -EINVAL);
 	done(&parsed);
 	parse(&parsed, "-a --no-gc --gil --imports --audit open,socket.* --audit=*");
 	assert_int_equal(parsed.rc, 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 /* agent: the daemon. */
+#include <malloc.h>
 #include <stdio.h>
 
 #include "agent/agent.h"
@@ -13,6 +14,9 @@ int app_agent(const struct app_options *options, struct pt_err *err)
 	char cache_dir[4096];
 	int rc = agent_config_load(options->config, &config, err);
 
+	/* Each recording has threads of its own. With an arena of malloc's for each of them what is
+	 * freed in one serves no other: 60 MB more after some 2000 processes. */
+	mallopt(M_ARENA_MAX, 1);
 	if (rc)
 		return rc;
 	if (options->check_config) {

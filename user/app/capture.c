@@ -8,7 +8,9 @@
 #include "app/verbs.h"
 #include "base/log.h"
 #include "flight/flight.h"
+#include "flight/server.h"
 #include "record/session.h"
+#include "target/secret.h"
 
 static void opened(const struct pt_session_opened *o, void *ctx)
 {
@@ -68,6 +70,30 @@ static int run(const struct app_options *options, const struct pt_flight_options
 	return result.stats.lost_events || result.stats.lost_records ? PT_EXIT_LOST : PT_EXIT_DONE;
 }
 
+/* Where a capture can be asked for, if it is to be. */
+static int start_server(const struct app_options *options, const struct pt_flight_options *flight,
+			struct pt_flight_server **server, struct pt_err *err)
+{
+	const char *where = NULL;
+	char *token = NULL;
+	int rc = 0;
+
+	*server = NULL;
+	for (size_t i = 0; i < flight->trigger_count; i++)
+		if (flight->triggers[i].kind == pt_trigger_asked())
+			where = flight->triggers[i].pattern;
+	if (!where)
+		return 0;
+	if (options->token_file)
+		rc = pt_secret_read_token(options->token_file, &token, err);
+	if (!rc)
+		rc = pt_flight_server_start(where, token, server, err);
+	free(token);
+	if (!rc)
+		pt_info("POST %s/capture makes a capture", pt_flight_server_url(*server));
+	return rc;
+}
+
 int app_capture(const struct app_options *options, struct pt_err *err)
 {
 	struct pt_trigger triggers[PT_TRIGGERS_MAX];
@@ -87,7 +113,10 @@ int app_capture(const struct app_options *options, struct pt_err *err)
 	int rc = take_triggers(options, triggers, &flight.trigger_count, err);
 
 	if (!rc)
+		rc = start_server(options, &flight, &flight.server, err);
+	if (!rc)
 		rc = run(options, &flight, err);
+	pt_flight_server_stop(flight.server);
 	for (size_t i = 0; i < flight.trigger_count; i++)
 		pt_trigger_release(&triggers[i]);
 	return rc;

@@ -124,12 +124,12 @@ static void check_features(struct checks *checks, const struct py_image *image)
 	}
 }
 
-/* --c-functions=blocking. */
+/* Those that are recorded by default. */
 static void check_c_functions(struct checks *checks, const char *text,
 			      const struct pt_traced_image *image)
 {
 	tell(checks, "C functions", image->c_methods ? VERDICT_OK : VERDICT_FALLBACK, text,
-	     "each call of a C function costs 1.5 us, wanted or not");
+	     "--c-functions records them where they are called, at 1.5 us for each call of any");
 }
 
 static void check_jit(struct checks *checks, const struct pt_process *process,

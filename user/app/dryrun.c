@@ -54,6 +54,8 @@ static const char *site_kind_name(uint64_t cookie)
 	case PT_SITE_RUNTIME:
 	case PT_SITE_RAISE:
 		return "runtime";
+	case PT_SITE_THROW:
+		return "throw";
 	case PT_SITE_C_CALL:
 		return "C call";
 	case PT_SITE_C_RETURN:
@@ -90,7 +92,8 @@ static void print_plan(struct run *run, const struct pt_process *process,
 	printf("  interpreter  %s\n", module->path);
 	printf("  version      CPython %s (%s)\n", image->version_text, build);
 	printf("  build id     %s\n", build_id[0] ? build_id : "none");
-	printf("  engine       %s: %s\n", pt_engine_name(traced->engine), traced->why);
+	printf("  engine       %s: %s\n",
+	       pt_engine_wish_name(run->inspector.options.engine, traced->engine), traced->why);
 	if (plan->reason[0])
 		printf("  remark       %s\n", plan->reason);
 	if (c_functions[0])
@@ -147,7 +150,8 @@ static void add_plan_json(struct run *run, const struct pt_process *process,
 	cJSON_AddStringToObject(object, "build", text);
 	app_build_id_text(image, text, sizeof(text));
 	cJSON_AddStringToObject(object, "build_id", text);
-	cJSON_AddStringToObject(object, "engine", pt_engine_name(traced->engine));
+	cJSON_AddStringToObject(object, "engine",
+				pt_engine_wish_name(run->inspector.options.engine, traced->engine));
 	cJSON_AddStringToObject(object, "why", traced->why);
 	cJSON_AddStringToObject(object, "remark", plan->reason);
 	cJSON_AddStringToObject(object, "c_functions",

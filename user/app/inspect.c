@@ -26,16 +26,22 @@ static int make_methods(struct app_inspector *inspector, const struct app_option
 	struct app_list named = {0};
 
 	if (options->verb == APP_CHECK) {
-		if (app_parse_c_functions("blocking", &wanted, &inspector->c_globs, &named))
+		if (app_parse_c_functions(APP_C_FUNCTIONS_DEFAULT, &wanted, &inspector->c_globs,
+					  &named))
 			return -ENOMEM;
 		globs = &inspector->c_globs;
 	} else if (!options->dry_run || !globs->count) {
 		return 0;
 	}
 	pt_tracer_methods_supported(&tracer, file_wide, &inspector->c_refused);
-	inspector->methods = method_files_new((const char *const *)globs->items,
-					      (const char *const *)options->c_named.items,
-					      inspector->options.emulated);
+	inspector->c_only = !options->c_asked;
+	inspector->methods = method_files_new(&(struct method_files_options){
+	    .globs = (const char *const *)globs->items,
+	    .named = (const char *const *)options->c_named.items,
+	    .emulated = inspector->options.emulated,
+	    .cache_dir = inspector->options.cache_dir,
+	    .only = inspector->c_only,
+	});
 	return inspector->methods ? 0 : -ENOMEM;
 }
 
@@ -59,7 +65,7 @@ int app_inspector_init(struct app_inspector *inspector, const struct app_options
 		inspector->options.emulated = calibration.emulated;
 		inspector->calibrated = true;
 	}
-	if (options->verb == APP_CHECK || (options->dry_run && options->c_wanted))
+	if (options->verb == APP_CHECK || (options->dry_run && options->c_asked))
 		inspector->options.emulated |= PY_FIND_C_CALLS;
 	if (pt_images_new(&inspector->options, &inspector->images) ||
 	    make_methods(inspector, options))
@@ -80,7 +86,8 @@ const char *app_c_functions_text(struct app_inspector *inspector, const struct p
 				 struct pt_traced_image *image)
 {
 	if (inspector->methods && pt_err_is_set(&inspector->c_refused) && !image->c_chosen)
-		snprintf(image->c_why, sizeof(image->c_why), "where they are called: %.250s",
+		snprintf(image->c_why, sizeof(image->c_why), "%s: %.250s",
+			 inspector->c_only ? "not recorded" : "where they are called",
 			 inspector->c_refused.what);
 	else if (inspector->methods && method_files_choose(inspector->methods, process, image))
 		snprintf(image->c_why, sizeof(image->c_why), "out of memory");
@@ -101,6 +108,7 @@ int app_inspect(struct app_inspector *inspector, const struct pt_process *proces
 	if (rc)
 		pt_err_set(err, rc, PT_EXIT_UNSUPPORTED, "", "this interpreter was refused before");
 	else if (inspector->options.engine != PT_ENGINE_SAMPLE &&
+		 inspector->options.engine != PT_ENGINE_HYBRID &&
 		 py_jit_state(process->pid, (*image)->image,
 			      pt_module_bias(&process->modules[process->interpreter]),
 			      false) == PY_JIT_ON)

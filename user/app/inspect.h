@@ -21,7 +21,8 @@ struct app_inspector {
 	struct pt_images *images;
 	bool calibrated;              /* options.emulated was measured on this kernel */
 	struct method_files *methods; /* NULL: C functions are not asked for by a list */
-	struct app_list c_globs;      /* of check, which stands for --c-functions=blocking */
+	struct app_list c_globs;      /* of check: those of the default */
+	bool c_only;                  /* .. and others are not recorded where they are called */
 	struct pt_err c_refused;      /* why this kernel cannot probe them at themselves */
 	char cache_dir[4096];
 };

@@ -68,6 +68,7 @@ void app_output_options(const struct app_options *options, struct pt_output_opti
 	    .sink = {.dialect = (enum pt_dialect)options->dialect,
 		     .process_name = options->process_name,
 		     .no_call_ids = options->no_call_ids,
+		     .lines = options->lines,
 		     .max_bytes = options->max_file_bytes,
 		     .gzip_level = (int)options->gzip_level},
 	};

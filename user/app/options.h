@@ -37,6 +37,12 @@ struct app_list { /* NULL-terminated */
 	size_t count;
 };
 
+/* What the clocks of hosts are compared by (merge). */
+enum app_clock {
+	APP_CLOCK_NCCL, /* CLOCK_REALTIME, corrected where calls of NCCL show that it is wrong */
+	APP_CLOCK_REALTIME,
+};
+
 struct app_options {
 	enum app_verb verb;
 	char *const *command; /* what stands behind "--", or NULL; argv's own */
@@ -59,6 +65,7 @@ struct app_options {
 	bool off_cpu;             /* beside the samples */
 	uint64_t min_block_ns;    /* of --off-cpu; UINT64_MAX: not given */
 	struct app_list triggers; /* pt_trigger_parse() took them */
+	char *token_file;
 	uint64_t last_ns, after_ns, cool_down_ns;
 	uint64_t window_bytes, max_captures, max_disk_bytes;
 	int format; /* of captures: 0 a folder, 1 tar.gz */
@@ -66,21 +73,23 @@ struct app_options {
 	int verbose; /* how often -v was given */
 	int engine;  /* enum pt_engine_wish */
 	int dialect; /* enum pt_dialect */
+	int clock;   /* enum app_clock */
 	int follow;  /* enum pt_follow */
 	bool torch, torch_memory;
 	int stacks;    /* PT_CUDA_WANT_STACK*; 0: none */
 	int cuda_libs; /* PT_CUDA_WANT_CUBLAS, _CUDNN */
 	int cuda;      /* 1 + enum pt_cuda_mode; 0: not given */
 	bool no_follow, ignore_frozen, file_info, pid_suffix, lines, flush_unfinished;
-	bool gc, no_gc, gil, imports, exceptions, sched, async, ignore_c;
+	bool gc, no_gc, gil, imports, no_imports, exceptions, sched, async, ignore_c;
 	bool nvtx, memory, gpu_bounds, check_config;
 	struct app_list audit;               /* event names, split at commas */
 	struct app_list args, retval, local; /* globs, split at commas */
 	struct app_list probes;              /* pt_mark_spec_parse() took them */
 	struct app_list include_files, exclude_files;
 	bool c_wanted;           /* any C functions at all */
+	bool c_asked;            /* .. which the user asked for */
 	struct app_list c_globs; /* empty: all */
-	struct app_list c_named; /* of these, what was not "blocking" */
+	struct app_list c_named; /* of these, what was not the name of a set */
 	bool no_call_ids, no_cache, dry_run, json, quiet, log_json, help, version;
 	bool no_uprobe_multi, no_cookie, no_task_storage;
 };

@@ -20,6 +20,7 @@
 struct screen {
 	bool is_command; /* Ctrl-C goes to it */
 	bool samples;
+	char no_exact[512]; /* why samples are taken that nobody asked for; else "" */
 	uint64_t last_ns, last_events;
 };
 
@@ -43,7 +44,18 @@ static void opened(const struct pt_session_opened *o, void *ctx)
 {
 	const struct screen *screen = ctx;
 
-	if (o->sample_hz)
+	if (screen->no_exact[0]) {
+		pt_warn("no exact engine works here: %s", screen->no_exact);
+		pt_warn("so samples are taken, as --engine sample does");
+	}
+	if (o->hybrid)
+		pt_info(
+		    "recording %s, %s, engine %s, %u samples a second of each CPU, %zu probes by "
+		    "%s%s%s",
+		    o->targets, o->interpreter, o->engine, o->sample_hz, o->probe_count,
+		    o->link_kind, o->reach_file ? "" : ", in these processes only",
+		    screen->is_command ? "" : "; Ctrl-C ends it");
+	else if (o->sample_hz)
 		pt_info("recording %s, %s, %u samples a second of each CPU%s", o->targets,
 			o->interpreter, o->sample_hz, screen->is_command ? "" : "; Ctrl-C ends it");
 	else
@@ -116,33 +128,30 @@ static bool incomplete(const struct pt_session_result *result)
 static void tell_overhead(const struct pt_session_overhead *overhead)
 {
 	uint64_t total_ns = overhead->recorded_ns + overhead->rested_ns;
+	char sampled[48] = "";
 
+	if (overhead->sampled_ns)
+		snprintf(sampled, sizeof(sampled), ", sampled %.1f s",
+			 (double)overhead->sampled_ns / 1e9);
 	if (overhead->cpu_limit > 0)
 		pt_info(
 		    "pytrace-bpf took %.1f %% of one CPU (--max-cpu %.4g%%); recorded %.1f s of "
-		    "%.1f s",
+		    "%.1f s%s",
 		    overhead->cpu_share * 100, overhead->cpu_limit * 100,
-		    (double)overhead->recorded_ns / 1e9, (double)total_ns / 1e9);
+		    (double)overhead->recorded_ns / 1e9, (double)total_ns / 1e9, sampled);
 	if (!overhead->known)
 		return;
 	pt_info("overhead: %.2f %% of the processes' own CPU time (--max-overhead %.4g%%); "
-		"recorded %.1f s of %.1f s%s",
+		"recorded %.1f s of %.1f s%s%s",
 		overhead->share * 100, overhead->limit * 100, (double)overhead->recorded_ns / 1e9,
-		(double)total_ns / 1e9,
+		(double)total_ns / 1e9, sampled,
 		overhead->without_c ? ", in the end without C functions" : "");
 }
 
-static void tell_summary(const struct pt_session_result *result, bool samples)
+static void warn_of_missing(const struct pt_session_result *result)
 {
-	char events[32], lost_text[64] = "nothing lost", number[32];
-	const char *path = result->path;
+	char number[32];
 
-	if (result->stats.missed) {
-		pt_warn("%s calls and returns are missing: the kernel gave no memory for a "
-			"thread's state",
-			grouped(result->stats.missed, number, sizeof(number)));
-		snprintf(lost_text, sizeof(lost_text), "some LOST");
-	}
 	if (result->stats.c_too_deep)
 		pt_warn("%s calls of C functions are missing: more of them were open at once than "
 			"can be followed",
@@ -157,25 +166,22 @@ static void tell_summary(const struct pt_session_result *result, bool samples)
 		pt_warn("the kernel did not tell of %s switches of threads: the states around them "
 			"are shown as lost",
 			grouped(result->totals.lost_states, number, sizeof(number)));
+	if (result->forks_missed)
+		pt_warn("%s forks or execs on this host were not told by the kernel; if one was "
+			"of these processes, a child is missing",
+			grouped(result->forks_missed, number, sizeof(number)));
 	if (result->stats.cuda_missed)
 		pt_warn("%s calls of CUDA functions are missing: nested too deep, or no memory",
 			grouped(result->stats.cuda_missed, number, sizeof(number)));
 	if (result->stats.torch_missed)
 		pt_warn("%s calls of PyTorch operators are missing: nested too deep, or no memory",
 			grouped(result->stats.torch_missed, number, sizeof(number)));
-	if (lost(result) || result->stats.lost_records)
-		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
-			 grouped(lost(result), number, sizeof(number)));
-	if (samples)
-		pt_info("%s samples in %.1f s, %s%s",
-			grouped(result->stats.events, events, sizeof(events)),
-			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
-	else
-		pt_info("%s events of %llu threads in %.1f s, %s%s",
-			grouped(result->totals.events, events, sizeof(events)),
-			(unsigned long long)result->totals.threads,
-			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
-	tell_overhead(&result->overhead);
+}
+
+static void tell_file(const struct pt_session_result *result)
+{
+	const char *path = result->path;
+
 	if (!strcmp(path, "-"))
 		return;
 	if (pt_output_is_capture(path))
@@ -190,6 +196,42 @@ static void tell_summary(const struct pt_session_result *result, bool samples)
 			"https://www.speedscope.app or chrome://tracing",
 			path, (double)result->file_bytes / 1e6,
 			pt_split_wanted(path) ? " in all; %p is the pid" : "");
+}
+
+static void tell_summary(const struct pt_session_result *result, bool samples, bool hybrid)
+{
+	char events[32], lost_text[64] = "nothing lost", number[32];
+
+	if (result->stats.missed) {
+		pt_warn("%s calls and returns are missing: the kernel gave no memory for a "
+			"thread's state",
+			grouped(result->stats.missed, number, sizeof(number)));
+		snprintf(lost_text, sizeof(lost_text), "some LOST");
+	}
+	warn_of_missing(result);
+	if (lost(result) || result->stats.lost_records)
+		snprintf(lost_text, sizeof(lost_text), "%s LOST (a larger --buffer may help)",
+			 grouped(lost(result), number, sizeof(number)));
+	if (hybrid)
+		pt_info(
+		    "%s samples, and %s slices and instants beside them, of %llu threads in "
+		    "%.1f s, %s%s",
+		    grouped(result->totals.samples, events, sizeof(events)),
+		    grouped(result->totals.slices + result->totals.spans + result->totals.instants,
+			    number, sizeof(number)),
+		    (unsigned long long)result->totals.threads, (double)result->duration_ns / 1e9,
+		    lost_text, stop_reason(result->stop));
+	else if (samples)
+		pt_info("%s samples in %.1f s, %s%s",
+			grouped(result->stats.events, events, sizeof(events)),
+			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
+	else
+		pt_info("%s events of %llu threads in %.1f s, %s%s",
+			grouped(result->totals.events, events, sizeof(events)),
+			(unsigned long long)result->totals.threads,
+			(double)result->duration_ns / 1e9, lost_text, stop_reason(result->stop));
+	tell_overhead(&result->overhead);
+	tell_file(result);
 }
 
 static void tell_lacking(const struct pt_session_result *result)
@@ -231,6 +273,49 @@ int app_command_status(int wait_status)
 	return WEXITSTATUS(wait_status);
 }
 
+static void set_cuda(const struct app_options *options, struct pt_session_options *session)
+{
+	session->cuda_asked = options->cuda > 0 || (options->memory && !options->torch_memory) ||
+			      options->gpu_bounds || (options->stacks & ~PT_WANT_MARK_STACKS) != 0;
+	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
+	session->cuda_libs = (unsigned int)options->cuda_libs;
+	session->cuda_asked |= session->cuda_libs != 0;
+	session->torch = options->torch;
+	session->torch_memory = options->torch_memory;
+	session->stacks = (unsigned int)options->stacks;
+	session->native_stacks = options->stacks != 0;
+	if (options->memory)
+		session->stacks |= PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC);
+}
+
+/* Those of the engines that sample, and in the rests of the others. */
+static void set_samples(const struct app_options *options, struct pt_session_options *session)
+{
+	if (options->engine == PT_ENGINE_SAMPLE || options->engine == PT_ENGINE_HYBRID) {
+		session->tracer.sample_hz = options->frequency == UINT64_MAX
+						? DEFAULT_HZ
+						: (unsigned int)options->frequency;
+		session->tracer.lines = false; /* they are there in any case */
+		session->tracer.sample_native = session->native_stacks = options->native;
+		session->tracer.off_cpu = options->off_cpu;
+		session->tracer.off_cpu_min_ns = options->min_block_ns == UINT64_MAX
+						     ? DEFAULT_MIN_BLOCK_NS
+						     : options->min_block_ns;
+	}
+	session->tracer.hybrid = options->engine == PT_ENGINE_HYBRID;
+	if (session->tracer.hybrid) /* they are Python calls */
+		session->features &= ~(1u << PY_FEATURE_IMPORTS);
+	if (session->tracer.withdrawable) {
+		session->tracer.sample_rests = true;
+		session->tracer.sample_hz = DEFAULT_HZ;
+	}
+	if (options->engine == PT_ENGINE_SAMPLE) {
+		session->features = session->features_asked = 0;
+		session->tracer.c_functions = false;
+		session->cuda = PT_CUDA_NONE;
+	}
+}
+
 void app_session_options(const struct app_options *options, struct pt_session_options *session)
 {
 	*session = (struct pt_session_options){
@@ -258,19 +343,10 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 		       .no_cookie = options->no_cookie,
 		       .no_task_storage = options->no_task_storage,
 		       .c_functions = options->c_wanted,
+		       .methods_only = !options->c_asked || options->engine == PT_ENGINE_HYBRID,
 		       .c_globs = (const char *const *)options->c_globs.items},
 	};
-	session->cuda_asked = options->cuda > 0 || (options->memory && !options->torch_memory) ||
-			      options->gpu_bounds || (options->stacks & ~PT_WANT_MARK_STACKS) != 0;
-	session->cuda = options->cuda > 0 ? (enum pt_cuda_mode)(options->cuda - 1) : PT_CUDA_AUTO;
-	session->cuda_libs = (unsigned int)options->cuda_libs;
-	session->cuda_asked |= session->cuda_libs != 0;
-	session->torch = options->torch;
-	session->torch_memory = options->torch_memory;
-	session->stacks = (unsigned int)options->stacks;
-	session->native_stacks = options->stacks != 0;
-	if (options->memory)
-		session->stacks |= PT_CUDA_WANT_STACK(PT_CUDA_GROUP_MALLOC);
+	set_cuda(options, session);
 	session->probes = (const char *const *)options->probes.items;
 	session->nvtx = options->nvtx;
 	session->say_complete = options->memory || options->gpu_bounds;
@@ -278,21 +354,11 @@ void app_session_options(const struct app_options *options, struct pt_session_op
 	session->max_cpu = (double)options->max_cpu_ppm / 1e6;
 	session->max_memory_bytes = options->max_memory_bytes;
 	session->c_named = (const char *const *)options->c_named.items;
+	session->c_asked = options->c_asked;
 	if (options->audit.count)
 		session->tracer.audit = (const char *const *)options->audit.items;
 	app_options_features(options, &session->features, &session->features_asked);
-	if (options->engine == PT_ENGINE_SAMPLE) {
-		session->tracer.sample_hz = options->frequency == UINT64_MAX
-						? DEFAULT_HZ
-						: (unsigned int)options->frequency;
-		session->tracer.sample_native = session->native_stacks = options->native;
-		session->tracer.off_cpu = options->off_cpu;
-		session->tracer.off_cpu_min_ns = options->min_block_ns == UINT64_MAX
-						     ? DEFAULT_MIN_BLOCK_NS
-						     : options->min_block_ns;
-		session->features = session->features_asked = 0;
-		session->cuda = PT_CUDA_NONE;
-	}
+	set_samples(options, session);
 	app_output_options(options, &session->output);
 	session->output.model.c_chosen = true;
 	session->output.give_to_owner = pt_sudo_user(&session->output.owner_uid,
@@ -350,8 +416,8 @@ static int sample_instead(const struct app_options *options, struct screen *scre
 {
 	struct app_options sampling = *options;
 
-	pt_warn("no exact engine works here: %s", err->what);
-	pt_warn("so samples are taken, as --engine sample does");
+	/* said when they are: a free-threaded build, for one, cannot be sampled either */
+	snprintf(screen->no_exact, sizeof(screen->no_exact), "%s", err->what);
 	pt_err_clear(err);
 	sampling.engine = PT_ENGINE_SAMPLE;
 	screen->samples = true;
@@ -382,7 +448,7 @@ int app_record(const struct app_options *options, struct pt_err *err)
 	pt_sources_free(readers.sources);
 	pt_sources_free(readers.origins);
 	if (result.opened)
-		tell_summary(&result, screen.samples);
+		tell_summary(&result, screen.samples, options->engine == PT_ENGINE_HYBRID);
 	if (result.opened)
 		tell_lacking(&result);
 	if (result.spilled_bytes)
