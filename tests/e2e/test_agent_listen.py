@@ -10,10 +10,10 @@ import ssl
 import stat
 import subprocess
 
-from harness import process
+from harness import process, web
 from test_agent import TOKEN, Agent
 
-CLIENTS_MAX = 64  # user/agent/http.c
+CLIENTS_MAX = 64  # user/base/http.c
 
 
 class Listening(Agent):
@@ -27,26 +27,14 @@ class Listening(Agent):
         self.url = re.search(r"answers at (\S+);", line)[1]
 
     def connect(self):
-        if self.url.startswith("unix:"):
-            result = socket.socket(socket.AF_UNIX)
-            result.settimeout(process.WAIT_S)
-            result.connect(self.url[len("unix:"):])
-        else:
-            host, port = self.url.rpartition("/")[2].rsplit(":", 1)
-            result = socket.create_connection((host, int(port)), process.WAIT_S)
+        result = web.connect(self.url)
         if self.context:
             result = self.context.wrap_socket(result, server_hostname="127.0.0.1")
         return result
 
     def ask(self, path, method="GET", headers=None, body=None):
-        connection = http.client.HTTPConnection("localhost")
-        connection.sock = self.connect()
-        try:
-            connection.request(method, path, body=body, headers=headers or {})
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        finally:
-            connection.close()
+        status, _, text = web.ask(self.connect(), method, path, headers, body)
+        return status, text
 
 
 def config(where, **more):

@@ -35,10 +35,6 @@ def cut(events):
     return []
 
 
-def is_c(s):
-    return not s.file and s.name.startswith("<built-in ")
-
-
 def is_own(s):
     return s is not None and s.file.endswith("/cfunctions.py")
 
@@ -48,7 +44,7 @@ def events_of(roots):
     events, todo = [], [(s, None, True) for s in reversed(roots)]
     while todo:
         s, caller, enter = todo.pop()
-        if is_own(s) or (is_c(s) and is_own(caller)):
+        if is_own(s) or (s.is_c and is_own(caller)):
             events.append((int(enter), s.name.rpartition(".")[2] if is_own(s) else s.name))
         if enter:
             todo.append((s, caller, False))
@@ -72,9 +68,9 @@ def compare(t, expected, got):
                         [short(x) for x in g[i:i + 6]])
 
 
-def record(t, interp, *options, program="cfunctions.py", args=("run",)):
+def record(t, interp, *options, program="cfunctions.py", args=("run",), c_default=False):
     _, err = process.run_tool("-o", t.path("trace.json"), *options, "--",
-                              *process.script(interp, program, *args))
+                              *process.script(interp, program, *args), c_default=c_default)
     return trace.load(t.path("trace.json")), err
 
 
@@ -88,7 +84,7 @@ def debug_builds():
 
 
 def c_names(got):
-    return {s.name for s in got.slices() if is_c(s)}
+    return {s.name for s in got.slices() if s.is_c}
 
 
 @each(interp=releases)
@@ -227,7 +223,7 @@ METHODS = ("time.sleep,_socket.socket.*,list.sort,sorted,*lock.acquire,re.Patter
 def in_function(got, function, text):
     """Of the C functions directly in a function of methods.py, those with that text in the name."""
     return [c for s in got.named(function) for c in s.children
-            if is_c(c) and c.name.startswith(text)]
+            if c.is_c and c.name.startswith(text)]
 
 
 @each(minor=["3.8", "3.11", "3.12", "3.14"])
@@ -347,6 +343,75 @@ def test_call_sites(t, globs):
                 "calls of list.sort")
 
 
+@each(minor=["3.8", "3.9", "3.11", "3.12", "3.14"])
+def test_default(t, minor):
+    """Nothing is asked for: what waits is there, call by call, and nothing else is."""
+    interp = interpreters.one(minor)
+    got, err = record(t, interp, "-v", "--follow=exact", program="methods.py", args=("plain",),
+                      c_default=True)
+    t.has(plan_of(err), PROBED)
+    for function, name, count in (("waits", "<built-in function sleep>", 20),
+                                  ("sends", "<built-in method sendall of socket object>", 20),
+                                  ("sends", "<built-in method recv of socket object>", 20),
+                                  ("raises", "<built-in function sleep>", 20),
+                                  ("sorts", "<built-in", 0), ("locks", "<built-in", 0)):
+        t.equal(len(in_function(got, function, name)), count, "%s in %s()" % (name, function))
+    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
+
+
+EPOLL = """
+import select
+import socket
+import sys
+sys.stdout.write("ready")
+sys.stdout.flush()
+one, other = socket.socketpair()
+poll = select.epoll()
+poll.register(one, select.EPOLLIN)
+def serve():
+    poll.poll(0.01)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    serve()
+for _ in range(5):
+    serve()
+"""
+
+
+@each(minor=["3.8", "3.11", "3.13", "3.15"])
+def test_default_attach(t, minor):
+    """A server that has nothing to do shows that it polls."""
+    interp = interpreters.one(minor)
+    with subprocess.Popen(interp.command("-c", EPOLL), stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as target:
+        target.stdout.read(len("ready"))
+        tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
+        tracer.recording()
+        target.stdin.close()
+        tracer.expect(0)
+        target.wait(process.WAIT_S)
+    got = trace.load(t.path("trace.json"))
+    last = sorted(got.named("serve"), key=lambda s: s.begin)[-5:]
+    t.equal([[c.name for c in s.children] for s in last],
+            [["<built-in method poll of select.epoll object>"]] * 5, "what serve() calls")
+    for s in last:
+        t.check(s.children[0].end - s.children[0].begin > 5 * 10 ** 6, "it does not wait")
+
+
+@each(options=["--c-functions=none", "--no-uprobe-multi", "--no-task-storage",
+               "--max-overhead=50%"])
+def test_no_default(t, options):
+    """Where it would cost calls of others something there are none, and nobody is bothered."""
+    interp = interpreters.one("3.12")
+    got, err = record(t, interp, "-v", options, program="methods.py", args=("plain",),
+                      c_default=True)
+    t.equal(c_names(got), set(), "C functions that nobody asked for")
+    t.check("--c-functions" not in err, "it says: %s", err)
+    if "overhead" not in options:  # recording may rest
+        t.check("waits" in got.counts(), "no Python functions either")
+    if options.startswith("--no-"):
+        t.has(err, "C functions: not recorded: ")
+
+
 def test_plan(t):
     """--dry-run and check say which way, too."""
     interp = interpreters.one("3.12")
@@ -360,6 +425,8 @@ def test_plan(t):
         t.has(out, "where they are called: uprobe.multi is switched off")
         out, _ = process.run_tool("-p", target.pid, "--dry-run", "--json", "--c-functions=x.y")
         t.has(json.loads(out)[0]["c_functions"], "where they are called")
+        out, _ = process.run_tool("-p", target.pid, "--dry-run", c_default=True)
+        t.has(out, PROBED)
         out, _ = process.run_tool("check", "-p", target.pid)
         t.has(out, PROBED)
         target.kill()

@@ -31,7 +31,7 @@ def roots():
 def test_attach(t, interp):
     target, pid, inside = contained(interp, *process.drive_command(interp, "callforms"))
     t.check(inside != pid and inside < 20, "pid %d on the host, %d inside", pid, inside)
-    tracer = process.Tracer("-p", pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", pid, "-o", t.path("trace.json"), c_default=True)
     t.has(tracer.recording(), str(pid))
     target.go()
     target.done()
@@ -73,7 +73,7 @@ def test_through_the_loader(t, name):
     command = ["chroot", interp.root, "/lib64/ld-linux-x86-64.so.2", interp.path,
                folder + "/drive.py", "callforms"]
     target = process.Target(interp, "callforms", command=command)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     target.done()

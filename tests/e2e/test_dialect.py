@@ -38,7 +38,8 @@ def test_viztracer(t, minor):
     """The dialect holds the same calls; each function of a file has its source, line by line."""
     interp = interpreters.one(minor)
     path = t.path("trace.json")
-    pid, _ = record(t, interp, "callforms", "-o", path, "--dialect", "viztracer", "--file-info")
+    pid, _ = record(t, interp, "callforms", "-o", path, "--dialect", "viztracer", "--file-info",
+                    "--no-imports")
     with open(path, encoding="utf-8") as file:
         document = json.load(file, parse_float=trace._number)
     t.equal(document["viztracer_metadata"]["overflow"], False, "overflow")

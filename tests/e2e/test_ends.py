@@ -43,7 +43,7 @@ def check_balanced(t, got, pid, action):
 @each(action=[a for a in STATUS if a != "stop"])
 def test_end(t, minor, action):
     target = start(minor, action)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     t.equal(target.popen.wait(60), STATUS[action], "exit status of the target")
@@ -59,7 +59,7 @@ def test_launched(t, action):
     status = STATUS[action] if STATUS[action] >= 0 else 128 - STATUS[action]
     # another test may use the same interpreter now: what is executed would be traced a little late
     process.run_tool("-o", t.path("trace.json"), "--follow=exact", "--",
-                     *process.script(interp, "ends.py", action, "--go"), code=status)
+                     *process.script(interp, "ends.py", action, "--go"), code=status, c_default=True)
     got = trace.load(t.path("trace.json"))
     t.equal(got.counts().get("below"), 71, "slices of below()")
     if action == "exec":
@@ -69,7 +69,7 @@ def test_launched(t, action):
 def test_exec_is_followed(t):
     """exec() in the traced process itself: the new image is traced from its first call."""
     target = start(None, "exec")
-    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     t.equal(target.popen.wait(60), 0, "exit status of the target")
@@ -82,7 +82,7 @@ def test_exec_is_followed(t):
 @each(minor=["3.10", "3.12"])
 def test_stop_and_continue(t, minor):
     target = start(minor, "stop")
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     target.out.wait("stopping", "the target")
@@ -102,7 +102,7 @@ def test_stopped_target(t, minor):
     """Attach to a stopped process, end while it is stopped: nobody waits for it."""
     target = start(minor, "exit")
     target.popen.send_signal(signal.SIGSTOP)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     tracer.expect(0, stop=True)
     trace.load(t.path("trace.json"))
@@ -116,7 +116,7 @@ def test_kill_from_outside(t, minor):
     """kill -9 of the target under load, in seven threads."""
     interp = interpreters.one(minor)
     target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "7", "70"))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     target.go()
     target.done()  # 1000 calls in an eighth thread, by when each of the seven had its turns
@@ -133,7 +133,7 @@ def test_duration(t):
     """-d ends the recording, not the target; frames still open are closed at its end."""
     interp = interpreters.one()
     target = process.Target(interp, "spin", command=process.script(interp, "spin.py", "2"))
-    process.run_tool("-p", target.pid, "-d", "1s", "-o", t.path("trace.json.gz"))
+    process.run_tool("-p", target.pid, "-d", "1s", "-o", t.path("trace.json.gz"), c_default=True)
     t.check(target.popen.poll() is None, "the target is gone")
     got = trace.load(t.path("trace.json.gz"))
     spins = got.named("spin")
@@ -151,12 +151,12 @@ def test_blocked_thread_over_two_sessions(t, interp):
     without an enter: no warning, no corruption. The frame that waits was called by Python, by C, or
     is a generator's."""
     target = process.Target(interp, "blocked", command=process.script(interp, "blocked.py"))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("first.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("first.json"), c_default=True)
     tracer.recording()
     target.send(b"w")  # main works, the other threads stay blocked
     target.out.wait("worked", "the target")
     first = tracer.expect(0, stop=True)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("second.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("second.json"), c_default=True)
     tracer.recording()
     target.send(b"l")  # the lock is released
     target.out.wait("released", "the target")

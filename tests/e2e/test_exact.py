@@ -36,7 +36,7 @@ def compared(t, interp, program, got, result, pid):
 @each(program=PROGRAMS)
 def test_attach(t, interp, program):
     target = process.Target(interp, program)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     result = target.done()
@@ -62,7 +62,7 @@ def check_outer(t, got, pid):
 @each(program=["callforms", "threads", "aio", "limit"])
 def test_launch(t, interp, program):
     command = process.drive_command(interp, program, options=("--go", "--exit"))
-    out, _ = process.run_tool("-o", t.path("trace.json"), "--", *command)
+    out, _ = process.run_tool("-o", t.path("trace.json"), "--", *command, c_default=True)
     done = [line for line in out.splitlines() if line.startswith("done")]
     t.equal(len(done), 1, "lines 'done' on the command's stdout")
     got = trace.load(t.path("trace.json"))
@@ -79,7 +79,7 @@ def test_launch(t, interp, program):
 def test_engine(t, interp, engine):
     """Where both engines are exact, both are tested."""
     target = process.Target(interp, "callforms")
-    tracer = process.Tracer("-p", target.pid, "--engine", engine, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--engine", engine, "-o", t.path("trace.json"), c_default=True)
     t.has(tracer.recording(), engine)
     target.go()
     result = target.done()
@@ -99,7 +99,7 @@ def test_fallback(t, minor, options, program):
     """What older kernels lack, switched off here: the same calls are recorded."""
     interp = interpreters.one(minor)
     target = process.Target(interp, program)
-    tracer = process.Tracer("-p", target.pid, *options.split(), "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, *options.split(), "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     result = target.done()
@@ -115,7 +115,7 @@ def test_many_rounds(t, minor):
     interp = interpreters.one(minor)
     rounds = "400"
     target = process.Target(interp, "threads", rounds)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     target.go()
     target.done(limit_s=120)
@@ -135,7 +135,7 @@ def test_deleted_interpreter(t, minor):
     target = process.Target(interp, "callforms", command=copy.drive("callforms"),
                             env=copy.env())
     os.unlink(copy.mapped)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     result = target.done()

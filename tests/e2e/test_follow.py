@@ -10,7 +10,7 @@ LEAVES = {"exec": 100, "subprocess": 100, "tree": 200, "thread": 50}
 def run(t, minor, action, *options):
     interp = interpreters.one(minor)
     target = process.Target(interp, "forks", command=process.script(interp, "forks.py", action))
-    tracer = process.Tracer("-p", target.pid, *options, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, *options, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     result = target.done()
@@ -49,7 +49,7 @@ def test_orphan(t):
     """The traced process forks and ends at once: the recording goes on with the child."""
     interp = interpreters.one()
     target = process.Target(interp, "forks", command=process.script(interp, "forks.py", "orphan"))
-    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--follow=exact", "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     child, = target.done()["children"]
@@ -81,7 +81,7 @@ def test_launch_shell(t, minor):
     interp = interpreters.one(minor)
     command = process.drive_command(interp, "churn", "5", options=("--go", "--exit"))
     out, _ = process.run_tool("-o", t.path("trace.json"), "--", "sh", "-c", '"$@"; exit 0', "sh",
-                              *command)
+                              *command, c_default=True)
     t.has(out, "done")
     got = trace.load(t.path("trace.json"))
     t.equal(len(got.named("workload")), 1, "slices of workload()")
@@ -92,7 +92,7 @@ def test_launch_shell(t, minor):
 def test_exit_status_is_passed_on(t, status):
     interp = interpreters.one()
     process.run_tool("-o", t.path("trace.json"), "--", interp.path, "-c",
-                     "import sys; sys.exit(%d)" % status, code=status)
+                     "import sys; sys.exit(%d)" % status, code=status, c_default=True)
     trace.load(t.path("trace.json"))
 
 
@@ -101,7 +101,7 @@ def test_two_pids(t):
     other = interpreters.one("3.10")
     targets = [process.Target(i, "churn", "20") for i in (interp, interp, other)]
     tracer = process.Tracer("-p", ",".join(str(x.pid) for x in targets), "-o",
-                            t.path("trace.json"))
+                            t.path("trace.json"), c_default=True)
     tracer.recording()
     for target in targets:
         target.go()
@@ -122,7 +122,7 @@ def test_two_pids(t):
 def test_all(t):
     """-a: those that run, and those that start later."""
     first = process.Target(interpreters.one(), "churn", "20")
-    tracer = process.Tracer("-a", "-v", "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-a", "-v", "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     second = process.Target(interpreters.one(), "churn", "10")
     copy = process.Copy(interpreters.one("3.9"))  # nobody ran it so far

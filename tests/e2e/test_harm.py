@@ -43,7 +43,7 @@ def alive(t, target):
 def test_text_after_normal_end(t, minor):
     target = spinning(minor, "2")
     before = process.text_of(target.pid)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     during = process.text_differences(before, process.text_of(target.pid))
     t.check(during > 0, "no byte changed while traced: this test sees nothing")
@@ -66,7 +66,7 @@ def test_text_of_child(t, minor):
     """A child that is not followed loses the breakpoints that it inherits, and its parent none."""
     target, _ = own(minor, "heavy.py")
     before = process.text_of(target.pid)
-    tracer = process.Tracer("-p", target.pid, "--follow=no", "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "--follow=no", "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     during = process.text_differences(before, process.text_of(target.pid))
     t.check(during > 0, "no byte changed while traced: this test sees nothing")
@@ -89,7 +89,7 @@ def test_text_after_signal(t, minor, sig):
     """Whatever ends the tracer, no breakpoint is left."""
     target = spinning(minor, "2")
     before = process.text_of(target.pid)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     time.sleep(0.05)
     code = tracer.stop(getattr(signal, sig))
@@ -112,7 +112,7 @@ def test_fifty_cycles(t, minor):
     rng = random.Random(1)
     kills = 0
     for i in range(50):
-        tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), "-d", "20ms")
+        tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), "-d", "20ms", c_default=True)
         if i % 3 == 2:
             time.sleep(rng.random() * 0.4)
             tracer.stop(signal.SIGKILL)
@@ -132,7 +132,7 @@ def test_forked_child(t, link):
     """A child made while traced has a clean text after the end, whichever kind of link it was."""
     target, _ = own(None, "forks.py", "hold")
     before = process.text_of(target.pid)
-    tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     child = target.done()["children"][0]
@@ -150,7 +150,7 @@ def test_forked_child(t, link):
 def test_forked_child_after_kill(t, link, sig):
     target, _ = own(None, "forks.py", "hold")
     before = process.text_of(target.pid)
-    tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "--follow=" + link, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     child = target.done()["children"][0]
@@ -166,7 +166,7 @@ def test_bystander_is_not_touched(t):
     other = process.Target(copy.interpreter, "spin", env=copy.env(), command=copy.command(
         process.install_programs(copy.interpreter) + "/spin.py"))
     before = process.text_of(other.pid)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     t.equal(process.text_differences(before, process.text_of(other.pid)), 0,
             "bytes that differ in the bystander")
@@ -180,7 +180,7 @@ def test_bystander_is_not_touched(t):
 def test_hooks_untouched(t, interp):
     """sys.getprofile(), sys.gettrace() and the six sys.monitoring tools, seen from inside."""
     target = process.Target(interp, "spin", command=process.script(interp, "spin.py"))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     target.send(b"x")
     result = target.done()
@@ -199,7 +199,7 @@ def test_own_profiler_goes_on(t):
     interp = interpreters.one()
     oracle = t.path("oracle.json")
     target = process.Target(interp, "callforms", options=("--oracle", oracle))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json"), c_default=True)
     tracer.recording()
     target.go()
     target.done()
@@ -222,7 +222,7 @@ def test_speed_is_back(t):
         target.send(b"r")
         return float(target.out.wait("rate", "the target").split()[1])
     before = max(rate() for _ in range(3))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     during = rate()
     tracer.expect(0, stop=True)

@@ -92,7 +92,8 @@ def test_kernel_thread(t):
 def test_zombie(t):
     child = subprocess.Popen(["true"])
     process.wait_until(lambda: open("/proc/%d/stat" % child.pid).read().split()[2] == "Z", "a zombie")
-    refused(t, "-p", child.pid, "-o", t.path("trace.json"), code=NO_TARGET, says=[str(child.pid)])
+    refused(t, "-p", child.pid, "-o", t.path("trace.json"), code=NO_TARGET,
+            says=[str(child.pid), "has ended"])
 
 
 def test_command_not_there(t):

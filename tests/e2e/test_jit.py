@@ -142,6 +142,7 @@ def pid_in(path):
         return None
 
 
+@alone  # others' probes in the same file would be taken for the child's
 @each(follow=["exact", "late"])
 def test_child_on(t, follow):
     """A child that executes Python with the JIT on is left out; its parent is traced."""

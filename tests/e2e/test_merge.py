@@ -28,6 +28,20 @@ def other_host(path, out, host, shift=0):
         file.write(document)
 
 
+def record_together(t, targets, tracers):
+    """All that the targets do, each with a recorder of its own; what they say of it."""
+    for tracer in tracers:
+        tracer.recording()
+    for target in targets:
+        target.go()
+    said = [target.done() for target in targets]
+    for tracer in tracers:
+        tracer.expect(0, stop=True)
+    for target in targets:
+        t.equal(target.finish(), 0, "exit status of the target")
+    return said
+
+
 def test_merge(t):
     """Two recorders at once, a capture and a trace; the trace again as of another host, counting from
     another moment. All slices are there, each at its time; nothing of two files has one number."""
@@ -36,16 +50,7 @@ def test_merge(t):
     names = [t.path("a.ptcap"), t.path("b.json")]
     tracers = [process.Tracer("-p", target.pid, "--follow=no", "-o", name)
                for target, name in zip(targets, names)]
-    for tracer in tracers:
-        tracer.recording()
-    for target in targets:
-        target.go()
-    for target in targets:
-        target.done()
-    for tracer in tracers:
-        tracer.expect(0, stop=True)
-    for target in targets:
-        t.equal(target.finish(), 0, "exit status of the target")
+    record_together(t, targets, tracers)
     process.run_tool("replay", names[0], "-o", t.path("a.json"))
     other_host(names[1], t.path("c.json"), "elsewhere", QUARTER_NS)
     parts = [trace.load(t.path(n)) for n in ("a.json", "b.json", "c.json")]

@@ -28,11 +28,11 @@ def spooled(folder):
     return result
 
 
-def read_messages(messages):
+def read_messages(messages, program="otlp_read.py"):
     interp = next((i for i in interpreters.every() if i.root == collectors.TRIXIE), None)
     if not interp:
         raise Skip("there is no root with python3-opentelemetry-proto; scripts/interpreters.sh makes it")
-    command = process.script(interp, "otlp_read.py")
+    command = process.script(interp, program)
     text = b"\n".join(map(base64.b64encode, messages)) + b"\n"
     done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           env=process.environment(), timeout=process.WAIT_S)

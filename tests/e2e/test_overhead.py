@@ -3,7 +3,7 @@
 import json
 
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import alone, each
 
 # What a_round() of heavy.py calls.
 ROUND = ["leaf"] * 30 + ["middle"]
@@ -80,6 +80,21 @@ def check_windows(t, got, pids):
             "waits() is shown beyond the first rest")
 
 
+def check_samples(t, got, pids):
+    """In the rests there are samples, and nowhere else."""
+    begins, ends = pauses(got)
+    names = {e["name"] for e in got.events if e.get("cat") == "control"}
+    t.check("samples are taken meanwhile" in names, "instants: %s", names)
+    spans = got.spans_of("python_sample")
+    t.check({s.event["pid"] for s in spans} == pids, "processes with samples: %s, not %s",
+            {s.event["pid"] for s in spans}, pids)
+    for s in spans:
+        t.check(any(begin <= s.begin and s.end <= end for begin, end in
+                    zip(begins, ends + [1 << 63])), "%s from %d to %d lies in no rest", s.name,
+                s.begin, s.end)
+    t.check(any(s.name.endswith("a_round") for s in spans), "no sample has a_round()")
+
+
 @each(which=["3.8,exact", "3.11,late", "3.12,exact", "3.14,late"])
 def test_windows(t, which):
     minor, follow = which.split(",")
@@ -97,8 +112,10 @@ def test_windows(t, which):
     got = trace.load(t.path("trace.json"))
     t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
     check_windows(t, got, {target.pid, child})
+    check_samples(t, got, {target.pid, child})
 
 
+@alone  # others' probes in the same file would be taken for its own
 @each(minor=["3.12"])
 def test_rests_without_probes(t, minor):
     """While it rests only the probes stay that say that a code object is freed."""

@@ -58,7 +58,7 @@ def test_flask(t):
             get(port, "/other")
     loaders, load_failures = in_threads(2, load)
     time.sleep(0.5)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
 
     def requests(i):
@@ -98,7 +98,7 @@ def test_networkx(t):
         target.send(b"x")
         return target.done()
     before = jobs_so_far()
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     first = second = jobs_so_far()
     while second < first + 5:
@@ -124,7 +124,7 @@ def test_networkx(t):
 def test_sympy(t):
     interp = with_module("sympy")
     target = process.Target(interp, "sympy", command=process.script(interp, "real_sympy.py"))
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     for _ in range(5):
         target.out.forget()
@@ -151,7 +151,7 @@ def test_asyncio(t, minor):
     interp = interpreters.one(minor)
     target = process.Target(interp, "asyncio", command=process.script(interp, "real_asyncio.py"))
     time.sleep(0.3)
-    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"))
+    tracer = process.Tracer("-p", target.pid, "-o", t.path("trace.json.gz"), c_default=True)
     tracer.recording()
     target.send(b"x")
     counted = target.done(limit_s=120)

@@ -19,8 +19,9 @@ CASES = (("wsgiref", "flask", "Flask.wsgi_app"), ("wsgiref", "django", "WSGIHand
 
 
 class Server:
-    def __init__(self, interp, name):
-        self.target = process.Target(interp, name, command=process.script(interp, "webapps.py", name))
+    def __init__(self, interp, name, *words):
+        command = process.script(interp, "webapps.py", name, *words)
+        self.target = process.Target(interp, name, command=command)
         words = self.target.out.wait("ready", name).split()
         self.pid, self.port = int(words[1]), int(words[2])
         self.ask("plain", 0)

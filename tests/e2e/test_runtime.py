@@ -5,7 +5,7 @@ import json
 import signal
 
 from harness import interpreters, process, trace
-from harness.runner import each
+from harness.runner import Skip, each
 
 
 def record(t, interp, *options, program, args=()):
@@ -79,12 +79,13 @@ def without_dtrace():
 
 @each(interp=without_dtrace)
 def test_gc_without_dtrace(t, interp):
-    """The same in a build without USDT probes. There is none of 3.14 and later at hand, so it is a copy
+    """The same in a build without USDT probes. Debian has none of 3.14 and later, so it is a copy
     whose notes of them have another name: what is left of a probe is a nop behind a test."""
     copy = process.Copy(interp)
     with open(copy.mapped, "r+b") as file:
         data = file.read()
-        t.check(b"stapsdt\0" in data, "%s has no USDT probes", interp)
+        if b"stapsdt\0" not in data:
+            raise Skip("%s was built without USDT probes, test_gc is enough" % interp)
         file.seek(0)
         file.write(data.replace(b"stapsdt\0", b"nothing\0"))
     target = process.Target(copy.interpreter, "collects", command=copy.drive("collects"),
@@ -177,7 +178,7 @@ def enters_and_exits(spans):
 def test_imports(t, interp):
     """Each module searched and loaded, nested, as importlib's own function is called in a second run
     that has a wrapper around it."""
-    got, _, pid, _ = record(t, interp, "--imports", program="imports")
+    got, _, pid, _ = record(t, interp, program="imports")
     truth = process.Target(interp, "imports", "watch")
     truth.go()
     expected = [[kind, "import " + name] for kind, name in truth.done()["seen"]]
@@ -196,8 +197,8 @@ def test_imports(t, interp):
 
 def test_imports_off(t):
     interp = interpreters.one()
-    got, _, _, _ = record(t, interp, program="imports")
-    t.equal(got.spans_of("import"), [], "imports without --imports")
+    got, _, _, _ = record(t, interp, "--no-imports", program="imports")
+    t.equal(got.spans_of("import"), [], "imports with --no-imports")
 
 
 def arguments(event):
@@ -404,7 +405,7 @@ def test_off_has_no_probes(t):
         return [site["kind"] for site in json.loads(out)[0]["sites"]]
     t.equal(sites("--no-gc").count("runtime"), 0, "probes of the runtime with everything off")
     t.equal(sites().count("runtime"), 2, "probes for collections")
-    t.equal(len(sites("--no-gc", "--imports")), len(sites("--no-gc")), "probes with --imports")
+    t.equal(len(sites("--no-gc")), len(sites("--no-gc", "--no-imports")), "probes for imports")
     t.check(sites("--gil", "--exceptions", "--audit", "*").count("runtime") > 5, "too few probes")
     target.kill()
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Sampling (--engine sample). The witness is the program: it knows how much CPU time its functions
 had, and which stacks it can have at all: one that never existed is an error, however rare."""
+import ast
 import collections
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 
 from harness import interpreters, process, trace
 from harness.runner import each
+import test_jit
 
 HZ = 1999
 PERIOD_NS = 1000000000 // HZ
@@ -25,9 +28,12 @@ CALLS = [("calls",), ("calls", "note"), ("calls", "consume"), ("calls", "made")]
 CALLS += [("calls", *rest) for rest in NUMBERS + THROUGH]
 CALLS += [("calls", "deeper", *rest) for rest in [()] + THROUGH]
 CALLS += [("calls",) + ("recurse",) * n for n in range(1, 32)]
+LINED = [("lined", "following"), ("lined",)] + [
+    ("lined", name, *rest) for name in ("spin", "spinning")
+    for rest in ((), ("following",), ("note_line",))]
 CALLS += [("calls", "made", "<module>")] + [("calls", "made", "f", *rest)
                                             for rest in ((), ("one",), ("two",))]
-LEGAL = {HOME + rest for rest in [()] + WORK + CALLS}
+LEGAL = {HOME + rest for rest in [()] + WORK + CALLS + LINED}
 LEGAL |= {HOME[:1], HOME[:2], ("<module>", "main", "say")}
 
 
@@ -65,15 +71,9 @@ def is_legal(stack):
     return tuple(names) in LEGAL
 
 
-def check_shares(t, stacks, parts):
-    leaves = collections.Counter()
-    for (_, stack), count in stacks.items():
-        for name, _ in stack:
-            if name in parts:
-                leaves[name] += count
-                break
+def check_parts(t, leaves, parts):
+    """Each part has as many of the samples as of the time."""
     total, spent = sum(leaves.values()), sum(parts.values())
-    t.check(total >= 200, "only %d samples", total)
     t.check(total <= 1.2 * spent / PERIOD_NS + 20, "%d samples of %d ns", total, spent)
     for name, ns in parts.items():
         share = ns / spent
@@ -81,6 +81,61 @@ def check_shares(t, stacks, parts):
         bound = SIGMAS * (total * share * (1 - share)) ** 0.5 + SLACK * total
         t.check(off <= bound, "%s has %d of %d samples, and %.3f of the time", name, leaves[name],
                 total, share)
+
+
+def check_shares(t, stacks, parts):
+    leaves = collections.Counter()
+    for (_, stack), count in stacks.items():
+        for name, _ in stack:
+            if name in parts:
+                leaves[name] += count
+                break
+    t.check(sum(leaves.values()) >= 200, "only %s samples", leaves)
+    check_parts(t, leaves, parts)
+
+
+def source_lines():
+    """Of shares.py, by its syntax: the lines of each function, and those in which it names another
+    one: {function: lines}, {(function, other): lines}."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "programs/shares.py")
+    with open(path) as file:
+        tree = ast.parse(file.read())
+    lines, names = {}, collections.defaultdict(set)
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        lines[function.name] = range(function.lineno, function.end_lineno + 1)
+        for node in ast.walk(function):
+            if isinstance(node, ast.Name):
+                names[function.name, node.id].add(node.lineno)
+    return lines, names
+
+
+def check_lines(t, path, parts, jit=False):
+    """Each frame stands in a line of its function, and where it waits for a call, in that of the
+    call; lines have their shares. In code of the JIT the innermost frame has none."""
+    lines, names = source_lines()
+    seen, missing, total = collections.Counter(), 0, 0
+    with open(path) as file:
+        stacks = [line.rstrip("\n").rpartition(" ") for line in file]
+    for text, _, count in stacks:
+        frames = [re.fullmatch(r"(\S+) \((.*?)(?::(\d+))?\)", f) for f in text.split(";")[1:]]
+        # a name is that of a function of shares.py, or the file is another one's
+        frames = [(m[1], int(m[3] or 0)) if m and m[2].endswith("/shares.py") and m[1] in lines
+                  else None for m in frames]
+        for at, (frame, inner) in enumerate(zip(frames, frames[1:] + [None])):
+            if not frame:
+                continue
+            last = at == len(frames) - 1
+            total += int(count)
+            missing += 0 if frame[1] else int(count)
+            t.check(not jit or not last or not frame[1], "a line in code of the JIT: %s", text)
+            legal = names.get((frame[0], inner[0])) if inner else None
+            t.check(not frame[1] or frame[1] in (legal or lines[frame[0]]), "%s is not in %s", frame,
+                    text)
+        seen[" ".join("%s:%d" % f for f in frames if f and f[0] in ("lined", "spin", "spinning"))
+             if frames[-1] else ""] += int(count)
+    if not jit:
+        t.check(missing <= 2 + total // 100, "%d of %d frames have no line", missing, total)
+        check_parts(t, {part: seen[part] for part in parts}, parts)
 
 
 def check_spans(t, document, total):
@@ -182,6 +237,13 @@ class Pprof:
     def stack(self, sample):
         return tuple(self.frame(number) for number in reversed(packed(sample[1])))
 
+    def innermost(self):
+        """(function, file), line and samples, one by one."""
+        for sample in self.samples:
+            location = packed(sample[1])[0]
+            line = message(self.locations[location][4][0])
+            yield self.frame(location), (line[2] or [0])[0], packed(sample[2])[0]
+
     def labels(self, sample):
         labels = map(message, sample[3])
         return {self.texts[m[1][0]]: m[3][0] if m[3] else self.texts[m[2][0]] for m in labels}
@@ -208,7 +270,16 @@ def check_pprof(t, path, stacks, pid):
     t.equal(seen, expected, "pprof's stacks")
 
 
-def check_reports(t, stacks, names):
+def lines_of(path):
+    """Counter of (function, line), of the innermost frames with a line."""
+    lines = collections.Counter()
+    for sample in Pprof(path).innermost():
+        if sample[1]:
+            lines[sample[0], sample[1]] += sample[2]
+    return lines
+
+
+def check_reports(t, stacks, names, lines):
     own = collections.Counter()
     for (_, stack), count in stacks.items():
         own[stack[-1]] += count
@@ -220,6 +291,22 @@ def check_reports(t, stacks, names):
             got[row["name"].split(".")[-1], row["file"]] += row["self_samples"]
             t.check(row["self_samples"] <= row["total_samples"] <= report["samples"], "%s", row)
         t.equal(+got, own, "own samples in the report of %s" % name)
+        got = collections.Counter()
+        for row in report["by_lines"]:
+            got[(row["name"], row["file"]), row["line"]] += row["self_samples"]
+        t.equal(got, lines, "lines in the report of %s" % name)
+
+
+def record(t, target, name, *options):
+    """Samples of all that the target does, into a file; what it says of that."""
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "-F", HZ, *options, "-o",
+                            t.path(name))
+    tracer.recording()
+    target.go()
+    said = target.done()
+    t.has(tracer.expect(0, stop=True), "samples", "nothing lost")
+    t.equal(target.finish(), 0, "exit status of the target")
+    return said
 
 
 @each(interp=interpreters.every)
@@ -227,27 +314,30 @@ def test_samples(t, interp):
     """Each function has its share of the samples; no stack is one that the program cannot have; all
     outputs say the same."""
     target = process.Target(interp, "shares", "200")
-    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "-F", HZ, "-o",
-                            t.path("a.ptcap"))
-    tracer.recording()
-    target.go()
-    parts = target.done()
-    t.has(tracer.expect(0, stop=True), "samples", "nothing lost")
-    t.equal(target.finish(), 0, "exit status of the target")
+    parts = record(t, target, "a.ptcap")
     for name in ("a.json", "a.folded", "a.speedscope.json", "a.pb.gz"):
         process.run_tool("replay", t.path("a.ptcap"), "-o", t.path(name))
+    process.run_tool("replay", t.path("a.ptcap"), "--lines", "-o", t.path("lines.folded"))
     stacks = folded(t.path("a.folded"))
     total = sum(stacks.values())
     wrong = [(stack, count) for (_, stack), count in stacks.items() if not is_legal(stack)]
     t.check(not wrong, "stacks that cannot be: %s", wrong)
     missing = sum(count for (_, stack), count in stacks.items() if stack[0][0][1:-1] in MISSING)
     t.check(missing <= 5 + total // 50, "%d of %d samples are without frames", missing, total)
-    check_shares(t, stacks, parts)
+    check_shares(t, stacks, parts["functions"])
+    check_lines(t, t.path("lines.folded"), parts["lines"])
     with open(t.path("a.json")) as file:
         check_spans(t, json.load(file, parse_float=trace._number), total)
     check_speedscope(t, t.path("a.speedscope.json"), stacks)
     check_pprof(t, t.path("a.pb.gz"), stacks, target.pid)
-    check_reports(t, stacks, ("a.json", "a.ptcap"))
+    check_reports(t, stacks, ("a.json", "a.ptcap"), lines_of(t.path("a.pb.gz")))
+
+
+def test_sample_jit(t):
+    """Code of the JIT does not keep the line that it executes; callers have theirs."""
+    target = process.Target(test_jit.one(), "shares", "100", env=test_jit.environment("1"))
+    parts = record(t, target, "j.folded", "--lines")
+    check_lines(t, t.path("j.folded"), parts["lines"], jit=True)
 
 
 def test_sample_processes(t):
@@ -445,11 +535,45 @@ def test_sample_off_cpu(t):
     check_blocked_formats(t, blocks, document["pytrace-bpf summary"].get("samples", 0))
 
 
+SLOTS = 512  # of native stacks of blocked threads (PT_OFF_CPU_STACKS)
+WAITS = {"wait_read": ("os_read", "read"), "wait_lock": ("PyThread_acquire_lock_timed", "futex"),
+         "wait_child": ("os_waitpid", "wait4")}
+
+
+@each(version=("3.8", "3.12"))
+def test_sample_off_cpu_native(t, version):
+    """--native with --off-cpu: each wait has the C function in which it is, within the function that
+    called that; likewise what still waits at the end. Slots are used again."""
+    target = process.Target(interpreters.one(version), "waits", "2", str(SLOTS + 100))
+    tracer = process.Tracer("-p", target.pid, "--engine", "sample", "--native", "--off-cpu",
+                            "--min-block", "10ms", "--buffer", "64M", "-o", t.path("n.folded"))
+    tracer.recording()
+    target.go()
+    waits = target.done()
+    target.rests("read")
+    time.sleep(0.02)  # longer than --min-block, once it was seen to wait
+    t.has(tracer.expect(0, stop=True), "nothing lost")
+    t.equal(target.finish(), 0, "exit status of the target")
+    spent = collections.Counter()
+    for (_, stack), us in folded(t.path("n.folded")).items():
+        names = [name for name, _ in stack]
+        for function, (inside, call) in [*WAITS.items(), ("main", ("os_read", "read"))]:
+            if function in names and inside in names[names.index(function):] and \
+                    names[-1] == "[blocked: %s]" % call and NATIVE_GAP not in stack:
+                spent[function] += us
+    seen = collections.Counter()
+    for wait in waits:
+        seen[wait["function"]] += (wait["until"] - wait["seen"]) // 1000
+    for function, us in seen.items():
+        t.check(spent[function] >= us, "%s is seen for %d us of %d", function, spent[function], us)
+    t.check(spent["main"] >= 10000, "what waits at the end: %s", spent)
+
+
 def test_sample_refuses(t):
     """What needs probes is no option of it; what holds samples needs them."""
     pid = os.getpid()
     for options, text in (
-            (("--engine", "sample", "--lines"), "--lines needs an exact engine"),
+            (("--engine", "sample", "--gc"), "--gc needs an exact engine"),
             (("--engine", "sample", "--c-functions", "all"), "--c-functions needs an exact engine"),
             (("-F", "99"), "-F goes with --engine sample"),
             (("-o", t.path("a.folded")), "needs --engine sample"),

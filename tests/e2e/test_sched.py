@@ -51,7 +51,8 @@ def test_states(t, interp):
     t.equal(got.document["pytrace-bpf summary"]["lost thread states"], sum(untold.values()),
             "states lost")
     # bpf/sched.h, sched_untold(): it is rare, and says so; the other threads' are compared
-    t.check(sum(untold.values()) <= 2, "the kernel left out %s switches", untold)
+    t.check(sum(untold.values()) <= 9 and sum(map(bool, untold.values())) <= 2,
+            "the kernel left out %s switches", untold)
     for name, tid, before, after, cpu in result["asked"]:
         states = got.states[pid, tid]
         if untold[pid, tid]:
@@ -140,12 +141,13 @@ def test_states_lost(t):
     interp = interpreters.one()
     target = process.Target(interp, "states", "many")
     tracer = process.Tracer("-p", target.pid, "--sched", "--buffer", "64K", "-o",
-                            t.path("trace.json"))
+                            t.path("trace.json"), "--control", t.path("socket"))
     tracer.recording()
     tracer.popen.send_signal(signal.SIGSTOP)
     target.go()
     target.done()
     tracer.popen.send_signal(signal.SIGCONT)
+    process.drained(t.path("socket"))  # the thread's next record tells what is missing before it
     t.equal(target.finish(), 0, "exit status of the target")
     tracer.expect(6)
     got = trace.load(t.path("trace.json"))

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import types
 
 from harness import hta, interpreters, process, trace
 from harness.runner import Skip, each, limit
@@ -406,11 +407,55 @@ def test_gpu_check_compares(t, harm):
     t.equal(len(check.theirs(THEIR_ROWS, THEIR_RAW)[0]), 3, "launches in the step")
 
 
+def run_gpu_check(*options):
+    done = subprocess.run([os.path.join(process.TOP, "scripts", "gpu-check"), *options],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_gpu_check_refuses(t):
-    """Without a GPU it says so, and records nothing."""
+    """What is missing is said, all of it at once, and nothing is recorded."""
     if os.path.exists("/dev/nvidiactl"):
         raise Skip("there is a GPU")
-    done = subprocess.run([os.path.join(process.TOP, "scripts", "gpu-check"), "--tool", process.TOOL],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    t.equal((done.returncode, done.stdout), (3, ""), "exit status and output")
-    t.has(done.stderr, "no NVIDIA GPU")
+    code, out, said = run_gpu_check("--tool", process.TOOL)
+    t.equal((code, out), (3, ""), "exit status and output")
+    t.has(said, "no NVIDIA GPU")
+    t.check("pytrace-bpf does not start" not in said, "it says: %s", said)
+    broken = t.path("broken")
+    with open(broken, "w") as file:
+        file.write("#!/bin/sh\necho broken: no libsomething.so.7 >&2\nexit 127\n")
+    os.chmod(broken, 0o755)
+    code, _, said = run_gpu_check("--tool", broken, "--cpu", "--check", "--python", "false")
+    t.equal(code, 3, "exit status")
+    t.has(said, "does not start: broken: no libsomething.so.7")
+    t.has(said, "'false' cannot import torch")
+    code, _, said = run_gpu_check("--tool", t.path("nothing"), "--cpu", "--python",
+                                  t.path("no-python"))
+    t.has(said, "nothing is not there: run make")
+    t.has(said, "no-python' cannot be run: No such file or directory")
+    code, _, said = run_gpu_check("--tool", process.TOOL, "--cpu", "--limit", "1", "--python",
+                                  "sh -c 'exec sleep 100'")
+    t.equal(code, 3, "exit status")
+    t.has(said, "1 seconds were not enough (--limit): it was still ")
+
+
+def test_gpu_check_kernels(t):
+    """Of machines whose kernels cannot do it, each is told what it lacks."""
+    check = gpu_check()
+    here = check.kernel_lacks()
+    t.equal(here, [], "of this one")
+    files = {"/proc/version": "Linux version 4.4.0 (gVisor)"}
+    check.read = lambda path: files.get(path, "")
+    t.has("".join(check.kernel_lacks()), "this is gVisor")
+    files.clear()
+    files["/sys/kernel/security/lockdown"] = "none integrity [confidentiality]"
+    check.platform = types.SimpleNamespace(release=lambda: "5.15.0-generic")
+    check.os = types.SimpleNamespace(path=types.SimpleNamespace(exists=lambda path: False))
+    for error, text in (("ENOSYS", "CONFIG_BPF_SYSCALL"), ("EPERM", "CAP_BPF"),
+                        ("EINVAL", "bpf() fails: EINVAL")):
+        check.bpf_error = lambda error=error: error
+        lacks = check.kernel_lacks()
+        t.equal(len(lacks), 5, "what is missing: %s" % lacks)
+        for part in ("Linux 5.15.0-generic; probes on CUDA functions need 6.6", text,
+                     "/sys/kernel/btf/vmlinux", "CONFIG_UPROBE_EVENTS", "locked down"):
+            t.has("\n".join(lacks), part)

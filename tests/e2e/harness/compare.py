@@ -44,12 +44,16 @@ def normal(file, line, name):
 
 
 def trace_events(roots):
-    """The enters and exits of slices, in order."""
+    """The enters and exits of Python functions, in order; C functions are passed over."""
     events = []
     stack = [iter(roots)]
     opened = []
     while stack:
         s = next(stack[-1], None)
+        if s is not None and s.is_c:
+            stack.append(iter(s.children))
+            opened.append(None)
+            continue
         if s is not None:
             key = normal(*s.key)
             events.append((1, key))
@@ -57,8 +61,9 @@ def trace_events(roots):
             stack.append(iter(s.children))
             continue
         stack.pop()
-        if opened:
-            events.append((0, opened.pop()))
+        key = opened.pop() if opened else None
+        if key:
+            events.append((0, key))
     return events
 
 

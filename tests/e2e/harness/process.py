@@ -262,16 +262,28 @@ def text_differences(before, after):
     return count
 
 
-class Tracer:
-    """The tool, running. recording() waits until its gate is open."""
+# These take no C functions away, or know of no such option.
+OTHER_VERBS = ("replay", "report", "check", "list", "merge", "ctl", "kernels", "agent")
 
-    def __init__(self, *args, stdout=None, cwd=None, env=None, wrap=(), stdin=subprocess.DEVNULL):
+
+class Tracer:
+    """The tool, running. recording() waits until its gate is open.
+
+    Without c_default no C functions are recorded unless the arguments ask for them: most tests know
+    of Python's calls only. Those that are to hold for what a user gets run with it.
+    """
+
+    def __init__(self, *args, stdout=None, cwd=None, env=None, wrap=(), stdin=subprocess.DEVNULL,
+                 c_default=False):
         self.args = [str(a) for a in args]
+        env = dict(env or environment())
+        if not c_default and not set(self.args[:1]) & set(OTHER_VERBS):
+            env.setdefault("PYTRACE_BPF_C_FUNCTIONS", "none")
         if not os.access(TOOL, os.X_OK):
             raise ToolError("%s is not there; run make" % TOOL)
         self.popen = subprocess.Popen([*wrap, TOOL, *self.args], stdin=stdin,
                                       stdout=stdout or subprocess.PIPE, stderr=subprocess.PIPE,
-                                      cwd=cwd, env=env or environment())
+                                      cwd=cwd, env=env)
         self.out = Lines(self.popen.stdout) if stdout is None else None
         self.err = Lines(self.popen.stderr)
 

@@ -39,7 +39,7 @@ def _no_duplicates(pairs):
 NAME = re.compile(r"^(?P<file>.*)\((?P<line>\d+)\): (?P<name>.*)$", re.DOTALL)
 # What is no Python call lies on the same tracks and nests with the calls.
 SPANS = {"gc", "gil", "import", "mark", "cuda_runtime", "cuda_driver", "nccl", "cublas",
-         "cudnn", "cpu_op", "asyncio_step", "asyncio_wait"}
+         "cudnn", "cpu_op", "asyncio_step", "asyncio_wait", "python_sample", "off_cpu"}
 # A thread's states are slices under its tid and this (user/sink/sink.h).
 STATE, STATE_TID_BASE = "thread_state", 1000000000
 INSTANTS = {"control", "audit", "exception", "loss", "mark", "process", "cuda", "cuda_error",
@@ -70,6 +70,10 @@ class Slice:
     @property
     def key(self):
         return self.file, self.line, self.name
+
+    @property
+    def is_c(self):
+        return self.is_call and not self.file and C_NAME.match(self.name) is not None
 
     def walk(self):
         stack = [self]
@@ -105,7 +109,7 @@ def lift(slices):
 
 class Range:
     def __init__(self, begin, end):
-        self.event, self.name, self.args = begin, begin["name"], begin["args"]
+        self.event, self.name, self.args = begin, begin["name"], begin.get("args", {})
         self.begin, self.end = int(begin["ts"]), int(end["ts"])
 
 

@@ -2,7 +2,7 @@
 """Threads that wait in known functions and system calls, and were seen to do so: for a pipe, a lock,
 a child.
 
-workload(ROUNDS): says of each wait the thread, the function, the system call, and from when until
+workload(ROUNDS, NAPS): after so many short sleeps, says of each wait the thread, the function, the system call, and from when until
 when it lasted at least (CLOCK_MONOTONIC): from when the main thread saw it there, until it ended it.
 """
 import os
@@ -11,6 +11,18 @@ import time
 
 NUMBERS = {"read": "0", "futex": "202", "wait4": "61"}
 HOLD_S = 0.02
+
+
+def settle():
+    """The end of the first thread has glibc load libgcc_s. What code is mapped does not change later."""
+    thread = threading.Thread(target=len, args=((),))
+    thread.start()
+    thread.join()
+    while len(os.listdir("/proc/self/task")) > 1:
+        time.sleep(0.001)
+
+
+settle()
 
 
 def wait_read(fd):
@@ -58,8 +70,10 @@ def child():
     return pid, lambda: os.close(begin)
 
 
-def workload(rounds):
+def workload(rounds, naps="0"):
     waits = []
+    for _ in range(int(naps)):
+        time.sleep(0.00005)
     for _ in range(int(rounds)):
         end, begin = os.pipe()
         waits.append(hold(wait_read, end, "read", lambda: os.write(begin, b"x")))
