@@ -227,12 +227,12 @@ static int attach(struct bench *b, bool empty)
 /* Ends what is on; after the close the half-full batches lie in the ring buffer as well. */
 static int detach(struct bench *b, struct pt_tracer_stats *stats)
 {
-	uint64_t time_ns;
 	int n;
 
 	if (!b->tracer)
 		return 0;
-	if (pt_tracer_close_gate(b->tracer, &time_ns) < 0) {
+	pt_tracer_shut_gate(b->tracer);
+	if (pt_tracer_close_gate(b->tracer, false) < 0) {
 		fprintf(stderr, "event_cost: cannot close the gate\n");
 		return -1;
 	}

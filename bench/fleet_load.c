@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/http.h"
 #include "agent/otlp.h"
+#include "base/http.h"
 #include "base/log.h"
 #include "model/op.h"
 #include "sink/metrics.h"
@@ -37,7 +37,7 @@ struct host {
 	struct agent_otlp *otlp;
 	struct agent_otlp_config config;
 	struct agent_otlp_stats stats;
-	struct agent_http *http;
+	struct pt_http *http;
 	uint64_t random, own;
 	_Atomic uint64_t scrapes, scrape_bytes;
 };
@@ -141,14 +141,18 @@ static void walk(const struct pt_series_sink *sink, void *ctx)
 	pt_metrics_walk(host->metrics, now_ns(CLOCK_MONOTONIC), sink);
 }
 
-static unsigned int answer(enum agent_page page, struct pt_buf *text, void *ctx)
+static const struct pt_http_page pages[] = {
+    {"/metrics", "GET", "text/plain; version=0.0.4; charset=utf-8", 0, false, false}};
+
+static unsigned int answer(const struct pt_http_request *request, struct pt_http_reply *reply,
+			   void *ctx)
 {
-	const struct pt_series_sink sink = pt_series_text(text);
+	const struct pt_series_sink sink = pt_series_text(&reply->text);
 	struct host *host = ctx;
 
 	walk(&sink, host);
 	atomic_fetch_add(&host->scrapes, 1);
-	atomic_fetch_add(&host->scrape_bytes, text->len);
+	atomic_fetch_add(&host->scrape_bytes, reply->text.len);
 	return 200;
 }
 
@@ -165,7 +169,8 @@ static void start(struct host *host, unsigned int number, char **argv)
 					  .since_1970_ns = now_ns(CLOCK_REALTIME) - now,
 					  .collect = walk,
 					  .ctx = host};
-	struct agent_http_options http = {.answer = answer, .ctx = host};
+	struct pt_http_options http = {
+	    .busy_hint = "", .pages = pages, .page_count = 1, .answer = answer, .ctx = host};
 	struct pt_err err = {0};
 	char text[64];
 
@@ -186,7 +191,7 @@ static void start(struct host *host, unsigned int number, char **argv)
 	snprintf(text, sizeof(text), "127.0.0.1:%u", (unsigned int)atoi(argv[6]) + number);
 	http.listen = text;
 	if (agent_otlp_start(&otlp, &host->otlp, &err) ||
-	    (atoi(argv[6]) && agent_http_start(&http, &host->http, &err))) {
+	    (atoi(argv[6]) && pt_http_start(&http, &host->http, &err))) {
 		fprintf(stderr, "fleet_load: %s\n", err.what);
 		exit(1);
 	}
@@ -243,7 +248,7 @@ int main(int argc, char **argv)
 		tell(hosts, count);
 	for (unsigned int i = 0; i < count; i++) {
 		agent_otlp_stop(hosts[i].otlp, false);
-		agent_http_stop(hosts[i].http);
+		pt_http_stop(hosts[i].http);
 		pt_metrics_free(hosts[i].metrics);
 		free(hosts[i].config.spool_dir);
 	}

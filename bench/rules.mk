@@ -1,5 +1,6 @@
 # Benchmarks: bench/results.json and docs/BENCHMARKS.md are written by bench/run.py alone.
-# BENCH_SECTIONS="cost attach" measures these sections anew and keeps the other results.
+# BENCH_SECTIONS="cost attach" measures these sections anew and keeps the other results;
+# BENCH_SECTIONS="--only system-3.11 features" with one interpreter.
 BENCH_DIR := $(BUILD)/bench
 
 $(BENCH_DIR)/event_cost: bench/event_cost.c $(BUILD)/libpytrace.a

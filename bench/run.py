@@ -21,11 +21,12 @@ from lib import (agent, attach, convert, cost, cuda, features, machine, noloss, 
 
 
 class Bench:
-    def __init__(self, build, quick):
+    def __init__(self, build, quick, only=None):
         self.build = build
         self.tool = os.path.join(build, "pytrace-bpf")
         self.cost_program = os.path.join(build, "bench/event_cost")
         self.quick = quick
+        self.only = only
         self.found = interpreters.every()
 
     def pick(self, full, quick):
@@ -35,6 +36,8 @@ class Bench:
         """The interpreters whose names start so, in this order; absent ones are said."""
         picked = []
         for prefix in prefixes:
+            if self.only and prefix != self.only:
+                continue
             fit = [i for i in self.found if i.name.startswith(prefix) and not i.name.endswith("d")]
             if not fit:
                 say("no interpreter %s* here; run scripts/interpreters.sh" % prefix)
@@ -99,7 +102,7 @@ def feature_rows(bench):
     for interpreter in bench.chosen("system-3.11", "pyenv-3.12", "sid-3.14")[:bench.pick(None, 1)]:
         for feature in features.FEATURES:
             say("features: %s %s" % (interpreter, feature[0]))
-            row = features.measure(bench.tool, interpreter, feature, *bench.pick((5, 0.5),
+            row = features.measure(bench.tool, interpreter, feature, *bench.pick((5, 0.3),
                                                                                   (1, 0.2)))
             yield dict(row, interpreter=interpreter.name)
 
@@ -151,7 +154,7 @@ def save(path, text):
 
 
 def run(options):
-    bench = Bench(options.build, options.quick)
+    bench = Bench(options.build, options.quick, options.only)
     results = load(options.results)
     failed = False
     for name in options.sections or SECTIONS:
@@ -177,6 +180,8 @@ def main():
     parser.add_argument("--results", default="bench/results.json")
     parser.add_argument("--table", default="docs/BENCHMARKS.md")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", metavar="NAME",
+                        help="of the interpreters of a section this one, such as system-3.11")
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION",
                         help="of: " + " ".join(SECTIONS))
     options = parser.parse_args()

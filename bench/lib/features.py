@@ -9,15 +9,21 @@ import tempfile
 from lib import proc, stats
 
 SETTLE_SECONDS = 0.2
+NO_C = ("--c-functions", "none")
 # what it is for, the options, what the program does, the options of the run that is compared with
 FEATURES = (
-    ("C functions, none wanted", ("--c-functions", "none"), "c_function", ()),
-    ("C functions, another one wanted", ("--c-functions", "time.sleep"), "c_function", ()),
-    ("C functions, blocking ones wanted", ("--c-functions", "blocking"), "c_function", ()),
-    ("C functions, that one wanted", ("--c-functions", "*lock.locked"), "c_function", ()),
-    ("C functions, all", ("--c-functions", "all"), "c_function", ()),
+    ("C functions by default, another one called", (), "c_function", NO_C),
+    ("C functions by default, one of them called", (), "wait", NO_C),
+    ("C functions, another one wanted", ("--c-functions", "time.sleep"), "c_function", NO_C),
+    ("C functions, that one wanted", ("--c-functions", "*lock.locked"), "c_function", NO_C),
+    ("C functions, blocking ones, another one called", ("--c-functions", "blocking"),
+     "c_function", NO_C),
+    ("C functions, blocking ones, one of them called", ("--c-functions", "blocking"), "lock",
+     NO_C),
+    ("C functions, all", ("--c-functions", "all"), "c_function", NO_C),
     ("lines of calls", ("--lines",), "call", ()),
     ("collections", (), "collection", ("--no-gc",)),
+    ("imports", (), "imported", ("--no-imports",)),
     ("waits for the GIL", ("--gil",), "sleep", ()),
     ("thread states", ("--sched",), "sleep", ()),
     ("audit events", ("--audit", "bench.event"), "audit", ()),
@@ -25,7 +31,9 @@ FEATURES = (
     ("exceptions", ("--exceptions",), "exception", ()),
     ("arguments, an int and a str", ("--args", "same"), "value", ()),
     ("result", ("--retval", "same"), "value", ()),
+    ("a variable", ("--local", "same:number"), "value", ()),
     ("arguments of another function", ("--args", "other"), "value", ()),
+    ("tasks of asyncio", ("--async",), "task", ()),
     ("calls shorter than 1 ms left out", ("--min-duration", "1ms"), "call", ()),
 )
 

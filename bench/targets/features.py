@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 # One thing over and over, which the argument names; a unit is 100 of it, each in a call of a Python
 # function. Protocol as in fib.py; what is counted as calls is the things.
+import asyncio
 import gc
 import sys
 import threading
@@ -8,6 +9,8 @@ import time
 
 COUNT = 100
 LOCK = threading.Lock()
+LOOP = asyncio.new_event_loop()
+sys.modules.setdefault("_stat", sys)  # for imported()
 
 
 def call():
@@ -26,6 +29,28 @@ def c_function():
     LOCK.locked()
 
 
+def wait():
+    time.sleep(0)
+
+
+def lock():
+    LOCK.acquire()
+    LOCK.release()
+
+
+def imported():
+    del sys.modules["_stat"]
+    import _stat  # noqa: F401  (built in: no file is looked for)
+
+
+async def step():
+    await asyncio.sleep(0)
+
+
+def task():
+    LOOP.run_until_complete(step())
+
+
 def collection():
     gc.collect(0)
 
@@ -39,7 +64,6 @@ def exception():
 
 def audit():
     sys.audit("bench.event", 1)
-
 
 
 def sleep():
