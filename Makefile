@@ -4,7 +4,7 @@
 #   make check      all tests (end-to-end ones need root)
 #   make unit       tests that need no root, with AddressSanitizer and UBSan
 #   make bench      benchmarks -> bench/results.json, docs/BENCHMARKS.md
-#   make fuzz       half a minute of each fuzz target
+#   make fuzz       20 seconds of each fuzz target
 #   make fmt lint   clang-format; clang-tidy, cppcheck, shellcheck, the include-order check
 #   make install    PREFIX=/usr/local DESTDIR=
 
@@ -21,7 +21,9 @@ first_of = $(firstword $(foreach name,$(1),$(shell command -v $(name))))
 CLANG ?= $(call first_of,clang-19 clang-18 clang-17 clang-16 clang-15 clang clang-14)
 LLVM_STRIP ?= $(call first_of,llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip-15 llvm-strip llvm-strip-14)
 CC ?= cc
-BPFTOOL ?= $(call first_of,bpftool /usr/sbin/bpftool)
+# Ubuntu's bpftool is a script that refuses if there is no package for the very kernel that runs.
+BPFTOOL ?= $(shell for tool in bpftool /usr/sbin/bpftool /usr/lib/linux-tools/*/bpftool; do \
+	"$$tool" version >/dev/null 2>&1 && { echo "$$tool"; break; }; done)
 PROTOC_C ?= $(call first_of,protoc-c)
 CLANG_FORMAT ?= $(call first_of,clang-format-14 clang-format)
 PKG_CONFIG ?= pkg-config

@@ -15,7 +15,7 @@ cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
 # suite | packages beside the minimal root; with a "!": only what the package has in /usr/bin, without
 # what it depends on (programs that need nothing else: what the agent's metrics are sent to)
 suites=(
-    "bullseye|python3,prometheus!"
+    "bullseye|python3,python3-gevent,prometheus!"
     "trixie|python3,python3-numpy,python3-gevent,python3-uvloop,python3-gunicorn,python3-celery,python3-opentelemetry-proto,victoria-metrics!"
     "forky|python3,python3-torch"
     "sid|python3.13,python3.14,python3.15,python3.14-dbg"
