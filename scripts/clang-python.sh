@@ -22,6 +22,8 @@
 # look, since a build takes from 4 minutes to an hour: see docs/TESTING.md. The compilers are those of
 # $PYTRACE_BUILD_SUITE (default trixie, with its clang 19 and BOLT), in a root beside them.
 set -euo pipefail
+# shellcheck source=mirror.sh
+. "$(dirname "$0")/mirror.sh"
 
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf/built}
 suite=${PYTRACE_BUILD_SUITE:-trixie}
@@ -33,18 +35,6 @@ die() { echo "clang-python.sh: $*" >&2; exit 1; }
 say() { echo "clang-python.sh: $*" >&2; }
 usage() { sed -n '/^#  /{ s/^# \?//; p }' "$0"; }
 
-# Debian's mirror, as apt has it.
-mirror() {
-    local site=${PYTRACE_DEBIAN_MIRROR:-}
-    # shellcheck disable=SC2016 # apt fills in $(SITE)
-    [ -n "$site" ] || site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' \
-        'Identifier: Packages' | grep -v security | grep -m1 -E '/debian/?$' || true)
-    [ -n "$site" ] || die "apt's configuration names no Debian mirror. Give one in PYTRACE_DEBIAN_MIRROR"
-    echo "$site"
-}
-
-apt_options() { apt-config dump Acquire::Check-Valid-Until | sed -n 's/^\(Acquire[^ ]*\) "\(.*\)";$/-o \1=\2/p'; }
-
 # What an interpreter needs to run, as a root: each result is a copy of it.
 make_base() {
     [ -e "$cache/base/.done" ] && return
@@ -52,7 +42,7 @@ make_base() {
     say "debootstrap $suite"
     debootstrap --variant=minbase \
         --include=ca-certificates,libssl3t64,libffi8,zlib1g,libbz2-1.0,liblzma5,libsqlite3-0,libexpat1,libuuid1 \
-        "$suite" "$cache/base" "$(mirror)" >"$cache/base.log" 2>&1 ||
+        "$suite" "$cache/base" "$(debian_mirror)" >"$cache/base.log" 2>&1 ||
         die "debootstrap failed; the log is $cache/base.log"
     mountpoint -q "$cache/base/proc" && umount "$cache/base/proc"
     chroot "$cache/base" apt-get clean

@@ -5,22 +5,15 @@
 # (default /var/cache/pytrace-bpf), not installed. What is there is used again. The mirror is the one
 # that apt itself uses, or $PYTRACE_DEBIAN_MIRROR.
 set -euo pipefail
+# shellcheck source=mirror.sh
+. "$(dirname "$0")/mirror.sh"
 
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}
-
-site() {
-    local found=${PYTRACE_DEBIAN_MIRROR:-}
-    # shellcheck disable=SC2016 # apt fills in $(SITE)
-    [ -n "$found" ] || found=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' \
-        'Identifier: Packages' | grep -v security | grep -m1 -E '/debian/?$' || true)
-    [ -n "$found" ] || { echo "cudart.sh: apt's configuration names no Debian mirror" >&2; return 1; }
-    echo "$found"
-}
 
 fetch() { # major version, package, Debian's release
     local folder=$cache/cuda$1 options mirror
     compgen -G "$folder/usr/lib/*/libcudart.so.$1*" >/dev/null && return
-    mirror=$(site)
+    mirror=$(debian_mirror)
     rm -rf "${work:?}"/*
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $3 non-free" >"$work/sources"

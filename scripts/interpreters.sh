@@ -10,6 +10,8 @@
 # printed, and a package that a suite no longer has is left out and said. The mirror is the one that
 # apt itself uses, or $PYTRACE_DEBIAN_MIRROR.
 set -euo pipefail
+# shellcheck source=mirror.sh
+. "$(dirname "$0")/mirror.sh"
 
 cache=${PYTRACE_CACHE:-/var/cache/pytrace-bpf}/roots
 # suite | packages beside the minimal root; with a "!": only what the package has in /usr/bin, without
@@ -24,15 +26,6 @@ suites=(
 die() { echo "interpreters.sh: $*" >&2; exit 1; }
 say() { echo "interpreters.sh: $*" >&2; }
 
-mirror() {
-    local site=${PYTRACE_DEBIAN_MIRROR:-}
-    # shellcheck disable=SC2016 # apt fills in $(SITE)
-    [ -n "$site" ] || site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' \
-        'Identifier: Packages' | grep -v security | grep -m1 -E '/debian/?$' || true)
-    [ -n "$site" ] || die "apt's configuration names no Debian mirror. Give one in PYTRACE_DEBIAN_MIRROR"
-    echo "$site"
-}
-
 # Every python3.N that a root holds, with its full version.
 versions() {
     local root=$1 py
@@ -42,9 +35,6 @@ versions() {
             "$(chroot "$root" "${py#"$root"}" -c 'import platform; print(platform.python_version())')"
     done
 }
-
-# What the host's apt was told about old mirrors holds for the roots too.
-apt_options() { apt-config dump Acquire::Check-Valid-Until | sed -n 's/^\(Acquire[^ ]*\) "\(.*\)";$/-o \1=\2/p'; }
 
 # take_programs ROOT PACKAGE
 take_programs() {
@@ -109,7 +99,7 @@ if [ "${1:-}" != --list ]; then
     for row in "${suites[@]}"; do
         wanted "${row%%|*}" "${row#*|}" && continue
         command -v debootstrap >/dev/null || die "debootstrap is not installed. Run scripts/setup.sh test"
-        [ -n "$mirror" ] || mirror=$(mirror)
+        [ -n "$mirror" ] || mirror=$(debian_mirror)
         make_root "${row%%|*}" "${row#*|}" &
         jobs+=($!)
     done

@@ -12,6 +12,8 @@
 # mirror is the one that apt already uses; on Ubuntu 24.04 it is built from the kernel's own source
 # package into /usr/local.
 set -euo pipefail
+# shellcheck source=mirror.sh
+. "$(dirname "$0")/mirror.sh"
 
 LIBBPF_MIN=1.4.0
 here=$(cd "$(dirname "$0")" && pwd)
@@ -79,12 +81,6 @@ libbpf_version() {
 
 new_enough() { [ -n "$1" ] && dpkg --compare-versions "$1" ge "$LIBBPF_MIN"; }
 
-mirror() {
-    # shellcheck disable=SC2016 # apt fills in $(SITE)
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Identifier: Packages' |
-        grep -v security | grep -m1 -E '/(debian|ubuntu)/?$' || true
-}
-
 has_backports() {
     # shellcheck disable=SC2016
     apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' |
@@ -94,8 +90,7 @@ has_backports() {
 add_backports() {
     local site keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     has_backports && return 0
-    site=$(mirror)
-    [ -n "$site" ] || die "libbpf >= $LIBBPF_MIN comes from $release-backports, and apt's configuration names no Debian mirror. Add a line for $release-backports to /etc/apt/sources.list"
+    site=$(debian_mirror) || die "libbpf >= $LIBBPF_MIN comes from $release-backports. Add a line for it to /etc/apt/sources.list"
     say "adding $release-backports to apt's sources (pytrace-bpf-backports.list), for libbpf >= $LIBBPF_MIN"
     [ -e "$keyring" ] && keyring="[signed-by=$keyring] " || keyring=
     echo "deb $keyring$site $release-backports main" >/etc/apt/sources.list.d/pytrace-bpf-backports.list

@@ -8,11 +8,8 @@
 #
 # The mirror, proxies and keys are the system's own.
 
-private_apt_mirror() {
-    # shellcheck disable=SC2016 # apt fills in $(SITE)
-    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' |
-        grep -v security | grep -E '/debian/?$' | sed -n 1p
-}
+# shellcheck source=../../scripts/mirror.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/mirror.sh"
 
 private_apt_options() {
     local state=$1
@@ -37,7 +34,7 @@ private_apt_cache() {
 
 private_apt_init() {
     local state=$1 suite=$2 arch=$3 mirror
-    mirror=$(private_apt_mirror) || { echo "cannot find the mirror in apt's configuration" >&2; return 1; }
+    mirror=$(debian_mirror) || return 1
     mkdir -p "$state/none" "$state/state/lists/partial" "$state/cache/archives/partial"
     : >"$state/status"
     echo "$arch" >"$state/arch"
