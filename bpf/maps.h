@@ -214,7 +214,7 @@ struct {
 } procs SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PT_SINCE_MAX);
 	__type(key, __u32); /* image_id */
 	__type(value, __u64);

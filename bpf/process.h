@@ -354,10 +354,29 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 	return 0;
 }
 
+/*
+ * Has what the process executes probes from its first instruction on? Those of the file have it;
+ * those of the process alone live on with it, in what maps the same file, if all of them were
+ * there.
+ */
+static __always_inline bool exec_keeps_probes(const struct pt_proc *proc, __u32 new_id, __u64 now)
+{
+	__u32 old_id = proc->image_id;
+	bool all = bpf_map_lookup_elem(&since, &old_id);
+
+	if (all)
+		bpf_map_delete_elem(&since, &old_id);
+	if (proc->flags & PT_PF_FILE)
+		return true;
+	return all && proc->flags & PT_PF_PROBES_STAY &&
+	       !bpf_map_update_elem(&since, &new_id, &now, BPF_ANY);
+}
+
 static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 {
 	struct proc_event event = {.what = PT_PROC_EXEC};
 	__u32 tgid = task->tgid, id;
+	bool kept;
 	__u64 now = bpf_ktime_get_ns();
 	struct pt_proc *proc;
 	struct thread *t;
@@ -385,11 +404,12 @@ static __always_inline int process_exec(struct task_struct *task, __u32 old_tid)
 		bpf_map_delete_elem(&threads_by_tid, &old_tid);
 	sched_forget(old_tid);
 	event.parent_image_id = proc->image_id;
+	kept = exec_keeps_probes(proc, id, now);
 	proc->image_id = id;
 	proc->bias = 0;
 	proc->start_depth = 0;
 	proc->flags &= ~(PT_PF_START_KNOWN | PT_PF_REFUSED | PT_PF_LOCATED);
-	if (gate_recording())
+	if (kept && gate_recording())
 		proc->flags |= PT_PF_START_KNOWN;
 	event.tgid = tgid;
 	event.image_id = id;
@@ -427,6 +447,7 @@ static __always_inline int process_exit(struct task_struct *task)
 	/* two last threads may both see no other alive: one of them deletes it */
 	if (bpf_map_delete_elem(&procs, &tgid))
 		return 0;
+	bpf_map_delete_elem(&since, &copy.image_id);
 	code = BPF_CORE_READ(task, signal, group_exit_code);
 	event.exit_code = code ? code : BPF_CORE_READ(task, exit_code);
 	event.tgid = tgid;

@@ -82,8 +82,7 @@ enum pt_site_kind {
 	PT_SITE_C_RETURN = 8, /* behind such a call */
 	PT_SITE_RUNTIME = 12, /* something that is no frame: PT_COOKIE_RT */
 	PT_SITE_RAISE = 13,   /* the current exception gets to a Python frame */
-	/* a generator's frame (frame register) becomes the current one without running: up to 3.10
-	 */
+	/* a generator's frame (frame register) becomes the current one and does not run: to 3.10 */
 	PT_SITE_THROW = 14,
 };
 
@@ -192,14 +191,17 @@ _Static_assert(sizeof(struct pt_value_layout) == 32, "value layout");
  *                          process's tstate variable (usdt engine, up to 3.10), or PT_TS_NONE
  *   13-20 slot
  *   21-25 frame register   0-15, or PT_REG_NONE: read it through tstate. At a PT_SITE_EXIT the
- * frame that is left 26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86
- * condition code): the probe sits on a jcc and counts only if it is (or is not) taken 32-39 layout
- * index of the struct pt_layout 40-50 site             number within the plan 51-55 counter
- * register 0: none; else 1 + the register (0-15) whose low half is what is left on the counter now.
- * An enter whose frame register is known 56-57 direction        of a PT_SITE_DELTA whose
- * instruction tells: PT_DIR_*; 0 unknown. Only the first event of a thread that was running before
- * needs it 58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current
- * one 59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
+ *                          frame that is left
+ *   26-31 condition        0 always; else PT_COND_VALID | PT_COND_TAKEN | cc (x86 condition code):
+ *                          the probe sits on a jcc and counts only if it is (or is not) taken
+ *   32-39 layout           index of the struct pt_layout
+ *   40-50 site             number within the plan
+ *   51-55 counter register 0: none; else 1 + the register (0-15) whose low half is what is left
+ *                          on the counter now. An enter whose frame register is known
+ *   56-57 direction        of a PT_SITE_DELTA whose instruction tells: PT_DIR_*; 0 unknown. Only
+ *                          the first event of a thread that was running before needs it
+ *   58    before_pop       of a PT_SITE_DELTA: the frame that is left is still the current one
+ *   59-63 code register    0: none; else 1 + the register (0-15) that holds the entered frame's
  *                          code object, as the frame has it (frame_code_mask applies)
  *
  * PT_SITE_C_CALL: the frame register holds the callable, or points into the stack where it is

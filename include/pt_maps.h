@@ -89,6 +89,10 @@ struct pt_tstate {
 #define PT_PF_LOCATED                                                                              \
 	0x10 /* bias and image_index are those of the program that it runs; only when sampling */
 
+#define PT_PF_PROBES_STAY                                                                          \
+	0x20 /* probes of its own are of use in what it executes, too: nothing is told by its bias \
+	      */
+
 struct pt_proc {
 	__u32 flags; /* PT_PF_* */
 	__u32 image_id;
@@ -99,9 +103,10 @@ struct pt_proc {
 };
 
 /* since: image_id -> CLOCK_MONOTONIC ns since when its probes are in place, where pt_proc does not
- * say. Apart from procs, whose entries BPF changes at an exec that user space cannot see coming. */
+ * say; nothing is recorded before. Apart from procs, whose entries BPF changes at an exec that user
+ * space cannot see coming. */
 #define PT_SINCE_UNKNOWN (~0ull)
-#define PT_SINCE_MAX     8192 /* the oldest are forgotten: their new threads send a snapshot */
+#define PT_SINCE_MAX     16384 /* processes with probes of their own at a time */
 
 /* sites: what to do at an address, for kernels without attach cookies, and where a site lies, to
  * find the bias of an image that was exec'd while traced. */

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children: fork, exec, subprocess, multiprocessing, in the three ways of following."""
+import os
+
 from harness import interpreters, process, trace
 from harness.runner import alone, each
 
@@ -65,6 +67,41 @@ def test_late(t, action):
     target, _, got, _ = run(t, None, action, "--follow=late")
     t.equal(leaves(got, target.pid), 30, "calls in the parent")
     t.check(leaves(got) <= 30 + LEAVES[action], "more calls than were made: %d", leaves(got))
+
+
+@each(minor=["3.8", "3.11", "3.12", "3.14"])
+@each(action=["itself", "itself_twice"])
+@each(follow=["late", "no"])
+def test_executes_itself(t, minor, action, follow):
+    """The probes of a process stay with it: what it executes is traced from its first call."""
+    target, _, got, _ = run(t, minor, action, "--follow=" + follow)
+    t.equal(set(got.processes), {target.pid}, "processes in the trace")
+    t.equal(leaves(got), 30 + 50, "calls before and behind")
+
+
+def test_executes_while_attaching(t):
+    """Children that execute the interpreter before, while and after their probes are attached: each
+    is recorded sooner or later."""
+    interp = interpreters.one()
+    end = process.install_programs(interp) + "/end-%d" % os.getpid()
+    target = process.Target(interp, "forks", command=process.script(
+        interp, "forks.py", "executing", end))
+    tracer = process.Tracer("-p", target.pid, "--follow=late", "-o", t.path("trace.json"),
+                            "--control", t.path("control"))
+    tracer.recording()
+    target.go()
+    children = target.done()["children"]
+
+    def recorded():
+        process.run_tool("ctl", "--socket", t.path("control"), "save", t.path("copy.json"))
+        got = trace.load(t.path("copy.json"), check=False)
+        os.unlink(t.path("copy.json"))
+        return all(leaves(got, child) for child in children)
+    process.wait_until(recorded, "calls of each child")
+    with open((interp.root or "") + end, "w"):
+        tracer.expect(0, stop=True)
+    os.unlink((interp.root or "") + end)
+    t.equal(target.finish(), 0, "exit status of the target")
 
 
 @each(option=["--no-follow", "--follow=no"])

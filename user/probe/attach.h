@@ -187,6 +187,13 @@ int pt_text_check_process(const struct py_image *image, enum py_engine engine, p
  * pt_module_bias(): the fallback without cookies needs it. image_id: see struct pt_rec. */
 int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
 			    const char *open_path, uint32_t *image_id, struct pt_err *err);
+/* Do probes of a process alone stay of use in what it executes from the same file? (They live on
+ * through exec, and the kernel places them in whatever maps it.) */
+bool pt_tracer_probes_stay(const struct pt_tracer *tracer, int image_index);
+/* A process with such probes has executed the same file. Returns 0 if they were there from its
+ * first instruction; 1 if it executed it while they were being attached, so that it is recorded
+ * from now on; or -errno. */
+int pt_tracer_executed(struct pt_tracer *tracer, pid_t pid, uint32_t image_id);
 /* Detaches what was attached for this process alone, and stops recording it. */
 void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid);
 /* Passes the process and what it forks over from now on, whichever probes it hits, until it

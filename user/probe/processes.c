@@ -177,6 +177,8 @@ static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint
 		proc.image_id = tracer->next_image_id++;
 	/* without probes of the file it has run unseen so far */
 	proc.flags = file ? (before.flags & PT_PF_START_KNOWN) | PT_PF_FILE : 0;
+	if (!file && pt_tracer_probes_stay(tracer, image_index))
+		proc.flags |= PT_PF_PROBES_STAY;
 	if (tracer->options.follow_children)
 		proc.flags |= PT_PF_FOLLOW;
 	if (tracer->options.sample_hz &&
@@ -192,12 +194,44 @@ static int set_traced(struct pt_tracer *tracer, int image_index, pid_t pid, uint
 	return set_proc(tracer, pid, &proc);
 }
 
-static int set_since(struct pt_tracer *tracer, uint32_t image_id)
+bool pt_tracer_probes_stay(const struct pt_tracer *tracer, int image_index)
+{
+	enum py_engine engine = tracer->images[image_index].engine;
+
+	/* the address of the running thread's state, and probes that are told apart by address,
+	 * move with the image at each exec */
+	return tracer->cookie && engine != PY_ENGINE_USDT && engine != PY_ENGINE_SAMPLE;
+}
+
+static void forget_since(struct pt_tracer *tracer, uint32_t image_id)
+{
+	bpf_map_delete_elem(bpf_map__fd(tracer->skel->maps.since), &image_id);
+}
+
+/* Its probes are there. It may have ended meanwhile, or run something else. */
+static int set_since(struct pt_tracer *tracer, pid_t pid, uint32_t image_id)
 {
 	uint64_t since_ns = pt_now_ns();
+	uint32_t tgid = (uint32_t)pid;
+	struct pt_proc proc;
+	int rc = bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.since), &image_id, &since_ns,
+				     BPF_ANY);
 
-	return bpf_map_update_elem(bpf_map__fd(tracer->skel->maps.since), &image_id, &since_ns,
-				   BPF_ANY);
+	if (!rc && (bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, &proc) ||
+		    proc.image_id != image_id))
+		forget_since(tracer, image_id);
+	return rc;
+}
+
+int pt_tracer_executed(struct pt_tracer *tracer, pid_t pid, uint32_t image_id)
+{
+	uint64_t since_ns;
+	int rc;
+
+	if (!bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.since), &image_id, &since_ns))
+		return 0;
+	rc = set_since(tracer, pid, image_id);
+	return rc ? rc : 1;
 }
 
 int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid, uint64_t bias,
@@ -229,7 +263,7 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 		rc = pt_links_attach_image(tracer, image_index, pid, open_path, &slot->links,
 					   &slot->kept, err);
 		if (!rc)
-			rc = set_since(tracer, id);
+			rc = set_since(tracer, pid, id);
 		if (rc) {
 			pt_tracer_forget_process(tracer, pid);
 			return rc;
@@ -256,7 +290,10 @@ static void release_process(struct pt_tracer *tracer, pid_t pid)
 void pt_tracer_forget_process(struct pt_tracer *tracer, pid_t pid)
 {
 	uint32_t tgid = (uint32_t)pid;
+	struct pt_proc proc;
 
+	if (!bpf_map_lookup_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid, &proc))
+		forget_since(tracer, proc.image_id);
 	bpf_map_delete_elem(bpf_map__fd(tracer->skel->maps.procs), &tgid);
 	__atomic_add_fetch(&tracer->skel->bss->control.generation, 1, __ATOMIC_RELEASE);
 	release_process(tracer, pid);

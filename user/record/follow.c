@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "probe/features.h"
 #include "record/session_parts.h"
 
 #define FIRST_LOOK_NS 500000ull
@@ -91,22 +90,13 @@ static int follow_fork(struct session *session, const struct task *task)
 	return target_announce(session, child, PT_PROC_LATE, false, pt_now_ns());
 }
 
-/* The address of the running thread's state, and probes told apart by address, move with the image
- * at each exec. */
-static bool needs_bias(const struct session *session, const struct pt_traced_image *image)
-{
-	return session->options->tracer.no_cookie ||
-	       !pt_feature(PT_FEAT_ATTACH_COOKIE)->available || image->engine == PY_ENGINE_USDT ||
-	       image->engine == PY_ENGINE_SAMPLE;
-}
-
 /* Are the probes that this process hits in its new image there already? */
 static bool has_probes(const struct session *session, const struct target *target,
 		       const struct pt_traced_image *image)
 {
 	if (!image || image->index < 0)
 		return false;
-	if (needs_bias(session, image))
+	if (!pt_tracer_probes_stay(session->tracer, image->index))
 		return false;
 	if (image->reach == PT_REACH_FILE)
 		return true;
@@ -119,10 +109,17 @@ static void warn_not_traced(const struct pt_process *process, const struct pt_er
 	pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm, err->what);
 }
 
+static int announce(struct session *session, const struct target *target, bool late)
+{
+	int rc = target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
+
+	return rc || !late ? rc
+			   : target_announce(session, target, PT_PROC_LATE, false, pt_now_ns());
+}
+
 static int attach_late(struct session *session, const struct pt_process *process, bool was_late)
 {
 	struct pt_err err = {0};
-	struct target *target;
 	int rc = target_attach(session, process, true, &err);
 
 	session_tell_attached(session, process, rc, &err);
@@ -131,12 +128,8 @@ static int attach_late(struct session *session, const struct pt_process *process
 			warn_not_traced(process, &err);
 		return 0;
 	}
-	target = target_find(session, process->pid);
-	rc = target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
-	if (!rc && was_late)
-		rc = target_announce(session, target, PT_PROC_LATE, false, pt_now_ns());
 	pt_verbose("process %d is traced from now on", process->pid);
-	return rc;
+	return announce(session, target_find(session, process->pid), was_late);
 }
 
 /* What a process runs after an exec is Python. */
@@ -148,6 +141,7 @@ static int trace_exec(struct session *session, const struct task *task,
 	struct target *target = target_find(session, task->pid);
 	bool file_wide = image && image->index >= 0 && image->reach == PT_REACH_FILE;
 	struct pt_err err = {0};
+	int late = 0;
 
 	/* chroot, env and the like: two execs, both of which led here */
 	if (pt_tracer_refuses(session->tracer, task->pid))
@@ -167,7 +161,15 @@ static int trace_exec(struct session *session, const struct task *task,
 	target->image = image;
 	target->runs_python = true;
 	target->bias = pt_module_bias(module);
-	return target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
+	if (!file_wide)
+		late = pt_tracer_executed(session->tracer, task->pid, task->image_id);
+	if (late < 0) {
+		pt_err_set(&err, late, PT_EXIT_FAILED, NULL, "cannot mark it as traced: %s",
+			   strerror(-late));
+		warn_not_traced(process, &err);
+		return 0;
+	}
+	return announce(session, target, late);
 }
 
 /* Has it mapped no other code since the last look? Without CPU time it has done nothing at all. */

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """Children by fork, exec, subprocess and multiprocessing; says "done" and their pids and counts.
 
-    forks.py hold|orphan|exec|subprocess|pool|spawn|forkserver|tree|thread|calls_c
+    forks.py hold|orphan|exec|itself|itself_twice|executing|subprocess|pool|spawn|forkserver|tree|
+             thread|calls_c
 """
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 
 
 def leaf(x):
@@ -78,6 +80,41 @@ def do_exec():
     in_parent()
     wait([child])
     return {"children": [child]}, None
+
+
+def by_python(text):
+    """The command of a Python that knows this file and runs text."""
+    os.environ["PYTHONPATH"] = os.path.dirname(os.path.abspath(__file__))
+    return [sys.executable, "-c", "import forks; " + text]
+
+
+def itself():
+    """It executes its interpreter, which goes on with the protocol."""
+    in_parent()
+    command = by_python("forks.in_child(); forks.tell({})")
+    os.execv(command[0], command)
+
+
+def itself_twice():
+    """The same by way of a shell."""
+    in_parent()
+    os.execv("/bin/sh", ["sh", "-c", 'exec "$0" "$@"'] + by_python("forks.in_child(); forks.tell({})"))
+
+
+def call_until(path):
+    while not os.path.exists(path):
+        leaf(0)
+        time.sleep(0.01)
+
+
+def executing():
+    """Children that execute the interpreter at different times after their fork, and then call
+    leaf() until a file is there."""
+    def child(i):
+        command = by_python("forks.call_until(%r)" % sys.argv[2])
+        time.sleep(0.02 * i)
+        os.execv(command[0], command)
+    return {"children": [fork(lambda: child(i)) for i in range(12)]}, None
 
 
 def do_subprocess():
@@ -161,15 +198,20 @@ def calls_c():
     return {"children": [pid]}, None
 
 
+def tell(result):
+    os.write(1, b"done " + json.dumps(result).encode() + b"\n")
+    os.read(0, 1)
+
+
 def main():
     os.write(1, b"ready %d\n" % os.getpid())
     os.read(0, 1)
-    action = {"hold": hold, "orphan": orphan, "exec": do_exec, "subprocess": do_subprocess,
+    action = {"hold": hold, "orphan": orphan, "exec": do_exec, "itself": itself,
+              "itself_twice": itself_twice, "executing": executing, "subprocess": do_subprocess,
               "pool": pool, "spawn": spawn, "forkserver": forkserver, "tree": tree,
               "thread": thread, "calls_c": calls_c}[sys.argv[1]]
     result, after = action()
-    os.write(1, b"done " + json.dumps(result).encode() + b"\n")
-    os.read(0, 1)
+    tell(result)
     if after:
         after()
 
