@@ -84,10 +84,12 @@ def command_of(interpreter, *args):
 
 
 class Target:
-    """drive.py with one of its programs, under an interpreter of this guest."""
+    """drive.py with one of its programs, or a program by itself, under an interpreter of this
+    guest."""
 
     def __init__(self, interpreter, program, *options):
-        command = command_of(interpreter, PROGRAMS + "/drive.py", *options, program)
+        script = [program, *options] if program.endswith(".py") else ["drive.py", *options, program]
+        command = command_of(interpreter, PROGRAMS + "/" + script[0], *script[1:])
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         read_until(self.process.stdout, r"^ready \d+$", "the target")
         self.pid = self.process.pid
@@ -214,6 +216,31 @@ def test_lines(interpreter):
         if len(lines) < 80 or not all(line in left for line in lines):
             raise Failed("%d lines, not as the program noted" % len(lines), lines)
         return "%d lines equal" % len(lines)
+    finally:
+        if tracer.poll() is None:
+            tracer.kill()
+            tracer.wait()
+        target.kill()
+
+
+def test_executes(interpreter, *options):
+    """The process's own probes stay of use in what it executes, by whatever means they are made."""
+    target = Target(interpreter, "forks.py", "itself")
+    tracer = start_tracer(target, "/tmp/executes.json", "--follow=no", *options)
+    try:
+        read_until(tracer.stderr, RECORDING, "the tracer")
+        target.go()
+        target.wait_done()
+        tracer.send_signal(signal.SIGINT)
+        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        if tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
+        target.end()
+        log(said)
+        count = len(trace.load("/tmp/executes.json").named("leaf"))
+        if count != 30 + 50:
+            raise Failed("%d calls, not 30 before and 50 behind" % count)
+        return "%d calls" % count
     finally:
         if tracer.poll() is None:
             tracer.kill()
@@ -521,6 +548,7 @@ def main():
         if label.startswith("Python 3.9."):  # the one that Debian has with entry and return probes
             run_test("%s, usdt" % label, test_attach, interpreter, "callforms", "--engine=usdt")
         run_test("%s, lines" % label, test_lines, interpreter)
+        run_test("%s, executes itself" % label, test_executes, interpreter)
         run_test("%s, by name" % label, test_attach, interpreter, "callforms", *BY_NAME)
         run_test("%s, values" % label, test_attach, interpreter, "callforms", *VALUES)
         run_test("%s, values by name" % label, test_attach, interpreter, "callforms", *VALUES,
