@@ -255,8 +255,8 @@ def test_methods(t, minor, option):
     while s.children:
         s, depth = s.children[0], depth + 1
     t.equal(depth, 1 + 3 * 69, "nested calls: down, sorted, list.sort")
-    t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
-    if option == "--follow=exact":
+    if option == "--follow=exact":  # else the child may get its probes in the middle of a call
+        t.equal(got.document["pytrace-bpf summary"]["stack jumps"], 0, "stack jumps")
         t.equal(len(got.named("<built-in function sleep>")), 2 * rounds + 1, "with the child's")
 
 
