@@ -17,9 +17,9 @@ ARCH ?= $(shell uname -m | sed 's/x86_64/x86/; s/aarch64/arm64/')
 # The first of these programs that is here. (dash's command -v takes one name at a time.)
 first_of = $(firstword $(foreach name,$(1),$(shell command -v $(name))))
 
-# clang 19 is preferred, 14 must do. BPF objects need clang; user space takes any C11 compiler.
-CLANG ?= $(call first_of,clang-19 clang-18 clang-17 clang-16 clang-15 clang clang-14)
-LLVM_STRIP ?= $(call first_of,llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip-15 llvm-strip llvm-strip-14)
+# clang 19 is preferred. BPF objects need clang; user space takes any C11 compiler.
+CLANG ?= $(call first_of,clang-19 clang-18 clang-17 clang-16 clang)
+LLVM_STRIP ?= $(call first_of,llvm-strip-19 llvm-strip-18 llvm-strip-17 llvm-strip-16 llvm-strip)
 CC ?= cc
 # Ubuntu's bpftool is a script that refuses if there is no package for the very kernel that runs.
 BPFTOOL ?= $(shell for tool in bpftool /usr/sbin/bpftool /usr/lib/linux-tools/*/bpftool; do \

@@ -16,8 +16,10 @@ $(foreach d,$(DEPS),$(if $(shell $(PKG_CONFIG) --atleast-version=$(lastword $(su
 ifneq ($(shell echo 'int options = DMGL_NO_RECURSE_LIMIT;' | $(CC) -include libiberty/demangle.h -x c -fsyntax-only - 2>/dev/null && echo ok),ok)
 $(error libiberty of binutils >= 2.32 is needed (libiberty-dev). Run scripts/setup.sh)
 endif
-ifeq ($(CLANG),)
-$(error clang >= 14 is needed to build the BPF programs. Run scripts/setup.sh)
+# The verifier of Linux 5.10 refuses what clang 14 and 15 make of the programs.
+CLANG_MIN := 16
+ifneq ($(shell test "$$(echo __clang_major__ | $(or $(CLANG),false) -E -P - 2>/dev/null || echo 0)" -ge $(CLANG_MIN) && echo ok),ok)
+$(error clang >= $(CLANG_MIN) is needed to build the BPF programs, found '$(CLANG)'. Run scripts/setup.sh)
 endif
 ifeq ($(BPFTOOL),)
 $(error bpftool is needed to build the BPF skeletons. Run scripts/setup.sh)

@@ -16,6 +16,7 @@ set -euo pipefail
 . "$(dirname "$0")/mirror.sh"
 
 LIBBPF_MIN=1.4.0
+CLANG_MIN=16 # the verifier of Linux 5.10 refuses what 14 and 15 make
 here=$(cd "$(dirname "$0")" && pwd)
 what=build simulate=
 
@@ -40,7 +41,13 @@ ubuntu-24.04) release=noble ;;
 *) die "not tried on '$system' (Debian 12, 13 and Ubuntu 24.04 are). README.md lists what to install by hand" ;;
 esac
 
-has_package() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+has_package() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] || return
+    case $1 in
+    clang | llvm | libclang-rt-dev) # the distribution's own, of whatever version
+        dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "$1")" ge "1:$CLANG_MIN" ;;
+    esac
+}
 # (Not grep -q: it would end before apt-cache has written all, which pipefail takes for an error.)
 has_candidate() { apt-cache policy "$1" 2>/dev/null | awk '/^  Candidate: [0-9]/ { n++ } END { exit !n }'; }
 
