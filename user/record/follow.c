@@ -109,6 +109,11 @@ static void warn_not_traced(const struct pt_process *process, const struct pt_er
 	pt_warn("process %d (%s) is not traced: %s", process->pid, process->comm, err->what);
 }
 
+static bool is_there(pid_t pid)
+{
+	return pt_process_cpu_ns(pid) != 0;
+}
+
 static int announce(struct session *session, const struct target *target, bool late)
 {
 	int rc = target_announce(session, target, PT_PROC_ATTACH, false, pt_now_ns());
@@ -117,11 +122,17 @@ static int announce(struct session *session, const struct target *target, bool l
 			   : target_announce(session, target, PT_PROC_LATE, false, pt_now_ns());
 }
 
-static int attach_late(struct session *session, const struct pt_process *process, bool was_late)
+static int attach_late(struct session *session, struct task *task, const struct pt_process *process,
+		       bool was_late)
 {
 	struct pt_err err = {0};
 	int rc = target_attach(session, process, true, &err);
 
+	/* it may be about to execute something, or to map what it executes */
+	task->again = rc == -ESRCH && is_there(task->pid) &&
+		      pt_now_ns() + LOOK_MAX_NS < task->deadline_ns;
+	if (task->again)
+		return 0;
 	session_tell_attached(session, process, rc, &err);
 	if (rc) {
 		if (rc != -ESRCH && pt_err_is_set(&err))
@@ -133,8 +144,7 @@ static int attach_late(struct session *session, const struct pt_process *process
 }
 
 /* What a process runs after an exec is Python. */
-static int trace_exec(struct session *session, const struct task *task,
-		      const struct pt_process *process)
+static int trace_exec(struct session *session, struct task *task, const struct pt_process *process)
 {
 	const struct pt_module *module = &process->modules[process->interpreter];
 	struct pt_traced_image *image = pt_images_find(session->images, module);
@@ -148,8 +158,10 @@ static int trace_exec(struct session *session, const struct task *task,
 		return 0;
 	if (!task->image_id && file_wide && image->engine != PY_ENGINE_SAMPLE)
 		return 0; /* -a: BPF tells of it at its first call */
+	if (!task->image_id && target && target->attached && target->image == image)
+		return 0; /* found twice */
 	if (!has_probes(session, target, image))
-		return attach_late(session, process, !file_wide);
+		return attach_late(session, task, process, !file_wide);
 	if (target_check_jit(session, task->pid, image, pt_module_bias(module), true, &err)) {
 		target_drop(session, task->pid);
 		warn_not_traced(process, &err);
@@ -180,7 +192,7 @@ static bool is_the_same(struct task *task)
 
 	task->cpu_ns = cpu_ns;
 	changed = !idle && mapped_changed(task->pid, &task->lib_kb);
-	return task->tries && !changed;
+	return task->tries && !changed && !task->again;
 }
 
 static int look_later(struct task *task)
@@ -210,8 +222,11 @@ static int follow_exec(struct session *session, struct task *task)
 		target->image_id = task->image_id;
 	}
 	rc = pt_process_open_cached(task->pid, session->files, &process, NULL);
-	if (rc)
-		return 1;
+	if (rc) {
+		task->again = is_there(task->pid);
+		return task->again ? look_later(task) : 1;
+	}
+	task->again = false;
 	if (process->interpreter >= 0 && !session_wants(session, process)) {
 		if (target && !pt_tracer_refuse_process(session->tracer, task->pid))
 			target_drop(session, task->pid);
@@ -222,6 +237,8 @@ static int follow_exec(struct session *session, struct task *task)
 	if (process->interpreter >= 0) {
 		rc = trace_exec(session, task, process);
 		pt_process_free(process);
+		if (!rc && task->again)
+			return look_later(task);
 		return rc ? rc : 1;
 	}
 	pt_process_free(process);

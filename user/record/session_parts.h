@@ -50,6 +50,7 @@ struct task {
 	uint64_t cpu_ns;
 	long lib_kb;
 	unsigned int tries;
+	bool again; /* it could not be attached to, and is still there */
 };
 
 /* Of rest.c. */
