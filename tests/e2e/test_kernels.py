@@ -8,13 +8,13 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 
 from harness import process
 from harness.runner import Skip, each, limit
 
 FAILED, USAGE, PERMISSION, NO_TARGET, UNSUPPORTED = range(1, 6)
 SAMPLE = os.path.join(process.TOP, "tests", "fuzz", "corpus", "kernels", "two")
-TRACING = "/sys/kernel/tracing"
 
 
 def kernels(path, *options):
@@ -68,11 +68,18 @@ class Probe:
     """A probe of the kernel's own tracing on a function of the form of __cudaRegisterFunction()."""
 
     def __init__(self, path, offset):
-        if not os.path.exists(os.path.join(TRACING, "uprobe_events")):
-            raise Skip("no tracefs with uprobes at %s" % TRACING)
+        # a mount of its own: not every system has one, and who made it may take it away
+        self.tracing = tempfile.mkdtemp(prefix="pytrace-tracing.")
+        if subprocess.run(["mount", "-t", "tracefs", "tracefs", self.tracing]).returncode:
+            os.rmdir(self.tracing)
+            raise Skip("this kernel has no tracefs")
+        self.events = os.path.join(self.tracing, "uprobe_events")
+        if not os.path.exists(self.events):
+            self._unmount()
+            raise Skip("this kernel's tracefs has no uprobes")
         self.group = "pytrace_kernels_%d" % os.getpid()
-        self.instance = os.path.join(TRACING, "instances", self.group)
-        self._write(os.path.join(TRACING, "uprobe_events"),
+        self.instance = os.path.join(self.tracing, "instances", self.group)
+        self._write(self.events,
                     "p:%s/registered %s:%#x stub=%%si:x64 name=+0(%%dx):ustring"
                     % (self.group, os.path.realpath(path), offset))
 
@@ -102,7 +109,12 @@ class Probe:
         finally:
             if os.path.exists(self.instance):
                 os.rmdir(self.instance)
-            self._write(os.path.join(TRACING, "uprobe_events"), "-:%s/registered" % self.group)
+            self._write(self.events, "-:%s/registered" % self.group)
+            self._unmount()
+
+    def _unmount(self):
+        subprocess.run(["umount", self.tracing], check=True)
+        os.rmdir(self.tracing)
 
 
 def libcudart():
