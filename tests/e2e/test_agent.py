@@ -97,7 +97,11 @@ class Agent:
         def check():
             time.sleep(0.05)  # it has other things to do
             return condition(self)
-        process.wait_until(check, what)
+        try:
+            process.wait_until(check, what)
+        except process.ToolError as error:
+            raise process.ToolError("%s; /processes: %.4000s" % (
+                error, self.ask("/processes")[1])) from None
 
 
 def total(metrics, name):
