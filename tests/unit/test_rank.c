@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -28,19 +29,19 @@ static void test_environment(void **state)
 	    {ENV("WORLD_SIZE=1\0RANK=0"), true, 0, 1}, /* no NUL at the end */
 	    {ENV("RANK=3\0WORLD_SIZE=8\0RANK=4\0"), true, 3, 8},
 	    {ENV("RANK=2147483646\0WORLD_SIZE=2147483647\0"), true, 2147483646, 2147483647},
-	    {ENV("LOCAL_RANK=3\0LOCAL_WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=3\0"), false},
-	    {ENV("WORLD_SIZE=3\0"), false},
-	    {ENV("RANK=8\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=-1\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK= 1\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=1x\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=x\0RANK=1\0WORLD_SIZE=8\0"), false},
-	    {ENV("RANK=1\0WORLD_SIZE=2147483648\0"), false},
-	    {ENV("RANK=1\0WORLD_SIZE=99999999999999999999999\0"), false},
-	    {ENV("RANK"), false},
-	    {ENV(""), false},
+	    {ENV("LOCAL_RANK=3\0LOCAL_WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=3\0"), false, 0, 0},
+	    {ENV("WORLD_SIZE=3\0"), false, 0, 0},
+	    {ENV("RANK=8\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=-1\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK= 1\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=1x\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=x\0RANK=1\0WORLD_SIZE=8\0"), false, 0, 0},
+	    {ENV("RANK=1\0WORLD_SIZE=2147483648\0"), false, 0, 0},
+	    {ENV("RANK=1\0WORLD_SIZE=99999999999999999999999\0"), false, 0, 0},
+	    {ENV("RANK"), false, 0, 0},
+	    {ENV(""), false, 0, 0},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
