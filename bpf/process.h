@@ -357,7 +357,7 @@ static __always_inline int process_fork(struct task_struct *parent, struct task_
 /*
  * Has what the process executes probes from its first instruction on? Those of the file have it;
  * those of the process alone live on with it, in what maps the same file, if all of them were
- * there.
+ * there. Not so where it was passed over: whoever looks at it then attaches anew.
  */
 static __always_inline bool exec_keeps_probes(const struct pt_proc *proc, __u32 new_id, __u64 now)
 {
@@ -368,7 +368,7 @@ static __always_inline bool exec_keeps_probes(const struct pt_proc *proc, __u32 
 		bpf_map_delete_elem(&since, &old_id);
 	if (proc->flags & PT_PF_FILE)
 		return true;
-	return all && proc->flags & PT_PF_PROBES_STAY &&
+	return all && (proc->flags & (PT_PF_PROBES_STAY | PT_PF_REFUSED)) == PT_PF_PROBES_STAY &&
 	       !bpf_map_update_elem(&since, &new_id, &now, BPF_ANY);
 }
 

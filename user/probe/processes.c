@@ -258,6 +258,7 @@ int pt_tracer_trace_process(struct pt_tracer *tracer, int image_index, pid_t pid
 	if (rc)
 		return pt_probe_error(err, rc, "add a process to the BPF maps", false);
 	if (image->reach == PT_REACH_PROCESS) {
+		forget_since(tracer, id); /* an exec may have carried over that of other probes */
 		pt_links_release(&slot->links);
 		pt_links_release(&slot->kept);
 		rc = pt_links_attach_image(tracer, image_index, pid, open_path, &slot->links,
