@@ -89,8 +89,7 @@ struct pt_tstate {
 #define PT_PF_LOCATED                                                                              \
 	0x10 /* bias and image_index are those of the program that it runs; only when sampling */
 
-#define PT_PF_PROBES_STAY                                                                          \
-	0x20 /* probes of its own are of use in what it executes, too */
+#define PT_PF_PROBES_STAY 0x20 /* probes of its own are of use in what it executes, too */
 
 struct pt_proc {
 	__u32 flags; /* PT_PF_* */
