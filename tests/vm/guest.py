@@ -160,6 +160,43 @@ def start_tracer(target, path, *options):
                             stderr=subprocess.PIPE)
 
 
+class Recording:
+    """A target that a tracer records, from when it does."""
+
+    def __init__(self, path, target, *options):
+        self.target, self.tracer = target, start_tracer(target, path, *options)
+
+    def __enter__(self):
+        try:
+            self.line, self.said = read_until(self.tracer.stderr, RECORDING, "the tracer")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def stop(self):
+        """Ends it. said is all that the tracer said, said_since what it said while it recorded."""
+        self.tracer.send_signal(signal.SIGINT)
+        self.said_since = self.tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        self.said += self.said_since
+        if self.tracer.returncode != 0:
+            raise Failed("the tracer ended with %d\n%s" % (self.tracer.returncode, self.said))
+
+    def run(self):
+        """The target does what it does, and ends behind the recording; what it says of itself."""
+        self.target.go()
+        result = self.target.wait_done()
+        self.stop()
+        self.target.end()
+        return result
+
+    def __exit__(self, *_):
+        if self.tracer.poll() is None:
+            self.tracer.kill()
+            self.tracer.wait()
+        self.target.kill()
+
+
 def run_oracle(interpreter, program):
     path = "/tmp/oracle.json"
     target = Target(interpreter, program, "--oracle", path)
@@ -172,80 +209,43 @@ def run_oracle(interpreter, program):
 def test_attach(interpreter, program, *options):
     trace_path = "/tmp/trace.json"
     oracle = run_oracle(interpreter, program)
-    target = Target(interpreter, program)
-    tracer = start_tracer(target, trace_path, *options)
-    try:
-        line, said = read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        target.wait_done()
-        tracer.send_signal(signal.SIGINT)
-        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        left = text_differences(target.pid)
+    with Recording(trace_path, Target(interpreter, program), *options) as recording:
+        recording.target.go()
+        recording.target.wait_done()
+        recording.stop()
+        left = text_differences(recording.target.pid)
         if left:
             raise Failed("%d bytes of the target's text differ after the end" % left)
-        target.end()
-        log(said)
-        events, threads = compare.compare(oracle, trace.load(trace_path), target.pid)
+        recording.target.end()
+        log(recording.said)
+        events, threads = compare.compare(oracle, trace.load(trace_path), recording.target.pid)
         return "%d enters and exits of %d threads equal; %s" % (
-            events, threads, line.group(1))
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
+            events, threads, recording.line.group(1))
 
 
 def test_lines(interpreter):
     """The lines of calls, against the program's own notes."""
-    target = Target(interpreter, "lines")
-    tracer = start_tracer(target, "/tmp/lines.json", "--lines", "--async")
-    try:
-        read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        seen = target.wait_done()["seen"]
-        tracer.send_signal(signal.SIGINT)
-        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
+    with Recording("/tmp/lines.json", Target(interpreter, "lines"), "--lines",
+                   "--async") as recording:
+        seen = recording.run()["seen"]
         slices = sorted(trace.load("/tmp/lines.json").slices(), key=lambda s: s.begin)
         lines = [s.args.get("CallFrom") for s in slices if s.name == "here"]
         left = iter(seen)
         if len(lines) < 80 or not all(line in left for line in lines):
             raise Failed("%d lines, not as the program noted" % len(lines), lines)
         return "%d lines equal" % len(lines)
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
-def test_executes(interpreter, *options):
+def test_executes(interpreter):
     """The process's own probes stay of use in what it executes, by whatever means they are made."""
-    target = Target(interpreter, "forks.py", "itself")
-    tracer = start_tracer(target, "/tmp/executes.json", "--follow=no", *options)
-    try:
-        read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        target.wait_done()
-        tracer.send_signal(signal.SIGINT)
-        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
-        log(said)
+    with Recording("/tmp/executes.json", Target(interpreter, "forks.py", "itself"),
+                   "--follow=no") as recording:
+        recording.run()
+        log(recording.said)
         count = len(trace.load("/tmp/executes.json").named("leaf"))
         if count != 30 + 50:
             raise Failed("%d calls, not 30 before and 50 behind" % count)
         return "%d calls" % count
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
 def test_launch(interpreter, program):
@@ -266,18 +266,11 @@ def test_launch(interpreter, program):
 def test_runtime(interpreter):
     """All that is no call, at once: this kernel takes those programs, and the exceptions are those
     that the program raised."""
-    target = Target(interpreter, "raises")
-    tracer = start_tracer(target, "/tmp/runtime.json", "--gc", "--gil", "--imports", "--exceptions",
-                          "--audit", "*")
-    try:
-        _, said = read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        expected = [name for name, _ in target.wait_done()["expected"]]
-        tracer.send_signal(signal.SIGINT)
-        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0 or "does nothing" in said:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
+    with Recording("/tmp/runtime.json", Target(interpreter, "raises"), "--gc", "--gil",
+                   "--imports", "--exceptions", "--audit", "*") as recording:
+        expected = [name for name, _ in recording.run()["expected"]]
+        if "does nothing" in recording.said:
+            raise Failed(recording.said)
         got = trace.load("/tmp/runtime.json")
         windows = [s for s in got.slices() if s.name == "everything"]
         for window in windows:
@@ -290,30 +283,18 @@ def test_runtime(interpreter):
         if len(windows) != 2 or not audits:
             raise Failed("%d threads, %d audit events" % (len(windows), audits))
         return "%d exceptions on each of 2 threads, %d audit events" % (len(expected), audits)
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
 def test_states(interpreter):
     """Thread states: naps and what else the program waits for, by system call, without a gap."""
-    target = Target(interpreter, "states")
-    tracer = start_tracer(target, "/tmp/states.json", "--sched")
-    try:
-        read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        result = target.wait_done()
-        tracer.send_signal(signal.SIGINT)
-        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0 or "not recorded" in said:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
+    with Recording("/tmp/states.json", Target(interpreter, "states"), "--sched") as recording:
+        result = recording.run()
+        if "not recorded" in recording.said_since:
+            raise Failed(recording.said)
         got = trace.load("/tmp/states.json")
         count = 0
         for name, tid, before, after, _ in result["asked"]:
-            states = got.states[target.pid, tid]
+            states = got.states[recording.target.pid, tid]
             call, = [s for s in got.named(name) if s.event["tid"] == tid]
             inside = [s for s in states if call.begin <= s.begin < call.end]
             blocked = [s.name for s in inside if s.name.startswith("blocked")]
@@ -322,7 +303,7 @@ def test_states(interpreter):
                              "wait_for_lock": (("futex",), 1),
                              "wait_for_pipe": (("read",), 1)}.get(name, ((), 0))
             if sum(blocked.count("blocked: " + c) for c in calls) < wanted:
-                raise Failed("%s was %s" % (name, blocked))
+                raise Failed("%s was %s" % (name, [s.name for s in inside]))
             if len(blocked) > after[0] - before[0]:
                 raise Failed("%s was blocked %d times, the kernel says %d" % (
                     name, len(blocked), after[0] - before[0]))
@@ -330,11 +311,6 @@ def test_states(interpreter):
         if any(got.holes.values()):
             raise Failed("times without a state: %s" % got.holes)
         return "%d states of %d threads" % (count, len(result["asked"]))
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
 def test_c_functions(interpreter, *options, wanted="all"):
@@ -371,17 +347,9 @@ def test_chosen_c_functions(interpreter):
 
 def test_samples(interpreter, *options):
     """Sampling: this kernel takes the program, and the functions that have the time have samples."""
-    target = Target(interpreter, "shares")
-    tracer = start_tracer(target, "/tmp/samples.folded", "--engine", "sample", "-F", "499", *options)
-    try:
-        read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        target.wait_done()
-        tracer.send_signal(signal.SIGINT)
-        said = tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
+    with Recording("/tmp/samples.folded", Target(interpreter, "shares"), "--engine", "sample",
+                   "-F", "499", *options) as recording:
+        recording.run()
         counts = {}
         with open("/tmp/samples.folded") as file:
             for line in file:
@@ -393,8 +361,8 @@ def test_samples(interpreter, *options):
         # a third of the CPU time, but a guest without KVM stands still whenever its host likes
         if total < 50 or heavy < total // 20:
             raise Failed("%d of %d samples in heavy()\n%s" % (heavy, total, "\n".join(counts)))
-        if "not recorded" in said:
-            raise Failed(said)
+        if "not recorded" in recording.said_since:
+            raise Failed(recording.said)
         # its two threads wait for the GIL
         if "--off-cpu" in options and not any(s.endswith("[blocked: futex]") for s in counts):
             raise Failed("nothing is blocked\n%s" % "\n".join(counts))
@@ -404,27 +372,14 @@ def test_samples(interpreter, *options):
             raise Failed("%d of %d samples are whole\n%s" % (whole, total, "\n".join(counts)))
         unit = "us" if "--off-cpu" in options else "samples"
         return "%d %s, %d of them in heavy()" % (total, unit, heavy)
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
 def test_hybrid(interpreter, *options):
     """Samples and probes in one recording: the collections and exceptions that the program had."""
-    target = Target(interpreter, "hybrid")
-    tracer = start_tracer(target, "/tmp/hybrid.json", "--engine", "hybrid", "-F", "499",
-                          "--exceptions", "--gil", "--c-functions", "time.sleep", *options)
-    try:
-        _, said = read_until(tracer.stderr, RECORDING, "the tracer")
-        target.go()
-        did = [what for _, what in target.wait_done()["did"]]
-        tracer.send_signal(signal.SIGINT)
-        said += tracer.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
-        if tracer.returncode != 0:
-            raise Failed("the tracer ended with %d\n%s" % (tracer.returncode, said))
-        target.end()
+    with Recording("/tmp/hybrid.json", Target(interpreter, "hybrid"), "--engine", "hybrid",
+                   "-F", "499", "--exceptions", "--gil", "--c-functions", "time.sleep",
+                   *options) as recording:
+        did = [what for _, what in recording.run()["did"]]
         got = trace.load("/tmp/hybrid.json")
         collected = len(got.spans_of("gc"))
         raised = sum(e["name"] == "KeyError" for e in got.instants)
@@ -432,15 +387,10 @@ def test_hybrid(interpreter, *options):
         expected = sum(what.startswith("gc") for what in did), did.count("KeyError")
         if (collected, raised) != expected or not samples:
             raise Failed("%d collections, %d exceptions, not %s; %d sampled slices\n%s" %
-                         (collected, raised, expected, samples, said))
-        if got.count != ("not recorded" not in said) * did.count("sleep"):
-            raise Failed("%d calls of sleep()\n%s" % (got.count, said))
+                         (collected, raised, expected, samples, recording.said))
+        if got.count != ("not recorded" not in recording.said) * did.count("sleep"):
+            raise Failed("%d calls of sleep()\n%s" % (got.count, recording.said))
         return "%d collections, %d exceptions, %d sleeps" % (collected, raised, got.count)
-    finally:
-        if tracer.poll() is None:
-            tracer.kill()
-            tracer.wait()
-        target.kill()
 
 
 def test_kill(interpreter):
@@ -456,7 +406,7 @@ def test_kill(interpreter):
         time.sleep(0.2)
         tracer.kill()
         tracer.wait(LIMIT_S)
-        end = time.monotonic() + 10
+        end = time.monotonic() + LIMIT_S
         while text_differences(target.pid):
             if time.monotonic() > end:
                 raise Failed("%d bytes still differ" % text_differences(target.pid))

@@ -46,16 +46,27 @@ def give_up():
 
 
 def wait_for_lock():
+    """As in nap(), the time may be over before the call."""
     lock = threading.Lock()
     lock.acquire()
-    lock.acquire(timeout=0.03)
+    before = voluntary()
+    while voluntary() == before:
+        lock.acquire(timeout=0.03)
+
+
+def in_read(pid, tid):
+    with open("/proc/%d/task/%d/syscall" % (pid, tid)) as file:
+        return file.read().startswith("0 ")  # or another call's number, or "running"
 
 
 def wait_for_pipe():
+    """The child writes when its parent waits, however long that one takes to leave fork()."""
     ends = os.pipe()
+    reader = os.getpid(), _thread.get_native_id()
     child = os.fork()
     if not child:
-        time.sleep(0.03)
+        while not in_read(*reader):
+            time.sleep(0.01)
         os.write(ends[1], b"x")
         os._exit(0)
     os.read(ends[0], 1)
