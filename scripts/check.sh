@@ -50,6 +50,13 @@ count() {
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 }
 
+# again SUITE: what it said of failed and skipped tests, from a failed one's text the first lines
+again() {
+    awk '/^(FAIL|FAILED|SKIP|skipped|SUMMARY:) |^\[  (FAILED|SKIPPED) * \] [^0-9]/ { left = 15 }
+         left && (left == 15 || /^ /) { left--; print substr($0, 1, 300); next }
+         { left = 0 }' "$logs/$1"
+}
+
 later=()
 for suite; do
     if [[ $suite = *+ ]]; then
@@ -70,6 +77,11 @@ for i in ${later[@]+"${!later[@]}"}; do
     cat "$logs/${later[i]}"
     count "${later[i]}"
 done
+# Whoever sees the end of a long log only is to see what there is to do.
+if [ $((failed + skipped)) != 0 ]; then
+    echo "== failed and skipped"
+    for suite; do again "${suite%+}"; done
+fi
 total="$passed passed, $failed failed"
 [ "$skipped" = 0 ] || total="$total, $skipped skipped"
 echo "$total"

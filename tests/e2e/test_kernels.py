@@ -70,9 +70,11 @@ class Probe:
     def __init__(self, path, offset):
         # a mount of its own: not every system has one, and who made it may take it away
         self.tracing = tempfile.mkdtemp(prefix="pytrace-tracing.")
-        if subprocess.run(["mount", "-t", "tracefs", "tracefs", self.tracing]).returncode:
+        mounted = subprocess.run(["mount", "-t", "tracefs", "tracefs", self.tracing],
+                                 stderr=subprocess.PIPE, universal_newlines=True)
+        if mounted.returncode:
             os.rmdir(self.tracing)
-            raise Skip("this kernel has no tracefs")
+            raise Skip("no tracefs can be mounted: " + " ".join(mounted.stderr.split()))
         self.events = os.path.join(self.tracing, "uprobe_events")
         if not os.path.exists(self.events):
             self._unmount()
