@@ -203,6 +203,7 @@ int pt_tracer_new(const struct pt_tracer_options *options, struct pt_tracer **ou
 	tracer->stats_fd = -1;
 	libbpf_set_print(print_libbpf);
 	rc = choose_features(tracer, err);
+	pt_features_release();
 	if (!rc)
 		rc = load(tracer, err);
 	if (rc) {

@@ -34,6 +34,12 @@ struct pt_feature_result {
 
 const struct pt_feature_result *pt_feature(enum pt_feature feature);
 
+/* Whether nothing works without it, without asking for it. */
+bool pt_feature_required(enum pt_feature feature);
+
+/* Gives back the memory that the tests share; what they found stays, and they may run again. */
+void pt_features_release(void);
+
 /* Does this process have CAP_SYS_ADMIN? */
 bool pt_has_sys_admin(void);
 

@@ -25,9 +25,12 @@ static int check_features(struct pt_err *err)
 	ssize_t n;
 
 	for (int i = 0; i < PT_FEAT_COUNT; i++) {
-		const struct pt_feature_result *feature = pt_feature((enum pt_feature)i);
+		const struct pt_feature_result *feature;
 
-		if (feature->available || !feature->required)
+		if (!pt_feature_required((enum pt_feature)i))
+			continue;
+		feature = pt_feature((enum pt_feature)i);
+		if (feature->available)
 			continue;
 		return pt_err_set(err, i == PT_FEAT_PRIVILEGE ? -EPERM : -ENOTSUP,
 				  i == PT_FEAT_PRIVILEGE ? PT_EXIT_PERMISSION : PT_EXIT_UNSUPPORTED,
