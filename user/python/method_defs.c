@@ -69,9 +69,6 @@ struct search {
 	uint8_t *owned; /* for each record: it is in the result */
 };
 
-/* What is done for each aligned place in the data. Returns how many bytes to go on, or -errno. */
-typedef int (*visit_fn)(struct search *search, uint64_t vaddr);
-
 /* Room for one more in an array of that element size. */
 static int grow(void **array, size_t count, size_t *room, size_t size)
 {
@@ -150,27 +147,21 @@ static const char *name_at(const struct search *search, uint64_t vaddr, bool dot
 	return text;
 }
 
-/* Segments that hold tables: what needs relocation is writable at first. */
-static int each_place(struct search *search, visit_fn visit)
+/* Those that hold tables: what needs relocation is writable at first. */
+static int each_segment(struct search *search,
+			int (*visit)(struct search *search, const struct elf_segment *segment))
 {
 	const struct elf_file *elf = search->elf;
+	int rc = 0;
 
-	for (size_t i = 0; i < elf->segment_count; i++) {
+	for (size_t i = 0; i < elf->segment_count && !rc; i++) {
 		const struct elf_segment *s = &elf->segments[i];
-		uint64_t at = (s->vaddr + 7) & ~7ull;
 
-		if (s->type != PT_LOAD || (s->flags & PF_X) ||
-		    (!(s->flags & PF_W) && elf->type != ET_EXEC))
-			continue;
-		while (at - s->vaddr < s->file_size && s->file_size - (at - s->vaddr) >= 8) {
-			int step = visit(search, at);
-
-			if (step < 0)
-				return step;
-			at += (uint64_t)step;
-		}
+		if (s->type == PT_LOAD && !(s->flags & PF_X) &&
+		    ((s->flags & PF_W) || elf->type == ET_EXEC))
+			rc = visit(search, s);
 	}
-	return 0;
+	return rc;
 }
 
 /* ---- records ---- */
@@ -188,20 +179,13 @@ static bool flags_are_good(uint32_t flags)
 	       rest == (METH_METHOD | METH_FASTCALL | METH_KEYWORDS);
 }
 
-static int visit_record(struct search *search, uint64_t vaddr)
+/* Is there one at vaddr, with these flags? Returns how many bytes to go on, or -errno. */
+static int add_record(struct search *search, uint64_t vaddr, uint32_t flags)
 {
-	const uint8_t *raw = elf_at_vaddr(search->elf, vaddr, DEF_BYTES);
-	struct py_method_def def = {.def = vaddr};
-	uint32_t flags[2]; /* and the padding behind them */
+	struct py_method_def def = {.def = vaddr, .flags = flags};
 	uint64_t doc;
 	int rc;
 
-	if (!raw)
-		return 8;
-	memcpy(flags, raw + DEF_FLAGS, sizeof(flags));
-	if (flags[1] || !flags_are_good(flags[0]))
-		return 8;
-	def.flags = flags[0];
 	rc = elf_read_ptr(search->elf, vaddr + DEF_METH, &def.meth);
 	if (rc == -ENXIO)
 		def.meth = 0;
@@ -218,6 +202,25 @@ static int visit_record(struct search *search, uint64_t vaddr)
 		return rc;
 	search->records[search->record_count++] = def;
 	return DEF_BYTES;
+}
+
+static int visit_records(struct search *search, const struct elf_segment *segment)
+{
+	uint64_t size, at = -segment->vaddr & 7;
+	const uint8_t *raw = elf_segment_bytes(search->elf, segment, &size);
+	int step;
+
+	for (; raw && at < size && size - at >= DEF_BYTES; at += (uint64_t)step) {
+		uint32_t flags[2]; /* and the padding behind them */
+
+		step = 8;
+		memcpy(flags, raw + at + DEF_FLAGS, sizeof(flags));
+		if (!flags[1] && flags_are_good(flags[0]))
+			step = add_record(search, segment->vaddr + at, flags[0]);
+		if (step < 0)
+			return step;
+	}
+	return 0;
 }
 
 static int by_def(const void *a, const void *b)
@@ -343,14 +346,14 @@ static int add_slots(struct search *search, uint64_t last, uint64_t table)
 	return rc;
 }
 
-static int visit_owner(struct search *search, uint64_t vaddr)
+static int see_owner(uint64_t vaddr, uint64_t table, void *ctx)
 {
-	uint64_t table = pointer(search, vaddr);
+	struct search *search = ctx;
 	const char *name;
 	int rc = 0;
 
-	if (!table || !record_at(search, table))
-		return 8;
+	if (!record_at(search, table))
+		return 0;
 	/* m_size may look like the slot's number, but not the other way round */
 	if ((name = module_name(search, vaddr)))
 		rc = own_module(search, table, name);
@@ -358,7 +361,13 @@ static int visit_owner(struct search *search, uint64_t vaddr)
 		rc = add_slots(search, vaddr - 8, table);
 	else if ((name = type_name(search, vaddr)))
 		rc = own_table(search, table, name, PY_DEF_TYPE);
-	return rc ? rc : 8;
+	return rc;
+}
+
+static int visit_owners(struct search *search, const struct elf_segment *segment)
+{
+	return elf_each_pointer(search->elf, segment, search->records[0].def,
+				search->records[search->record_count - 1].def, see_owner, search);
 }
 
 /* The last array that can start at vaddr. */
@@ -381,18 +390,28 @@ static const struct slots *slots_from(const struct search *search, uint64_t vadd
 	return &search->slots[low];
 }
 
-static int visit_spec(struct search *search, uint64_t vaddr)
+static int see_spec(uint64_t vaddr, uint64_t start, void *ctx)
 {
-	uint64_t start = pointer(search, vaddr);
-	const struct slots *slots = start ? slots_from(search, start) : NULL;
+	struct search *search = ctx;
+	const struct slots *slots = slots_from(search, start);
 	const char *name;
 	int64_t sizes; /* basicsize and itemsize, ints both */
-	int rc = 0;
 
 	if (slots && number(search, vaddr - SPEC_SIZES_BACK, &sizes) &&
 	    (name = name_at(search, pointer(search, vaddr - SPEC_NAME_BACK), true)))
-		rc = own_table(search, slots->table, name, PY_DEF_TYPE);
-	return rc ? rc : 8;
+		return own_table(search, slots->table, name, PY_DEF_TYPE);
+	return 0;
+}
+
+static int visit_specs(struct search *search, const struct elf_segment *segment)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (size_t i = 0; i < search->slots_count; i++)
+		if (search->slots[i].first < first)
+			first = search->slots[i].first;
+	return elf_each_pointer(search->elf, segment, first,
+				search->slots[search->slots_count - 1].last, see_spec, search);
 }
 
 /* ---- all of it ---- */
@@ -440,7 +459,7 @@ static int add_unowned(struct search *search)
 
 static int find(struct search *search)
 {
-	int rc = each_place(search, visit_record);
+	int rc = each_segment(search, visit_records);
 
 	if (rc || !search->record_count)
 		return rc;
@@ -449,9 +468,9 @@ static int find(struct search *search)
 	if (!search->owned)
 		return -ENOMEM;
 	elf_each_symbol(search->elf, see_symbol, search);
-	rc = each_place(search, visit_owner);
+	rc = each_segment(search, visit_owners);
 	if (!rc && search->slots_count)
-		rc = each_place(search, visit_spec);
+		rc = each_segment(search, visit_specs);
 	if (!rc)
 		rc = add_unowned(search);
 	if (!rc)

@@ -87,52 +87,59 @@ static int refuse(struct walk *walk, const char *reason)
 	return 1;
 }
 
+/* -ENOMEM. */
+static int add_vaddr(uint64_t **vaddrs, size_t *count, size_t *room, uint64_t vaddr)
+{
+	size_t bigger = *room ? *room * 2 : 64;
+	uint64_t *moved;
+
+	if (*count == *room) {
+		moved = reallocarray(*vaddrs, bigger, sizeof(*moved));
+		if (!moved)
+			return -ENOMEM;
+		*vaddrs = moved;
+		*room = bigger;
+	}
+	(*vaddrs)[(*count)++] = vaddr;
+	return 0;
+}
+
 static int add_exit(struct walk *walk, const struct mc_insn *insn)
 {
 	struct method_exits *exits = walk->exits;
-	uint64_t *bigger;
 
 	if (insn->refused)
 		return refuse(walk, "the kernel puts no probe where it ends");
 	for (size_t i = walk->first_exit; i < exits->count; i++)
 		if (exits->vaddrs[i] == insn->vaddr)
 			return 0;
-	if (exits->count == exits->room) {
-		size_t room = exits->room ? exits->room * 2 : 256;
-
-		bigger = reallocarray(exits->vaddrs, room, sizeof(*bigger));
-		if (!bigger) {
-			walk->rc = -ENOMEM;
-			return 1;
-		}
-		exits->vaddrs = bigger;
-		exits->room = room;
-	}
-	exits->vaddrs[exits->count++] = insn->vaddr;
-	return 0;
+	walk->rc = add_vaddr(&exits->vaddrs, &exits->count, &exits->room, insn->vaddr);
+	return walk->rc != 0;
 }
 
 /* ---- the function that a jump ends in ---- */
 
-struct named {
-	uint64_t vaddr;
-	bool is_short;
-};
-
 static int see_symbol(const struct elf_symbol *symbol, void *ctx)
 {
-	struct named *named = ctx;
+	struct method_exits *exits = ctx;
 
-	named->is_short = symbol->vaddr == named->vaddr && is_short(symbol->name);
-	return named->is_short;
+	if (!is_short(symbol->name))
+		return 0;
+	return add_vaddr(&exits->shorts, &exits->short_count, &exits->short_room, symbol->vaddr);
 }
 
-static bool is_short_at(const struct walk *walk, uint64_t vaddr)
+/* Asked for each jump out of a function, so the symbols are looked at once. */
+static bool is_short_at(struct walk *walk, uint64_t vaddr)
 {
-	struct named named = {.vaddr = vaddr};
+	struct method_exits *exits = walk->exits;
 
-	elf_each_symbol(walk->code->elf, see_symbol, &named);
-	return named.is_short;
+	if (!exits->shorts_known)
+		walk->rc = elf_each_symbol(walk->code->elf, see_symbol, exits);
+	exits->shorts_known = !walk->rc;
+	for (size_t i = 0; i < exits->short_count; i++)
+		if (exits->shorts[i] == vaddr)
+			return true;
+	return false;
 }
 
 static int add_part(struct walk *walk, uint64_t vaddr)
@@ -166,11 +173,15 @@ static int leave_to(struct walk *walk, const struct mc_insn *insn)
 {
 	const struct method_code *code = walk->code;
 	const char *import;
+	bool ends;
 
 	if (insn->target >= walk->now->start && insn->target < walk->now->end)
 		return 0;
 	import = function_import_name(code->elf, code->decoder, insn->target);
-	if (import || is_short_at(walk, insn->target)) {
+	ends = import || is_short_at(walk, insn->target);
+	if (walk->rc)
+		return 1;
+	if (ends) {
 		/* the probe would fire where it is not taken, too */
 		if (insn->flow == MC_FLOW_JCC)
 			return refuse(walk, "it ends in another function on a condition");
@@ -281,5 +292,6 @@ int method_exits_add(const struct method_code *code, uint64_t meth, struct metho
 void method_exits_release(struct method_exits *exits)
 {
 	free(exits->vaddrs);
+	free(exits->shorts);
 	*exits = (struct method_exits){0};
 }

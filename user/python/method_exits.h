@@ -24,9 +24,14 @@
 #include "target/ehframe.h"
 #include "target/elf.h"
 
+/* Of functions of one file. */
 struct method_exits {
 	uint64_t *vaddrs; /* each once in what one call has added */
 	size_t count, room;
+	/* the functions that only make an object or set an exception, once they were asked for */
+	uint64_t *shorts;
+	size_t short_count, short_room;
+	bool shorts_known;
 };
 
 struct method_code {

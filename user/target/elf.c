@@ -629,19 +629,21 @@ static int relocs_index(const struct elf_file *elf)
 	return 0;
 }
 
+static int relocs_ready(const struct elf_file *elf)
+{
+	return elf->store->relocs_ready ? 0 : relocs_index(elf);
+}
+
 int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value)
 {
-	struct elf_store *store = elf->store;
+	const struct elf_store *store = elf->store;
 	struct reloc key = {vaddr, 0};
 	const struct reloc *found;
 	const void *raw;
+	int rc = relocs_ready(elf);
 
-	if (!store->relocs_ready) {
-		int ret = relocs_index(elf);
-
-		if (ret)
-			return ret;
-	}
+	if (rc)
+		return rc;
 	raw = elf_at_vaddr(elf, vaddr, sizeof(*value));
 	if (!raw)
 		return -ENOENT;
@@ -654,6 +656,60 @@ int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value)
 		return -ENXIO;
 	memcpy(value, raw, sizeof(*value));
 	return 0;
+}
+
+const uint8_t *elf_segment_bytes(const struct elf_file *elf, const struct elf_segment *segment,
+				 uint64_t *size)
+{
+	*size = segment->offset < elf->size ? elf->size - segment->offset : 0;
+	if (*size > segment->file_size)
+		*size = segment->file_size;
+	return elf_at(elf, segment->offset, *size);
+}
+
+/* The first one at vaddr or behind it. */
+static size_t reloc_from(const struct elf_store *store, uint64_t vaddr)
+{
+	size_t low = 0, high = store->reloc_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (store->relocs[middle].vaddr < vaddr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int elf_each_pointer(const struct elf_file *elf, const struct elf_segment *segment, uint64_t low,
+		     uint64_t high, int (*fn)(uint64_t vaddr, uint64_t value, void *ctx), void *ctx)
+{
+	const struct elf_store *store = elf->store;
+	const uint8_t *raw;
+	uint64_t size, at;
+	size_t next;
+	int rc = relocs_ready(elf);
+
+	raw = rc ? NULL : elf_segment_bytes(elf, segment, &size);
+	if (!raw)
+		return rc;
+	next = reloc_from(store, segment->vaddr);
+	for (at = -segment->vaddr & 7; !rc && at < size && size - at >= 8; at += 8) {
+		uint64_t vaddr = segment->vaddr + at, value;
+
+		while (next < store->reloc_count && store->relocs[next].vaddr < vaddr)
+			next++;
+		if (next < store->reloc_count && store->relocs[next].vaddr == vaddr)
+			value = store->relocs[next].value;
+		else
+			memcpy(&value, raw + at, sizeof(value));
+		/* what lies there may be overwritten with another file's address */
+		if (value >= low && value <= high && !elf_read_ptr(elf, vaddr, &value))
+			rc = fn(vaddr, value, ctx);
+	}
+	return rc;
 }
 
 /* The name of a symbol whose address is written: by its place, or if wanted is given by its name.

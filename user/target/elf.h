@@ -105,6 +105,17 @@ int elf_each_symbol(const struct elf_file *elf,
  * not in the file; -ENXIO: it holds the address of another file's symbol. */
 int elf_read_ptr(const struct elf_file *elf, uint64_t vaddr, uint64_t *value);
 
+/* What the file holds of the segment: its bytes, and how many there are; NULL: none. */
+const uint8_t *elf_segment_bytes(const struct elf_file *elf, const struct elf_segment *segment,
+				 uint64_t *size);
+
+/* Calls fn for each aligned word of the segment that elf_read_ptr() gives a value from low to high
+ * for, in the order of the addresses; stops when it returns non-zero, and returns that, or -errno.
+ * A word costs some 2 ns, elf_read_ptr() 20. */
+int elf_each_pointer(const struct elf_file *elf, const struct elf_segment *segment, uint64_t low,
+		     uint64_t high, int (*fn)(uint64_t vaddr, uint64_t value, void *ctx),
+		     void *ctx);
+
 /* The name of the symbol whose address the dynamic linker writes to vaddr, or NULL. */
 const char *elf_import_at(const struct elf_file *elf, uint64_t vaddr);
 
