@@ -212,6 +212,73 @@ static void test_symbols_pointers_notes(void **state)
 	free(image);
 }
 
+struct words {
+	const struct elf_file *elf;
+	uint64_t next, low, high; /* the word that was not seen yet */
+	size_t count;
+};
+
+/* Those that were passed over have another value. */
+static void passed_over(struct words *words, uint64_t end)
+{
+	uint64_t value;
+
+	for (; words->next < end; words->next += 8)
+		assert_true(elf_read_ptr(words->elf, words->next, &value) || value < words->low ||
+			    value > words->high);
+}
+
+static int see_word(uint64_t vaddr, uint64_t value, void *ctx)
+{
+	struct words *words = ctx;
+	uint64_t expected;
+
+	passed_over(words, vaddr);
+	assert_int_equal(vaddr, words->next);
+	assert_int_equal(elf_read_ptr(words->elf, vaddr, &expected), 0);
+	assert_int_equal(value, expected);
+	words->next += 8;
+	words->count++;
+	return 0;
+}
+
+static void test_each_pointer(void **state)
+{
+	static const uint64_t ranges[][2] = {
+	    {0, UINT64_MAX}, {1, UINT64_MAX}, {ELF_CODE, ELF_DATA + 4}, {0x1234, 0x1234}, {2, 1}};
+	struct elf_image *image = malloc(sizeof(*image));
+	size_t counts[sizeof(ranges) / sizeof(ranges[0])];
+
+	(void)state;
+	build(image);
+	/* another file's address is written over this one */
+	memcpy(image->bytes + AT_POINTERS + 16, &(uint64_t){0x1234}, 8);
+	for (unsigned int shift = 0; shift < 16; shift += 3) {
+		struct elf_file *elf;
+
+		elf_segments(image)[1].p_vaddr = ELF_DATA + shift;
+		elf_segments(image)[1].p_offset = ELF_DATA + shift;
+		elf = open_image(image, sizeof(*image));
+		for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+			struct words words = {.elf = elf,
+					      .next = (ELF_DATA + shift + 7) & ~7ull,
+					      .low = ranges[i][0],
+					      .high = ranges[i][1]};
+
+			assert_int_equal(elf_each_pointer(elf, &elf->segments[1], words.low,
+							  words.high, see_word, &words),
+					 0);
+			passed_over(&words, (ELF_DATA + shift + ELF_DATA_BYTES) & ~7ull);
+			counts[i] = words.count;
+		}
+		elf_file_close(elf);
+	}
+	assert_int_equal(counts[3], 1);
+	assert_int_equal(counts[4], 0);
+	assert_true(counts[0] > counts[1] && counts[1] > counts[2] && counts[2] >= 2);
+	free(image);
+}
+
 static void test_ranges(void **state)
 {
 	struct elf_image *image = malloc(sizeof(*image));
@@ -492,6 +559,7 @@ int main(void)
 	    cmocka_unit_test(test_addresses),
 	    cmocka_unit_test(test_mapped_code),
 	    cmocka_unit_test(test_symbols_pointers_notes),
+	    cmocka_unit_test(test_each_pointer),
 	    cmocka_unit_test(test_ranges),
 	    cmocka_unit_test(test_parts_and_patches),
 	    cmocka_unit_test(test_ranges_without_sections),
