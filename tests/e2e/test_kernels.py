@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1 OR BSD-2-Clause
 """kernels: the names of CUDA kernels, against what programs say of themselves, against the symbols
 of the same program before it was stripped, and against a live probe on the registering function."""
+import functools
 import glob
 import json
+import mmap
 import os
 import re
 import shutil
 import stat
 import subprocess
-import tempfile
 
 from harness import process
 from harness.runner import Skip, each, limit
+from harness.uprobe import Uprobe
 
 FAILED, USAGE, PERMISSION, NO_TARGET, UNSUPPORTED = range(1, 6)
 SAMPLE = os.path.join(process.TOP, "tests", "fuzz", "corpus", "kernels", "two")
@@ -52,71 +54,38 @@ def symbols(path):
     return found
 
 
-def file_offset(path, vaddr):
+@functools.lru_cache()
+def loads(path):
+    """[(offset, address, bytes)] of the segments"""
     out = subprocess.run(["readelf", "-Wl", path], stdout=subprocess.PIPE, check=True,
                          universal_newlines=True).stdout
-    for line in out.splitlines():
-        fields = line.split()
-        if fields[:1] == ["LOAD"]:
-            offset, start, length = int(fields[1], 16), int(fields[2], 16), int(fields[4], 16)
-            if start <= vaddr < start + length:
-                return vaddr - start + offset
+    rows = [line.split() for line in out.splitlines()]
+    return [(int(r[1], 16), int(r[2], 16), int(r[4], 16)) for r in rows if r[:1] == ["LOAD"]]
+
+
+def file_offset(path, vaddr):
+    for offset, start, length in loads(path):
+        if start <= vaddr < start + length:
+            return vaddr - start + offset
     raise AssertionError("%#x is not in %s" % (vaddr, path))
 
 
-class Probe:
-    """A probe of the kernel's own tracing on a function of the form of __cudaRegisterFunction()."""
+def texts_at(path, vaddrs):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+        for vaddr in vaddrs:
+            begin = file_offset(path, vaddr)
+            yield data[begin:data.find(b"\0", begin)].decode()
 
-    def __init__(self, path, offset):
-        # a mount of its own: not every system has one, and who made it may take it away
-        self.tracing = tempfile.mkdtemp(prefix="pytrace-tracing.")
-        mounted = subprocess.run(["mount", "-t", "tracefs", "tracefs", self.tracing],
-                                 stderr=subprocess.PIPE, universal_newlines=True)
-        if mounted.returncode:
-            os.rmdir(self.tracing)
-            raise Skip("no tracefs can be mounted: " + " ".join(mounted.stderr.split()))
-        self.events = os.path.join(self.tracing, "uprobe_events")
-        if not os.path.exists(self.events):
-            self._unmount()
-            raise Skip("this kernel's tracefs has no uprobes")
-        self.group = "pytrace_kernels_%d" % os.getpid()
-        self.instance = os.path.join(self.tracing, "instances", self.group)
-        self._write(self.events,
-                    "p:%s/registered %s:%#x stub=%%si:x64 name=+0(%%dx):ustring"
-                    % (self.group, os.path.realpath(path), offset))
 
-    @staticmethod
-    def _write(path, text):
-        # O_APPEND: the probes of others are in the same file
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(file, (text + "\n").encode())
-        finally:
-            os.close(file)
-
-    def run(self, command, **kwargs):
-        """Runs it; returns (what it printed, [(stub, name)])."""
-        try:
-            os.mkdir(self.instance)
-            self._write(os.path.join(self.instance, "buffer_size_kb"), "16384")
-            enable = os.path.join(self.instance, "events", self.group, "registered", "enable")
-            self._write(enable, "1")
-            done = subprocess.run(command, stdout=subprocess.PIPE, check=True,
-                                  universal_newlines=True, **kwargs)
-            self._write(enable, "0")
-            with open(os.path.join(self.instance, "trace")) as file:
-                text = file.read()
-            return done.stdout, [(int(stub, 16), name) for stub, name in
-                                 re.findall(r'stub=(0x[0-9a-f]+) name="([^"]*)"', text)]
-        finally:
-            if os.path.exists(self.instance):
-                os.rmdir(self.instance)
-            self._write(self.events, "-:%s/registered" % self.group)
-            self._unmount()
-
-    def _unmount(self):
-        subprocess.run(["umount", self.tracing], check=True)
-        os.rmdir(self.tracing)
+def probed(path, offset, command, **kwargs):
+    """Runs it; (what it printed, [(stub, the name's address)] of what it registered)"""
+    probe = Uprobe(path, offset)
+    try:
+        out = subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True,
+                             **kwargs).stdout
+        return out, probe.read()
+    finally:
+        probe.close()
 
 
 def libcudart():
@@ -137,23 +106,15 @@ BUILDS = {
 }
 
 
-# A probe of the kernel's takes seconds to come and go, so not everywhere.
-PROBED = "static", "shared -Os -fno-plt"
-
-
-def run(program, handles, registrar, probed):
-    """(what it prints, what was registered meanwhile)"""
+def run(program, handles, registrar):
     where = libcudart()
     env = dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(where))
-    if not probed:
-        return subprocess.run([program, *handles], stdout=subprocess.PIPE, check=True, env=env,
-                              universal_newlines=True).stdout, None
     if registrar:
         at = program, file_offset(program, int(registrar, 16))
     else:
         at = where, next(file_offset(where, vaddr) for vaddr, name in dynamic_symbols(where)
                          if name == "__cudaRegisterFunction")
-    return Probe(*at).run([program, *handles], env=env)
+    return probed(*at, [program, *handles], env=env)
 
 
 @each(how=sorted(BUILDS))
@@ -176,17 +137,15 @@ def test_program(t, how):
         at = names[int(kernel["stub"], 16)]
         t.check(name in at or name.replace("_Z", "_ZL", 1) in at, "%s is %s", name, at)
     # its own words, and what it keeps in the variables
-    out, live = run(stripped, [k["handle_at"] for k in got["kernels"]],
-                    got.get("registrar") if how in PROBED else None, how in PROBED)
+    out, live = run(stripped, [k["handle_at"] for k in got["kernels"]], got.get("registrar"))
     bias = int(re.search(r"^bias (\S+)", out, re.M).group(1), 16)
     said = {int(at, 16): name for name, at in re.findall(r"^stub (\S+) (\S+)$", out, re.M)}
     t.equal({int(k["stub"], 16): re.sub(r"^void |\(anonymous namespace\)::|\([^()]*\)$", "",
                                         k["demangled"]) for k in got["kernels"]}, said,
             "stubs and names")
-    if live is not None:
-        t.equal(sorted((stub - bias, name) for stub, name in live),
-                sorted((int(k["stub"], 16), k["name"]) for k in got["kernels"]),
-                "live registrations")
+    t.equal(sorted(zip((stub - bias for stub, _ in live),
+                       texts_at(stripped, (name - bias for _, name in live)))),
+            sorted((int(k["stub"], 16), k["name"]) for k in got["kernels"]), "live registrations")
     words = {int(at, 16): int(value, 16) for at, value in re.findall(r"^word (\S+) (\S+)$", out, re.M)}
     t.equal(len(words), len(got["kernels"]), "variables of handles")
     if not os.path.exists("/dev/nvidiactl"):
@@ -237,10 +196,12 @@ def test_library(t, name):
     path = found[0]
     got, _ = kernels(path)
     t.check("registrar" in got, "no registering function")
-    probe = Probe(path, file_offset(path, int(got["registrar"], 16)))
-    out, live = probe.run(["python3", "-c", LOADER, path],
-                          env=dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(path)))
-    live = {(stub - int(out), text) for stub, text in live}
+    out, live = probed(path, file_offset(path, int(got["registrar"], 16)),
+                       ["python3", "-c", LOADER, path],
+                       env=dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(path)))
+    bias = int(out)
+    live = set(zip((stub - bias for stub, _ in live),
+                   texts_at(path, (name - bias for _, name in live))))
     ours = {(int(k["stub"], 16), k["name"]) for k in got["kernels"]}
     t.check(live, "nothing was registered")
     t.equal(len(live - ours), 0, "kernels that were missed")
