@@ -23,7 +23,7 @@ struct reloc {
 struct elf_store {
 	const uint8_t *data;
 	int fd;              /* -1: data is complete */
-	uint8_t *loaded;     /* one byte a chunk: enum chunk_state */
+	uint8_t *loaded;     /* one byte a chunk: enum chunk_state; NULL: data is complete */
 	size_t loaded_count; /* chunks that elf_trim() may drop */
 	bool mapped;
 	bool relocs_ready;
@@ -60,7 +60,7 @@ static void chunks_keep(const struct elf_file *elf)
 {
 	struct elf_store *store = elf->store;
 
-	for (uint64_t chunk = 0; chunk <= elf->size / CHUNK_BYTES; chunk++)
+	for (uint64_t chunk = 0; store->loaded && chunk <= elf->size / CHUNK_BYTES; chunk++)
 		if (store->loaded[chunk])
 			store->loaded[chunk] = CHUNK_KEPT;
 	store->loaded_count = 0;
