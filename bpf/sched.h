@@ -75,6 +75,50 @@ static __always_inline bool sched_over(void)
 	return *(volatile __u32 *)&control.gate == PT_GATE_CLOSED;
 }
 
+/*
+ * Under heavy load 6.18 was seen to switch between threads without a word to anybody, its own
+ * tracing included. It counts each switch before it tells of it (__schedule()), so a thread's
+ * count says how many were not told of. Their turns are missing as if their records had been lost,
+ * and so their place is shown.
+ */
+static __always_inline __u32 sched_count(struct task_struct *task)
+{
+	return (__u32)(task->nvcsw + task->nivcsw);
+}
+
+static __always_inline __u32 sched_count_own(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return (__u32)(BPF_CORE_READ(task, nvcsw) + BPF_CORE_READ(task, nivcsw));
+}
+
+/* The switches from the thread since the last that was told of; a count that is behind is none. */
+static __always_inline __u32 sched_switches_since(const struct pt_sched *s, __u32 count)
+{
+	return (__s32)(count - s->switches) > 0 ? count - s->switches : 0;
+}
+
+static __always_inline void sched_missing(struct pt_sched *s, __u32 turns, __u64 now)
+{
+	s->seq += turns;
+	s->run_ns = now;
+}
+
+/* The current thread is switched from meanwhile or not: in the end the count is that of the last
+ * switch. */
+static __always_inline void sched_begin_count(struct pt_sched *s)
+{
+	for (int i = 0; i < 3; i++) {
+		__u32 count = sched_count_own();
+
+		*(volatile __u32 *)&s->switches = count;
+		asm volatile("" ::: "memory");
+		if (sched_count_own() == count)
+			break;
+	}
+}
+
 /* The current thread's states are recorded from now on. */
 __noinline int sched_begin_id(__u32 image_id)
 {
@@ -99,6 +143,7 @@ __noinline int sched_begin_id(__u32 image_id)
 	s->tgid = id >> 32;
 	s->image_id = image_id;
 	s->cpu = bpf_get_smp_processor_id();
+	sched_begin_count(s);
 	s->begin_ns = bpf_ktime_get_ns();
 	asm volatile("" ::: "memory");
 	s->active = 1;
@@ -110,6 +155,7 @@ __noinline int sched_end_tid(__u32 tid)
 {
 	struct pt_sched *s;
 	__u64 run_ns, now;
+	__u32 turns;
 
 	if (!want_sched)
 		return 0;
@@ -118,6 +164,12 @@ __noinline int sched_end_tid(__u32 tid)
 		return 0;
 	s->active = 0;
 	asm volatile("" ::: "memory");
+	turns = sched_switches_since(s, sched_count_own());
+	if (*(volatile __u32 *)&s->where != PT_SCHED_RUNNING)
+		turns++;
+	now = bpf_ktime_get_ns();
+	if (turns)
+		sched_missing(s, turns, now);
 	run_ns = sched_run_ns(s);
 	now = bpf_ktime_get_ns();
 	/* it lost the CPU just here, which is not recorded: nor is what it did before that */
@@ -213,26 +265,19 @@ static __always_inline __u32 sched_state(struct task_struct *task)
 	return BPF_CORE_READ(old, state);
 }
 
-/* Under heavy load, with tracepoints being attached meanwhile, 6.18 was seen to switch to a thread
- * without a word to anybody, its own tracing included. Two switches of a kind, one after the other,
- * tell: a record is missing, as if it had been lost, and so its place is shown. */
-static __always_inline void sched_untold(struct pt_sched *s, __u64 now)
-{
-	if (!sched_wanted(s))
-		return;
-	s->seq++;
-	s->run_ns = now;
-}
-
 static __always_inline void sched_out(struct task_struct *task, bool preempt, __u64 now)
 {
 	struct pt_sched *s = sched_find(task->pid);
-	__u32 state;
+	__u32 state, count = sched_count(task), turns;
 
 	if (!s)
 		return;
+	turns = sched_switches_since(s, count - 1);
 	if (s->where != PT_SCHED_RUNNING)
-		sched_untold(s, now);
+		turns++;
+	if (turns && sched_wanted(s))
+		sched_missing(s, turns, now);
+	s->switches = count;
 	state = preempt ? 0 : sched_state(task);
 	s->out_ns = now;
 	s->wake_ns = 0;
@@ -259,13 +304,20 @@ static __always_inline void sched_in(struct task_struct *task, __u64 now)
 {
 	__u32 tid = task->pid;
 	struct pt_sched *s = sched_find(tid);
+	__u32 count = sched_count(task), untold;
 
 	if (!s)
 		return;
-	if (s->where == PT_SCHED_RUNNING)
-		sched_untold(s, now);
-	else if (sched_wanted(s))
+	untold = sched_switches_since(s, count);
+	if (!sched_wanted(s))
+		;
+	else if (s->where == PT_SCHED_RUNNING)
+		sched_missing(s, untold ? untold : 1, now);
+	else if (untold)
+		sched_missing(s, untold + 1, now);
+	else
 		sched_send(s, tid, s->out_ns, now, 0);
+	s->switches = count;
 	s->where = PT_SCHED_RUNNING;
 	s->run_ns = now;
 }

@@ -153,6 +153,8 @@ struct pt_sched {
 	__s16 syscall; /* these as in struct pt_rec_sched */
 	__u64 begin_ns;
 	__u64 run_ns, out_ns, wake_ns;
+	__u32 switches; /* from it, as the kernel counts them, up to the last that was told of */
+	__u32 reserved;
 };
 
 /* sample_images: what else must be known of an interpreter to find a thread's frames without a

@@ -143,6 +143,7 @@ struct task_struct {
 	struct uprobe_task *utask;
 	unsigned int __state; /* 5.14+ */
 	unsigned int in_iowait : 1;
+	unsigned long nvcsw, nivcsw; /* switches from it, of its own will and not */
 #if defined(__TARGET_ARCH_x86)
 	struct thread_struct thread;
 #endif

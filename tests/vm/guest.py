@@ -292,9 +292,13 @@ def test_states(interpreter):
         if "not recorded" in recording.said_since:
             raise Failed(recording.said)
         got = trace.load("/tmp/states.json")
-        count = 0
+        count, untold = 0, 0
         for name, tid, before, after, _ in result["asked"]:
             states = got.states[recording.target.pid, tid]
+            # rarely a kernel switches without telling; that is told of
+            if any(s.name == "states lost" for s in states):
+                untold += 1
+                continue
             call, = [s for s in got.named(name) if s.event["tid"] == tid]
             inside = [s for s in states if call.begin <= s.begin < call.end]
             blocked = [s.name for s in inside if s.name.startswith("blocked")]
@@ -308,8 +312,8 @@ def test_states(interpreter):
                 raise Failed("%s was blocked %d times, the kernel says %d" % (
                     name, len(blocked), after[0] - before[0]))
             count += len(states)
-        if any(got.holes.values()):
-            raise Failed("times without a state: %s" % got.holes)
+        if any(got.holes.values()) or untold > 2:
+            raise Failed("times without a state: %s, %d threads" % (got.holes, untold))
         return "%d states of %d threads" % (count, len(result["asked"]))
 
 
