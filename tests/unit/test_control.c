@@ -316,6 +316,39 @@ static void test_absent(void **state)
 	ops_release(&ops);
 }
 
+/* The pause's time is taken first: an event that was on its way is younger, and the last for now.
+ */
+static void test_absent_with_late_events(void **state)
+{
+	for (int known = 0; known < 2; known++) {
+		for (int goes_on = 0; goes_on < 2; goes_on++) {
+			struct op_recorder ops;
+			struct rec_thread t = rec_thread(10, 10, 1, "main");
+
+			start(&ops);
+			if (known) {
+				batch_begin(&ops.builder, &t, 2000);
+				batch_enter(&ops.builder, 1, 2000);
+				batch_end(&ops.builder, 0);
+			}
+			rec_control_why(&ops.builder, PT_CONTROL_PAUSE, WHY, 3000);
+			batch_begin(&ops.builder, &t, 2100);
+			if (!known)
+				batch_enter(&ops.builder, 1, 2100);
+			batch_enter(&ops.builder, 2, 3005);
+			batch_end(&ops.builder, 0);
+			if (goes_on)
+				rec_control_why(&ops.builder, PT_CONTROL_RESUME, WHY, 4000);
+			rec_note(&ops.builder, PT_NOTE_GATE_CLOSE, 8000, 0);
+			finish(&ops);
+			assert_int_equal(ops.slice_count, 2);
+			assert_slice(&ops, "b", 0, 3005, 3006, PT_SLICE_INTO_PAUSE);
+			assert_slice(&ops, "a", 0, known ? 2000 : 2100, 3007, PT_SLICE_INTO_PAUSE);
+			ops_release(&ops);
+		}
+	}
+}
+
 /* Samples in the place of what is absent: each change is told, and what is made of them begins in
  * the pause. */
 static void test_samples_meanwhile(void **state)
@@ -706,6 +739,7 @@ int main(void)
 	    cmocka_unit_test(test_pause_before_first_event),
 	    cmocka_unit_test(test_pause_to_the_end),
 	    cmocka_unit_test(test_absent),
+	    cmocka_unit_test(test_absent_with_late_events),
 	    cmocka_unit_test(test_samples_meanwhile),
 	    cmocka_unit_test(test_clear),
 	    cmocka_unit_test(test_clear_while_paused),

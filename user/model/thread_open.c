@@ -74,7 +74,8 @@ void model_thread_each_open(struct pt_model *model, struct model_thread *thread,
 
 	/* of what it did in a pause it tells at its next event */
 	if (thread->last_ns > known_ns ||
-	    (thread->started && thread->last_ns < model->last_pause_ns))
+	    (thread->started &&
+	     (thread->last_ns < model->last_pause_ns || model_thread_unseen_since(model, thread))))
 		calls.end_ns = thread->last_ns;
 	if (!thread->started && !thread->ended)
 		each_outside(model, thread, known_ns, fn, ctx);

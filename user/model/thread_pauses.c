@@ -40,9 +40,16 @@ static void pop_spans(struct pt_model *model, struct model_thread *thread, uint6
 
 uint64_t model_thread_unseen_since(const struct pt_model *model, const struct model_thread *thread)
 {
+	bool back = model->absent_until_ns > model->last_absent_ns;
+
 	if (thread->absent_ns)
 		return thread->absent_ns;
-	return thread->last_ns < model->last_absent_ns ? model->last_absent_ns : 0;
+	if (thread->last_ns < model->last_absent_ns)
+		return model->last_absent_ns;
+	/* its last events were on their way when the probes went */
+	if (model->last_absent_ns && (!back || thread->last_ns < model->absent_until_ns))
+		return thread->last_ns;
+	return 0;
 }
 
 void model_thread_pause_ended_frames(struct pt_model *model, struct model_thread *thread,
