@@ -81,9 +81,11 @@ def probed(path, offset, command, **kwargs):
     """Runs it; (what it printed, [(stub, the name's address)] of what it registered)"""
     probe = Uprobe(path, offset)
     try:
-        out = subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True,
-                             **kwargs).stdout
-        return out, probe.read()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, universal_newlines=True,
+                              **kwargs) as program:
+            out = program.stdout.read()
+        assert program.returncode == 0, program.returncode
+        return out, probe.read(program.pid)
     finally:
         probe.close()
 

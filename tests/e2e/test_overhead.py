@@ -128,20 +128,31 @@ def test_rests_without_probes(t, minor):
     t.equal(target.finish(), 0, "exit status of the target")
 
 
-@each(minor=["3.9", "3.12"])
-def test_c_functions(t, minor):
-    """They are left out first."""
+def recorded_with_c_functions(t, minor):
+    """(the trace, when the first rest began and ended)"""
     target, tracer = start(t, minor, "20%", "--c-functions=all")
     until(tracer, "goes on", 3)
     err = tracer.expect(0, stop=True)
     t.equal(target.finish(), 0, "exit status of the target")
     t.has(err, "without C functions")
     got = trace.load(t.path("trace.json"))
-    _, ends = pauses(got)
+    begins, ends = pauses(got)
+    return got, begins[0], ends[0]
+
+
+@each(minor=["3.9", "3.12"])
+def test_c_functions(t, minor):
+    """They are left out first."""
+    for _ in range(5):
+        got, begin, end = recorded_with_c_functions(t, minor)
+        rounds = [s for s in got.slices() if own(s) and s.name == "a_round" and s.end <= begin and
+                  not CUT & set(s.args)]
+        if rounds:  # on a busy machine the program may not get to run before the first rest
+            break
     built_in = [s for s in got.slices() if s.name.startswith("<built-in")]
-    t.check(built_in, "no C function was recorded before")
+    t.check(built_in, "no C function was recorded in %d rounds before", len(rounds))
     for s in built_in:
-        t.check(s.end <= ends[0], "%s at %d, after they were given up", s.name, s.begin)
+        t.check(s.end <= end, "%s at %d, after they were given up", s.name, s.begin)
 
 
 @each(minor=["3.12"])

@@ -151,12 +151,14 @@ def test_gil_holder(t, interp):
     waits = [s for s in got.spans_of("gil") if s.event["tid"] == result["poke"]
              and busy.begin < s.begin and call.begin < s.begin and s.end < min(busy.end, call.end)]
     t.check(waits, "poke() never waited for hog()")
-    for s in waits:
-        if interp.minor < (3, 11):
-            t.check("holder" not in s.args, "a holder: %s", s.args)
-        else:
-            t.equal(s.args.get("holder"), result["hog"], "holder")
-            t.check(s.args["holder name"], "it has no name")
+    if interp.minor < (3, 11):
+        t.check(not any("holder" in s.args for s in waits), "a holder: %s", waits[0].args)
+    else:
+        holders = [s.args.get("holder") for s in waits]
+        # the main thread may be on its way from start() to join() still
+        t.check(set(holders) <= {result["hog"], pid} and holders.count(pid) <= 2 and
+                holders[-1] == result["hog"], "hog() is %d, holders: %s", result["hog"], holders)
+        t.check(all(s.args["holder name"] for s in waits), "one has no name")
     print("%d waits" % len(waits))
 
 

@@ -7,7 +7,7 @@ import os
 import struct
 
 ATTR = struct.Struct("<IIQQQQQIIQQQQIiQIHH")  # struct perf_event_attr, include/uapi/linux/perf_event.h
-SAMPLE_REGS_USER = 1 << 12
+SAMPLE_TID, SAMPLE_REGS_USER = 1 << 1, 1 << 12
 RECORD_LOST, RECORD_SAMPLE = 2, 9
 FLAG_FD_CLOEXEC = 8
 DX, SI = 3, 4  # enum perf_event_x86_regs
@@ -26,15 +26,15 @@ def online():
 
 
 class Uprobe:
-    """From its making to read(); (si, dx) of all hits, in any process, CPU by CPU."""
+    """From its making to read()."""
 
     def __init__(self, path, offset):
         with open(PMU) as file:
             pmu = int(file.read())
         name = ctypes.create_string_buffer(os.fsencode(os.path.realpath(path)))
         attr = ctypes.create_string_buffer(ATTR.pack(
-            pmu, ATTR.size, 0, 1, SAMPLE_REGS_USER, 0, 0, 0, 0, ctypes.addressof(name), offset, 0,
-            1 << DX | 1 << SI, 0, 0, 0, 0, 0, 0), ATTR.size)
+            pmu, ATTR.size, 0, 1, SAMPLE_TID | SAMPLE_REGS_USER, 0, 0, 0, 0,
+            ctypes.addressof(name), offset, 0, 1 << DX | 1 << SI, 0, 0, 0, 0, 0, 0), ATTR.size)
         self.rings = []
         try:
             for cpu in online():
@@ -47,8 +47,8 @@ class Uprobe:
             self.close()
             raise
 
-    def read(self):
-        """Ends it."""
+    def read(self, pid):
+        """(si, dx) of the process's hits, CPU by CPU. Ends it."""
         found = []
         for _, ring in self.rings:
             head, = struct.unpack_from("<Q", ring, 1024)  # data_head
@@ -58,9 +58,10 @@ class Uprobe:
                 kind, _, size = struct.unpack_from("<IHH", ring, at)
                 assert kind != RECORD_LOST, "hits are lost"
                 if kind == RECORD_SAMPLE:
-                    abi, dx, si = struct.unpack_from("<QQQ", ring, at + 8)
+                    whose, _, abi, dx, si = struct.unpack_from("<IIQQQ", ring, at + 8)
                     assert abi == 2, "not a 64-bit process"
-                    found.append((si, dx))
+                    if whose == pid:  # others use the same file
+                        found.append((si, dx))
                 at += size
         self.close()
         return found
