@@ -203,8 +203,8 @@ static void unprobe_class(size_t i, void *ctx)
 		close(probing->fds[i]);
 }
 
-/* Detaching waits for RCU; nobody has to wait for that. If the program ends first, the kernel does
- * the same. */
+/* Detaching waits for RCU; nobody has to wait for that but who ends the program: a thread that is
+ * killed in the middle of it makes the kernel leak the probe ("failed to unregister", 6.18). */
 static void *unprobe_all(void *arg)
 {
 	struct probing *probing = arg;
@@ -215,14 +215,26 @@ static void *unprobe_all(void *arg)
 	return NULL;
 }
 
+static pthread_t unprobing;
+static bool unprobing_runs;
+
+static void unprobe_wait(void)
+{
+	if (unprobing_runs)
+		pthread_join(unprobing, NULL);
+	unprobing_runs = false;
+}
+
 static void unprobe_later(struct probing *probing)
 {
-	pthread_t thread;
+	static bool asked;
 
-	if (pt_thread_start(&thread, unprobe_all, probing))
+	unprobe_wait();
+	if (!asked)
+		asked = !atexit(unprobe_wait);
+	unprobing_runs = asked && !pt_thread_start(&unprobing, unprobe_all, probing);
+	if (!unprobing_runs)
 		unprobe_all(probing);
-	else
-		pthread_detach(thread);
 }
 
 static void judge(struct pt_calibration *result)
